@@ -53,6 +53,7 @@ mod request;
 mod response;
 mod sse;
 mod stdout;
+pub mod store;
 mod vars;
 pub mod websocket;
 

@@ -18,7 +18,9 @@ fn shipped() -> Daemon {
 fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
-    let setup = Setup::new(&change(config));
+    // Not in the home directory of whoever runs the tests.
+    let store = "\n[store.default]\nurl = \"redb:default.redb\"\n";
+    let setup = Setup::new(&(change(config) + store));
     symlink(handlers(), setup.path("build")).unwrap();
     symlink(source.join("public"), setup.path("public")).unwrap();
     fs::create_dir_all(setup.path("data/notes")).unwrap();

@@ -32,6 +32,9 @@ const DOORS: &[(&str, &str)] = &[
     ("tokio_tungstenite", "http"),
     ("libc", "confine"),
     ("rustls_native_certs", "net"),
+    ("redb", "store"),
+    ("redis", "store"),
+    ("async_nats", "store"),
 ];
 
 /// The most lines of a file.

@@ -75,6 +75,7 @@ mod smuggling;
 mod sockets;
 mod speaker;
 mod starts;
+mod stores;
 mod streaming;
 mod swap;
 mod swapped;

@@ -11,6 +11,7 @@ use super::nearest::Names;
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema::{self, File};
+use super::store::Stores;
 use super::{compile, cors, handler, hardening, http, outbound, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
@@ -38,7 +39,9 @@ pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Conf
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
     let ca = outbound::ca(file.outbound.as_ref(), base, report);
-    let given = HandlerContext { names: &names, limits: &limits, bounds, base, ca: ca.as_ref() };
+    let stores = Stores::read(file.store.as_ref(), base, report);
+    let given =
+        HandlerContext { names: &names, limits: &limits, bounds, base, ca: ca.as_ref(), stores: &stores };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
         Some(Keyed { value: true, .. }) => VersionPrefix::Optional,
@@ -95,6 +98,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Conf
         unix: unix(file.unix.as_ref(), report),
         http: http::read(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
+        stores: stores.sound,
         handlers,
         routes: route::read(routes, &names, version_prefix, report),
     }

@@ -13,6 +13,7 @@ use super::model::{Ca, HandlerConfig, MountConfig, Probe, Recording};
 use super::nearest::Names;
 use super::reader::{Keyed, NamedTable, Scalar};
 use super::report::Diagnostics;
+use super::store::Stores;
 use super::values::{self, args};
 use super::{calls, outbound, request_handling, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, OutputFormat};
@@ -35,12 +36,13 @@ pub(super) struct HandlerContext<'a> {
     pub(super) base: &'a Path,
     /// Certificates that the handlers trust besides the system's.
     pub(super) ca: Option<&'a Ca>,
+    pub(super) stores: &'a Stores<'a>,
 }
 
 /// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
     (name, written): &(String, Keyed<schema::Handler>),
-    HandlerContext { names, limits: defaults, bounds, base, ca }: HandlerContext<'_>,
+    HandlerContext { names, limits: defaults, bounds, base, ca, stores }: HandlerContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<HandlerConfig> {
     let Keyed { value: handler, key, line } = written;
@@ -76,6 +78,7 @@ pub(super) fn read(
     let recording = recording(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     let outbound = outbound::read(handler, ca, report);
+    let stores = stores.granted(handler.stores.as_ref(), report);
     Some(HandlerConfig {
         name: name?,
         module: module?,
@@ -94,6 +97,7 @@ pub(super) fn read(
         recording,
         probe,
         outbound,
+        stores,
         line: *line,
     })
 }

@@ -73,6 +73,9 @@ impl Config {
                     add(key(&format!("secrets.{}", secret.variable)), parent(&file), Reach::Read);
                 }
             }
+            for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
+                add(key("stores"), parent(file), Reach::Write);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }

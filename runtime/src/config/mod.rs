@@ -1,7 +1,7 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
-//! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `tls`, `websocket`; `model`; `development`,
+//! Floors, lowest first: `cargo`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
+//! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
 mod calls;
@@ -26,6 +26,8 @@ mod route;
 mod schedule;
 mod schema;
 mod secret;
+mod store;
+mod store_names;
 mod tls;
 mod tmp;
 mod units;
@@ -41,6 +43,7 @@ pub use model::{
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
 pub use secret::{Secret, SecretSource};
+pub use store::StoreGrantConfig;
 pub use units::{Mode, Size, Span, UnitError};
 
 use std::path::{Path, PathBuf};

@@ -11,12 +11,14 @@ use http::{Method, StatusCode};
 use super::http::HttpLimits;
 use super::report::{ConfigError, ConfigErrors};
 use super::secret::Secret;
+use super::store::StoreGrantConfig;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
 use crate::job::{Conduct, Env, HandlerVersion, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
+use crate::store::StoreOptions;
 use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
@@ -86,6 +88,8 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     /// What pages of other origins may do. `None` disables CORS.
     pub cors: Option<Cors>,
+    /// The stores that have a table, in the order of the file.
+    pub stores: Vec<StoreOptions>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file. Each leads to an existing handler, and none conflicts with
@@ -162,6 +166,8 @@ pub struct HandlerConfig {
     pub probe: Option<Probe>,
     /// The outbound requests that its jobs may make.
     pub outbound: OutboundConfig,
+    /// The stores that its jobs may open. Names are unique.
+    pub stores: Vec<StoreGrantConfig>,
     /// The line of the file on which the handler starts.
     pub line: usize,
 }
@@ -257,6 +263,7 @@ impl HandlerConfig {
             recording: Recording::Nothing,
             probe: None,
             outbound: OutboundConfig::default(),
+            stores: Vec::new(),
             line: 0,
         }
     }

@@ -125,6 +125,9 @@ impl Config {
         add(0, "", file);
         for handler in &self.handlers {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
+            for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
+                add(handler.line, &format!("handler.{}.stores", handler.name), file);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add(0, "outbound.ca", &ca.path);
             }

@@ -49,6 +49,8 @@ impl Config {
             http,
             tls: _,
             cors: _,
+            // Described by the handlers that are granted them.
+            stores: _,
             handlers: _,
             routes: _,
         } = self;

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, wrong};
 use super::report::Diagnostics;
+use super::store_names;
 
 /// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
 /// documented but not read, or read but unknown.
@@ -83,6 +84,7 @@ table! {
         outbound: Outbound,
         /// The limits of every handler that does not set its own.
         limits: Limits,
+        store: NamedTable<Store>,
         handler: NamedTable<Handler>,
         route: Vec<Keyed<Route>>,
     }
@@ -224,6 +226,18 @@ table! {
 }
 
 table! {
+    /// `[store.NAME]`.
+    Store {
+        /// `memory:`, `redb:PATH`, `redis://...` or `nats://...`. A relative path starts at the directory of this file.
+        url: String,
+        /// The most bytes that its entries count.
+        quota: Scalar,
+        /// `sync` or `relaxed`.
+        durability: String,
+    }
+}
+
+table! {
     /// `[handler.NAME]`.
     Handler {
         /// A relative path starts at the directory of this file.
@@ -264,6 +278,8 @@ table! {
         allow: Vec<Keyed<String>>,
         /// Addresses that its jobs may reach although they are not public: `10.1.0.0/16`.
         allow_addresses: Vec<Keyed<String>>,
+        /// The stores that its jobs may open.
+        stores: store_names::WrittenStores,
     }
 }
 

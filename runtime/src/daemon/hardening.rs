@@ -138,6 +138,10 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     if let Some(dir) = &config.record_dir {
         add(&made(dir.clone()), Reach::Write);
     }
+    for handler in &config.handlers {
+        let files = handler.stores.iter().filter_map(|grant| grant.options.file());
+        files.filter_map(Path::parent).for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
+    }
     places.extend(config.places().into_iter().map(|(_, place)| place));
     // Not every host has all paths of the system. A configured path that is missing is reported by the code that opens
     // it.

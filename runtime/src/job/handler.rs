@@ -10,6 +10,7 @@ use super::{
     Conduct, Env, Fault, HandlerStats, Job, Limits, Mount, Name, Needs, Outbound, Policy, Recorder, Schedule,
     Slots, Status,
 };
+use crate::store::StoreGrant;
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -54,6 +55,8 @@ pub struct Grants {
     pub tmp: Option<u64>,
     /// The client for outbound requests. `None` if jobs may make none.
     pub outbound: Option<Arc<dyn Outbound>>,
+    /// The stores that they may open, each under their name for it.
+    pub stores: Arc<[StoreGrant]>,
 }
 
 /// The kind of a handler's code.

@@ -27,10 +27,10 @@ fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
 
 #[test]
 fn what_the_page_shows_can_be_pasted_and_is_the_default() {
-    let [daemon, handler, route] = examples(PAGE)[..] else { panic!("three examples") };
+    let [daemon, store, handler, route] = examples(PAGE)[..] else { panic!("four examples") };
 
     assert_eq!(read(daemon).unwrap(), read("").unwrap());
-    let whole = read_beside_hello(&[daemon, handler, route].concat()).unwrap();
+    let whole = read_beside_hello(&[daemon, store, handler, route].concat()).unwrap();
     let least = "[handler.hello]\nmodule = \"build/hello.wasm\"\n\
                  [[route]]\npath = \"/hello/{who}\"\nhandler = \"hello\"\n";
     let least = read_beside_hello(least).unwrap();
@@ -40,6 +40,7 @@ fn what_the_page_shows_can_be_pasted_and_is_the_default() {
     assert_eq!((args, env, secrets, calls), (&shown.args, &shown.env, &shown.secrets, &shown.calls));
     assert_eq!((schedule, mounts, limits), (&shown.schedule, &shown.mounts, &shown.limits));
     assert_eq!((mapping, least.handlers[0].recording), (&shown.mapping, shown.recording));
+    assert_eq!((&least.handlers[0].stores, whole.stores[0].quota), (&shown.stores, 256 << 20));
     assert_eq!((&least.handlers[0].outbound, &least.handlers[0].probe), (&shown.outbound, &shown.probe));
     assert_eq!(
         (&least.routes[0].methods, &least.routes[0].host),

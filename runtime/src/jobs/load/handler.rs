@@ -9,15 +9,17 @@ use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
 use crate::budget::{Budget, Portion};
-use crate::config::{self, Ca, Config, HandlerConfig, Recording};
+use crate::config::{self, Ca, Config, HandlerConfig, Recording, StoreGrantConfig};
 use crate::confine::Untrusted;
 use crate::http::outbound::{Grant, OutboundCaller};
 use crate::job::{
-    Access, Captures, Env, HandlerVersion, Intake, Kind, Mount, Name, OutputFormat, Policy, Recorder, Slots,
+    Access, Captures, Env, Grants, HandlerVersion, Intake, Kind, Mount, Name, OutputFormat, Policy, Recorder,
+    Slots,
 };
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::scratch::Scratch;
+use crate::store::{StoreGrant, StorePool};
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
 /// What all handlers share.
@@ -32,6 +34,8 @@ pub(super) struct HandlerResources {
     pub(super) descriptors: Arc<Budget>,
     /// The versions that were made and are still in use.
     pub(super) known: VersionsInUse,
+    /// The stores of all handlers.
+    pub(super) stores: StorePool,
 }
 
 /// What a handler is made of, besides its code and settings.
@@ -77,6 +81,10 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
         "record cannot be combined with scripts: a job that is run again would not find its script; leave one of the keys out"
     );
     ensure!(
+        config.stores.is_empty() || kind == Kind::Core,
+        "stores: only a wasip1 module opens stores: build for wasm32-wasip1, or leave stores out"
+    );
+    ensure!(
         config.outbound.allow.is_empty() || kind != Kind::Core,
         "allow: a wasip1 module cannot call other servers: build for wasm32-wasip2, or leave allow out"
     );
@@ -90,7 +98,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 pub(super) fn make(
     config: &HandlerConfig,
     HandlerSources { digest, env, mounted }: HandlerSources,
-    HandlerResources { store, scratch, home, descriptors, known }: &HandlerResources,
+    HandlerResources { store, scratch, home, descriptors, known, stores }: &HandlerResources,
     code: Code,
 ) -> Result<Arc<HandlerVersion>> {
     suits(config, code.kind())?;
@@ -119,7 +127,7 @@ pub(super) fn make(
         name: config.name.clone(),
         kind: module.kind(),
         policy: Policy::WORK,
-        grants: module.grants(),
+        grants: Grants { stores: granted(config, stores), ..module.grants() },
         handler: module.clone(),
         version: version(&digest),
         args: config.args.clone(),
@@ -135,6 +143,13 @@ pub(super) fn make(
     });
     known.add(&entry, &module, digest);
     Ok(entry)
+}
+
+/// Finds the stores that a handler's jobs may open.
+pub(super) fn granted(config: &HandlerConfig, stores: &StorePool) -> Arc<[StoreGrant]> {
+    let grant =
+        |grant: &StoreGrantConfig| StoreGrant { name: grant.name.clone(), store: stores.get(&grant.options) };
+    config.stores.iter().map(grant).collect()
 }
 
 /// Makes the directory in which each job of a handler gets its `/tmp`.

@@ -14,6 +14,7 @@ use super::known::VersionsInUse;
 use super::parallel::each;
 use super::prepared::{Prepared, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
+use super::stores::{self, AbsentFile};
 use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe};
@@ -23,6 +24,7 @@ use crate::net::Tls;
 use crate::operator_file::{self, ReadFile};
 use crate::record::Store;
 use crate::scratch::Scratch;
+use crate::store::StorePool;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, ModuleBytes, NO_PROGRAM, Sandbox};
 
@@ -53,6 +55,7 @@ impl Loader {
             home: Handle::try_current().ok(),
             descriptors: Budget::boundless(),
             known: VersionsInUse::default(),
+            stores: StorePool::default(),
         };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
@@ -80,6 +83,7 @@ impl Loader {
         let _telling = progress::Telling(&self.progress);
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         known.prune();
+        let _held = stores::open(&self.ground, &config, AbsentFile::Made)?;
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
@@ -109,7 +113,8 @@ impl Loader {
         let _telling = progress::Telling(&self.progress);
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: self.drafted(config, base, &Codes::new(config.compile), Others::Compiled),
+            draft: stores::open(&self.ground, config, AbsentFile::Left)
+                .and_then(|_held| self.drafted(config, base, &Codes::new(config.compile), Others::Compiled)),
         }
     }
 

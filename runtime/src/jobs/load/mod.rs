@@ -15,6 +15,7 @@ mod loader;
 mod parallel;
 mod prepared;
 mod progress;
+mod stores;
 
 pub(super) use draft::{Candidate, Draft, Uploaded};
 pub use loader::{Loader, lines};

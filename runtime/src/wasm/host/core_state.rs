@@ -9,6 +9,7 @@ use super::directory::LastListing;
 use super::guest::Wasi;
 use super::handles::DescriptorCount;
 use super::memory_meter::Meter;
+use super::stores::GuestStores;
 use super::tmp::Tmp;
 use crate::job::Env;
 
@@ -26,6 +27,8 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
     /// `None` if the module does not import the functions that call jobs.
     pub(in crate::wasm) calls: Option<Box<(Calling, LastError)>>,
+    /// `None` if the module does not import the functions that use stores.
+    pub(in crate::wasm) stores: Option<Box<GuestStores>>,
 }
 
 impl State {
@@ -34,6 +37,7 @@ impl State {
         env: Env,
         (meter, opened): (Meter, DescriptorCount),
         calls: Option<Box<(Calling, LastError)>>,
+        stores: Option<Box<GuestStores>>,
         handles: usize,
     ) -> State {
         let mut tmp = wasi.tmp.take();
@@ -50,7 +54,13 @@ impl State {
             opened,
             tmp,
             calls,
+            stores,
         }
+    }
+
+    /// Returns the stores of the guest.
+    pub(in crate::wasm) fn stores(&mut self) -> Result<&mut GuestStores> {
+        self.stores.as_deref_mut().context("the module imports no stores")
     }
 
     /// Returns the jobs that the guest calls, and its last error.

@@ -3,7 +3,8 @@
 //! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
 //! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
 //! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
-//! counts; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`.
+//! counts; the grants of `stores`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`
+//! and `stores`.
 
 pub(super) mod body;
 pub(super) mod calls;
@@ -28,6 +29,7 @@ pub(super) mod pollables;
 pub(super) mod preview1;
 pub(super) mod preview2;
 pub(super) mod stdio;
+pub(super) mod stores;
 mod threads;
 pub(super) mod tmp;
 pub(super) mod trap;

@@ -13,6 +13,7 @@ use crate::wasm::host::core_state::State;
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
 use crate::wasm::host::stdio::{Descriptor, EndMark, Gone, Stdout};
+use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::{environ, links, open_guard, trap};
 
 /// A compiled core module with its imports resolved.
@@ -22,6 +23,8 @@ pub struct CoreCode {
     start: ModuleExport,
     /// Whether it imports the functions that call jobs.
     calls: bool,
+    /// Whether it imports the functions that use stores.
+    stores: bool,
 }
 
 /// Makes the linker for WASI preview 1, with our calls of jobs added. It has nothing else.
@@ -35,6 +38,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     environ::serve(&mut linker, WASI, |state| &state.env)?;
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;
+    stores::link_core(&mut linker)?;
     Ok(linker)
 }
 
@@ -46,8 +50,9 @@ impl CoreCode {
     pub(in crate::wasm) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
         let start = module.get_export_index("_start").context("exports no `_start`")?;
         let instance = linker.instantiate_pre(module).context(ABSENT)?;
-        let calls = module.imports().any(|import| import.module() == calls::MODULE);
-        Ok(CoreCode { instance, start, calls })
+        let imports = |name: &str| module.imports().any(|import| import.module() == name);
+        let (calls, stores) = (imports(calls::MODULE), imports(stores::MODULE));
+        Ok(CoreCode { instance, start, calls, stores })
     }
 
     /// Runs one job in a fresh instance. The store is made before the first poll, which keeps the future small.
@@ -60,11 +65,12 @@ impl CoreCode {
         let handles = limits.handles;
         let (meter, opened) = guest::metered(&mut job);
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
+        let stores = self.stores.then(|| Box::new(GuestStores::of(&job)));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         guest::give(&mut wasi, job, Gone::Pipe);
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
-        let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
+        let mut store = self.store(State::new(wasi, env, (meter, opened), calls, stores, handles), &limits);
         async move {
             // Dropped before the store, even if the future is dropped half-way.
             let _over = EndMark(stdout);
@@ -76,7 +82,8 @@ impl CoreCode {
     /// Instantiates the module. Runs nothing but its start function.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let state = State::new(wasi, Env::new(), guest::unmetered(limits), calls, limits.handles);
+        let stores = self.stores.then(|| Box::new(GuestStores::nothing()));
+        let state = State::new(wasi, Env::new(), guest::unmetered(limits), calls, stores, limits.handles);
         let mut store = self.store(state, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
@@ -109,15 +116,17 @@ impl CoreCode {
 /// The module imports something that the daemon does not provide. The message names imports from unknown modules,
 /// or else the first name that is missing in a module we have.
 pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
-    let ours = |module: &str| [WASI, calls::MODULE].contains(&module);
+    let ours = |module: &str| [WASI, calls::MODULE, stores::MODULE].contains(&module);
     let pairs = imports.iter().map(|(module, name)| (module.as_str(), name.as_str()));
     let foreign: Vec<_> = pairs.filter(|(module, _)| !ours(module)).collect();
     if !foreign.is_empty() {
         let (names, advice) = (foreign_imports::named(&foreign), foreign_imports::advice(&foreign));
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        bail!("{ABSENT}: {names}; a core module gets `{WASI}` and `{}` only{advice}", calls::MODULE);
+        let (jobs, stores) = (calls::MODULE, stores::MODULE);
+        bail!("{ABSENT}: {names}; a core module gets `{WASI}`, `{jobs}` and `{stores}` only{advice}");
     }
-    let state = State::new(guest::bare(), Env::new(), guest::unmetered(&Limits::default()), None, usize::MAX);
+    let state =
+        State::new(guest::bare(), Env::new(), guest::unmetered(&Limits::default()), None, None, usize::MAX);
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {

@@ -1,0 +1,167 @@
+//! Shortens URLs and counts how often each is followed.
+//!
+//! ```text
+//! GET  /links          a page that lists the links and adds one
+//! POST /links          {"url": "https://..."} -> 201, {"slug": "..."}
+//! GET  /links/{slug}   {"url": "...", "hits": N}
+//! GET  /l/{slug}       302 to the URL, and counts
+//! ```
+//!
+//! A link is an entry `link/SLUG` of the store `default`, its count an entry `hits/SLUG`. Any number of instances run at
+//! once: a slug is created by one of them, and no hit is lost.
+
+mod page;
+
+use portcullis_guest::store::{self, Store, StoreErrorKind};
+use portcullis_guest::{Error, Request, Response, serve};
+use serde::{Deserialize, Serialize};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::process::ExitCode;
+
+/// The longest URL, in bytes: longer ones fail in some browsers.
+const LONGEST: usize = 2048;
+
+/// The characters of a slug. Without vowels and look-alikes, so that no word comes of it.
+const LETTERS: &[u8; 32] = b"23456789bcdfghjkmnpqrstvwxzBCDFG";
+
+/// The length of a slug: 40 bits, so that slugs are hard to guess.
+const LENGTH: usize = 8;
+
+/// Slugs that are tried. With a billion links, the chance that the first one is taken is one in a thousand.
+const TRIES: usize = 8;
+
+/// A link as a client sends it and as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    url: String,
+}
+
+fn main() -> ExitCode {
+    serve(answer)
+}
+
+fn answer(request: Request) -> Result<Response, Error> {
+    let links = store::open("default")?;
+    match (request.method(), request.capture("slug")) {
+        ("GET" | "HEAD", Some(slug)) if request.route().starts_with("/l/") => follow(&request, &links, slug),
+        ("GET" | "HEAD", Some(slug)) => show(&links, slug),
+        ("GET" | "HEAD", None) => page::list(&links, request.query("after").as_deref()),
+        ("POST", None) => create(request, &links),
+        _ => Err(Error::new(405, "method not allowed")),
+    }
+}
+
+/// Adds a link, from JSON or from the form of the page.
+fn create(mut request: Request, links: &Store) -> Result<Response, Error> {
+    let from_page =
+        request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form"));
+    let link: Link = if from_page { request.form_as()? } else { request.json()? };
+    check(&link.url)?;
+    for _ in 0..TRIES {
+        let slug = slug();
+        match links.create_json(&format!("link/{slug}"), &link) {
+            Ok(true) if from_page => return Ok(Response::see_other("/links")),
+            Ok(true) => {
+                let response = Response::json(&serde_json::json!({ "slug": slug })).with_status(201);
+                return Ok(response.header("Location", format!("/links/{slug}")));
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == StoreErrorKind::QuotaExceeded => {
+                return Err(Error::new(507, "no room for more links"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::internal("no slug is free"))
+}
+
+/// Redirects to a link and counts it.
+fn follow(request: &Request, links: &Store, slug: &str) -> Result<Response, Error> {
+    let Some(Link { url }) = find(links, slug)? else { return Ok(Response::not_found()) };
+    // HEAD looks, GET follows.
+    if request.method() == "GET" {
+        links.increment(&format!("hits/{slug}"), 1)?;
+    }
+    // The client must come back each time, or it would not be counted.
+    Ok(Response::redirect(url).header("Cache-Control", "no-store"))
+}
+
+/// Shows a link with its count.
+fn show(links: &Store, slug: &str) -> Result<Response, Error> {
+    let Some(Link { url }) = find(links, slug)? else { return Ok(Response::not_found()) };
+    let hits: u64 = links.get_json(&format!("hits/{slug}"))?.unwrap_or(0);
+    Ok(Response::json(&serde_json::json!({ "url": url, "hits": hits })))
+}
+
+fn find(links: &Store, slug: &str) -> Result<Option<Link>, Error> {
+    let is_slug = slug.len() == LENGTH && slug.bytes().all(|letter| LETTERS.contains(&letter));
+    if !is_slug {
+        return Ok(None);
+    }
+    Ok(links.get_json(&format!("link/{slug}"))?)
+}
+
+/// Checks that a URL leads to a server: `javascript:` would run in the page that lists it.
+fn check(url: &str) -> Result<(), Error> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let is_sound = url.len() <= LONGEST && url.bytes().all(|byte| byte.is_ascii_graphic());
+    match rest {
+        Some(rest)
+            if is_sound && rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[') =>
+        {
+            Ok(())
+        }
+        _ => Err(Error::new(422, "url: wanted http://... or https://..., of 2048 characters at most")),
+    }
+}
+
+/// Makes a slug. The hasher is seeded by the host's random numbers, anew for each request.
+fn slug() -> String {
+    let random = RandomState::new().hash_one(0);
+    (0..LENGTH).map(|place| char::from(LETTERS[(random >> (5 * place) & 31) as usize])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &str, path: &str, route: &str) -> Response {
+        answer(Request::test(method, path).route(route).into()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn add(url: &str) -> Result<Response, Error> {
+        answer(Request::test("POST", "/links").body(format!("{{\"url\": {url:?}}}")))
+    }
+
+    #[test]
+    fn a_link_is_made_followed_and_counted() {
+        let made = add("https://example.org/a?b=c#d").unwrap();
+        assert_eq!(made.status(), 201);
+        let slug = made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned();
+        assert_eq!(made.body_string(), format!("{{\"slug\":\"{slug}\"}}"));
+
+        let followed = ask("GET", &format!("/l/{slug}"), "/l/{slug}");
+        assert_eq!(
+            (followed.status(), followed.field("location")),
+            (302, Some("https://example.org/a?b=c#d"))
+        );
+        ask("HEAD", &format!("/l/{slug}"), "/l/{slug}");
+        ask("GET", &format!("/l/{slug}"), "/l/{slug}");
+
+        let shown = ask("GET", &format!("/links/{slug}"), "/links/{slug}");
+        assert_eq!(shown.body_string(), r#"{"url":"https://example.org/a?b=c#d","hits":2}"#);
+        let page = ask("GET", "/links", "/links").body_string();
+        assert!(page.contains(&slug) && page.contains("https://example.org/a?b=c#d"), "{page}");
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused() {
+        for url in ["javascript:alert(1)", "http://", "https:// x", "/links", "", "https://<script>"] {
+            assert_eq!(add(url).err().map(|error| error.status()), Some(422), "{url}");
+        }
+        assert_eq!(ask("GET", "/l/nothing1", "/l/{slug}").status(), 404);
+        assert_eq!(ask("GET", "/links/..%2fhits", "/links/{slug}").status(), 404);
+    }
+}

@@ -1,0 +1,271 @@
+//! Reads `[store.NAME]` and `handler.NAME.stores`: the stores, and the handlers that may open them.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::nearest::Names;
+use super::reader::{Keyed, NamedTable};
+use super::report::Diagnostics;
+use super::store_names::WrittenStores;
+use super::{schema, values};
+use crate::store::{Durability, StoreOptions, StoreUrl};
+
+/// The name of the store that needs no table.
+const DEFAULT: &str = "default";
+
+/// The default of `quota`.
+const QUOTA: u64 = 256 << 20;
+
+/// The longest name. It is a part of every key on a server.
+const LONGEST: usize = 64;
+
+/// A store that a handler may open, under the handler's name for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreGrantConfig {
+    /// The name that the handler uses.
+    pub name: String,
+    /// The store.
+    pub options: StoreOptions,
+}
+
+/// The stores of a file.
+pub(super) struct Stores<'f> {
+    written: &'f [(String, Keyed<schema::Store>)],
+    /// Those without mistakes.
+    pub(super) sound: Vec<StoreOptions>,
+    base: &'f Path,
+}
+
+impl<'f> Stores<'f> {
+    /// Reads the tables. One with a mistake is reported and left out.
+    pub(super) fn read(
+        written: Option<&'f Keyed<NamedTable<schema::Store>>>,
+        base: &'f Path,
+        report: &Diagnostics<'_>,
+    ) -> Stores<'f> {
+        let written = written.map_or(&[][..], |table| &table.value.0);
+        let mut sound: Vec<StoreOptions> = Vec::new();
+        for (name, at) in written {
+            let Some(options) = store(name, at, base, report) else { continue };
+            let same = sound.iter().find(|other| options.file().is_some() && other.file() == options.file());
+            match same {
+                Some(other) => {
+                    let message = format!("{} is the file of store {:?} already", options.url, other.name);
+                    report.add(at.line, &format!("{}.url", at.key), message);
+                }
+                None => sound.push(options),
+            }
+        }
+        Stores { written, sound, base }
+    }
+
+    /// Reads the stores of a handler. An entry with a mistake is reported and left out.
+    pub(super) fn granted(
+        &self,
+        written: Option<&Keyed<WrittenStores>>,
+        report: &Diagnostics<'_>,
+    ) -> Vec<StoreGrantConfig> {
+        let mut granted: Vec<StoreGrantConfig> = Vec::new();
+        let mut add = |name: &str, at: &Keyed<String>| {
+            let options = report.settle(Some(at), None, |store| self.find(store).map(Some));
+            let Some(options) = options else { return };
+            if granted.iter().any(|grant| grant.name == name) {
+                report.add(at.line, &at.key, format!("{name:?} is in this list already"));
+                return;
+            }
+            granted.push(StoreGrantConfig { name: name.to_owned(), options });
+        };
+        match written.map(|at| &at.value) {
+            None => {}
+            Some(WrittenStores::List(list)) => list.iter().for_each(|at| add(&at.value, at)),
+            Some(WrittenStores::Table(table)) => {
+                table.0.iter().for_each(|(name, at)| add(name, at));
+            }
+        }
+        granted
+    }
+
+    /// Finds a store by its name; `default` exists without a table too.
+    fn find(&self, name: &str) -> Result<StoreOptions, String> {
+        if let Some(options) = self.sound.iter().find(|options| options.name == name) {
+            return Ok(options.clone());
+        }
+        let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
+        if name == DEFAULT && !names.contains(DEFAULT) {
+            return embedded(self.base);
+        }
+        Err(match names.nearest(name) {
+            _ if names.contains(name) => format!("the table [store.{name}] has a mistake"),
+            Some(near) => format!("there is no store {name:?}; did you mean {near:?}?"),
+            None => format!("there is no store {name:?}: add [store.{name}] with a url"),
+        })
+    }
+}
+
+/// Reads a table. Returns `None` if it has a mistake, which is reported.
+fn store(
+    name: &str,
+    Keyed { value: table, key, line }: &Keyed<schema::Store>,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> Option<StoreOptions> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
+    if !is_name {
+        let message = format!("wanted a name of letters, digits, `_` and `-`, {LONGEST} at most");
+        report.add(*line, key, message);
+    }
+    if table.url.is_none() {
+        report.missing(*line, key, "url", "write url = \"redb:data/default.redb\"");
+    }
+    let url = report.settle(table.url.as_ref(), None, |text| url(text, base).map(Some));
+    let durability = report.settle(table.durability.as_ref(), Some(Durability::Sync), |word| {
+        let durability = match word.as_str() {
+            "sync" => Durability::Sync,
+            "relaxed" => Durability::Relaxed,
+            _ => return Err(format!("wanted \"sync\" or \"relaxed\", found {word:?}")),
+        };
+        match &url {
+            Some(url) if !url.has_durability() => Err(format!(
+                "is for redb: what a write to {url} survives is not decided here; leave the key out"
+            )),
+            _ => Ok(Some(durability)),
+        }
+    });
+    let quota = values::size(64 << 10..=1 << 40);
+    let quota = report.settle(table.quota.as_ref(), QUOTA, quota);
+    is_name.then_some(())?;
+    Some(StoreOptions { name: name.to_owned(), url: url?, quota, durability: durability? })
+}
+
+/// Reads a URL. A relative path starts at the directory of the file.
+fn url(text: &str, base: &Path) -> Result<StoreUrl, String> {
+    if text.contains('\0') {
+        return Err("wanted a URL, found a NUL in it".to_owned());
+    }
+    match text.parse().map_err(|error| format!("{error}"))? {
+        StoreUrl::Redb(path) => Ok(StoreUrl::Redb(base.join(path))),
+        StoreUrl::Redis(_) if cfg!(not(feature = "redis")) => {
+            Err("this daemon was built without redis: write redb:PATH, or build with --features redis"
+                .to_owned())
+        }
+        StoreUrl::Nats(_) if cfg!(not(feature = "nats")) => {
+            Err("this daemon was built without nats: write redb:PATH, or build with --features nats"
+                .to_owned())
+        }
+        url => Ok(url),
+    }
+}
+
+/// Returns the store `default` where the file has no table for it: a file in the state directory.
+///
+/// # Errors
+/// There is no such directory, not even a home directory.
+fn embedded(base: &Path) -> Result<StoreOptions, String> {
+    let dir = state_dir(base, |name| std::env::var_os(name)).ok_or(
+        "there is no place for this store: set HOME or STATE_DIRECTORY, or add [store.default] with a url",
+    )?;
+    let url = StoreUrl::Redb(dir.join("default.redb"));
+    Ok(StoreOptions { name: DEFAULT.to_owned(), url, quota: QUOTA, durability: Durability::Sync })
+}
+
+/// Finds the directory for stores: the service manager's, or else a part of the user's that belongs to the directory of
+/// this configuration, so that two projects do not share a store. `var` reads an environment variable.
+///
+/// Sources: systemd.exec(5), the XDG Base Directory Specification.
+fn state_dir(base: &Path, var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+    // Both specifications require absolute paths; others must be ignored.
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let service = var("STATE_DIRECTORY").and_then(|paths| std::env::split_paths(&paths).next());
+    if let Some(dir) = service.and_then(absolute) {
+        return Some(dir.join("stores"));
+    }
+    let user = var("XDG_STATE_HOME").map(PathBuf::from).and_then(absolute);
+    let home = || var("HOME").map(PathBuf::from).and_then(absolute).map(|home| home.join(".local/state"));
+    let digest = Sha256::digest(base.as_os_str().as_encoded_bytes());
+    let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let project = base.file_name().unwrap_or_default().to_string_lossy();
+    Some(user.or_else(home)?.join("portcullis/stores").join(format!("{project}-{digest}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn read(stores: &str, grants: &str) -> Result<Vec<String>, String> {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a.wasm"), "").unwrap();
+        let text = format!("{stores}\n[handler.a]\nmodule = \"a.wasm\"\n{grants}\n");
+        let config = parse(&text, place.path(), "p.toml").map_err(|errors| errors.to_string())?;
+        let base = place.path().display().to_string();
+        let shown = |grant: &StoreGrantConfig| {
+            let StoreOptions { name, url, quota, durability } = &grant.options;
+            format!("{} = {name} {url} {quota} {durability:?}", grant.name).replace(&base, "BASE")
+        };
+        Ok(config.handlers[0].stores.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn a_handler_has_the_stores_that_it_is_granted() {
+        let stores = "[store.carts]\nurl = \"redb:data/carts.redb\"\nquota = \"1MiB\"\ndurability = \"relaxed\"\n\
+                      [store.default]\nurl = \"memory:\"\n";
+
+        assert_eq!(read(stores, "").unwrap(), [""; 0]);
+        assert_eq!(
+            read(stores, "stores = [\"carts\", \"default\"]").unwrap(),
+            [
+                "carts = carts redb:BASE/data/carts.redb 1048576 Relaxed",
+                "default = default memory: 268435456 Sync"
+            ]
+        );
+        assert_eq!(
+            read(stores, "stores = { default = \"carts\" }").unwrap(),
+            ["default = carts redb:BASE/data/carts.redb 1048576 Relaxed"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_kept_to_is_refused() {
+        for (stores, grants, wanted) in [
+            ("[store.a]\nurl = \"x\"", "", "store.a.url: write memory:, redb:PATH"),
+            ("[store.a]\n", "", "the key url is missing"),
+            ("[store.a]\nurl = \"memory:\"\ndurability = \"sync\"", "", "store.a.durability: is for redb"),
+            ("[store.a]\nurl = \"redb:x\"\ndurability = \"often\"", "", "wanted \"sync\" or \"relaxed\""),
+            ("[store.a]\nurl = \"redb:x\"\nsize = 1", "", "unknown key"),
+            ("[store.'a b']\nurl = \"memory:\"", "", "wanted a name of letters"),
+            (
+                "[store.a]\nurl = \"redb:x\"\n[store.b]\nurl = \"redb:x\"",
+                "",
+                "is the file of store \"a\" already",
+            ),
+            ("[store.carts]\nurl = \"memory:\"", "stores = [\"cart\"]", "did you mean \"carts\"?"),
+            ("", "stores = [\"carts\"]", "add [store.carts] with a url"),
+            ("[store.a]\nurl = \"memory:\"", "stores = [\"a\", \"a\"]", "is in this list already"),
+            ("", "stores = true", "wanted a list of stores"),
+        ] {
+            let error = read(stores, grants).unwrap_err();
+            assert!(error.contains(wanted) && error.contains("p.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_default_store_is_in_the_state_directory() {
+        let place = |vars: &'static [(&str, &str)]| {
+            let var =
+                |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+            state_dir(Path::new("/srv/shop"), var).map(|dir| dir.display().to_string())
+        };
+
+        assert_eq!(
+            place(&[("STATE_DIRECTORY", "/vl/p:/vl/q"), ("HOME", "/h")]).as_deref(),
+            Some("/vl/p/stores")
+        );
+        let of_user = place(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]).unwrap();
+        assert!(of_user.starts_with("/s/portcullis/stores/shop-"), "{of_user}");
+        let of_home = place(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")]).unwrap();
+        assert!(of_home.starts_with("/h/.local/state/portcullis/stores/shop-"), "{of_home}");
+        assert_eq!(place(&[]), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! A key-value store over any back end: checked, bounded in time, and counted.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::error::StoreError;
+use super::limits;
+use super::memory::Memory;
+#[cfg(feature = "nats")]
+use super::nats::Nats;
+use super::operations::{Ended, OPERATIONS, Operation, OperationCounts};
+use super::redb::Redb;
+#[cfg(feature = "redis")]
+use super::redis::Redis;
+use super::url::StoreUrl;
+use super::value::{Condition, Durability, KeyPage, Outcome, Swapped, Versioned, Write};
+
+/// The longest that an operation waits for its store. A server that needs more is down for its callers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a store is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoreOptions {
+    /// The name in the configuration. On a server it is a part of every key.
+    pub name: String,
+    /// Where it is.
+    pub url: StoreUrl,
+    /// The most bytes that its entries count: key, value and [`PER_ENTRY`](super::PER_ENTRY) each.
+    pub quota: u64,
+    /// What an acknowledged write has survived, where the back end lets us choose.
+    pub durability: Durability,
+}
+
+/// A store. Dropping it closes it; a file is then complete on disk.
+pub struct KeyValue {
+    backend: Backend,
+    figures: [OperationCounts; OPERATIONS.len()],
+}
+
+enum Backend {
+    Memory(Memory),
+    Redb(Redb),
+    #[cfg(feature = "redis")]
+    Redis(Redis),
+    #[cfg(feature = "nats")]
+    Nats(Nats),
+}
+
+impl KeyValue {
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// The file cannot be used, or the server did not answer in time.
+    pub async fn open(options: &StoreOptions) -> Result<KeyValue, StoreError> {
+        let StoreOptions { name, url, quota, durability } = options;
+        let backend = match url {
+            StoreUrl::Memory => Backend::Memory(Memory::new(*quota)),
+            StoreUrl::Redb(path) => Backend::Redb(Redb::open(path.clone(), *durability, *quota).await?),
+            #[cfg(feature = "redis")]
+            StoreUrl::Redis(url) => Backend::Redis(patient(Redis::open(url, name, *quota)).await?),
+            #[cfg(feature = "nats")]
+            StoreUrl::Nats(url) => Backend::Nats(patient(Nats::open(url, name, *quota)).await?),
+            #[cfg(not(all(feature = "redis", feature = "nats")))]
+            url => {
+                let why = format!("store {name}: this daemon was built without the back end of {url}");
+                return Err(StoreError::Unavailable(why));
+            }
+        };
+        Ok(KeyValue { backend, figures: Default::default() })
+    }
+
+    /// Returns what is counted of an operation.
+    pub fn figures(&self, operation: Operation) -> &OperationCounts {
+        &self.figures[operation as usize]
+    }
+
+    /// Returns the value of a key and its version.
+    ///
+    /// # Errors
+    /// The key is out of bounds, or the store cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let get = async {
+            limits::key(key)?;
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.get(key)),
+                Backend::Redb(redb) => redb.get(key),
+                #[cfg(feature = "redis")]
+                Backend::Redis(redis) => redis.get(key).await,
+                #[cfg(feature = "nats")]
+                Backend::Nats(nats) => nats.get(key).await,
+            }
+        };
+        self.counted(Operation::Get, get, |_| Ended::Done).await
+    }
+
+    /// Sets a value under a condition. A time to live that is left out ends an earlier one.
+    ///
+    /// # Errors
+    /// Key, value or time to live are out of bounds, the quota is reached, or the store cannot be written.
+    pub async fn set(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        condition: Condition,
+    ) -> Result<Swapped, StoreError> {
+        let operation = match condition {
+            Condition::Always => Operation::Set,
+            Condition::Absent | Condition::Version(_) => Operation::Swap,
+        };
+        let set = async {
+            limits::key(key)?;
+            limits::value(&value)?;
+            let ttl_ms = limits::ttl_ms(ttl)?;
+            match self.write(Write::Set { key: key.to_owned(), value, ttl_ms, condition }).await? {
+                Outcome::Swapped(swapped) => Ok(swapped),
+                outcome => Err(unexpected(&outcome)),
+            }
+        };
+        let ended = |swapped: &Swapped| match swapped {
+            Swapped::Written(_) => Ended::Done,
+            Swapped::Stale(_) => Ended::Conflict,
+        };
+        self.counted(operation, set, ended).await
+    }
+
+    /// Deletes a key and returns whether it had a value.
+    ///
+    /// # Errors
+    /// The key is out of bounds, or the store cannot be written.
+    pub async fn delete(&self, key: &str) -> Result<bool, StoreError> {
+        let delete = async {
+            limits::key(key)?;
+            match self.write(Write::Delete { key: key.to_owned() }).await? {
+                Outcome::Deleted(existed) => Ok(existed),
+                outcome => Err(unexpected(&outcome)),
+            }
+        };
+        self.counted(Operation::Delete, delete, |_| Ended::Done).await
+    }
+
+    /// Adds to a number, which is decimal text, and returns the sum. A key without a value counts as 0.
+    ///
+    /// # Errors
+    /// The value is no number, the sum does not fit into 64 bits, or the store cannot be written.
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        let increment = async {
+            limits::key(key)?;
+            match self.write(Write::Increment { key: key.to_owned(), delta }).await? {
+                Outcome::Sum(sum) => Ok(sum),
+                outcome => Err(unexpected(&outcome)),
+            }
+        };
+        self.counted(Operation::Increment, increment, |_| Ended::Done).await
+    }
+
+    /// Lists keys that begin with a prefix, behind a cursor, at most `limit` of them.
+    ///
+    /// # Errors
+    /// Prefix or cursor are out of bounds, or the store cannot be read.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<KeyPage, StoreError> {
+        let list = async {
+            [Some(prefix), cursor]
+                .into_iter()
+                .flatten()
+                .filter(|key| !key.is_empty())
+                .try_for_each(limits::key)?;
+            let limit = limit.clamp(1, limits::MAX_PAGE);
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.list(prefix, cursor, limit)),
+                Backend::Redb(redb) => redb.list(prefix, cursor, limit),
+                #[cfg(feature = "redis")]
+                Backend::Redis(redis) => redis.list(prefix, cursor, limit).await,
+                #[cfg(feature = "nats")]
+                Backend::Nats(nats) => nats.list(prefix, cursor, limit).await,
+            }
+        };
+        self.counted(Operation::List, list, |_| Ended::Done).await
+    }
+
+    /// Returns the values of keys, in their order.
+    ///
+    /// # Errors
+    /// The batch is out of bounds, or the store cannot be read.
+    pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let get = async {
+            limits::batch(keys.iter().map(String::as_str), 0)?;
+            match &self.backend {
+                Backend::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
+                Backend::Redb(redb) => redb.get_many(keys),
+                #[cfg(feature = "redis")]
+                Backend::Redis(redis) => redis.get_many(keys).await,
+                #[cfg(feature = "nats")]
+                Backend::Nats(nats) => nats.get_many(keys).await,
+            }
+        };
+        self.counted(Operation::Batch, get, |_| Ended::Done).await
+    }
+
+    /// Sets several values. All of them or none, except on NATS, where each is whole.
+    ///
+    /// # Errors
+    /// The batch is out of bounds, the quota is reached, or the store cannot be written.
+    pub async fn set_many(&self, entries: Vec<(String, Bytes)>) -> Result<(), StoreError> {
+        let set = async {
+            let bytes = entries.iter().map(|(_, value)| value.len()).sum();
+            limits::batch(entries.iter().map(|(key, _)| key.as_str()), bytes)?;
+            entries.iter().try_for_each(|(_, value)| limits::value(value))?;
+            self.write(Write::SetMany(entries)).await.map(drop)
+        };
+        self.counted(Operation::Batch, set, |()| Ended::Done).await
+    }
+
+    /// Deletes several keys.
+    ///
+    /// # Errors
+    /// The batch is out of bounds, or the store cannot be written.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        let delete = async {
+            limits::batch(keys.iter().map(String::as_str), 0)?;
+            self.write(Write::DeleteMany(keys)).await.map(drop)
+        };
+        self.counted(Operation::Batch, delete, |()| Ended::Done).await
+    }
+
+    async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
+        match &self.backend {
+            Backend::Memory(memory) => memory.write(&write),
+            Backend::Redb(redb) => redb.write(write).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(redis) => redis.write(write).await,
+            #[cfg(feature = "nats")]
+            Backend::Nats(nats) => nats.write(write).await,
+        }
+    }
+
+    /// Runs an operation within its time, and counts it.
+    async fn counted<T>(
+        &self,
+        operation: Operation,
+        run: impl Future<Output = Result<T, StoreError>>,
+        ended: impl FnOnce(&T) -> Ended,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let outcome = patient(run).await;
+        let ended = match &outcome {
+            Ok(value) => ended(value),
+            Err(error) if error.is_outage() => Ended::Outage,
+            Err(_) => Ended::Refused,
+        };
+        self.figures[operation as usize].count(ended, start.elapsed());
+        outcome
+    }
+}
+
+/// Ends an operation that takes too long.
+async fn patient<T>(run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(PATIENCE, run).await.unwrap_or(Err(StoreError::Timeout))
+}
+
+/// A back end gave the outcome of another operation.
+fn unexpected(outcome: &Outcome) -> StoreError {
+    debug_assert!(false, "{outcome:?}");
+    StoreError::Unavailable("internal error: the outcome of another operation".to_owned())
+}

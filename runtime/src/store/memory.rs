@@ -1,0 +1,99 @@
+//! `memory:`, a store that ends with the daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::error::StoreError;
+use super::rows::{self, RowTable, StoredRow, is_live};
+use super::value::{KeyPage, Outcome, Versioned, Write};
+
+/// A store in memory. No operation waits.
+pub(super) struct Memory {
+    tables: Mutex<MemoryTables>,
+    quota: u64,
+}
+
+#[derive(Default)]
+struct MemoryTables {
+    rows: BTreeMap<String, StoredRow>,
+    expiry: BTreeSet<(u64, String)>,
+    used: u64,
+    version: u64,
+}
+
+impl Memory {
+    pub(super) fn new(quota: u64) -> Memory {
+        Memory { tables: Mutex::default(), quota }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, MemoryTables> {
+        // No write panics halfway: every step of it is a step on a map.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Versioned> {
+        self.tables().rows.get(key).cloned().and_then(|row| row.live(rows::now()))
+    }
+
+    pub(super) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> KeyPage {
+        let now = rows::now();
+        let tables = self.tables();
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut keys: Vec<String> = tables
+            .rows
+            .range::<str, _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, row)| is_live(row.expires, now))
+            .map(|(key, _)| key.clone())
+            .take(limit + 1)
+            .collect();
+        drop(tables);
+        let more = keys.len() > limit;
+        keys.truncate(limit);
+        KeyPage { cursor: keys.last().filter(|_| more).cloned(), keys }
+    }
+
+    pub(super) fn write(&self, write: &Write) -> Result<Outcome, StoreError> {
+        rows::apply(&mut *self.tables(), write, self.quota, rows::now())
+    }
+}
+
+impl RowTable for MemoryTables {
+    fn row(&self, key: &str) -> Result<Option<StoredRow>, StoreError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn put(&mut self, key: &str, row: StoredRow, old: Option<&StoredRow>) -> Result<(), StoreError> {
+        if let Some(old) = old {
+            self.expiry.remove(&(old.expires, key.to_owned()));
+        }
+        if row.expires != 0 {
+            self.expiry.insert((row.expires, key.to_owned()));
+        }
+        self.rows.insert(key.to_owned(), row);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str, old: &StoredRow) -> Result<(), StoreError> {
+        self.expiry.remove(&(old.expires, key.to_owned()));
+        self.rows.remove(key);
+        Ok(())
+    }
+
+    fn expired(&self, now: u64, max: usize) -> Result<Vec<String>, StoreError> {
+        let expired = self.expiry.iter().take_while(|(expires, _)| *expires <= now).take(max);
+        Ok(expired.map(|(_, key)| key.clone()).collect())
+    }
+
+    fn used(&mut self) -> &mut u64 {
+        &mut self.used
+    }
+
+    fn version(&mut self) -> &mut u64 {
+        &mut self.version
+    }
+}

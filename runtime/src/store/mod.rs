@@ -1,0 +1,38 @@
+//! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
+//!
+//! Floors, lowest first: `error`, `limits`, `value`; `rows`, `url`; the back ends `memory`, `redb`, `redis`, `nats`;
+//! `operations`; `key_value`; `shared`, which the rest of the daemon uses.
+//!
+//! | operation | holds on every back end |
+//! |---|---|
+//! | get, exists | the last value written; never one that is expired |
+//! | set | the last write wins; whole or not at all; ends an earlier time to live |
+//! | set if absent | of any number at once, one succeeds; the others get the current value |
+//! | swap | succeeds only if the version is the current one; a version is never used twice |
+//! | increment | exact in 64 bits; an overflow is an error and changes nothing; keeps the time to live |
+//! | list | in the order of the keys' bytes; the cursor is the last key seen |
+
+mod error;
+mod key_value;
+mod limits;
+mod memory;
+#[cfg(feature = "nats")]
+mod nats;
+mod operations;
+mod redb;
+#[cfg(feature = "redis")]
+mod redis;
+mod rows;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod url;
+mod value;
+
+pub use self::error::StoreError;
+pub use self::key_value::{KeyValue, StoreOptions};
+pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
+pub use self::operations::{OPERATIONS, Operation, OperationCounts};
+pub use self::shared::{SharedStore, StoreGrant, StorePool};
+pub use self::url::{StoreUrl, StoreUrlError};
+pub use self::value::{Condition, Durability, KeyPage, Swapped, Versioned};

@@ -1,0 +1,222 @@
+//! The thread that writes: it commits all writes that wait, with one fsync.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::Database;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::failure;
+use super::open::open;
+use super::tables::StoredRows;
+use crate::store::error::StoreError;
+use crate::store::rows;
+use crate::store::value::{Durability, Outcome, Write};
+
+/// Writes of one commit. More make the commit longer for the first of them.
+const MAX_WRITES: usize = 1024;
+
+/// Bytes of one commit, for the same reason.
+const MAX_BYTES: usize = 8 << 20;
+
+/// The time after which a relaxed write is on disk.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// The longest that a commit is held back for writes that are expected.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// The time between attempts to open a file that failed.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+/// A write that waits for its commit.
+pub(super) struct Pending {
+    pub(super) write: Write,
+    pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// Its share of the queue, given back when it is done.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The open file, shared with readers. An error while it cannot be used.
+pub(super) type Current = Arc<RwLock<Result<Arc<Database>, StoreError>>>;
+
+/// The state of the thread.
+pub(super) struct Committer {
+    pub(super) path: PathBuf,
+    pub(super) durability: Durability,
+    pub(super) quota: u64,
+    pub(super) current: Current,
+    /// The last attempt to open the file.
+    pub(super) opened: Instant,
+    /// Since when writes are acknowledged that are not on disk.
+    pub(super) unflushed: Option<Instant>,
+    /// The number of writes in the last commit.
+    pub(super) last: usize,
+}
+
+impl Committer {
+    /// Commits writes until the last sender is dropped.
+    pub(super) fn run(mut self, queue: &Receiver<Pending>) {
+        while let Some(batch) = self.next(queue) {
+            if batch.is_empty() {
+                self.flush();
+            } else {
+                self.commit(batch);
+            }
+        }
+        self.flush();
+    }
+
+    /// Waits for writes. Returns none of them if a flush is due, and `None` when there will be no more.
+    fn next(&self, queue: &Receiver<Pending>) -> Option<Vec<Pending>> {
+        let first = match self.unflushed {
+            None => queue.recv().ok()?,
+            Some(since) => match queue.recv_timeout(FLUSH_AFTER.saturating_sub(since.elapsed())) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            },
+        };
+        let mut bytes = first.write.bytes();
+        let mut batch = vec![first];
+        // Clients that were in the last commit write again at once, one after another. Without the wait, the first of
+        // them would have a commit for itself, and the others the next: half the throughput. A single client waits
+        // for nobody.
+        let deadline = Instant::now() + GATHER;
+        while batch.len() < MAX_WRITES && bytes < MAX_BYTES {
+            let next = match queue.try_recv() {
+                Err(TryRecvError::Empty) if batch.len() < self.last => {
+                    queue.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+                }
+                next => next.ok(),
+            };
+            let Some(next) = next else { break };
+            bytes += next.write.bytes();
+            batch.push(next);
+        }
+        Some(batch)
+    }
+
+    /// Commits a batch and replies to each write.
+    fn commit(&mut self, mut batch: Vec<Pending>) {
+        // Nobody waits for their outcome: they are as if they had never been asked for.
+        batch.retain(|pending| !pending.reply.is_closed());
+        self.last = batch.len();
+        let outcomes = self.database().and_then(|database| {
+            let outcomes = failure::guarded(&self.path, || self.transaction(&database, &batch));
+            // Dropped before the file is discarded, which closes it.
+            drop(database);
+            outcomes.inspect_err(|error| self.discard(error))
+        });
+        match outcomes {
+            Ok(outcomes) => {
+                let is_late = self.durability == Durability::Relaxed && self.unflushed.is_none();
+                self.unflushed = if is_late { Some(Instant::now()) } else { self.unflushed };
+                for (pending, outcome) in batch.into_iter().zip(outcomes) {
+                    pending.settle(outcome);
+                }
+            }
+            Err(error) => batch.into_iter().for_each(|pending| pending.settle(Err(error.clone()))),
+        }
+        if self.unflushed.is_some_and(|since| since.elapsed() >= FLUSH_AFTER) {
+            self.flush();
+        }
+    }
+
+    /// Runs a batch as one transaction.
+    ///
+    /// # Errors
+    /// The file failed. The outcome of all writes is `Interrupted` if the commit itself failed.
+    fn transaction(
+        &self,
+        database: &Database,
+        batch: &[Pending],
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+        let path = &self.path;
+        let mut transaction = database.begin_write().map_err(|error| failure::of(path, error))?;
+        transaction.set_two_phase_commit(true);
+        if self.durability == Durability::Relaxed {
+            transaction.set_durability(redb::Durability::None).map_err(|error| failure::of(path, error))?;
+        }
+        let mut rows = StoredRows::open(path, &transaction)?;
+        let now = rows::now();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for pending in batch {
+            let outcome = rows::apply(&mut rows, &pending.write, self.quota, now);
+            match outcome {
+                Err(error) if error.is_outage() => return Err(error),
+                outcome => outcomes.push(outcome),
+            }
+        }
+        let is_changed = rows.finish()?;
+        match is_changed {
+            true => transaction
+                .commit()
+                .map_err(|error| StoreError::Interrupted(format!("{}: {error}", path.display())))?,
+            // Swaps that lost need no fsync.
+            false => transaction.abort().map_err(|error| failure::of(path, error))?,
+        }
+        Ok(outcomes)
+    }
+
+    /// Puts relaxed writes on disk.
+    fn flush(&mut self) {
+        if self.unflushed.take().is_none() {
+            return;
+        }
+        let flushed = self.database().and_then(|database| {
+            failure::guarded(&self.path, || {
+                let mut transaction =
+                    database.begin_write().map_err(|error| failure::of(&self.path, error))?;
+                transaction.set_two_phase_commit(true);
+                transaction.commit().map_err(|error| failure::of(&self.path, error))
+            })
+        });
+        if let Err(error) = flushed {
+            self.discard(&error);
+        }
+    }
+
+    /// Returns the open file. Opens it again if it failed a while ago.
+    fn database(&mut self) -> Result<Arc<Database>, StoreError> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Err(error) = current else { return current };
+        if self.opened.elapsed() < REOPEN_AFTER {
+            return Err(error);
+        }
+        self.opened = Instant::now();
+        let database = open(&self.path, self.durability).map(Arc::new);
+        self.replace(database.clone());
+        database
+    }
+
+    /// Closes the file after an error: what redb has in memory may differ from what is on disk.
+    fn discard(&mut self, error: &StoreError) {
+        self.unflushed = None;
+        self.opened = Instant::now();
+        tracing::error!("store {}: {error}", self.path.display());
+        let error = match error {
+            StoreError::Interrupted(why) => StoreError::Unavailable(why.clone()),
+            error => error.clone(),
+        };
+        self.replace(Err(error));
+    }
+
+    fn replace(&self, database: Result<Arc<Database>, StoreError>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, database);
+        // Closing takes time; readers need not wait for it.
+        drop(current);
+        drop(old);
+    }
+}
+
+impl Pending {
+    fn settle(self, outcome: Result<Outcome, StoreError>) {
+        // Room in the queue first: the one that is told may ask for more at once.
+        drop(self.permit);
+        // It may have left.
+        let _gone = self.reply.send(outcome);
+    }
+}

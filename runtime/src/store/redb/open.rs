@@ -1,0 +1,71 @@
+//! Opens the file of a store: made, repaired after a crash, and checked.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use redb::{Builder, ConcurrencyMode, Database};
+
+use super::failure;
+use super::file::PageFile;
+use super::tables::StoredRows;
+use crate::store::error::StoreError;
+use crate::store::value::Durability;
+
+/// Memory for pages of one file. The kernel caches the file as well.
+const CACHE: usize = 16 << 20;
+
+/// Opens the file of a store, or makes it. Blocks: it reads the whole file, to verify its checksums.
+///
+/// # Errors
+/// The file cannot be opened, or is damaged.
+pub(super) fn open(path: &Path, durability: Durability) -> Result<Database, StoreError> {
+    let unavailable = |error: io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
+    let is_new = !path.try_exists().map_err(unavailable)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(unavailable)?;
+    let database = failure::guarded(path, || {
+        let backend = PageFile::new(file).map_err(|error| failure::of(path, error))?;
+        let mut builder = Builder::new();
+        builder
+            .set_cache_size(CACHE)
+            .set_check_integrity_on_open(true)
+            .set_concurrency_mode(mode(durability));
+        let database = builder.create_with_backend(backend).map_err(|error| failure::of(path, error))?;
+        prepare(path, &database)?;
+        Ok(database)
+    })?;
+    if is_new && let Some(parent) = path.parent() {
+        // The name of a new file is on disk when its directory is.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(unavailable)?;
+    }
+    Ok(database)
+}
+
+/// Returns how processes share the file. During an upgrade the old daemon and the new one both have it open, which is
+/// possible as long as every commit goes to disk at once.
+fn mode(durability: Durability) -> ConcurrencyMode {
+    match durability {
+        Durability::Sync => ConcurrencyMode::MultiWriter,
+        Durability::Relaxed => ConcurrencyMode::ExclusiveWriter,
+    }
+}
+
+/// Makes the tables of a new file, and checks those of an old one.
+fn prepare(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write().map_err(|error| failure::of(path, error))?;
+    transaction.set_two_phase_commit(true);
+    let is_new = StoredRows::open(path, &transaction)?.finish()?;
+    match is_new {
+        true => transaction.commit().map_err(|error| failure::of(path, error)),
+        false => transaction.abort().map_err(|error| failure::of(path, error)),
+    }
+}

@@ -1,0 +1,83 @@
+//! Servers for the suite, on ports of their own.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that ends with the test.
+pub(super) struct Server {
+    pub(super) url: String,
+    port: u16,
+    command: Box<dyn Fn(u16) -> Command + Send>,
+    child: Option<Child>,
+    /// What it keeps between two starts.
+    _dir: tempfile::TempDir,
+}
+
+/// Starts a Redis server that writes every command to disk. `None` if there is none on this machine.
+#[cfg(feature = "redis")]
+pub(super) fn redis() -> Option<Server> {
+    start("redis-server", "redis", |port, dir| {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", dir, "--save", ""]);
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command
+    })
+}
+
+/// Starts a NATS server with JetStream. `None` if there is none on this machine.
+#[cfg(feature = "nats")]
+pub(super) fn nats() -> Option<Server> {
+    start("nats-server", "nats", |port, dir| {
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", dir]);
+        command
+    })
+}
+
+fn start(
+    program: &str,
+    scheme: &str,
+    command: impl Fn(u16, &str) -> Command + Send + 'static,
+) -> Option<Server> {
+    if let Err(error) = Command::new(program).arg("--version").stdout(Stdio::null()).status() {
+        assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap().to_owned();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("{scheme}://127.0.0.1:{port}");
+    let command = Box::new(move |port| command(port, &path));
+    let mut server = Server { url, port, command, child: None, _dir: dir };
+    server.start();
+    Some(server)
+}
+
+impl Server {
+    /// Starts the process and waits until it accepts connections.
+    pub(super) fn start(&mut self) {
+        let mut command = (self.command)(self.port);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < deadline, "{} does not answer", self.url);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Kills the process.
+    pub(super) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

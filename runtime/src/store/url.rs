@@ -1,0 +1,116 @@
+//! Where a store is: `memory:`, `redb:PATH`, `redis://...` or `nats://...`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A back end and its address. `Display` and `Debug` show no credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum StoreUrl {
+    /// In the daemon's memory.
+    Memory,
+    /// In a file.
+    Redb(PathBuf),
+    /// In a Redis server, `redis://` or `rediss://`.
+    Redis(String),
+    /// In a NATS server with JetStream, `nats://` or `tls://`.
+    Nats(String),
+}
+
+/// A text that names no back end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StoreUrlError(String);
+
+impl std::str::FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<StoreUrl, StoreUrlError> {
+        let wrong = |what: &str| Err(StoreUrlError(what.to_owned()));
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(StoreUrl::Memory),
+            Some(("redb", path)) if !path.is_empty() && !path.starts_with("//") => {
+                Ok(StoreUrl::Redb(PathBuf::from(path)))
+            }
+            Some(("redb", _)) => wrong("write redb:PATH, as in redb:data/carts.redb"),
+            Some(("redis" | "rediss", _)) => server(text).map(StoreUrl::Redis),
+            Some(("nats" | "tls", _)) => server(text).map(StoreUrl::Nats),
+            _ => wrong("write memory:, redb:PATH, redis://HOST:PORT/DATABASE or nats://HOST:PORT"),
+        }
+    }
+}
+
+fn server(url: &str) -> Result<String, StoreUrlError> {
+    let host = url.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    if host.is_empty() || host.starts_with('/') {
+        return Err(StoreUrlError(
+            "write the server's name after //, as in redis://cache.internal:6379/0".to_owned(),
+        ));
+    }
+    Ok(url.to_owned())
+}
+
+impl StoreUrl {
+    /// Whether the durability of a write is chosen here, rather than at the server.
+    pub fn has_durability(&self) -> bool {
+        matches!(self, StoreUrl::Redb(_))
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Memory => f.write_str("memory:"),
+            StoreUrl::Redb(path) => write!(f, "redb:{}", path.display()),
+            StoreUrl::Redis(url) | StoreUrl::Nats(url) => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+                // The last sign of a password, even of one that should have been percent-encoded.
+                let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+                let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                // A query may hold a password too.
+                let path = path.split(['?', '#']).next().unwrap_or_default();
+                let slash = if path.is_empty() { "" } else { "/" };
+                write!(f, "{scheme}://{host}{slash}{path}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for StoreUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StoreUrlError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_never_shown() {
+        for (url, shown) in [
+            ("redis://ada:secret@cache:6379/2?x=secret", "redis://cache:6379/2"),
+            ("nats://secret@n1:4222", "nats://n1:4222"),
+            ("rediss://:se/cret@h", "rediss://h"),
+            ("redb:data/a.redb", "redb:data/a.redb"),
+            ("memory:", "memory:"),
+        ] {
+            let url: StoreUrl = url.parse().unwrap();
+            assert_eq!((format!("{url}"), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused() {
+        for url in ["", "memory:x", "redb:", "redb://x", "redis:", "redis:///0", "postgres://x", "data.redb"]
+        {
+            assert!(url.parse::<StoreUrl>().is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! `portcullis_store_v1`, the functions through which a core module uses stores.
+//!
+//! Every function returns -1 if it fails; `error` then returns the reason. What an operation returns besides its
+//! result code is kept for the guest, which takes it with `result`. Keys are UTF-8, in the memory that the module
+//! exports as `memory`; numbers that are written there are little-endian.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::error::Context as _;
+use wasmtime::{Caller, Linker, Memory, Result};
+
+use super::grants::{GuestStores, StoreFailure};
+use super::records;
+use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, StoreError, Swapped, Versioned};
+use crate::wasm::host::core_state::State;
+
+/// The name of the module that the functions are imported from.
+pub(crate) const MODULE: &str = "portcullis_store_v1";
+
+/// Returned for a key that has no value.
+const ABSENT: i32 = -2;
+
+/// Returned by `set`: written; the condition did not hold, and there is a value; there is none.
+const WRITTEN: i32 = 0;
+const STALE: i32 = 1;
+const STALE_ABSENT: i32 = 2;
+
+/// A pointer into the guest's memory, and a length.
+type Slice = (u32, u32);
+
+/// Adds the functions to a linker.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
+    link_single(linker)?;
+    link_many(linker)?;
+    linker.func_wrap(MODULE, "open", |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
+        let name = text(&mut caller, (at, size))?;
+        let stores = caller.data_mut().stores()?;
+        let store = name.and_then(|name| stores.find(&name));
+        Ok(stores.settle(store.map(|store| i32::try_from(store).unwrap_or(-1))))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "result",
+        |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
+            let result = caller.data_mut().stores()?.result.clone();
+            copy(&mut caller, &result, (at, size))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "error",
+        |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
+            let text = caller.data_mut().stores()?.last_error.clone();
+            copy(&mut caller, text.as_bytes(), (at, size))
+        },
+    )?;
+    Ok(())
+}
+
+/// Links the operations on one key. All of them may wait; the guest yields meanwhile and uses no processor time.
+fn link_single(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap_async(
+        MODULE,
+        "get",
+        |caller: Caller<'_, State>,
+         (store, key, key_size, buffer, size, version): (u32, u32, u32, u32, u32, u32)| {
+            Box::new(get(caller, store, (key, key_size), (buffer, size), version))
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "set",
+        |caller: Caller<'_, State>,
+         (store, key, key_size, value, size, ttl_ms, condition, expected, version): (
+            u32,
+            u32,
+            u32,
+            u32,
+            u32,
+            u64,
+            u32,
+            u64,
+            u32,
+        )| {
+            let ttl = (ttl_ms > 0).then(|| Duration::from_millis(ttl_ms));
+            let condition = match condition {
+                0 => Some(Condition::Always),
+                1 => Some(Condition::Absent),
+                2 => Some(Condition::Version(expected)),
+                _ => None,
+            };
+            Box::new(set(caller, store, (key, key_size), (value, size), (ttl, condition), version))
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "delete",
+        |mut caller: Caller<'_, State>, (store, key, size): (u32, u32, u32)| {
+            Box::new(async move {
+                let key = text(&mut caller, (key, size))?;
+                with(&mut caller, key, async |stores, key| {
+                    stores.run(store, async |store| store.delete(&key).await.map(i32::from)).await
+                })
+                .await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "increment",
+        |mut caller: Caller<'_, State>, (store, key, size, delta, sum): (u32, u32, u32, i64, u32)| {
+            Box::new(async move {
+                let key = text(&mut caller, (key, size))?;
+                let mut added = 0;
+                let code = with(&mut caller, key, async |stores, key| {
+                    added = stores.run(store, async |store| store.increment(&key, delta).await).await?;
+                    Ok(0)
+                });
+                let code = code.await?;
+                if code == 0 {
+                    put(&mut caller, sum, &added.to_le_bytes())?;
+                }
+                Ok(code)
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// Links the operations on several keys.
+fn link_many(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap_async(
+        MODULE,
+        "list",
+        |mut caller: Caller<'_, State>,
+         (store, prefix, prefix_size, cursor, cursor_size, limit): (u32, u32, u32, u32, u32, u32)| {
+            Box::new(async move {
+                let prefix = text(&mut caller, (prefix, prefix_size))?;
+                let cursor = text(&mut caller, (cursor, cursor_size))?;
+                let words = prefix.and_then(|prefix| Ok((prefix, cursor?)));
+                with(&mut caller, words, async |stores, (prefix, cursor)| {
+                    let cursor = Some(cursor.as_str()).filter(|cursor| !cursor.is_empty());
+                    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                    let page = stores.run(store, async |store| store.list(&prefix, cursor, limit).await);
+                    let page = page.await?;
+                    Ok(keep(stores, records::page(&page)))
+                })
+                .await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "get_many",
+        |mut caller: Caller<'_, State>, (store, keys, size): (u32, u32, u32)| {
+            Box::new(async move {
+                let keys = texts(&mut caller, (keys, size))?;
+                with(&mut caller, keys, async |stores, keys| {
+                    let values = stores.run(store, async |store| store.get_many(&keys).await).await?;
+                    Ok(keep(stores, records::values(&values)))
+                })
+                .await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "set_many",
+        |mut caller: Caller<'_, State>, (store, entries, size): (u32, u32, u32)| {
+            Box::new(async move {
+                let entries = entries_of(&mut caller, (entries, size))?;
+                with(&mut caller, entries, async |stores, entries| {
+                    stores.run(store, async |store| store.set_many(entries).await).await.map(|()| 0)
+                })
+                .await
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "delete_many",
+        |mut caller: Caller<'_, State>, (store, keys, size): (u32, u32, u32)| {
+            Box::new(async move {
+                let keys = texts(&mut caller, (keys, size))?;
+                with(&mut caller, keys, async |stores, keys| {
+                    stores.run(store, async |store| store.delete_many(keys).await).await.map(|()| 0)
+                })
+                .await
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// Copies the value into the buffer as far as it fits, and returns its whole length. The rest is in `result`.
+async fn get(
+    mut caller: Caller<'_, State>,
+    store: u32,
+    key: Slice,
+    buffer: Slice,
+    version: u32,
+) -> Result<i32> {
+    let key = text(&mut caller, key)?;
+    let mut found = None;
+    let code = with(&mut caller, key, async |stores, key| {
+        found = stores.run(store, async |store| store.get(&key).await).await?;
+        Ok(0)
+    });
+    let code = code.await?;
+    if code != 0 {
+        return Ok(code);
+    }
+    let Some(Versioned { value, version: now }) = found else { return Ok(ABSENT) };
+    put(&mut caller, version, &now.to_le_bytes())?;
+    caller.data_mut().stores()?.result = value.clone();
+    copy(&mut caller, &value, buffer)
+}
+
+/// Sets a value and writes its version. If the condition does not hold, the version is that of the current value, which
+/// is in `result`.
+async fn set(
+    mut caller: Caller<'_, State>,
+    store: u32,
+    key: Slice,
+    value: Slice,
+    (ttl, condition): (Option<Duration>, Option<Condition>),
+    version: u32,
+) -> Result<i32> {
+    let key = text(&mut caller, key)?;
+    let value = bytes(&mut caller, value, MAX_VALUE)?;
+    let condition = condition.ok_or_else(|| invalid("no such condition"));
+    let words = key.and_then(|key| Ok((key, value?, condition?)));
+    let mut written = None;
+    let code = with(&mut caller, words, async |stores, (key, value, condition)| {
+        let set = stores.run(store, async |store| store.set(&key, value, ttl, condition).await);
+        written = Some(set.await?);
+        Ok(0)
+    });
+    let code = code.await?;
+    match written {
+        None => Ok(code),
+        Some(Swapped::Written(now)) => put(&mut caller, version, &now.to_le_bytes()).map(|()| WRITTEN),
+        Some(Swapped::Stale(None)) => Ok(STALE_ABSENT),
+        Some(Swapped::Stale(Some(Versioned { value, version: now }))) => {
+            caller.data_mut().stores()?.result = value;
+            put(&mut caller, version, &now.to_le_bytes()).map(|()| STALE)
+        }
+    }
+}
+
+/// Runs an operation on what was read from the guest's memory.
+async fn with<T>(
+    caller: &mut Caller<'_, State>,
+    read: Result<T, StoreFailure>,
+    operate: impl AsyncFnOnce(&mut GuestStores, T) -> Result<i32, StoreFailure>,
+) -> Result<i32> {
+    let stores = caller.data_mut().stores()?;
+    let outcome = match read {
+        Ok(read) => operate(stores, read).await,
+        Err(failure) => Err(failure),
+    };
+    Ok(stores.settle(outcome))
+}
+
+/// Keeps a result for the guest and returns its length.
+fn keep(stores: &mut GuestStores, result: Bytes) -> i32 {
+    let length = i32::try_from(result.len()).unwrap_or(-1);
+    stores.result = result;
+    length
+}
+
+fn invalid(what: &str) -> StoreFailure {
+    StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
+}
+
+/// Reads a text from the guest's memory.
+///
+/// # Errors
+/// It lies outside the memory. A text that is too long or not UTF-8 is a failure that the guest sees.
+fn text(caller: &mut Caller<'_, State>, at: Slice) -> Result<Result<String, StoreFailure>> {
+    let bytes = bytes(caller, at, MAX_KEY)?;
+    Ok(bytes.and_then(|bytes| utf8(&bytes)))
+}
+
+fn utf8(bytes: &[u8]) -> Result<String, StoreFailure> {
+    let text = std::str::from_utf8(bytes).map(str::to_owned);
+    text.map_err(|_| invalid("a key is UTF-8; encode other bytes"))
+}
+
+/// Reads bytes from the guest's memory.
+fn bytes(
+    caller: &mut Caller<'_, State>,
+    (at, size): Slice,
+    max: usize,
+) -> Result<Result<Bytes, StoreFailure>> {
+    let size = usize::try_from(size)?;
+    if size > max {
+        return Ok(Err(invalid(&format!("{size} bytes are too many: {max} at most"))));
+    }
+    let memory = memory(caller)?;
+    let at = usize::try_from(at)?;
+    let piece = at.checked_add(size).and_then(|end| memory.data(&*caller).get(at..end));
+    let piece =
+        piece.with_context(|| format!("{MODULE}: {size} bytes at {at} are not in the module's memory"))?;
+    Ok(Ok(Bytes::copy_from_slice(piece)))
+}
+
+/// Reads a list of texts from the guest's memory.
+fn texts(caller: &mut Caller<'_, State>, at: Slice) -> Result<Result<Vec<String>, StoreFailure>> {
+    let bytes = match bytes(caller, at, MAX_BATCH_BYTES)? {
+        Ok(bytes) => bytes,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let records = records::read(&bytes).ok_or_else(|| invalid("the list is cut short"));
+    Ok(records.and_then(|records| records.into_iter().map(utf8).collect()))
+}
+
+/// Reads a list of keys and values, which take turns.
+fn entries_of(
+    caller: &mut Caller<'_, State>,
+    at: Slice,
+) -> Result<Result<Vec<(String, Bytes)>, StoreFailure>> {
+    let bytes = match bytes(caller, at, MAX_BATCH_BYTES)? {
+        Ok(bytes) => bytes,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let records = records::read(&bytes).filter(|records| records.len() % 2 == 0);
+    let Some(records) = records else { return Ok(Err(invalid("the list is cut short"))) };
+    let entry = |pair: &[&[u8]]| Ok((utf8(pair[0])?, bytes.slice_ref(pair[1])));
+    Ok(records.chunks_exact(2).map(entry).collect())
+}
+
+/// Copies bytes into the guest's memory as far as they fit, and returns how many there are.
+fn copy(caller: &mut Caller<'_, State>, bytes: &[u8], (at, size): Slice) -> Result<i32> {
+    let fits = bytes.len().min(usize::try_from(size)?);
+    memory(caller)?.write(&mut *caller, usize::try_from(at)?, &bytes[..fits])?;
+    Ok(i32::try_from(bytes.len())?)
+}
+
+/// Writes a number into the guest's memory.
+fn put(caller: &mut Caller<'_, State>, at: u32, number: &[u8]) -> Result<()> {
+    Ok(memory(caller)?.write(&mut *caller, usize::try_from(at)?, number)?)
+}
+
+fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
+    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
+    memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+}

@@ -1,0 +1,150 @@
+//! Stores: what handlers keep, across jobs, daemons and crashes.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::harness::{Client, Daemon, Response, Setup, handlers};
+
+/// Clients that follow a link at once.
+const CLIENTS: usize = 8;
+
+/// How often each of them does.
+const HITS: usize = 125;
+
+/// Serves the shortener with these settings, and a table of stores.
+fn shortener(settings: &str, stores: &str) -> Setup {
+    let module = fs::read(handlers().join("links.wasm")).unwrap();
+    let routes = ["/links", "/links/{slug}", "/l/{slug}"];
+    let routes = routes.map(|path| format!("[[route]]\npath = {path:?}\nhandler = \"links\"\n")).concat();
+    let config = format!(
+        "[handler.links]\nmodule = \"links.wasm\"\nclient_leaves = \"finish\"\n{settings}\n{stores}\n"
+    );
+    Setup::new(&(config + &routes)).file("links.wasm", &module)
+}
+
+/// Serves it with a store in this file.
+fn kept_in(file: &Path) -> Daemon {
+    shortener("stores = [\"default\"]", &format!("[store.default]\nurl = \"redb:{}\"\n", file.display()))
+        .start()
+}
+
+fn add(client: &mut Client) -> String {
+    let made = client.submit("POST", "/links", "", br#"{"url": "https://example.org/"}"#);
+    assert_eq!(made.status(), 201, "{}", made.text());
+    made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned()
+}
+
+fn hits(daemon: &Daemon, slug: &str) -> u64 {
+    let shown = daemon.get(&format!("/links/{slug}"));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.body).unwrap();
+    shown["hits"].as_u64().unwrap()
+}
+
+fn is_followed(response: &Response) -> bool {
+    response.status() == 302 && response.field("location") == Some("https://example.org/")
+}
+
+#[test]
+fn links_count_every_hit_of_clients_at_once() {
+    for store in [
+        "url = \"memory:\"",
+        "url = \"redb:links.redb\"",
+        "url = \"redb:links.redb\"\ndurability = \"relaxed\"",
+    ] {
+        let stores = format!("[store.default]\n{store}\n");
+        let daemon = shortener("stores = [\"default\"]", &stores).start();
+        let slug = add(&mut daemon.client());
+
+        let port = daemon.port();
+        let target = format!("/l/{slug}");
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let mut client = Client::tcp(port);
+                    assert!((0..HITS).all(|_| is_followed(&client.get(&target))));
+                });
+            }
+        });
+
+        assert_eq!(hits(&daemon, &slug), (CLIENTS * HITS) as u64, "{store}");
+    }
+}
+
+#[test]
+fn links_that_were_acknowledged_survive_a_kill() {
+    let place = tempfile::tempdir().unwrap();
+    // The directory is made with the store.
+    let file = place.path().join("data/links.redb");
+    let daemon = kept_in(&file);
+    let slug = add(&mut daemon.client());
+    let mut followed = 0;
+    let mut daemon = Some(daemon);
+    for _ in 0..3 {
+        let serving = daemon.take().unwrap();
+        let mut client = serving.client();
+        for _ in 0..20 {
+            assert!(is_followed(&client.get(&format!("/l/{slug}"))));
+            followed += 1;
+        }
+
+        serving.signal(Signal::KILL);
+        drop(serving);
+
+        let next = kept_in(&file);
+        assert_eq!(hits(&next, &slug), followed);
+        daemon = Some(next);
+    }
+}
+
+#[test]
+fn a_store_that_is_not_granted_is_denied() {
+    let daemon = shortener("", "").start();
+
+    assert_eq!(daemon.get("/links").status(), 500);
+
+    daemon.log.line("store \"default\" is not granted: add it to handler.links.stores");
+}
+
+#[test]
+fn a_store_under_another_name_is_the_same_store() {
+    let stores = "[store.carts]\nurl = \"memory:\"\n";
+    let daemon = shortener("stores = { default = \"carts\" }", stores)
+        .handler(
+            "other",
+            "stores = { default = \"carts\" }",
+            &fs::read(handlers().join("links.wasm")).unwrap(),
+        )
+        .start();
+
+    let slug = add(&mut daemon.client());
+
+    assert!(daemon.get("/other").text().contains(&slug), "the page of the other handler lists it");
+}
+
+#[test]
+fn a_damaged_store_is_refused_with_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("links.redb");
+    fs::write(&file, vec![b'x'; 10_000]).unwrap();
+
+    let stores = format!("[store.default]\nurl = \"redb:{}\"\n", file.display());
+    let ended = shortener("stores = [\"default\"]", &stores).fail();
+
+    assert_ne!(ended.code, Some(0));
+    assert!(
+        ended.stderr.contains("store \"default\"") && ended.stderr.contains("move it away"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read(&file).unwrap(), vec![b'x'; 10_000], "it is left as it was");
+}
+
+#[test]
+fn a_component_is_granted_no_store() {
+    let module = fs::read(handlers().join("greet.wasm")).unwrap();
+    let ended = Setup::one("stores = [\"default\"]\n[store.default]\nurl = \"memory:\"\n", &module).fail();
+
+    assert!(ended.stderr.contains("stores: only a wasip1 module opens stores"), "{}", ended.stderr);
+}
