@@ -183,3 +183,17 @@ fn interim_answers_before_the_one_are_nothing_to_doubt() {
 
     assert_eq!(ask(&daemon, &[format!("GET {url}/")]), ["200 ok"]);
 }
+
+#[test]
+fn a_server_that_never_ends_its_interim_answers_is_given_up() {
+    let origin = Origin::of("127.0.0.1", |_, stream| {
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+        // Until the daemon has closed the connection. Without that, an hour of it would come.
+        while stream.write_all(many.as_bytes()).is_ok() {}
+    });
+    let (url, daemon) = allowing(&origin);
+
+    let said = ask(&daemon, &[format!("GET {url}/")]);
+
+    assert_eq!(said, ["broke off: HTTP protocol error"]);
+}

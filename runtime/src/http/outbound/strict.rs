@@ -84,7 +84,13 @@ struct ResponseHead {
     begun: bool,
     /// Whether the status is an interim one (1xx), so that another head follows.
     interim: bool,
+    /// How many interim heads there were.
+    interims: usize,
 }
+
+/// The most interim heads in front of a response. hyper reads them all in one go, so a server that never ends
+/// them would keep a thread busy. Go accepts five; a server that reports its progress sends more.
+const INTERIMS: usize = 32;
 
 /// The position of the first status digit, after `HTTP/1.1 `.
 const STATUS: usize = 9;
@@ -111,7 +117,12 @@ impl ResponseHead {
                 b'\n' if self.last != b'\r' => return Err("a line that ends without a CR"),
                 b'\n' if self.line > 1 => (self.line, self.begun) = (0, true),
                 b'\n' if !self.begun => return Err("an empty line in front of it"),
-                b'\n' if self.interim => *self = ResponseHead::default(),
+                b'\n' if self.interim && self.interims == INTERIMS => {
+                    return Err("too many interim responses in front of it");
+                }
+                b'\n' if self.interim => {
+                    *self = ResponseHead { interims: self.interims + 1, ..ResponseHead::default() };
+                }
                 b'\n' => return Ok(true),
                 _ if self.last == b'\r' => return Err("a CR within a line"),
                 b' ' | b'\t' if self.line == 0 => return Err("a line that begins with a space"),
@@ -208,6 +219,16 @@ mod tests {
         }
         assert!(may_be_followed(&response(204, &[(CL, "2")])));
         assert!(!may_be_followed(&response(304, &[(CL, "2")])) && !may_be_followed(&response(204, &[])));
+    }
+
+    #[test]
+    fn interim_responses_are_taken_up_to_their_limit() {
+        let heads = |interims| {
+            [b"HTTP/1.1 100 Continue\r\n\r\n".repeat(interims), b"HTTP/1.1 200 OK\r\n\r\n".to_vec()]
+        };
+
+        assert_eq!(ResponseHead::default().push(&heads(INTERIMS).concat()), Ok(true));
+        assert!(ResponseHead::default().push(&heads(INTERIMS + 1).concat()).is_err());
     }
 
     #[test]
