@@ -10,7 +10,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 /// Units of a process-wide resource: job slots, memory, file descriptors.
 ///
 /// An eighth of the units is reserved for handlers that hold few. Even if one handler takes all others and keeps them,
-/// another can still start a job.
+/// another can still start a job. A handler may use up to three quarters of the reserve, as long as a quarter of it stays
+/// free for those that hold no more than that.
 #[derive(Debug)]
 pub struct Budget {
     common: Units,
@@ -50,11 +51,8 @@ impl Budget {
     pub fn new(units: usize) -> Arc<Budget> {
         let all = units.min(Semaphore::MAX_PERMITS);
         let common = max_per_job(all);
-        Arc::new(Budget {
-            common: Units::new(common),
-            kept: Units::new(all - common),
-            all: AtomicUsize::new(all),
-        })
+        let kept = all - common;
+        Arc::new(Budget { common: Units::new(common), kept: Units::new(kept), all: all.into() })
     }
 
     /// Changes the number of units. Units held beyond the new number stay held until they are given back.
@@ -84,10 +82,16 @@ impl Budget {
         (all + common.owed() + kept.owed()).saturating_sub(common.free() + kept.free())
     }
 
-    /// Returns the most units with which a handler still counts as holding few.
-    fn few(&self) -> usize {
+    /// Returns how many units of the reserve must be free when a handler takes some, so that it holds `units` in all.
+    /// Returns `None` if it would hold too many.
+    fn spare(&self, units: usize) -> Option<usize> {
         let all = self.all.load(Ordering::SeqCst);
-        ((all - max_per_job(all)) / 4).max(1)
+        let reserve = all - max_per_job(all);
+        let few = (reserve / 4).max(1);
+        if units <= few {
+            return Some(0);
+        }
+        (units <= reserve.saturating_sub(few)).then_some(few)
     }
 
     /// Takes units if they are free and no job of the handler is queued.
@@ -109,17 +113,17 @@ impl Budget {
         if units == 0 {
             return Some(self.nothing(holder));
         }
-        let max = max_per_job(self.all.load(Ordering::SeqCst)).max(self.few());
-        let wanted = u32::try_from(units).ok().filter(|_| units <= max)?;
+        let max = max_per_job(self.all.load(Ordering::SeqCst));
+        let wanted = u32::try_from(units).ok().filter(|_| units <= max || self.spare(units).is_some())?;
         let _turn = holder.turn.acquire().await.ok()?;
         // It keeps its place in this queue while it also tries the reserved units.
         let mut common = pin!(self.common.free.acquire_many(wanted));
         let portion = self.nothing(holder);
         loop {
-            if holder.held.load(Ordering::SeqCst) + units <= self.few() {
+            if let Some(spare) = self.spare(holder.held.load(Ordering::SeqCst) + units) {
                 return tokio::select! {
                     permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
-                    permit = self.kept.free.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
+                    permit = self.kept.acquire(wanted, spare) => permit.map(|permit| portion.with(permit, 0, units)),
                 };
             }
             tokio::select! {
@@ -188,7 +192,9 @@ impl Portion {
 
     fn grow_from_kept(&mut self, by: usize) -> bool {
         let before = self.holder.held.fetch_add(by, Ordering::SeqCst);
-        let taken = before + by <= self.budget.few() && self.budget.kept.take(by);
+        let kept = &self.budget.kept;
+        let taken =
+            self.budget.spare(before + by).is_some_and(|spare| kept.free() >= by + spare && kept.take(by));
         if taken {
             self.kept += by;
         } else {
@@ -235,6 +241,14 @@ impl Units {
 
     fn owed(&self) -> usize {
         self.owed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `units` are free and so many more, and takes the units.
+    async fn acquire(&self, units: u32, spare: usize) -> Option<SemaphorePermit<'_>> {
+        let all = units.checked_add(u32::try_from(spare).ok()?)?;
+        let mut permit = self.free.acquire_many(all).await.ok()?;
+        drop(permit.split(spare));
+        Some(permit)
     }
 
     fn take(&self, units: usize) -> bool {
@@ -291,10 +305,14 @@ mod tests {
 
         assert!(!taken.grow(1));
         assert_eq!((taken.units(), budget.used()), (280, 280));
-        // A quarter of the 40 reserved units.
-        let mut few = budget.try_take(&modest, 10).unwrap();
-        assert!(!few.grow(1));
-        drop(few);
+        // Three quarters of the 40 reserved units.
+        let mut some = budget.try_take(&modest, 20).unwrap();
+        assert!(some.grow(10) && !some.grow(1));
+        // A quarter is left for one that holds no more than that.
+        let late = holder();
+        let mut few = budget.try_take(&late, 9).unwrap();
+        assert!(few.grow(1) && !few.grow(1) && budget.try_take(&holder(), 1).is_none());
+        drop((some, few));
         drop(taken);
         assert_eq!(budget.used(), 0);
     }
@@ -359,8 +377,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_comes_to_hold_little_is_served_from_what_is_kept() {
         let (budget, greedy, waiter) = (Budget::new(320), holder(), holder());
-        let own = budget.try_take(&waiter, 10).unwrap();
-        let _rest = budget.try_take(&greedy, 270).unwrap();
+        let own = budget.try_take(&waiter, 26).unwrap();
+        let _rest = budget.try_take(&greedy, 254).unwrap();
         let mut waiting = pin!(budget.take(&waiter, 5));
         assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
 

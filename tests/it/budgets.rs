@@ -161,6 +161,22 @@ fn memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others(
 }
 
 #[test]
+fn a_job_that_starts_with_more_than_a_little_memory_gets_it_from_the_reserve() {
+    let daemon = operated("[limits]\ntotal_memory = \"64MiB\"\n")
+        .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
+        // 5 MiB: a thirteenth of the whole.
+        .handler("large", "", &Program::text().of_pages(80).say("large\n").wasm())
+        .handler("small", "", &hello())
+        .start();
+    let mut hog = ask(&daemon, "/grow", 1).remove(0);
+    hog.head();
+    assert_eq!(hog.chunk(), b"896");
+
+    assert_eq!(daemon.get("/large").text(), "large\n");
+    assert_eq!(daemon.get("/small").text(), "hello\n");
+}
+
+#[test]
 fn a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so() {
     let daemon =
         operated("reason_header = true\n[limits]\ntotal_memory = \"16MiB\"\nqueue_time = \"300ms\"\n")
