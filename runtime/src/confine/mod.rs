@@ -3,9 +3,10 @@
 //! Every restriction is permanent, for the thread that sets it and for all threads and processes that it starts. The
 //! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan` and `ksm`.
 //!
-//! Floors, lowest first: `seccomp`, `location`, `ksm`, `privileges`, `pagemap_scan`, `signals`, `system`; `untrusted`;
+//! Floors, lowest first: `seccomp`, `location`, `ksm`, `privileges`, `pagemap_scan`, `signals`, `system`, `hard_links`; `untrusted`;
 //! `landlock`.
 
+mod hard_links;
 mod ksm;
 mod landlock;
 mod location;
