@@ -129,33 +129,56 @@ fn a_body_that_has_no_room_is_refused_and_says_so() {
 #[test]
 fn bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another() {
     let daemon = serve("");
-    let address = |last| std::net::Ipv4Addr::new(127, 0, 0, last);
-    let begun = |source| {
-        let mut client = Client::tcp_from(source, daemon.port());
-        client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
-        // More than is stored in memory.
-        client.send(format!("{:x}\r\n", 200_000));
-        client.send(vec![b'x'; 200_000]);
-        client.send("\r\n");
-        client
-    };
-    let open = format!("/proc/{}/fd", daemon.pid());
-    let kept = || {
-        let files =
-            std::fs::read_dir(&open).unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        files
-            .filter(|path| path.starts_with(daemon.path("scratch")) && path != &daemon.path("scratch"))
-            .count()
-    };
-
-    let _unended: Vec<Client> = (0..16).map(|_| begun(address(1))).collect();
-    until("sixteen bodies are kept", || (kept() == 16).then_some(()));
-    let refused = begun(address(1)).response();
-    let mut other = begun(address(2));
+    let _unended: Vec<Client> = (0..16).map(|_| begun(&daemon, 1)).collect();
+    until("sixteen bodies are kept", || (kept(&daemon) == 16).then_some(()));
+    let refused = begun(&daemon, 1).response();
+    let mut other = begun(&daemon, 2);
     other.send("0\r\n\r\n");
 
     assert_eq!(refused.status(), 503);
     daemon.log.line("the clients of one address may keep 16 bodies");
     assert_eq!(told(&other.response().body).0, Some("200000".to_owned()));
-    assert_eq!(kept(), 16);
+    assert_eq!(kept(&daemon), 16);
+}
+
+#[test]
+fn bodies_of_few_addresses_that_do_not_end_make_room_for_that_of_another() {
+    let daemon = serve("");
+    let mut unended: Vec<Client> = (0..32).map(|at| begun(&daemon, 1 + at % 3)).collect();
+    until("as many bodies are kept as may be", || (kept(&daemon) == 32).then_some(()));
+
+    let mut other = begun(&daemon, 4);
+    other.send("0\r\n\r\n");
+
+    let response = other.response();
+    assert_eq!(response.status(), 200, "{}", response.text());
+    // One of those with eleven bodies has lost one.
+    until("the other bodies are still kept", || (kept(&daemon) == 31).then_some(()));
+    let mut outcomes: Vec<u16> = unended.iter_mut().map(|client| end(client)).collect();
+    outcomes.sort_unstable();
+    assert_eq!((outcomes[30], outcomes[31]), (200, 503));
+}
+
+/// Ends a body. Returns the status of the response, which may have come before.
+fn end(client: &mut Client) -> u16 {
+    let _refused_by_then = client.try_send("0\r\n\r\n");
+    client.response().status()
+}
+
+/// Begins a body from this loopback address, with more than is stored in memory.
+fn begun(daemon: &Daemon, last: u8) -> Client {
+    let mut client = Client::tcp_from(std::net::Ipv4Addr::new(127, 0, 0, last), daemon.port());
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(format!("{:x}\r\n", 200_000));
+    client.send(vec![b'x'; 200_000]);
+    client.send("\r\n");
+    client
+}
+
+/// Counts the files of stored bodies.
+fn kept(daemon: &Daemon) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let files = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let scratch = daemon.path("scratch");
+    files.filter(|path| path.starts_with(&scratch) && *path != scratch).count()
 }

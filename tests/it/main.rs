@@ -14,6 +14,7 @@ mod captures;
 mod cases;
 mod children;
 mod cli;
+mod client_memory;
 mod clients;
 mod compile;
 mod compiling;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::model::MemoryBound;
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema;
@@ -9,6 +10,9 @@ use super::values;
 
 /// The highest `connections`: Linux's default for fs.nr_open.
 const MOST_CONNECTIONS: usize = 1 << 20;
+
+/// The least memory for what connections hold: that of a few connections.
+const LEAST_CLIENT_MEMORY: u64 = 4 << 20;
 
 /// The limits of a connection. Sizes are in bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +46,8 @@ pub struct HttpLimits {
     pub connections: Option<usize>,
     /// Connections of one address. `None` means half of `connections`.
     pub connections_per_peer: Option<usize>,
+    /// The memory that connections may hold for their clients, all together.
+    pub client_memory: MemoryBound,
 }
 
 impl Default for HttpLimits {
@@ -65,6 +71,7 @@ impl Default for HttpLimits {
             fields: 100,
             connections: None,
             connections_per_peer: None,
+            client_memory: MemoryBound::Auto,
         }
     }
 }
@@ -100,5 +107,8 @@ pub(super) fn read(written: Option<&Keyed<schema::Http>>, report: &Diagnostics<'
         fields: report.settle(http.fields.as_ref(), defaults.fields, fields),
         connections: connections(&http.connections),
         connections_per_peer: connections(&http.connections_per_peer),
+        client_memory: report.settle(http.client_memory.as_ref(), defaults.client_memory, |scalar| {
+            values::memory_bound(scalar, LEAST_CLIENT_MEMORY)
+        }),
     }
 }

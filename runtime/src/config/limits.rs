@@ -1,11 +1,10 @@
 //! Reads `[limits]` and `handler.NAME.limits`: the limits of jobs.
 
-use super::model::TotalMemory;
+use super::model::MemoryBound;
 use super::outbound;
-use super::reader::{Keyed, Scalar};
+use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema;
-use super::units::Size;
 use super::values;
 use crate::budget::max_per_job;
 use crate::job::Limits;
@@ -31,16 +30,9 @@ pub(super) struct LimitBounds {
 }
 
 /// Reads the memory of all jobs together.
-pub(super) fn total_memory(written: Option<&Keyed<schema::Limits>>, report: &Diagnostics<'_>) -> TotalMemory {
+pub(super) fn total_memory(written: Option<&Keyed<schema::Limits>>, report: &Diagnostics<'_>) -> MemoryBound {
     let at = written.and_then(|Keyed { value: limits, .. }| limits.total_memory.as_ref());
-    report.settle(at, TotalMemory::Auto, |scalar| match scalar {
-        Scalar::Text(text) if text == "auto" => Ok(TotalMemory::Auto),
-        Scalar::Text(text) if text == "none" => Ok(TotalMemory::Unlimited),
-        Scalar::Text(text) if text.parse::<Size>().is_err() => {
-            Err(format!("wanted a size such as \"4GiB\", \"auto\" or \"none\", found {text:?}"))
-        }
-        other => values::size_in_memory(LEAST_MEMORY..=1 << 50)(other).map(TotalMemory::Bytes),
-    })
+    report.settle(at, MemoryBound::Auto, |scalar| values::memory_bound(scalar, LEAST_MEMORY))
 }
 
 /// Refuses `total_memory` in a handler: it applies to all jobs together.

@@ -37,8 +37,8 @@ mod websocket;
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
 pub use model::{
-    Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
-    RouteConfig, TotalMemory, UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, Hardening, MemoryBound, MountConfig, OutboundConfig, Probe,
+    Recording, RouteConfig, UnixOptions,
 };
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};

@@ -47,7 +47,7 @@ pub struct Config {
     /// Jobs at once over all handlers, 1 to 4096.
     pub jobs: usize,
     /// The memory of all jobs together.
-    pub total_memory: TotalMemory,
+    pub total_memory: MemoryBound,
     /// Whether each request is logged.
     pub access_log: bool,
     /// Whether each route also answers behind `/v1.14`.
@@ -97,14 +97,14 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
-/// The memory limit of all jobs together.
+/// A limit of memory: of all jobs together, or of what connections hold for their clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TotalMemory {
-    /// The memory of the control group or the machine, less what the daemon itself needs.
+pub enum MemoryBound {
+    /// A part of what the control group or the machine has.
     Auto,
     /// This number of bytes.
     Bytes(usize),
-    /// The product of `limits.memory` and `jobs`.
+    /// No limit of its own.
     Unlimited,
 }
 

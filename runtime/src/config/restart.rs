@@ -69,6 +69,7 @@ impl Config {
             fields,
             connections,
             connections_per_peer,
+            client_memory,
         } = http;
         let differs = [
             (AtStart, "admin", *admin != next.admin),
@@ -111,6 +112,7 @@ impl Config {
             (AtReload, "http.fields", *fields != next.http.fields),
             (AtStart, "http.connections", *connections != next.http.connections),
             (AtStart, "http.connections_per_peer", *connections_per_peer != next.http.connections_per_peer),
+            (AtStart, "http.client_memory", *client_memory != next.http.client_memory),
         ];
         differs
             .into_iter()
@@ -140,11 +142,18 @@ mod tests {
     fn what_needs_a_restart_is_listed_whole() {
         let before = read("");
         let after = "jobs = 9\nwasi_http_03 = true\nunix.mode = \"0600\"\ngrace = \"1s\"\n\
-            http.connections = 5\nhttp.connections_per_peer = 4\n";
+            http.connections = 5\nhttp.connections_per_peer = 4\nhttp.client_memory = \"9MiB\"\n";
 
         assert_eq!(
             before.needs_restart(&read(after)),
-            ["jobs", "wasi_http_03", "unix.mode", "http.connections", "http.connections_per_peer"]
+            [
+                "jobs",
+                "wasi_http_03",
+                "unix.mode",
+                "http.connections",
+                "http.connections_per_peer",
+                "http.client_memory"
+            ]
         );
         assert!(before.needs_restart(&read("access_log = true\nhttp.head = \"1s\"\n")).is_empty());
     }

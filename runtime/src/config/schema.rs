@@ -143,6 +143,7 @@ table! {
         fields: Scalar,
         connections: Scalar,
         connections_per_peer: Scalar,
+        client_memory: Scalar,
     }
 }
 

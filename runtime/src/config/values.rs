@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use super::model::MemoryBound;
 use super::reader::{Keyed, Scalar};
 use super::report::Diagnostics;
 use super::units::{Mode, Size, Span};
@@ -75,6 +76,18 @@ pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar)
     |scalar| {
         let bytes = size(range)(scalar)?;
         usize::try_from(bytes).map_err(|_| refusal("a size that this machine can address", scalar))
+    }
+}
+
+/// Reads a limit of memory, of at least so many bytes.
+pub(super) fn memory_bound(scalar: &Scalar, least: u64) -> Result<MemoryBound, String> {
+    match scalar {
+        Scalar::Text(text) if text == "auto" => Ok(MemoryBound::Auto),
+        Scalar::Text(text) if text == "none" => Ok(MemoryBound::Unlimited),
+        Scalar::Text(text) if text.parse::<Size>().is_err() => {
+            Err(format!("wanted a size such as \"4GiB\", \"auto\" or \"none\", found {text:?}"))
+        }
+        other => size_in_memory(least..=1 << 50)(other).map(MemoryBound::Bytes),
     }
 }
 

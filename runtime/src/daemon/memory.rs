@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::demand;
 use crate::budget::{Budget, max_per_job};
-use crate::config::{Config, Size, TotalMemory};
+use crate::config::{Config, MemoryBound, Size};
 use crate::job::Needs;
 use crate::observe::{cgroup, machine};
 
@@ -37,9 +37,9 @@ impl Total {
     /// stays warm between two jobs.
     pub(super) fn of(config: &Config) -> Total {
         match config.total_memory {
-            TotalMemory::Bytes(bytes) => Total { bytes: Some(bytes), source: MemorySource::Configured },
-            TotalMemory::Unlimited => Total { bytes: None, source: MemorySource::Configured },
-            TotalMemory::Auto => match found() {
+            MemoryBound::Bytes(bytes) => Total { bytes: Some(bytes), source: MemorySource::Configured },
+            MemoryBound::Unlimited => Total { bytes: None, source: MemorySource::Configured },
+            MemoryBound::Auto => match found() {
                 Some((there, told)) => {
                     let bytes = Some(left(there));
                     Total { bytes, source: MemorySource::Found(there, told) }
@@ -86,6 +86,16 @@ impl Total {
                 mebibytes(wanted.sum),
             )
         })
+    }
+}
+
+/// Returns how much memory the connections may hold for their clients, in bytes: an eighth of what there is, unless the
+/// configuration says otherwise.
+pub(super) fn of_clients(config: &Config) -> usize {
+    match config.http.client_memory {
+        MemoryBound::Bytes(bytes) => bytes,
+        MemoryBound::Unlimited => usize::MAX,
+        MemoryBound::Auto => found().map_or(usize::MAX, |(there, _)| there / 8),
     }
 }
 

@@ -128,7 +128,7 @@ impl Daemon {
             engine: engine.clone(),
             gate: Gate::shut(),
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
-            connections: ConnectionLimit::new(max.connections, max.per_ip),
+            connections: ConnectionLimit::new(max.connections, max.per_ip, memory::of_clients(&config)),
             activity: Activity::default(),
             handshakes: Arc::default(),
             refused: Arc::default(),

@@ -95,7 +95,7 @@ impl Operators {
                 settings: asked.settings.clone(),
                 // Limits of their own, so that no load of clients keeps an operator out, and observers do not keep out
                 // the admin.
-                connections: ConnectionLimit::new(connections, per_ip),
+                connections: ConnectionLimit::new(connections, per_ip, usize::MAX),
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),

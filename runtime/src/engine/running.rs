@@ -253,9 +253,12 @@ impl Drop for RunningGuard<'_> {
             ReportedEnd::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
                 Some(StopReason::Answered) => ("answered", false, None),
                 Some(StopReason::NoAnswer) => ("no answer", true, None),
-                Some(reason @ (StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare)) => {
-                    ("cancelled", true, Some(reason.code()))
-                }
+                Some(
+                    reason @ (StopReason::TooSlow
+                    | StopReason::TakesNothing
+                    | StopReason::OutOfShare
+                    | StopReason::Memory),
+                ) => ("cancelled", true, Some(reason.code())),
                 // The reader of the response counts the panic.
                 _ if thread::panicking() => ("the daemon panicked", true, None),
                 Some(StopReason::Killed | StopReason::Shutdown) | None => {

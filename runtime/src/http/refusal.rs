@@ -202,7 +202,9 @@ impl Row {
             }
             Fault::NoScratch(_) | Fault::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(SOON)),
             Fault::Draining => (StatusCode::SERVICE_UNAVAILABLE, Closes, Some(SOON)),
-            Fault::Stopped(StopReason::OutOfShare) => (StatusCode::REQUEST_TIMEOUT, Closes, None),
+            Fault::Stopped(StopReason::OutOfShare | StopReason::Memory) => {
+                (StatusCode::REQUEST_TIMEOUT, Closes, None)
+            }
             Fault::Stopped(StopReason::TooSlow | StopReason::TakesNothing) => {
                 (StatusCode::REQUEST_TIMEOUT, Stays, None)
             }

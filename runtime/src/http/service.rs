@@ -19,6 +19,7 @@ use super::request::panic::caught;
 use super::request::response_body::Body;
 use super::request::{date, h2_rules};
 use super::upgrade::tunnel::PendingUpgrade;
+use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
 use crate::net::Peer;
@@ -128,7 +129,8 @@ pub(super) async fn respond<S: Service>(
     let request =
         RequestContext { settings, peer, pending, head: &head, server: service.server(), pinned: &pinned };
     let answer = caught(async {
-        h2_rules::check(&head, settings)?;
+        let size = h2_rules::check(&head, settings)?;
+        let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
         service.answer(request, &mut body, &mut log).await
     });
     let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
@@ -162,6 +164,6 @@ pub(super) async fn respond<S: Service>(
     if progress.departure.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.body_mut().log = Some(log);
+    response.body_mut().answer(log, progress);
     Ok(response)
 }

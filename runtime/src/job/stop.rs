@@ -33,6 +33,8 @@ pub enum StopReason {
     TakesNothing,
     /// Its client was slow while other jobs waited for a slot, and its address has more slots than its share.
     OutOfShare,
+    /// The connection of its client held more memory than others, while all together held too much.
+    Memory,
 }
 
 impl Stop {
@@ -51,6 +53,7 @@ impl Stop {
             StopReason::TooSlow => 5,
             StopReason::TakesNothing => 6,
             StopReason::OutOfShare => 7,
+            StopReason::Memory => 8,
         };
         let replace = |found| match StopReason::of(found) {
             Some(found) if !found.is_noted_only() || reason.is_noted_only() => None,
@@ -93,7 +96,8 @@ impl StopReason {
             4 => Some(StopReason::NoAnswer),
             5 => Some(StopReason::TooSlow),
             6 => Some(StopReason::TakesNothing),
-            _ => Some(StopReason::OutOfShare),
+            7 => Some(StopReason::OutOfShare),
+            _ => Some(StopReason::Memory),
         }
     }
 
@@ -107,6 +111,7 @@ impl StopReason {
             StopReason::TooSlow => "write_rate",
             StopReason::TakesNothing => "write_idle",
             StopReason::OutOfShare => "slow_client",
+            StopReason::Memory => "client_memory",
         }
     }
 
@@ -118,7 +123,9 @@ impl StopReason {
     /// Reports whether the job's client is to blame.
     pub fn is_of_the_client(self) -> bool {
         match self {
-            StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare => true,
+            StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare | StopReason::Memory => {
+                true
+            }
             StopReason::Shutdown | StopReason::Killed | StopReason::Answered | StopReason::NoAnswer => false,
         }
     }
@@ -138,6 +145,7 @@ impl fmt::Display for StopReason {
             StopReason::OutOfShare => {
                 "the client kept it waiting while others wanted its slot (limits.concurrency_per_peer)"
             }
+            StopReason::Memory => "the client's connection held too much memory (http.client_memory)",
         })
     }
 }

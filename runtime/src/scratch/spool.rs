@@ -1,16 +1,18 @@
 //! The scratch directory: unnamed files, with limits per client.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, statvfs, unlinkat};
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use super::amount::Amount;
 use super::process::ProcessDir;
@@ -48,13 +50,34 @@ pub struct Scratch {
 struct SpoolUse {
     all: Amount,
     of: HashMap<Option<IpAddr>, Amount>,
+    /// The next number.
+    next: u64,
+    /// The files whose bodies still arrive.
+    arriving: BTreeMap<u64, ArrivingFile>,
+}
+
+/// A file that is written at the pace of its client. Its room may be given to another client.
+struct ArrivingFile {
+    client: Option<IpAddr>,
+    bytes: u64,
+    since: Instant,
+    eviction: Arc<Eviction>,
+}
+
+/// Tells that the room of a file was given to another client. The flag changes under the lock of [`SpoolUse`].
+#[derive(Default)]
+struct Eviction {
+    is_done: AtomicBool,
+    told: Notify,
 }
 
 /// A file's share of the limits. Dropping it gives the share back.
 pub struct Account {
     scratch: Arc<Scratch>,
     client: Option<IpAddr>,
+    number: u64,
     bytes: u64,
+    eviction: Arc<Eviction>,
 }
 
 impl Scratch {
@@ -63,13 +86,22 @@ impl Scratch {
         Scratch { dir, next: AtomicU64::new(0), used: Mutex::default(), process: Mutex::default() }
     }
 
-    /// Counts one more file of a client.
+    /// Counts one more file of a client. If there are as many as may be, the slowest that still arrives makes room, of
+    /// the address with most, if that has more than this client.
     ///
     /// # Errors
     /// The limit on files is reached.
     pub fn account(self: &Arc<Self>, client: Option<IpAddr>) -> io::Result<Account> {
-        self.used().grow(client, Amount { files: 1, bytes: 0 })?;
-        Ok(Account { scratch: self.clone(), client, bytes: 0 })
+        let mut used = self.used();
+        if used.all.files == FILES {
+            used.evict_for(client);
+        }
+        used.grow(client, Amount { files: 1, bytes: 0 })?;
+        let (number, eviction) = (used.next, Arc::<Eviction>::default());
+        used.next += 1;
+        let file = ArrivingFile { client, bytes: 0, since: Instant::now(), eviction: eviction.clone() };
+        used.arriving.insert(number, file);
+        Ok(Account { scratch: self.clone(), client, number, bytes: 0, eviction })
     }
 
     fn used(&self) -> MutexGuard<'_, SpoolUse> {
@@ -113,22 +145,57 @@ impl Account {
     /// Counts bytes before they are written, and checks that the file system has room. Blocks.
     ///
     /// # Errors
-    /// The limit of all clients or of this client is reached, or the file system is full.
+    /// The limit of all clients or of this client is reached, the file system is full, or the room was given to
+    /// another client.
     pub fn take(&mut self, bytes: u64) -> io::Result<()> {
-        self.scratch.used().grow(self.client, Amount { files: 0, bytes })?;
+        let mut used = self.scratch.used();
+        if self.eviction.is_done.load(Ordering::Relaxed) {
+            return Err(evicted());
+        }
+        used.grow(self.client, Amount { files: 0, bytes })?;
         self.bytes += bytes;
+        used.arriving.entry(self.number).and_modify(|file| file.bytes = self.bytes);
+        drop(used);
         self.scratch.has_room(bytes)
     }
 
-    /// Reports whether more than half of all bytes are in use. Slow clients are then not tolerated.
+    /// Reports whether more than half of all files or bytes are in use. Slow clients are then not tolerated.
     pub fn is_scarce(&self) -> bool {
-        self.scratch.used().all.bytes > BYTES / 2
+        let Amount { files, bytes } = self.scratch.used().all;
+        files > FILES / 2 || bytes > BYTES / 2
     }
+
+    /// Waits until the room is given to another client. Returns the error that says so.
+    ///
+    /// # Cancel safety
+    /// A dropped wait loses nothing.
+    pub async fn evicted(&self) -> io::Error {
+        self.eviction.told.notified().await;
+        evicted()
+    }
+
+    /// Notes that the body is complete: from here on the file is kept for its job.
+    ///
+    /// # Errors
+    /// The room was given to another client.
+    pub fn settle(&self) -> io::Result<()> {
+        let mut used = self.scratch.used();
+        used.arriving.remove(&self.number);
+        if self.eviction.is_done.load(Ordering::Relaxed) { Err(evicted()) } else { Ok(()) }
+    }
+}
+
+fn evicted() -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, "its room was given to a client that had less")
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.scratch.used().shrink(self.client, Amount { files: 1, bytes: self.bytes });
+        let mut used = self.scratch.used();
+        used.arriving.remove(&self.number);
+        if !self.eviction.is_done.load(Ordering::Relaxed) {
+            used.shrink(self.client, Amount { files: 1, bytes: self.bytes });
+        }
     }
 }
 
@@ -151,6 +218,24 @@ impl SpoolUse {
         Ok(())
     }
 
+    /// Takes the room of the slowest file that still arrives, of the address with the most files. It must have at
+    /// least two more than this client, so that two clients do not evict each other in turn.
+    fn evict_for(&mut self, client: Option<IpAddr>) {
+        let files = |client: &Option<IpAddr>| self.of.get(client).map_or(0, |amount| amount.files);
+        let least = files(&client) + 2;
+        let rate = |file: &ArrivingFile| file.bytes as f64 / file.since.elapsed().as_secs_f64().max(1.0);
+        let candidates = self.arriving.iter().filter(|(_, file)| files(&file.client) >= least);
+        let slowest = candidates.max_by(|(_, one), (_, other)| {
+            files(&one.client).cmp(&files(&other.client)).then(rate(other).total_cmp(&rate(one)))
+        });
+        let Some(number) = slowest.map(|(number, _)| *number) else { return };
+        if let Some(ArrivingFile { client, bytes, eviction, .. }) = self.arriving.remove(&number) {
+            eviction.is_done.store(true, Ordering::Relaxed);
+            eviction.told.notify_one();
+            self.shrink(client, Amount { files: 1, bytes });
+        }
+    }
+
     fn shrink(&mut self, client: Option<IpAddr>, by: Amount) {
         let less = |amount: &mut Amount| {
             amount.files -= by.files;
@@ -167,6 +252,8 @@ impl SpoolUse {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Seek as _, Write as _};
+
+    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -189,6 +276,35 @@ mod tests {
 
         assert!(scratch.account(one).unwrap().take(BYTES / 2).is_ok());
         assert!(scratch.used().of.is_empty());
+    }
+
+    #[test]
+    fn a_client_with_less_gets_the_room_of_the_slowest_file_of_those_with_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::new(File::open(dir.path()).unwrap().into()));
+        let [one, other, newcomer] = [1, 2, 3].map(|last| Some(IpAddr::from([127, 0, 0, last])));
+        let mut held: Vec<Account> = [one, other]
+            .into_iter()
+            .flat_map(|client| (0..FILES / 2).map(move |_| client))
+            .map(|client| scratch.account(client).unwrap())
+            .collect();
+        held.iter_mut().skip(1).for_each(|account| account.take(1).unwrap());
+        assert!(held[0].is_scarce());
+
+        let mut late = scratch.account(newcomer).unwrap();
+
+        assert!(held[0].evicted().now_or_never().is_some());
+        assert!(held[0].take(1).is_err() && held[0].settle().is_err());
+        late.take(1).unwrap();
+        assert_eq!(scratch.used().all.files, FILES);
+        // What a job already has stays.
+        held[FILES as usize / 2..].iter().for_each(|account| account.settle().unwrap());
+        let _more: Vec<Account> = (0..6).map(|_| scratch.account(newcomer).unwrap()).collect();
+        assert_eq!(held[1..].iter_mut().filter_map(|account| account.take(1).err()).count(), 6);
+
+        drop((held, late, _more));
+        let used = scratch.used();
+        assert_eq!((used.all.files, used.all.bytes, used.of.len(), used.arriving.len()), (0, 0, 0, 0));
     }
 
     #[test]

@@ -82,6 +82,7 @@ target_size = "4KiB"
 fields = 50
 connections = 1000
 connections_per_peer = 100
+client_memory = "9MiB"
 [cors]
 origins = ["https://a.example", "http://localhost:3000"]
 methods = ["GET", "PATCH"]
@@ -187,6 +188,7 @@ fn every_key_is_read_as_it_is_meant() {
         fields: 50,
         connections: Some(1000),
         connections_per_peer: Some(100),
+        client_memory: MemoryBound::Bytes(9 << 20),
     };
     assert_eq!(config.http, http);
     let cors = config.cors.unwrap();

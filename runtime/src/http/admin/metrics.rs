@@ -210,7 +210,7 @@ pub(in crate::http) fn sandbox(text: &mut String, allocation: &Allocation) {
 
 /// Writes the counts of connections to the handlers.
 pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
-    let ConnectionCounts { open, most, refused, made_room } = crowd.census();
+    let ConnectionCounts { open, most, refused, made_room, memory, memory_limit, shed } = crowd.census();
     let families = [
         ("portcullis_connections", "gauge", "Connections that are open.", open),
         ("portcullis_connections_limit", "gauge", "Connections that may be open (http.connections).", most),
@@ -226,8 +226,24 @@ pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
             "Idle connections that were asked to leave for a new one.",
             made_room,
         ),
+        (
+            "portcullis_client_memory_bytes",
+            "gauge",
+            "Memory that connections hold for their clients, estimated.",
+            memory,
+        ),
+        (
+            "portcullis_connections_shed_total",
+            "counter",
+            "Connections closed because they held most of the memory of clients (http.client_memory).",
+            shed,
+        ),
     ];
-    for (name, kind, help, value) in families {
+    let limit = memory_limit.map(|bytes| {
+        let help = "Memory that connections may hold for their clients (http.client_memory).";
+        ("portcullis_client_memory_limit_bytes", "gauge", help, bytes)
+    });
+    for (name, kind, help, value) in families.into_iter().chain(limit) {
         family(text, name, kind, help, only(float(value)));
     }
 }
@@ -287,7 +303,7 @@ mod tests {
     #[test]
     fn every_family_says_what_it_is_before_its_samples() {
         let mut text = text(&Engine::new(1), GateState::Open, &RefusalCounts::default());
-        connections(&mut text, &ConnectionLimit::new(7, 2));
+        connections(&mut text, &ConnectionLimit::new(7, 2, 5 << 20));
         sandbox(&mut text, &Allocation::OnDemand("no room".to_owned()));
         process(&mut text, &Engine::new(1));
         let term = Term { file: "/a\"b".into(), until: 0 };

@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
+use crate::http::wire::client_memory::{ClientMemory, OpenMemoryAccount};
 use crate::http::wire::progress::Progress;
+use crate::job::StopReason;
 use crate::net::{DrainSignal, Peer};
 
 /// The connection limits of a server, over all its listeners.
@@ -22,8 +24,11 @@ pub struct ConnectionLimit {
     /// How many connections one address may have.
     of_one: usize,
     members: Mutex<OpenConnections>,
+    /// The memory that the connections hold for their clients.
+    memory: Arc<ClientMemory>,
     full: QuietWarning,
     crowded: QuietWarning,
+    hungry: QuietWarning,
     /// Connections that were closed at once, because their address had too many.
     refused: AtomicU64,
     /// Idle connections that were asked to leave.
@@ -40,6 +45,12 @@ pub(in crate::http) struct ConnectionCounts {
     pub(in crate::http) refused: u64,
     /// Idle connections that were asked to leave.
     pub(in crate::http) made_room: u64,
+    /// The memory that the connections hold for their clients, in bytes.
+    pub(in crate::http) memory: u64,
+    /// The limit of it, or `None` without one.
+    pub(in crate::http) memory_limit: Option<u64>,
+    /// Connections that were closed because they held too much of it.
+    pub(in crate::http) shed: u64,
 }
 
 #[derive(Default)]
@@ -70,6 +81,7 @@ pub(in crate::http) struct ConnectionPermit {
     pub(in crate::http) progress: Progress,
     asked: oneshot::Receiver<()>,
     number: u64,
+    memory: OpenMemoryAccount,
     share: AddressPermit,
     /// `None` for a connection accepted just before the server left, which is served beyond the limit.
     _room: Option<OwnedSemaphorePermit>,
@@ -97,18 +109,21 @@ struct WarningState {
 const BATCH: usize = 64;
 
 impl ConnectionLimit {
-    /// Makes a limit of `most` connections, and `of_one` per address.
-    pub fn new(most: usize, of_one: usize) -> Arc<ConnectionLimit> {
+    /// Makes a limit of `most` connections, and `of_one` per address. Together they may hold `memory` bytes for
+    /// their clients.
+    pub fn new(most: usize, of_one: usize, memory: usize) -> Arc<ConnectionLimit> {
         let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let (full, crowded) = (QuietWarning::default(), QuietWarning::default());
+        let [full, crowded, hungry] = std::array::from_fn(|_| QuietWarning::default());
         let (refused, made_room) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(ConnectionLimit {
             room,
             most,
             of_one,
             members: Mutex::default(),
+            memory: ClientMemory::new(memory),
             full,
             crowded,
+            hungry,
             refused,
             made_room,
         })
@@ -127,6 +142,9 @@ impl ConnectionLimit {
             most: self.most as u64,
             refused: self.refused.load(Ordering::Relaxed),
             made_room: self.made_room.load(Ordering::Relaxed),
+            memory: self.memory.held() as u64,
+            memory_limit: self.memory.limit().map(|bytes| bytes as u64),
+            shed: self.memory.shed(),
         }
     }
 
@@ -146,7 +164,8 @@ impl ConnectionLimit {
             room = self.room() => Some(room),
             () = leaving.closed() => None,
         };
-        let progress = Progress::new();
+        let memory = self.memory.open(share.origin);
+        let progress = Progress::new(memory.account());
         let (ask, asked) = oneshot::channel();
         let mut members = self.members();
         let number = members.next;
@@ -154,7 +173,7 @@ impl ConnectionLimit {
         let member = OpenConnection { progress: progress.clone(), ask: Some(ask) };
         members.origins.entry(share.origin).or_default().seated.insert(number, member);
         drop(members);
-        Some(ConnectionPermit { progress, asked, number, share, _room: room })
+        Some(ConnectionPermit { progress, asked, number, memory, share, _room: room })
     }
 
     fn share(self: &Arc<ConnectionLimit>, peer: &Peer) -> Option<AddressPermit> {
@@ -214,8 +233,30 @@ impl ConnectionLimit {
 }
 
 impl ConnectionPermit {
+    /// Serves a connection to its end, until it has to make room while idle, or until it holds too much memory.
+    pub(in crate::http) async fn serve(&mut self, connection: Pin<&mut impl Future<Output = ()>>) {
+        let account = self.memory.account();
+        tokio::select! {
+            biased;
+            () = self.serve_or_leave(connection) => return,
+            () = account.shed() => {}
+        }
+        // The jobs of its requests end when the connection is dropped. They are told why.
+        self.progress.gives_up(StopReason::Memory);
+        let AddressPermit { crowd, origin } = &self.share;
+        let client = origin.map_or_else(|| "a Unix client".to_owned(), |address| address.to_string());
+        debug!("connection from {client}: closed, it holds too much memory");
+        if let Some(more) = crowd.hungry.due() {
+            warn!(
+                "the connections hold more memory for their clients than http.client_memory allows: one of {client} \
+                 that held most is closed{}",
+                others(more)
+            );
+        }
+    }
+
     /// Serves a connection to its end, or until it has to make room while idle.
-    pub(in crate::http) async fn serve(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
+    async fn serve_or_leave(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         tokio::select! {
             // Polled first, so that received bytes are seen before the connection counts as idle.
             biased;

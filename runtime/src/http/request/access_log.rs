@@ -254,11 +254,12 @@ mod tests {
 
     use super::*;
     use crate::engine::idle;
+    use crate::http::wire::client_memory::MemoryAccount;
 
     /// The log of a request with a job, and the handler of the job.
     fn begun() -> (RequestLog, Arc<HandlerVersion>) {
         let job = idle::engine().job("idle").unwrap();
-        let mut log = RequestLog::new(Progress::new());
+        let mut log = RequestLog::new(Progress::new(MemoryAccount::unlimited()));
         log.handler_chosen(LoggedJob::of(&job), None);
         (log, job.entry)
     }

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::http::timeouts::DRAIN_BODY;
+use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge, estimate};
 use crate::http::wire::progress::Progress;
 
 /// The most bytes of a body that are drained, so that the connection can be used for another request.
@@ -24,6 +25,8 @@ pub(in crate::http) struct DrainBody {
     progress: Progress,
     /// Its number in `progress`.
     number: u64,
+    /// What hyper or h2 may keep of it before it is read.
+    held: Option<MemoryCharge>,
     /// The runtime that drains the rest, or `None` if it is not drained.
     runtime: Option<Handle>,
 }
@@ -34,7 +37,12 @@ impl DrainBody {
         let is_there = !body.is_end_stream();
         let number = progress.body.start(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
-        DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
+        let ahead = if head.version == Version::HTTP_2 { estimate::H2_BODY } else { estimate::H1_BODY };
+        let most = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = most.unwrap_or(usize::MAX).min(ahead);
+        let held = Some(&progress.memory).filter(|_| is_there && bytes > estimate::COVERED);
+        let held = held.map(|memory| memory.charge(bytes));
+        DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, held, runtime }
     }
 
     /// Moves the body out, and leaves an empty one behind.
@@ -43,6 +51,7 @@ impl DrainBody {
             body: self.body.take(),
             progress: self.progress.clone(),
             number: self.number,
+            held: self.held.take(),
             runtime: self.runtime.take(),
         }
     }
@@ -57,16 +66,22 @@ impl DrainBody {
         self.body.as_ref()
     }
 
+    /// Returns the account of the memory that its connection holds.
+    pub(in crate::http) fn memory(&self) -> &MemoryAccount {
+        &self.progress.memory
+    }
+
     /// Notes that a piece was read, which may be the last.
-    pub(in crate::http) fn read(&self) {
+    pub(in crate::http) fn read(&mut self) {
         if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
+            self.held = None;
             self.progress.body.consume(self.number);
         }
     }
 
     /// Drops the body without draining it. The connection is closed after the response.
     pub(in crate::http) fn abandon(&mut self) {
-        self.body = None;
+        (self.body, self.held) = (None, None);
     }
 }
 

@@ -29,14 +29,15 @@ pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
 }
 
 /// Refuses a head that has no equivalent in HTTP/1, or whose equivalent is refused there. Passed on as HTTP/1,
-/// it could become another request (RFC 9113 §8.1.1).
+/// it could become another request (RFC 9113 §8.1.1). Returns its size in bytes, or 0 for a head of HTTP/1, which
+/// is counted as it arrives.
 ///
 /// # Errors
 /// See `wire::h1`, which has checked heads of HTTP/1 already; they are not checked again.
-pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Refusal> {
+pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<usize, Refusal> {
     let Parts { method, uri, version, headers, .. } = head;
     if *version != Version::HTTP_2 {
-        return Ok(());
+        return Ok(0);
     }
     let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
     let target = uri.path_and_query().map_or("", |target| target.as_str());
@@ -49,7 +50,8 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
         return Err(Refusal::HeadTooLarge(format!("more than {} header fields", settings.fields)));
     }
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BESIDE);
-    if target.len() + fields.sum::<usize>() > settings.head_size {
+    let size = target.len() + fields.sum::<usize>();
+    if size > settings.head_size {
         return Err(Refusal::HeadTooLarge(format!("more than {} bytes", settings.head_size)));
     }
     if matches!(*method, Method::CONNECT | Method::TRACE) {
@@ -78,7 +80,8 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
     if !headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Expectation);
     }
-    check_host(head)
+    check_host(head)?;
+    Ok(size)
 }
 
 /// Checks the host (RFC 9113 §8.3.1): there is exactly one, and `:authority` and `Host` agree.

@@ -2,7 +2,6 @@
 //!
 //! A client that sends it byte by byte therefore holds no slot meanwhile.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,21 +9,16 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
+use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Destination as _, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
-
-/// Bytes that are read ahead and not taken, over all connections. Beyond that, a job starts with the part of
-/// its body that is here.
-const MOST: usize = 64 << 20;
 
 /// How long the body may pause. A client that announced no length may be waiting for a response to what it
 /// sent.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many bytes are read ahead now, over all connections.
-static GATHERED: AtomicUsize = AtomicUsize::new(0);
-
-/// The beginning of a body, up to what a pipe holds.
+/// The beginning of a body, up to what a pipe holds. While the connections hold more than half of the memory
+/// that they may hold for their clients, a job starts with the part of its body that is here.
 pub(in crate::http) struct ReadAhead {
     reader: PipeReader,
     writer: PipeWriter,
@@ -32,15 +26,16 @@ pub(in crate::http) struct ReadAhead {
     trailers: Option<Frame<Bytes>>,
     pause: Option<LazyTimer>,
     since: Instant,
+    held: MemoryCharge,
 }
 
 impl ReadAhead {
     /// Begins with nothing.
-    pub(in crate::http) fn begin(has_length: bool) -> ReadAhead {
+    pub(in crate::http) fn begin(has_length: bool, memory: &MemoryAccount) -> ReadAhead {
         let (writer, reader) = pipe(PIPE_CAPACITY);
         let pause = (!has_length).then(LazyTimer::default);
         let since = Instant::now();
-        ReadAhead { reader, writer, length: 0, trailers: None, pause, since }
+        ReadAhead { reader, writer, length: 0, trailers: None, pause, since, held: memory.charge(0) }
     }
 
     /// Adds a frame. Returns whether that is enough.
@@ -51,8 +46,8 @@ impl ReadAhead {
                 self.length += bytes.len() as u64;
                 // Cannot fail, because the reader is held here.
                 let _written = self.writer.write(&bytes);
-                let all = GATHERED.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-                self.length >= PIPE_CAPACITY as u64 || all > MOST
+                self.held.grow(bytes.len());
+                self.length >= PIPE_CAPACITY as u64 || self.held.account().is_scarce()
             }
             Err(trailers) => {
                 self.trailers = Some(trailers);
@@ -71,7 +66,7 @@ impl ReadAhead {
     pub(in crate::http) fn take(&mut self) -> Option<Frame<Bytes>> {
         let Some(bytes) = self.reader.take() else { return self.trailers.take() };
         self.length -= bytes.len() as u64;
-        GATHERED.fetch_sub(bytes.len(), Ordering::Relaxed);
+        self.held.set(usize::try_from(self.length).unwrap_or(usize::MAX));
         Some(Frame::data(bytes))
     }
 
@@ -86,13 +81,6 @@ impl ReadAhead {
     }
 }
 
-impl Drop for ReadAhead {
-    fn drop(&mut self) {
-        let left = usize::try_from(self.length).unwrap_or(usize::MAX);
-        GATHERED.fetch_sub(left, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_body_is_gathered_up_to_what_a_pipe_holds_and_counted_until_it_is_read() {
-        let mut gathered = ReadAhead::begin(true);
+        let mut gathered = ReadAhead::begin(true, &MemoryAccount::unlimited());
 
         assert!(!gathered.add(data(1)));
         assert!(!gathered.add(data(PIPE_CAPACITY - 2)));

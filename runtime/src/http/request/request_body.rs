@@ -162,7 +162,7 @@ impl IncomingBody {
     /// # Errors
     /// The body broke off, is too large, or came too slowly.
     async fn gather(&mut self) -> Result<(), Fault> {
-        let mut gathered = ReadAhead::begin(self.has_length());
+        let mut gathered = ReadAhead::begin(self.has_length(), self.body.memory());
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
         // Time that the job waits for a slot does not count against the client.
@@ -182,10 +182,18 @@ impl IncomingBody {
     /// As [`gather`](IncomingBody::gather), and there may be no room for it.
     async fn keep(mut self, ground: SpoolSpace) -> Result<JobInput, Fault> {
         let usage = self.patience.usage.clone();
-        let mut kept = SpooledBody::begin();
+        let mut kept = SpooledBody::begin(self.body.memory());
         loop {
             let next = poll_fn(|context| poll_client(&usage, context, |context| self.poll_arriving(context)));
-            match next.await.transpose()? {
+            let next = tokio::select! {
+                biased;
+                fault = kept.evicted() => {
+                    self.body.abandon();
+                    return Err(fault);
+                }
+                next = next => next,
+            };
+            match next.transpose()? {
                 None => break,
                 Some(frame) => {
                     let added = kept.add(frame, &ground).await;

@@ -10,11 +10,19 @@ use tracing::warn;
 
 use super::access_log::RequestLog;
 use super::job_body::JobBody;
-use crate::job::Fault;
+use crate::http::wire::client_memory::{MemoryCharge, estimate};
+use crate::http::wire::progress::Progress;
+use crate::job::{Fault, PIPE_CAPACITY};
 
 /// The body that hyper reads. Dropping it ends the job that writes it.
 pub(in crate::http) struct Body {
     content: BodyContent,
+    /// The rest of a frame that was cut.
+    rest: Bytes,
+    /// The most bytes of a frame.
+    piece: usize,
+    /// What the response holds in memory, unless that is little.
+    held: Option<MemoryCharge>,
     /// Writes its access log line when the body is dropped.
     pub(in crate::http) log: Option<RequestLog>,
 }
@@ -35,7 +43,7 @@ impl Body {
     }
 
     pub(in crate::http) fn full(bytes: Bytes) -> Body {
-        Body { content: BodyContent::Full(bytes), log: None }
+        Body::of(BodyContent::Full(bytes))
     }
 
     /// Returns the bytes that are in memory.
@@ -52,7 +60,25 @@ impl Body {
     }
 
     pub(in crate::http) fn ongoing(ongoing: JobBody) -> Body {
-        Body { content: BodyContent::Ongoing(Box::new(ongoing)), log: None }
+        Body::of(BodyContent::Ongoing(Box::new(ongoing)))
+    }
+
+    fn of(content: BodyContent) -> Body {
+        Body { content, rest: Bytes::new(), piece: usize::MAX, held: None, log: None }
+    }
+
+    /// Makes it the body of a response that is about to be sent.
+    pub(in crate::http) fn answer(&mut self, log: RequestLog, progress: &Progress) {
+        let bytes = match &self.content {
+            BodyContent::Full(bytes) => bytes.len(),
+            BodyContent::Ongoing(_) => PIPE_CAPACITY,
+        };
+        self.held = (bytes > estimate::COVERED).then(|| progress.memory.charge(bytes));
+        if progress.is_stream() {
+            // h2 takes one frame whatever the client's window, and keeps it when this body is dropped.
+            self.piece = estimate::H2_PIECE;
+        }
+        self.log = Some(log);
     }
 
     /// Returns the next frame, or the fault of the job. Does not log.
@@ -60,11 +86,25 @@ impl Body {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        match &mut self.content {
+        let next = match &mut self.content {
+            _ if !self.rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.rest))))),
             BodyContent::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             BodyContent::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
             BodyContent::Ongoing(ongoing) => ongoing.poll_next(context),
-        }
+        };
+        next.map_ok(|frame| self.cut(frame))
+    }
+
+    /// Cuts a frame that is too long, and keeps its rest.
+    fn cut(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let piece = self.piece;
+        let rest = &mut self.rest;
+        frame.map_data(|mut bytes| {
+            if bytes.len() > piece {
+                *rest = bytes.split_off(piece);
+            }
+            bytes
+        })
     }
 
     /// Ends a job whose output is no longer wanted.
@@ -107,7 +147,7 @@ impl http_body::Body for Body {
             next.map(|outcome| match outcome {
                 Ok(frame) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
-                    let is_last = frame.is_trailers() || this.content.is_whole();
+                    let is_last = frame.is_trailers() || this.rest.is_empty() && this.content.is_whole();
                     this.log.iter_mut().for_each(|log| log.sent(length));
                     this.log.iter_mut().filter(|_| is_last).for_each(RequestLog::complete);
                     Ok(frame)
@@ -125,14 +165,15 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, BodyContent::Full(bytes) if bytes.is_empty())
+        self.rest.is_empty() && matches!(&self.content, BodyContent::Full(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        let hint = match &self.content {
             BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyContent::Ongoing(ongoing) => ongoing.size_hint(),
-        }
+        };
+        hint.exact().map(|left| SizeHint::with_exact(left + self.rest.len() as u64)).unwrap_or_default()
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead as _, AsyncSeekExt as _, AsyncWriteExt as _, ReadBuf};
 
 use super::read_ahead::ReadAhead;
+use crate::http::wire::client_memory::MemoryAccount;
 use crate::job::Fault;
 use crate::scratch::{Account, Scratch};
 
@@ -55,8 +56,8 @@ struct SpoolFile {
 
 impl SpooledBody {
     /// Begins with an empty body.
-    pub(in crate::http) fn begin() -> SpooledBody {
-        SpooledBody { beginning: ReadAhead::begin(true), full: false, rest: None }
+    pub(in crate::http) fn begin(memory: &MemoryAccount) -> SpooledBody {
+        SpooledBody { beginning: ReadAhead::begin(true, memory), full: false, rest: None }
     }
 
     /// Adds the next frame.
@@ -81,6 +82,14 @@ impl SpooledBody {
         rest.add(&bytes).await
     }
 
+    /// Waits until the room of its file is given to another client. Never ready without a file.
+    pub(in crate::http) async fn evicted(&self) -> Fault {
+        match self.rest.as_ref().and_then(|rest| rest.account.as_ref()) {
+            Some(account) => no_room(account.evicted().await),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Returns how long the body is, and rewinds it.
     ///
     /// # Errors
@@ -88,7 +97,8 @@ impl SpooledBody {
     pub(in crate::http) async fn end(&mut self) -> Result<u64, Fault> {
         let mut length = self.beginning.length();
         if let Some(rest) = &mut self.rest {
-            rest.rewind().await.map_err(|error| Fault::NoScratch(error.to_string()))?;
+            rest.account.iter().try_for_each(Account::settle).map_err(no_room)?;
+            rest.rewind().await.map_err(no_room)?;
             length += rest.length;
         }
         Ok(length)
@@ -109,21 +119,27 @@ impl SpoolFile {
         if self.unseen >= PIECE {
             self.count().await?;
         }
+        self.check_rate()?;
         self.file.write_all(bytes).await.map_err(no_room)?;
         self.length += bytes.len() as u64;
         Ok(())
     }
 
-    /// Counts the bytes written since the last time, and enforces the rate while room is scarce.
+    /// Enforces the rate while room is scarce.
+    fn check_rate(&self) -> Result<(), Fault> {
+        let time = self.since.elapsed();
+        let is_slow = time > HURRY && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        let is_scarce = || self.account.as_ref().is_some_and(Account::is_scarce);
+        if is_slow && is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
+    }
+
+    /// Counts the bytes that came since the last time.
     async fn count(&mut self) -> Result<(), Fault> {
         let bytes = mem::take(&mut self.unseen) as u64;
         let Some(mut account) = self.account.take() else { return Ok(()) };
         let (taken, account) = blocking(move || Ok((account.take(bytes), account))).await.map_err(no_room)?;
-        let account = self.account.insert(account);
-        taken.map_err(no_room)?;
-        let time = self.since.elapsed();
-        let is_slow = time > HURRY && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
-        if is_slow && account.is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
+        self.account = Some(account);
+        taken.map_err(no_room)
     }
 
     async fn rewind(&mut self) -> io::Result<()> {

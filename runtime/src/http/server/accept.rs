@@ -15,6 +15,7 @@ use crate::http::limits::handshakes::HandshakeSlot;
 use crate::http::request::panic::told;
 use crate::http::service::Service;
 use crate::http::timeouts::ACCEPT_DRAIN;
+use crate::http::wire::client_memory::estimate;
 use crate::net::{DrainSignal, Handout, Listener, Peer, Stream, Tls};
 
 /// The accept loop of a listener, whatever service answers its requests.
@@ -87,6 +88,7 @@ async fn attend<S: Service>(
     let progress = seat.progress.clone();
     let connection = pin!(async move {
         let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
+        let _held = progress.memory.charge(estimate::TLS);
         // Boxed, so that connections without TLS stay small.
         let secured = Box::pin(tls::secure(&tls, &accepted, turn, stream)).await;
         if let Some((stream, secured)) = secured {

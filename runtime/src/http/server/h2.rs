@@ -23,6 +23,7 @@ use crate::http::request::panic::told;
 use crate::http::service::{self, Service};
 use crate::http::timeouts::{H2_DRAIN_GRACE, H2_FLUSH_GRACE};
 use crate::http::upgrade::tunnel::PendingUpgrade;
+use crate::http::wire::client_memory::estimate;
 use crate::http::wire::guarded_io::GuardedIo;
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::progress::Progress;
@@ -37,7 +38,7 @@ const STREAMS: u32 = 100;
 const SEND_BUFFER: usize = 64 << 10;
 
 /// Bytes that may wait for their job: of one request body, and of all those on a connection.
-const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = estimate::H2_BODY as u32;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Resets by the server that a client may provoke during a connection.
@@ -163,13 +164,14 @@ where
         let Some(streams) = self.0.upgrade() else { return };
         let Some(progress) = lock(&streams.taken).take() else { return };
         let (present, under_way) = (streams.open.enter(), streams.progress.stream());
+        let held = streams.progress.memory.charge(estimate::STREAM);
         let mut patience = DownloadDeadline::new(progress, &streams);
         let mut tasks = lock(&streams.tasks);
         while let Some(ended) = tasks.try_join_next() {
             told(ended);
         }
         tasks.spawn(async move {
-            let (_present, _under_way) = (present, under_way);
+            let (_present, _under_way, _held) = (present, under_way, held);
             let mut future = pin!(future);
             // A request that is given up is reset when its future is dropped.
             poll_fn(|context| match future.as_mut().poll(context) {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+use super::client_memory::{MemoryCharge, estimate};
 use super::deadline_io::DeadlineIo;
 use super::h1::head::HeadLimits;
 use super::h1::quoted::QuotedQuery;
@@ -40,6 +41,10 @@ pub(in crate::http) struct GuardedIo<S> {
     answered: u64,
     /// Whether all written bytes are flushed.
     is_flushed: bool,
+    /// What the connection holds for its client in bytes that are not read or not sent yet.
+    held: MemoryCharge,
+    /// Whether a write has waited for the client since the last flush.
+    is_stuck: bool,
     /// Whether the next flush wakes hyper, so that it polls its read again.
     rewake_on_flush: bool,
     /// Whether the client was told to connect anew, because many of its requests are cancelled.
@@ -82,9 +87,11 @@ const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     /// Wraps a stream that nothing was read from.
     pub(in crate::http) fn new(stream: DeadlineIo<S>, report: Arc<dyn ConnectionReport>) -> GuardedIo<S> {
+        let progress = stream.progress();
         GuardedIo {
             report,
-            progress: stream.progress(),
+            held: progress.memory.charge(0),
+            progress,
             stream,
             inspector: Inspector::Nobody,
             peeked: Peeked::default(),
@@ -93,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             blocked: None,
             answered: 0,
             is_flushed: true,
+            is_stuck: false,
             rewake_on_flush: false,
         }
     }
@@ -136,6 +144,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     /// Checks frames of HTTP/2 from here on. `requests` counts the requests that were accepted.
     pub(in crate::http) fn expect_frames(&mut self, requests: Arc<AtomicU64>) {
         self.inspector = Inspector::Frames(Box::new(H2Guard::new(PREFACE.len(), requests)));
+        self.charge();
+    }
+
+    /// Charges the memory that is held now.
+    fn charge(&mut self) {
+        let received = match &self.inspector {
+            Inspector::Nobody => 0,
+            // Both hyper and the checks may keep it.
+            Inspector::Requests(requests) => {
+                Some(2 * requests.head_bytes()).filter(|bytes| *bytes > estimate::COVERED).unwrap_or_default()
+            }
+            Inspector::Frames(frames) => frames.held(),
+        };
+        let unsent = if self.is_stuck { estimate::UNSENT } else { 0 };
+        self.held.set(received + unsent);
     }
 
     /// Checks what was read after position `before`, and removes what hyper must not get.
@@ -261,6 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
             return Poll::Ready(Ok(()));
         }
         this.look_at(buffer, before);
+        this.charge();
         // An empty read would mean the end of the stream.
         if buffer.filled().len() > before {
             return Poll::Ready(Ok(()));
@@ -305,7 +329,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.unflushed();
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(context, bytes)? else {
+            self.is_stuck = true;
+            self.charge();
+            return Poll::Pending;
+        };
         self.note(&[io::IoSlice::new(bytes)], written);
         Poll::Ready(Ok(written))
     }
@@ -316,7 +344,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.unflushed();
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(context, slices)? else {
+            self.is_stuck = true;
+            self.charge();
+            return Poll::Pending;
+        };
         self.note(slices, written);
         Poll::Ready(Ok(written))
     }
@@ -329,6 +361,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_flush(context))?;
         this.is_flushed = true;
+        this.is_stuck = false;
+        this.charge();
         if let Inspector::Frames(frames) = &this.inspector {
             this.progress.streams.holds(frames.is_answering());
         }

@@ -15,6 +15,7 @@
 //! | `body_debt` | the request body that is not read to its end |
 //! | `stream_activity` | the streams of an HTTP/2 connection |
 //! | `departure` | how a connection is told to leave |
+//! | `client_memory` | the memory that connections hold for their clients, and its limit |
 //! | `progress` | what a connection or stream waits for, and its deadlines |
 //! | `deadline_io` | a stream under the deadlines |
 //! | `h1` | the checks of HTTP/1 bytes |
@@ -23,6 +24,7 @@
 //! | `guarded_io` | a stream under these checks, from which hyper reads |
 
 pub(in crate::http) mod body_debt;
+pub(in crate::http) mod client_memory;
 pub(in crate::http) mod close_delimited;
 pub(in crate::http) mod deadline_io;
 pub(in crate::http) mod delivery;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::body_debt::BodyDebt;
+use super::client_memory::MemoryAccount;
 use super::close_delimited::CloseDelimited;
 use super::delivery::Delivery;
 use super::departure::Departure;
@@ -51,6 +52,8 @@ pub(in crate::http) struct ProgressState {
     pub(in crate::http) streams: StreamActivity,
     /// How the connection is told to leave.
     pub(in crate::http) departure: Departure,
+    /// The memory that the connection holds for its client.
+    pub(in crate::http) memory: MemoryAccount,
     /// How many responses are complete.
     answers: AtomicU64,
     /// Whether a write waits for the peer.
@@ -68,16 +71,16 @@ pub(in crate::http) struct OpenStream(Progress);
 
 impl Progress {
     /// A connection that cannot be read from yet. It has no deadline.
-    pub(in crate::http) fn new() -> Progress {
-        Progress::from(ReadPhase::HeadStart, None)
+    pub(in crate::http) fn new(memory: MemoryAccount) -> Progress {
+        Progress::from(ReadPhase::HeadStart, memory, None)
     }
 
     /// A stream of an HTTP/2 connection. It begins with a complete head.
     pub(in crate::http) fn of_stream(connection: &Progress) -> Progress {
-        Progress::from(ReadPhase::Answer, Some(connection.clone()))
+        Progress::from(ReadPhase::Answer, connection.memory.clone(), Some(connection.clone()))
     }
 
-    fn from(phase: ReadPhase, connection: Option<Progress>) -> Progress {
+    fn from(phase: ReadPhase, memory: MemoryAccount, connection: Option<Progress>) -> Progress {
         let start = Instant::now();
         Progress(Arc::new(ProgressState {
             reading: ReadDeadline::new(start, phase),
@@ -86,6 +89,7 @@ impl Progress {
             close_delimited: CloseDelimited::default(),
             streams: StreamActivity::new(start),
             departure: Departure::default(),
+            memory,
             answers: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             given_up: OnceLock::new(),
@@ -114,6 +118,11 @@ impl ProgressState {
     pub(in crate::http) fn multiplexed(&self) {
         self.reading.multiplexed();
         self.streams.begin(self.reading.since());
+    }
+
+    /// Reports whether this is the state of an HTTP/2 stream.
+    pub(in crate::http) fn is_stream(&self) -> bool {
+        self.connection.is_some()
     }
 
     /// Reports whether the connection speaks HTTP/2.
@@ -222,7 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_http2_is_idle_since_it_was_connected_until_a_stream_ends() {
-        let progress = Progress::new();
+        let progress = Progress::new(MemoryAccount::unlimited());
         tokio::time::advance(Duration::from_secs(2)).await;
         progress.reading.connected(Duration::from_secs(9));
         let connected = Instant::now();
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_body_begins_no_head() {
-        let progress = Progress::new();
+        let progress = Progress::new(MemoryAccount::unlimited());
         let body = progress.body.start(true);
 
         progress.begun(Duration::from_secs(1));
@@ -252,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_given_up_with_its_connection_and_the_first_reason_stays() {
-        let connection = Progress::new();
+        let connection = Progress::new(MemoryAccount::unlimited());
         let stream = Progress::of_stream(&connection);
         assert_eq!(stream.given_up(), None);
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::MinRate;
+use crate::http::wire::client_memory::MemoryAccount;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 const DEADLINES: Deadlines = Deadlines {
@@ -19,7 +20,8 @@ fn seconds(start: Instant) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_given_the_first_byte_deadline() {
     let (_peer, stream) = duplex(64);
-    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched =
+        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let start = Instant::now();
 
     let outcome = watched.read_u8().await;
@@ -31,7 +33,8 @@ async fn a_silent_peer_is_given_the_first_byte_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
     let (mut peer, stream) = duplex(64);
-    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched =
+        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let start = Instant::now();
     let drip = async {
         for _ in 0..20 {
@@ -49,7 +52,8 @@ async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_shorter_wait_after_a_longer_one_is_kept() {
     let (mut peer, stream) = duplex(64);
-    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched =
+        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let progress = watched.progress();
     progress.answered();
     watched.flush().await.unwrap();
@@ -70,7 +74,8 @@ async fn a_shorter_wait_after_a_longer_one_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
     let (_peer, stream) = duplex(4);
-    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched =
+        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let progress = watched.progress();
     progress.answering();
     let start = Instant::now();
@@ -86,8 +91,12 @@ async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_eno
     for (bytes, given_up) in [(100, Some(StopReason::TooSlow)), (300, None)] {
         let (mut peer, stream) = duplex(64);
         let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
-        let mut watched =
-            DeadlineIo::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false);
+        let mut watched = DeadlineIo::new(
+            stream,
+            Progress::new(MemoryAccount::unlimited()),
+            Deadlines { rate, ..DEADLINES },
+            |_| false,
+        );
         let progress = watched.progress();
         let start = Instant::now();
         let sipping = async {
@@ -140,8 +149,13 @@ async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing
     const HELD: u64 = 100_000;
     let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
     let stream = Buffered(Instant::now());
-    let mut watched = DeadlineIo::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false)
-        .measuring(|stream| HELD.saturating_sub(stream.0.elapsed().as_secs() * 1000));
+    let mut watched = DeadlineIo::new(
+        stream,
+        Progress::new(MemoryAccount::unlimited()),
+        Deadlines { rate, ..DEADLINES },
+        |_| false,
+    )
+    .measuring(|stream| HELD.saturating_sub(stream.0.elapsed().as_secs() * 1000));
     let start = Instant::now();
     watched.write_all(&vec![0; 100_000]).await.unwrap();
 
@@ -184,7 +198,8 @@ impl AsyncWrite for Withheld {
 /// A connection whose response is written and not flushed. Its client may be idle for one second only.
 async fn unsent() -> DeadlineIo<Withheld> {
     let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
-    let mut watched = DeadlineIo::new(Withheld::default(), Progress::new(), deadlines, |_| false);
+    let mut watched =
+        DeadlineIo::new(Withheld::default(), Progress::new(MemoryAccount::unlimited()), deadlines, |_| false);
     watched.progress().answering();
     watched.write_all(b"an answer").await.unwrap();
     watched.progress().answered();

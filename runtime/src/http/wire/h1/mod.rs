@@ -123,6 +123,11 @@ impl H1Guard {
         self.heads
     }
 
+    /// Returns how many bytes of the head are here, until its message is complete.
+    pub(in crate::http) fn head_bytes(&self) -> usize {
+        self.head.size + self.line.len()
+    }
+
     /// Checks the next bytes and appends those that are let through.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub(super) struct ReceivedFrames {
     /// The highest stream that was opened, as its number.
     newest: u32,
     opened: u64,
+    /// Bytes of the field section that is not complete.
+    fields: usize,
     /// How many streams became a request.
     requests: Arc<AtomicU64>,
     /// WINDOW_UPDATE frames that were not earned yet.
@@ -73,6 +75,7 @@ impl ReceivedFrames {
             walk: FrameReader::default(),
             newest: 0,
             opened: 0,
+            fields: 0,
             requests,
             windows: 0,
             idle: IdleCounter::new(),
@@ -91,6 +94,11 @@ impl ReceivedFrames {
     /// proxy share the connection, and some of them cancelled many requests.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    /// Returns how many bytes of an incomplete field section are here.
+    pub(super) fn fields(&self) -> usize {
+        self.fields
     }
 
     /// Notes that this many bytes were sent to the client.
@@ -122,6 +130,9 @@ impl ReceivedFrames {
     }
 
     fn count(&mut self, head: FrameHead) -> Result<(), Flood> {
+        if let kind::HEADERS | kind::CONTINUATION = head.kind {
+            self.fields = if head.ends_fields() { 0 } else { self.fields + head.length };
+        }
         match head.kind {
             kind::DATA if head.length > 0 || head.ends() => Ok(()),
             // Later HEADERS of the same stream are trailers.

@@ -37,12 +37,21 @@ pub(super) mod kind {
     pub(in crate::http) const RST_STREAM: u8 = 3;
     pub(in crate::http) const GOAWAY: u8 = 7;
     pub(in crate::http) const WINDOW_UPDATE: u8 = 8;
+    pub(in crate::http) const CONTINUATION: u8 = 9;
 }
 
 /// The flag on the last DATA or HEADERS frame of a stream.
 const END_STREAM: u8 = 1;
 
+/// The flag on the last frame of a field section.
+const END_HEADERS: u8 = 4;
+
 impl FrameHead {
+    /// Reports whether a HEADERS or CONTINUATION frame is the last of its field section.
+    pub(super) fn ends_fields(self) -> bool {
+        self.flags & END_HEADERS != 0
+    }
+
     /// Reports whether a DATA or HEADERS frame is the last of its stream.
     pub(super) fn ends(self) -> bool {
         self.flags & END_STREAM != 0

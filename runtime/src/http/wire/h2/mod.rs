@@ -10,6 +10,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::client_memory::estimate;
 use flood::Flood;
 use sent::H2Event;
 
@@ -61,6 +62,11 @@ impl H2Guard {
 
     /// Reports whether a response has begun and not ended.
     pub(in crate::http) fn is_answering(&self) -> bool {
-        self.sent.is_answering()
+        self.sent.answering() > 0
+    }
+
+    /// Estimates the memory that the connection holds for its client, apart from the tasks of its requests.
+    pub(in crate::http) fn held(&self) -> usize {
+        estimate::H2 + 2 * self.received.fields() + self.sent.answering() * estimate::H2_PIECE
     }
 }

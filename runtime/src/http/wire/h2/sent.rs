@@ -82,9 +82,9 @@ impl SentFrames {
         self.begun.retain(|begun| *begun != stream);
     }
 
-    /// Reports whether a response has begun and not ended.
-    pub(super) fn is_answering(&self) -> bool {
-        !self.begun.is_empty()
+    /// Returns how many responses have begun and not ended.
+    pub(super) fn answering(&self) -> usize {
+        self.begun.len()
     }
 
     /// Reports whether the payload is of interest.
@@ -227,10 +227,10 @@ mod tests {
             let mut sent = SentFrames::default();
 
             sent.push(&begin, |_| {});
-            assert!(sent.is_answering());
+            assert_eq!(sent.answering(), 1);
             sent.push(&last, |_| {});
 
-            assert!(!sent.is_answering());
+            assert_eq!(sent.answering(), 0);
         }
     }
 
