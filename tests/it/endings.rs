@@ -127,6 +127,20 @@ fn a_job_in_line_whose_client_leaves_never_begins_though_its_handler_finishes() 
 }
 
 #[test]
+fn a_job_whose_response_is_refused_and_that_fails_later_is_counted_once() {
+    let program = Program::new().say("no field\n\n").sleep(MOMENT).exit(3);
+    let setup = Setup::one("client_leaves = \"finish\"", &program.wasm()).flag("-D");
+    let daemon = setup.prepend("admin = \"unix://admin.sock\"\n").start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+
+    // Counted by then, if it is.
+    daemon.log.line("-job one() = ERR (3)");
+    assert_eq!(daemon.metric("portcullis_failures_total", &["handler=\"one\""]), 1.0);
+    assert_eq!(failures(&daemon, "bad_answer"), 1.0);
+}
+
+#[test]
 fn a_job_that_fails_when_its_client_has_left_is_in_the_log() {
     let program = Program::new().complain("begun\n").sleep(MOMENT).complain("no disk left\n").exit(3);
     let daemon = Setup::one("client_leaves = \"finish\"", &program.wasm()).start();
