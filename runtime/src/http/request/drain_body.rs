@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::http::timeouts::DRAIN_BODY;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge, estimate};
-use crate::http::wire::progress::Progress;
+use crate::http::wire::progress::{OwedBody, Progress};
 
 /// The most bytes of a body that are drained, so that the connection can be used for another request.
 /// With more left to send, a client is better off with a new connection.
@@ -22,9 +22,7 @@ pub(in crate::http) const MOST: u64 = 64 << 10;
 pub(in crate::http) struct DrainBody {
     /// `None` once the body has ended or is abandoned.
     body: Option<Incoming>,
-    progress: Progress,
-    /// Its number in `progress`.
-    number: u64,
+    owed: OwedBody,
     /// What hyper or h2 may keep of it before it is read.
     held: Option<MemoryCharge>,
     /// The runtime that drains the rest, or `None` if it is not drained.
@@ -35,22 +33,21 @@ impl DrainBody {
     /// Takes the body of a request, and notes whether there is one.
     pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> DrainBody {
         let is_there = !body.is_end_stream();
-        let number = progress.body.start(is_there);
+        let owed = progress.owe_body(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
         let ahead = if head.version == Version::HTTP_2 { estimate::H2_BODY } else { estimate::H1_BODY };
         let most = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = most.unwrap_or(usize::MAX).min(ahead);
         let held = Some(&progress.memory).filter(|_| is_there && bytes > estimate::COVERED);
         let held = held.map(|memory| memory.charge(bytes));
-        DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, held, runtime }
+        DrainBody { body: Some(body).filter(|_| is_there), owed, held, runtime }
     }
 
     /// Moves the body out, and leaves an empty one behind.
     pub(in crate::http) fn take(&mut self) -> DrainBody {
         DrainBody {
             body: self.body.take(),
-            progress: self.progress.clone(),
-            number: self.number,
+            owed: self.owed.clone(),
             held: self.held.take(),
             runtime: self.runtime.take(),
         }
@@ -68,14 +65,14 @@ impl DrainBody {
 
     /// Returns the account of the memory that its connection holds.
     pub(in crate::http) fn memory(&self) -> &MemoryAccount {
-        &self.progress.memory
+        &self.owed.progress.memory
     }
 
     /// Notes that a piece was read, which may be the last.
     pub(in crate::http) fn read(&mut self) {
         if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
             self.held = None;
-            self.progress.body.consume(self.number);
+            self.owed.consumed();
         }
     }
 
@@ -90,7 +87,7 @@ impl Drop for DrainBody {
         let left = self.body.take().filter(|body| !body.is_end_stream() && body.size_hint().lower() <= MOST);
         if let (Some(body), Some(runtime)) = (left, &self.runtime) {
             // Not held: the task ends with the connection, or at its own deadline.
-            drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, self.progress.clone(), self.number))));
+            drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, self.owed.clone()))));
         }
     }
 }
@@ -106,7 +103,7 @@ fn goes_on(head: &Parts) -> bool {
 }
 
 /// Reads a body to its end, or gives it up beyond [`MOST`].
-async fn drain(mut body: Incoming, progress: Progress, number: u64) {
+async fn drain(mut body: Incoming, owed: OwedBody) {
     let mut left = MOST;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -118,5 +115,5 @@ async fn drain(mut body: Incoming, progress: Progress, number: u64) {
             break;
         }
     }
-    progress.body.consume(number);
+    owed.consumed();
 }

@@ -16,14 +16,14 @@ const NOBODY: u64 = 0;
 
 impl BodyDebt {
     /// Notes whether a request has a body to be read, and returns the number of that body.
-    pub(in crate::http) fn start(&self, is_there: bool) -> u64 {
+    pub(super) fn start(&self, is_there: bool) -> u64 {
         let number = if is_there { self.bodies.fetch_add(1, Ordering::Relaxed) + 1 } else { NOBODY };
         self.owed.store(number, Ordering::Relaxed);
         number
     }
 
     /// Notes that a body was read to its end. The next request, with a body of its own, may have come before.
-    pub(in crate::http) fn consume(&self, number: u64) {
+    pub(super) fn consume(&self, number: u64) {
         let _another = self.owed.compare_exchange(number, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
     }
 

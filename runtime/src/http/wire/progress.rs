@@ -66,6 +66,13 @@ pub(in crate::http) struct ProgressState {
     connection: Option<Progress>,
 }
 
+/// A request body that is not read to its end yet.
+#[derive(Clone)]
+pub(in crate::http) struct OwedBody {
+    pub(in crate::http) progress: Progress,
+    number: u64,
+}
+
 /// Counts one HTTP/2 stream as in progress until dropped. The connection is not idle meanwhile.
 pub(in crate::http) struct OpenStream(Progress);
 
@@ -96,6 +103,11 @@ impl Progress {
             tunnel: OnceLock::new(),
             connection,
         }))
+    }
+
+    /// Notes whether a request has a body to be read.
+    pub(in crate::http) fn owe_body(&self, is_there: bool) -> OwedBody {
+        OwedBody { progress: self.clone(), number: self.body.start(is_there) }
     }
 
     /// Counts a stream as in progress until the returned guard is dropped.
@@ -219,6 +231,13 @@ impl ProgressState {
     }
 }
 
+impl OwedBody {
+    /// Notes that the body was read to its end.
+    pub(in crate::http) fn consumed(&self) {
+        self.progress.body.consume(self.number);
+    }
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.close();
@@ -249,12 +268,12 @@ mod tests {
     #[test]
     fn the_rest_of_a_body_begins_no_head() {
         let progress = Progress::new(MemoryAccount::unlimited());
-        let body = progress.body.start(true);
+        let body = progress.owe_body(true);
 
         progress.begun(Duration::from_secs(1));
 
         assert!(progress.is_idle() && progress.is_mid_request());
-        progress.body.consume(body);
+        body.consumed();
         progress.begun(Duration::from_secs(1));
         assert!(!progress.is_idle() && progress.is_mid_request());
     }
