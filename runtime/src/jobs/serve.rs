@@ -14,14 +14,14 @@ use crate::net::Sockets;
 /// Serves its listeners, and those that a reload adds. Runs once.
 pub struct ServeApi {
     sockets: Arc<Sockets>,
-    serve: Arc<dyn AcceptLoop>,
+    accept_loop: Arc<dyn AcceptLoop>,
     serving: AtomicBool,
 }
 
 impl ServeApi {
     /// Makes the job. It serves when it is run.
-    pub fn new(sockets: Arc<Sockets>, serve: Arc<dyn AcceptLoop>) -> ServeApi {
-        ServeApi { sockets, serve, serving: AtomicBool::new(false) }
+    pub fn new(sockets: Arc<Sockets>, accept_loop: Arc<dyn AcceptLoop>) -> ServeApi {
+        ServeApi { sockets, accept_loop, serving: AtomicBool::new(false) }
     }
 }
 
@@ -32,7 +32,7 @@ impl NativeJob for ServeApi {
                 job.stderr.write_all("serving already\n").await.map_err(|_| Fault::ReaderGone)?;
                 return Ok(Status::ERROR);
             }
-            let ServeApi { sockets, serve, .. } = &*self;
+            let ServeApi { sockets, accept_loop, .. } = &*self;
             let mut listeners = JoinSet::new();
             let mut more = true;
             while more || !listeners.is_empty() {
@@ -40,7 +40,7 @@ impl NativeJob for ServeApi {
                     post = sockets.next(), if more => match post {
                         Some(post) => {
                             info!("listening on {}", post.listener.local());
-                            listeners.spawn(serve.clone().run(post));
+                            listeners.spawn(accept_loop.clone().run(post));
                         }
                         None => more = false,
                     },

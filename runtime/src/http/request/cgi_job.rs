@@ -34,16 +34,22 @@ pub(in crate::http) struct PreparedJob {
 }
 
 impl RoutedRequest<'_> {
+    /// Makes a job of the handler version, with the calls that it is granted.
+    pub(super) fn begin(self, engine: &Arc<Engine>) -> Job {
+        let mut job = engine.job_of(self.entry.clone());
+        job.trail = cdn_loop::read(&self.head.headers);
+        job.origin = self.peer.origin();
+        engine.grant(&mut job, self.catalog);
+        job
+    }
+
     /// Makes the job: arguments, environment and stdout.
     pub(in crate::http) fn job(self, engine: &Arc<Engine>) -> PreparedJob {
-        let mut job = engine.job_of(self.entry.clone());
+        let mut job = self.begin(engine);
         if self.entry.conduct.captures != Captures::Nothing {
             job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         }
         job.env = self.env(job.id);
-        job.trail = cdn_loop::read(&self.head.headers);
-        job.origin = self.peer.origin();
-        engine.grant(&mut job, self.catalog);
         let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);

@@ -22,7 +22,6 @@ use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::CgiHead;
 use crate::engine::Engine;
-use crate::http::outbound::cdn_loop;
 use crate::job::{Fault, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
 use crate::net::Secured;
 
@@ -59,11 +58,8 @@ impl RoutedRequest<'_> {
     /// because its instance may serve other requests too. What the daemon knows about the request is passed in
     /// header fields.
     pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> PreparedHttpJob {
-        let mut job = engine.job_of(self.entry.clone());
-        job.trail = cdn_loop::read(&self.head.headers);
-        job.origin = self.peer.origin();
+        let mut job = self.begin(engine);
         job.env.extend(&self.entry.env);
-        engine.grant(&mut job, self.catalog);
         let head = self.uri().map(|uri| {
             let mut head = Request::new(());
             *head.method_mut() = self.head.method.clone();
