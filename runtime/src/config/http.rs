@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::MemoryBound;
+use super::memory_bound::MemoryBound;
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema;

@@ -1,6 +1,6 @@
 //! Reads `[limits]` and `handler.NAME.limits`: the limits of jobs.
 
-use super::model::MemoryBound;
+use super::memory_bound::MemoryBound;
 use super::outbound;
 use super::reader::Keyed;
 use super::report::Diagnostics;

@@ -1,6 +1,6 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
+//! Floors, lowest first: `cargo`, `memory_bound`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
 //! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
@@ -14,6 +14,7 @@ mod handler;
 mod hardening;
 mod http;
 mod limits;
+mod memory_bound;
 mod model;
 mod names;
 mod nearest;
@@ -36,9 +37,10 @@ mod websocket;
 
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
+pub use memory_bound::MemoryBound;
 pub use model::{
-    Ca, CacheDir, Config, HandlerConfig, Hardening, MemoryBound, MountConfig, OutboundConfig, Probe,
-    Recording, RouteConfig, UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
+    RouteConfig, UnixOptions,
 };
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::http::HttpLimits;
+use super::memory_bound::MemoryBound;
 use super::report::{ConfigError, ConfigErrors};
 use super::secret::Secret;
 use super::store::StoreGrantConfig;
@@ -95,17 +96,6 @@ pub struct Config {
     /// The routes, in the order of the file. Each leads to an existing handler, and none conflicts with
     /// another.
     pub routes: Vec<RouteConfig>,
-}
-
-/// A limit of memory: of all jobs together, or of what connections hold for their clients.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MemoryBound {
-    /// A part of what the control group or the machine has.
-    Auto,
-    /// This number of bytes.
-    Bytes(usize),
-    /// No limit of its own.
-    Unlimited,
 }
 
 /// Where compiled modules are kept.

@@ -395,7 +395,6 @@ pub(super) fn document(text: &str, report: &Diagnostics<'_>) -> Option<File> {
         let line = error.span().map_or(0, |span| report.line(span.start));
         report.add(line, "", format!("this is not TOML: {}", error.message()));
     }
-    let span = document.span();
-    let root = Spanned::new(span, DeValue::Table(document.into_inner()));
+    let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
     errors.is_empty().then(|| File::read(&root, "", report)).flatten()
 }

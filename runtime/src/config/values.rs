@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::model::MemoryBound;
+use super::memory_bound::MemoryBound;
 use super::reader::{Keyed, Scalar};
 use super::report::Diagnostics;
 use super::units::{Mode, Size, Span};
