@@ -356,16 +356,12 @@ fn jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_gro
     let mut answers = ask(&daemon, "/fill", 8);
     daemon.counted("portcullis_failures_total", &["handler=\"fill\"", "reason=\"memory_total\""], 7.0);
 
-    let refused = answers.iter_mut().filter_map(|client| {
-        let head = client.head();
-        head.starts_with("HTTP/1.1 503 ").then_some(head)
-    });
-    assert_eq!(refused.filter(|head| head.contains("memory_total")).count(), 7);
+    let heads = answers.iter_mut().map(Client::head);
+    let refused = heads.filter(|head| head.starts_with("HTTP/1.1 503 ") && head.contains("memory_total"));
+    assert_eq!(refused.count(), 7);
     for _ in 0..20 {
         assert_eq!(daemon.get("/other").text(), "hello\n");
     }
-    drop(answers);
-    drop(daemon);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::h1::quoted::QuotedQuery;
 use super::h1::{Checked, H1Guard, MessagePart, Violation};
 use super::h2::H2Guard;
 use super::h2::sent::H2Event;
+use super::peeked::Peeked;
 use super::progress::Progress;
 use super::read_deadline::ReadPhase;
 use super::report::ConnectionReport;
@@ -50,10 +51,6 @@ pub(in crate::http) struct GuardedIo<S> {
     /// Whether the client was told to connect anew, because many of its requests are cancelled.
     is_told_to_go: bool,
 }
-
-/// Bytes that were read and put back for the next read. The last element is read first.
-#[derive(Default)]
-struct Peeked(Vec<BytesMut>);
 
 /// The checks in force.
 enum Inspector {
@@ -294,31 +291,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
             return self.poll_read(context, buffer);
         }
         this.poll_barred(context).map(Err)
-    }
-}
-
-impl Peeked {
-    /// The most bytes that one read returns. Bytes that are put back are copied, and this bounds the copy.
-    const PIECE: usize = 4 << 10;
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Puts bytes in front of the rest.
-    fn put_back(&mut self, bytes: BytesMut) {
-        if !bytes.is_empty() {
-            self.0.push(bytes);
-        }
-    }
-
-    fn read(&mut self, buffer: &mut ReadBuf<'_>) {
-        let Some(first) = self.0.last_mut() else { return };
-        let length = first.len().min(buffer.remaining()).min(Peeked::PIECE);
-        buffer.put_slice(&first.split_to(length));
-        if first.is_empty() {
-            self.0.pop();
-        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `h1` | the checks of HTTP/1 bytes |
 //! | `h2` | the counts of HTTP/2 frames |
 //! | `report` | the interface to report refusals to the server |
+//! | `peeked` | bytes that were read and put back for the next read |
 //! | `guarded_io` | a stream under these checks, from which hyper reads |
 
 pub(in crate::http) mod body_debt;
@@ -34,6 +35,7 @@ pub(in crate::http) mod h1;
 pub(in crate::http) mod h2;
 pub(in crate::http) mod host;
 pub(in crate::http) mod lazy_timer;
+mod peeked;
 pub(in crate::http) mod progress;
 pub(in crate::http) mod rate;
 pub(in crate::http) mod read_deadline;
