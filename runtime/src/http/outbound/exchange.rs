@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
@@ -162,9 +163,10 @@ impl HttpCall<'_> {
             Limited::new(body, most).map_err(own).boxed_unsync()
         };
         let mut request = request.map(bounded);
-        let target = request.uri().path_and_query().map_or("/", uri_text);
-        // RFC 9112 §3.2.1: the target for a server is a path; only a proxy gets a whole URL.
-        *request.uri_mut() = target.parse::<Uri>().unwrap_or_default();
+        // RFC 9112 §3.2.1: the target for a server is a path and a query; only a proxy gets a whole URL. hyper
+        // writes an empty path before a query as a slash. Without a query it would write nothing.
+        let target = request.uri().path_and_query().filter(|target| target.as_str() != "/").cloned();
+        *request.uri_mut() = target.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
         let headers = request.headers_mut();
         for name in HOP_BY_HOP {
             headers.remove(name);
@@ -188,9 +190,4 @@ fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     Some(again)
-}
-
-/// Returns the path and query. It starts with a slash, which HTTP requires.
-fn uri_text(target: &http::uri::PathAndQuery) -> &str {
-    if target.as_str().is_empty() { "/" } else { target.as_str() }
 }

@@ -109,6 +109,24 @@ async fn trailers_that_a_request_announces_arrive() {
     assert_eq!(rest, "4\r\nping\r\n0\r\nx-checksum: abc123\r\n\r\n");
 }
 
+#[tokio::test]
+async fn a_target_starts_with_a_slash_and_keeps_its_query() {
+    for (target, sent) in [("", "/"), ("?q=1", "/?q=1"), ("/a%2Fb?b=2&a=1&a=", "/a%2Fb?b=2&a=1&a=")] {
+        let (caller, url, server) = served(|listener| {
+            let mut stream = accepted(listener);
+            let head = up_to(&mut stream, b"\r\n\r\n");
+            stream.write_all(OK).unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        let request = Request::get(format!("{url}{target}")).body(empty()).unwrap();
+
+        assert_eq!(ask(&caller, request).await.unwrap(), "ok");
+
+        let head = server.join().unwrap();
+        assert!(head.starts_with(&format!("GET {sent} HTTP/1.1\r\n")), "{head}");
+    }
+}
+
 /// Answers a request, then resets the connection when the next one comes. Closing a socket with unread
 /// bytes resets it.
 fn resetting(listener: &TcpListener) -> TcpListener {
