@@ -7,6 +7,7 @@ mod both;
 mod calling;
 mod proxy;
 mod reuse;
+mod sending;
 mod service;
 
 use std::fs;

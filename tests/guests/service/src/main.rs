@@ -3,6 +3,7 @@
 mod bad;
 #[path = "../../src/marks.rs"]
 mod marks;
+mod send;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,6 +52,7 @@ impl Guest for Service {
             "pour" => pour(word),
             "count" => text(&format!("{}\n", COUNT.load(Ordering::Relaxed))),
             "ask" => text(&ask(&body(request).await).await),
+            "send" => text(&send::send(&body(request).await).await),
             "call" => text(&call(word, &body(request).await)),
             "read" => text(&read(word)),
             "sleep" => {
