@@ -1,4 +1,4 @@
-//! The table of abuse cases: every test that it names must exist.
+//! The table of abuse cases: every test and figure that it names exists, and its rows are numbered without a gap.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,11 +35,22 @@ fn places(name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Returns the texts of the files in a directory of the reliability report.
+fn texts(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join("tests/reliability").join(dir)).unwrap();
+    entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+}
+
+/// Returns what stands between each of these marks and the next end mark.
+fn between(texts: &[String], mark: &str, end: char) -> Vec<String> {
+    let parts = texts.iter().flat_map(|text| text.split(mark).skip(1));
+    parts.map(|part| part.split(end).next().unwrap().trim().to_owned()).collect()
+}
+
 #[test]
 fn every_test_that_shows_a_case_is_there() {
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(root().join("tests/reliability/cases")).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+    for text in texts("cases") {
         names.extend(named(&text).map(str::to_owned));
     }
 
@@ -54,4 +65,26 @@ fn every_test_that_shows_a_case_is_there() {
 
     assert!(names.len() > 100, "only {} tests are named", names.len());
     assert!(missing.is_empty(), "tests/reliability/cases names tests that are not there: {missing:#?}");
+}
+
+#[test]
+fn every_figure_shows_a_case_and_no_other_is_named() {
+    let measured: BTreeSet<String> = between(&texts("figures"), "name: \"", '"').into_iter().collect();
+
+    let lists = between(&texts("cases"), "figures: &[", ']');
+    let names = lists.iter().flat_map(|list| list.split(',')).map(|name| name.trim().trim_matches('"'));
+    let shown: BTreeSet<String> = names.map(str::to_owned).collect();
+
+    assert!(measured.len() > 10, "only {} figures are found", measured.len());
+    assert_eq!(shown, measured);
+}
+
+#[test]
+fn rows_are_numbered_from_one_on_without_a_gap() {
+    let numbers = between(&texts("cases"), "case(", ',').into_iter();
+    let mut numbers: Vec<usize> = numbers.map(|number| number.parse().unwrap()).collect();
+    numbers.sort_unstable();
+
+    assert!(numbers.len() > 100, "only {} rows are found", numbers.len());
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
 }

@@ -1,8 +1,10 @@
 //! The table of abuse cases, with their expectations and evidence.
 
 mod client;
+mod edges;
 mod handler;
 mod host;
+mod isolation;
 mod module;
 
 use std::time::Duration;
@@ -55,5 +57,15 @@ const fn case(
 
 /// Returns all cases, in order.
 pub(crate) fn all() -> Vec<Case> {
-    [client::cases(), handler::cases(), module::cases(), host::cases()].into_iter().flatten().collect()
+    let parts = [
+        client::cases(),
+        handler::cases(),
+        module::cases(),
+        host::cases(),
+        isolation::cases(),
+        edges::cases(),
+    ];
+    let mut all: Vec<Case> = parts.into_iter().flatten().collect();
+    all.sort_by_key(|case| case.number);
+    all
 }

@@ -1,4 +1,4 @@
-//! Abuse by remote clients: cases 1 to 34, and 156 to 159.
+//! Abuse by remote clients: cases 1 to 34, 128 to 131, and 135.
 
 use super::{Case, case};
 
@@ -156,6 +156,10 @@ fn heads() -> Vec<Case> {
                 "smuggling::a_refusal_says_why",
             ],
         ),
+        Case {
+            figures: &["noise"],
+            ..case(135, "a million random or malformed requests", "no crash, no connection out of step", &[])
+        },
         case(
             15,
             "no Host, two, or another than the target's",
@@ -309,7 +313,7 @@ fn bodies() -> Vec<Case> {
             ],
         ),
         case(
-            156,
+            128,
             "bodies of unknown length that fill the disk",
             "32 files and 1 GiB at most, half of each for one address; others are served",
             &[
@@ -318,13 +322,13 @@ fn bodies() -> Vec<Case> {
             ],
         ),
         case(
-            157,
+            129,
             "a part of a path that a program takes for an option",
             "400, unless the handler takes it",
             &["captures::a_capture_that_begins_with_a_dash_does_not_become_an_option"],
         ),
         case(
-            158,
+            130,
             "clients that leave a job which finishes without them",
             "it goes on within its limits, and can be ended",
             &[
@@ -333,7 +337,7 @@ fn bodies() -> Vec<Case> {
             ],
         ),
         case(
-            159,
+            131,
             "many cancels of HTTP/2 at one moment",
             "no new streams; what is under way is answered",
             &["floods::users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers"],

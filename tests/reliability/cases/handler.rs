@@ -1,4 +1,4 @@
-//! Abuse by handlers: cases 35 to 65, 102, 111, 170 and 171.
+//! Abuse by handlers: cases 35 to 65, 132, 133 and 136.
 
 use super::{Case, case};
 
@@ -44,15 +44,6 @@ fn answers() -> Vec<Case> {
             &[
                 "isolation::two_jobs_never_see_each_others_variables",
                 "isolation::a_job_sees_the_variables_of_its_request_and_none_of_the_daemon",
-            ],
-        ),
-        case(
-            111,
-            "memory and tables of the job before, swapped out or not",
-            "never seen",
-            &[
-                "swapped::nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one",
-                "isolation::memory_and_globals_are_new_for_every_job",
             ],
         ),
         case(
@@ -103,6 +94,18 @@ fn appetite() -> Vec<Case> {
                     "errors::guests_that_spin_on_every_core_do_not_keep_others_from_being_answered",
                     "fairness::a_handler_that_spins_on_every_core_leaves_another_its_p99",
                     "fairness::a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit",
+                ],
+            )
+        },
+        Case {
+            figures: &["admin"],
+            ..case(
+                136,
+                "any load on handlers, while operators and probes ask",
+                "they are answered",
+                &[
+                    "fairness::operators_and_probes_are_answered_beside_any_load",
+                    "admin::no_load_on_the_handlers_keeps_an_operator_out",
                 ],
             )
         },
@@ -277,27 +280,7 @@ fn reach() -> Vec<Case> {
             ],
         ),
         case(
-            102,
-            "a link or directory in the place of a mount, a module or a key",
-            "not looked up again; refused at the check, the start and a reload",
-            &[
-                "planted::a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place",
-                "planted::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
-                "planted::what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key",
-                "planted::earlier::a_reload_that_drops_write_follows_no_planted_link",
-                "planted::earlier::a_configuration_that_jobs_of_the_one_before_could_rewrite_is_refused",
-                "planted::earlier::an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is",
-                "planted::earlier::what_jobs_of_the_process_before_may_write_to_counts_until_it_has_ended",
-                "planted::offline::a_mount_that_shows_the_memory_and_environment_of_the_daemon_is_refused",
-                "planted::earlier::a_rollback_grants_no_mount_that_the_configuration_no_longer_has",
-                "planted::a_bind_mount_is_no_way_around",
-                "planted::a_crate_that_a_handler_could_have_written_is_not_built",
-                "planted::offline::a_build_below_the_directory_of_a_configuration_knows_what_its_handlers_may_write_to",
-                "planted::offline::a_replay_follows_no_link_that_another_handler_has_planted_since",
-            ],
-        ),
-        case(
-            170,
+            132,
             "a job that fills its own `/tmp`: holes, files without a name, a great many names, a deep tree",
             "bounded in bytes and in names; all of it goes with the job, or with the next start",
             &[
@@ -313,7 +296,7 @@ fn reach() -> Vec<Case> {
             ],
         ),
         case(
-            171,
+            133,
             "a job that looks for what another had in `/tmp`, or moves it to a mount",
             "never seen; refused as between two disks",
             &[

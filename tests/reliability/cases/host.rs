@@ -1,4 +1,4 @@
-//! Abuse by local users and faults of the host: cases 78 to 97, 112 and 155.
+//! Abuse by local users and faults of the host: cases 78 to 97, and 134.
 
 use super::{Case, case};
 
@@ -147,22 +147,13 @@ fn faults() -> Vec<Case> {
             ..case(94, "no memory left on the host", "guests are refused it; serving goes on", &[])
         },
         case(
-            155,
+            134,
             "a restart under load",
             "no request on a kept connection is broken, with a proxy in front or without; load balancers are told before",
             &[
                 "restarts::restarts_under_load_break_no_request_on_a_kept_connection",
                 "restarts::restarts_behind_nginx_turn_no_post_into_a_502",
                 "restarts::during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered",
-            ],
-        ),
-        case(
-            112,
-            "little address space, or none left for a job",
-            "jobs run; 503 beyond, and no handler is blamed",
-            &[
-                "cramped::jobs_at_once_run_in_little_address_space",
-                "cramped::a_job_that_the_host_has_no_memory_for_is_no_failure_of_its_handler",
             ],
         ),
         case(

@@ -1,8 +1,15 @@
-//! Abuse by uploaded modules and by an operator's client: cases 66 to 77, and 151 to 154.
+//! Abuse by uploaded modules and by an operator's client: cases 66 to 77, and 117 to 120.
 
 use super::{Case, case};
 
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = uploads();
+    cases.extend(changes());
+    cases
+}
+
+/// Modules, swaps and the admin socket.
+fn uploads() -> Vec<Case> {
     vec![
         Case {
             figures: &["compile-bomb"],
@@ -100,8 +107,14 @@ pub(super) fn cases() -> Vec<Case> {
             "the configuration is refused",
             &["config::tests::routes_that_conflict_are_reported_at_the_second"],
         ),
+    ]
+}
+
+/// Changes by operators that go wrong.
+fn changes() -> Vec<Case> {
+    vec![
         case(
-            151,
+            117,
             "a trial that cannot be held or watched",
             "refused, and nothing has changed; no trial goes on without a watch",
             &[
@@ -111,28 +124,33 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         ),
         case(
-            152,
+            118,
             "a version on trial that hangs, is slow or is hardly asked",
             "the old one serves on",
             &[
                 "swap::a_version_that_answered_nobody_is_not_promoted",
                 "swap::a_version_that_is_400_times_slower_goes_back_by_itself",
                 "swap::a_version_that_answered_too_few_goes_back_at_the_end",
+                "catalog::trial::tests::a_version_that_hangs_beside_one_that_answers_goes_back",
                 "catalog::trial::tests::what_hangs_at_the_end_is_no_vote_for_a_version",
+                "catalog::trial::tests::clients_that_gave_up_are_no_answers_and_if_they_waited_long_they_are_failures",
+                "catalog::trial::tests::the_fourth_slow_answer_ends_the_trial",
+                "catalog::trial::judgement::tests::a_version_that_answered_too_few_is_not_promoted",
             ],
         ),
         case(
-            153,
+            119,
             "a version on trial that fails under load",
             "its fourth failure is its last but for those under way",
             &[
                 "swap::a_canary_that_fails_goes_back_by_itself",
                 "catalog::trial::tests::the_fourth_failure_itself_ends_the_trial",
+                "catalog::trial::judgement::tests::a_version_that_fails_more_goes_back_before_the_time_is_over",
             ],
         ),
         case(
-            154,
-            "values of a configuration that a library does not take",
+            120,
+            "values of a configuration that a library does not take, such as 26 captures in a path",
             "a line with the key, in `check`, start and reload",
             &[
                 "catalog::pattern::tests::as_many_captures_as_the_tree_takes_are_a_path_and_one_more_is_a_mistake",

@@ -1,0 +1,73 @@
+//! What programs, servers and clients do at the edges of WASI and HTTP: cases 121 to 127.
+
+use super::{Case, case};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case(
+            121,
+            "a server that resets or leaves a kept connection; trailers to a server",
+            "what can be sent twice is sent once more, the rest breaks off; announced trailers arrive",
+            &[
+                "http::outbound::tests::a_call_over_a_connection_that_its_server_resets_is_made_once_more",
+                "http::outbound::tests::a_call_that_cannot_be_made_twice_breaks_off_with_a_connection_that_is_reset",
+                "outbound::kept::a_call_over_a_connection_that_its_server_leaves_is_made_once_more",
+                "outbound::kept::a_request_that_cannot_be_sent_twice_is_sent_once",
+                "http::outbound::tests::trailers_that_a_request_announces_arrive",
+            ],
+        ),
+        case(
+            122,
+            "a reader of a program's output that has gone",
+            "a module gets `EPIPE`, a component `closed`",
+            &[
+                "bytes::a_program_whose_reader_has_gone_learns_it",
+                "wasm::host::stdio::tests::a_guest_whose_reader_has_gone_is_told_in_its_own_words",
+            ],
+        ),
+        case(
+            123,
+            "exit statuses of wasip1 from 126 to 255, and -1",
+            "the module's own",
+            &["bytes::every_exit_status_is_the_module_s_own"],
+        ),
+        case(
+            124,
+            "a name in a directory that is not UTF-8",
+            "left out of the listing; it hides no other name",
+            &[
+                "mounts::a_name_that_is_not_utf8_hides_no_other",
+                "wasm::host::directory::tests::a_name_that_wasi_cannot_say_hides_no_other",
+            ],
+        ),
+        case(
+            125,
+            "more memories or tables than a job has room for",
+            "two memories and four tables run; more are refused by a line",
+            &[
+                "held::memories_and_tables_beyond_what_a_job_has_room_for_are_refused_in_the_words_of_the_manual",
+            ],
+        ),
+        case(
+            126,
+            "subscriptions and pollables without end",
+            "`EMFILE` beyond `limits.handles`; a component beyond its pollables is ended",
+            &[
+                "held::a_poll_takes_as_many_subscriptions_as_handles_and_refuses_one_more",
+                "held::a_component_makes_more_pollables_than_it_may_hold_files_and_not_without_end",
+            ],
+        ),
+        Case {
+            falls_short: "h2spec expects other responses: see `http.md`",
+            ..case(
+                127,
+                "HTTP/2: DATA after the end of a stream; a pseudo-header field among trailers",
+                "that stream is reset; the field is left out",
+                &[
+                    "http2::data_behind_the_end_of_a_stream_resets_that_stream_alone",
+                    "http2::a_pseudo_field_among_trailers_is_left_out",
+                ],
+            )
+        },
+    ]
+}
