@@ -53,6 +53,11 @@ impl Ground {
 
     /// Starts a daemon with every guest. `settings` precede the tables of its configuration.
     pub(crate) fn daemon(&self, settings: &str) -> Result<Daemon> {
+        self.daemon_with(settings, "")
+    }
+
+    /// Starts a daemon with every guest and further tables.
+    pub(crate) fn daemon_with(&self, settings: &str, tables: &str) -> Result<Daemon> {
         let mut config = format!(
             "listen = [\"tcp://127.0.0.1:0\", \"unix://p.sock\"]\nadmin = \"unix://admin.sock\"\ncache = \"cache\"\n{settings}\n"
         );
@@ -61,6 +66,7 @@ impl Ground {
                 "[handler.{name}]\nmodule = \"{name}.wasm\"\n[[route]]\npath = \"/{name}\"\nhandler = \"{name}\"\n"
             );
         }
+        config += tables;
         let path = self.dir.path().join("portcullis.toml");
         fs::write(&path, config)?;
         self.start()

@@ -184,27 +184,33 @@ fn shared() -> Vec<Case> {
 /// Processor time that is not counted, and costs that grow faster than what is asked.
 fn costs() -> Vec<Case> {
     vec![
-        case(
-            111,
-            "host calls that compute: directories in a loop, connections, millions of vectors",
-            "time of the job; it ends at `limits.cpu`",
-            &[
-                "mounts::a_loop_over_a_directory_ends_at_the_limit_on_processor_time",
-                "wasm::host::file_thread_cpu::tests::a_job_is_charged_for_what_a_thread_did_since_it_was_charged_last",
-                "wasm::host::file_thread_cpu::tests::a_job_is_not_charged_for_another_that_has_left",
-                "http::outbound::tests::a_job_pays_for_what_its_connection_computes_and_for_no_other",
-                "fairness::a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit",
-            ],
-        ),
-        case(
-            112,
-            "a directory with a great many entries",
-            "reading it takes time in proportion to its entries",
-            &[
-                "mounts::a_large_directory_is_listed_in_time_that_grows_with_it_and_not_faster",
-                "wasm::host::directory::tests::a_listing_goes_on_at_each_place_and_begins_anew",
-            ],
-        ),
+        Case {
+            figures: &["directory-loop"],
+            ..case(
+                111,
+                "host calls that compute: directories in a loop, connections, millions of vectors",
+                "time of the job; it ends at `limits.cpu`",
+                &[
+                    "mounts::a_loop_over_a_directory_ends_at_the_limit_on_processor_time",
+                    "wasm::host::file_thread_cpu::tests::a_job_is_charged_for_what_a_thread_did_since_it_was_charged_last",
+                    "wasm::host::file_thread_cpu::tests::a_job_is_not_charged_for_another_that_has_left",
+                    "http::outbound::tests::a_job_pays_for_what_its_connection_computes_and_for_no_other",
+                    "fairness::a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit",
+                ],
+            )
+        },
+        Case {
+            figures: &["listing"],
+            ..case(
+                112,
+                "a directory with a great many entries",
+                "reading it takes time in proportion to its entries",
+                &[
+                    "mounts::a_large_directory_is_listed_in_time_that_grows_with_it_and_not_faster",
+                    "wasm::host::directory::tests::a_listing_goes_on_at_each_place_and_begins_anew",
+                ],
+            )
+        },
         case(
             113,
             "configured lists with a great many elements: variables, routes, handlers, wrong names",
@@ -221,33 +227,39 @@ fn costs() -> Vec<Case> {
 /// Slots at the pace of clients, and jobs without the pool.
 fn slots() -> Vec<Case> {
     vec![
-        case(
-            114,
-            "70 clients of one address that send a byte of a body a second",
-            "the same handler answers others",
-            &[
-                "pace::bodies_that_come_byte_by_byte_from_one_address_leave_the_same_handler_to_others",
-                "pace::bodies_that_come_byte_by_byte_leave_an_eighth_of_the_slots",
-                "pace::a_body_that_comes_too_slowly_is_a_408_that_says_so",
-                "lengths::a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits",
-                "http::request::read_ahead::tests::a_body_is_gathered_up_to_what_a_pipe_holds_and_counted_until_it_is_read",
-            ],
-        ),
-        case(
-            115,
-            "70 clients of one address that sip a large response",
-            "the same handler answers others; a download that moves keeps its slot",
-            &[
-                "pace::sips_of_large_answers_from_one_address_leave_the_same_handler_to_others",
-                "pace::a_client_that_takes_too_little_is_broken_off_and_the_log_says_so",
-                "pace::a_stream_of_http2_whose_client_opens_no_window_is_broken_off_as_too_slow",
-                "pace::a_job_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
-                "pace::a_component_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
-                "room::downloads_that_move_keep_their_slots",
-                "room::clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others",
-                "job::peers::tests::an_address_that_has_all_it_may_waits_for_a_slot_of_its_own",
-            ],
-        ),
+        Case {
+            figures: &["one-address-bodies"],
+            ..case(
+                114,
+                "70 clients of one address that send a byte of a body a second",
+                "the same handler answers others",
+                &[
+                    "pace::bodies_that_come_byte_by_byte_from_one_address_leave_the_same_handler_to_others",
+                    "pace::bodies_that_come_byte_by_byte_leave_an_eighth_of_the_slots",
+                    "pace::a_body_that_comes_too_slowly_is_a_408_that_says_so",
+                    "lengths::a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits",
+                    "http::request::read_ahead::tests::a_body_is_gathered_up_to_what_a_pipe_holds_and_counted_until_it_is_read",
+                ],
+            )
+        },
+        Case {
+            figures: &["one-address-readers"],
+            ..case(
+                115,
+                "70 clients of one address that sip a large response",
+                "the same handler answers others; a download that moves keeps its slot",
+                &[
+                    "pace::sips_of_large_answers_from_one_address_leave_the_same_handler_to_others",
+                    "pace::a_client_that_takes_too_little_is_broken_off_and_the_log_says_so",
+                    "pace::a_stream_of_http2_whose_client_opens_no_window_is_broken_off_as_too_slow",
+                    "pace::a_job_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
+                    "pace::a_component_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
+                    "room::downloads_that_move_keep_their_slots",
+                    "room::clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others",
+                    "job::peers::tests::an_address_that_has_all_it_may_waits_for_a_slot_of_its_own",
+                ],
+            )
+        },
         case(
             116,
             "little address space, so that there is no pool, or no memory for a job",

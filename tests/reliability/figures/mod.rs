@@ -1,10 +1,11 @@
 //! Figures: the properties that are measured and not proved by a test.
 //!
-//! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `fairness`, `idle`, `noise`, `recovery`,
-//! `slow`, which do not use one another.
+//! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `directories`, `fairness`, `idle`, `noise`,
+//! `recovery`, `slow`, which do not use one another.
 
 mod appetite;
 mod bomb;
+mod directories;
 mod fairness;
 mod idle;
 mod noise;
@@ -23,10 +24,12 @@ use crate::cases::Figure;
 use crate::ground::{Daemon, PATIENCE};
 
 /// All figures, in the order in which they are measured.
-pub(crate) const ALL: [&Figure; 16] = [
+pub(crate) const ALL: [&Figure; 20] = [
     &slow::HEADS,
     &slow::BODIES,
     &slow::READERS,
+    &slow::BODIES_OF_ONE,
+    &slow::READERS_OF_ONE,
     &noise::REQUESTS,
     &idle::CONNECTIONS,
     &bomb::SWAP,
@@ -36,6 +39,8 @@ pub(crate) const ALL: [&Figure; 16] = [
     &appetite::FILLS,
     &appetite::CALLS,
     &appetite::SHORTAGE,
+    &directories::LISTING,
+    &directories::AGAIN,
     &recovery::KILLED,
     &recovery::CRASHED,
     &recovery::TRAPS,

@@ -1,7 +1,7 @@
-//! Figures of thousands of slow clients with a good one among them.
+//! Figures of slow clients with a good one among them.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,8 +13,11 @@ use crate::cases::{Figure, Outcome};
 use crate::ground::{Daemon, Ground, Latencies, PATIENCE};
 use crate::load::Exchange;
 
-/// The number of slow clients.
-const CLIENTS: usize = 4000;
+/// The number of slow clients of a crowd.
+const MANY: u32 = 4000;
+
+/// A few more slow clients than a handler has slots.
+const FEW: u32 = 70;
 
 /// How long the good client is measured.
 const TIME: Duration = Duration::from_secs(5);
@@ -26,21 +29,65 @@ const ROOM: Duration = Duration::from_millis(1500);
 const SETTINGS: &str = "http.connections = 8000\nhttp.connections_per_peer = 8000\nhttp.head = \"8s\"\nhttp.first_byte = \"8s\"\n\
      http.body_idle = \"8s\"\nhttp.write_idle = \"8s\"\nhttp.keep_alive = \"8s\"\nlimits.queue = 16\n";
 
+/// The address of clients, and another one.
+const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The head of a request whose body does not come.
+const BODY: &[u8] = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
+
+/// A request for an endless response.
+const POUR: &[u8] = b"GET /pour HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Slow clients, and the good one beside them.
+struct Attack {
+    clients: u32,
+    from: Ipv4Addr,
+    /// What they do, as a clause.
+    what: &'static str,
+    /// What each of them sends at first.
+    begin: &'static [u8],
+    /// What each of them does then, once in `every`.
+    step: fn(&TcpStream) -> io::Result<usize>,
+    every: Duration,
+    /// The good client.
+    good: fn(&Daemon, Duration) -> Result<Latencies>,
+}
+
 pub(crate) static HEADS: Figure = Figure {
     name: "slow-heads",
     measure: |ground| {
-        let good = |daemon: &Daemon, time| daemon.good(time);
-        beside(ground, "that send a byte of a head now and then", b"GET /good HTTP/1.1\r\nX-Slow: ", good)
+        beside(
+            ground,
+            &Attack {
+                clients: MANY,
+                from: ONE,
+                what: "that send a byte of a head now and then",
+                begin: b"GET /good HTTP/1.1\r\nX-Slow: ",
+                step: send,
+                every: Duration::from_secs(5),
+                good: |daemon, time| daemon.good(time),
+            },
+        )
     },
 };
 
 pub(crate) static BODIES: Figure = Figure {
     name: "slow-bodies",
     measure: |ground| {
-        let head = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
-        // The same handler, from the same address.
-        let good = |daemon: &Daemon, time| daemon.ask(&Exchange::get("/read", "ok"), time);
-        beside(ground, "that send a byte of a body now and then", head, good)
+        beside(
+            ground,
+            &Attack {
+                clients: MANY,
+                from: ONE,
+                what: "that send a byte of a body now and then",
+                begin: BODY,
+                step: send,
+                every: Duration::from_secs(5),
+                // The same handler, from the same address.
+                good: |daemon, time| daemon.ask(&Exchange::get("/read", "ok"), time),
+            },
+        )
     },
 };
 
@@ -49,30 +96,72 @@ pub(crate) static READERS: Figure = Figure {
     measure: |ground| {
         beside(
             ground,
-            "that do not read an endless response",
-            b"GET /pour HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            heads_of_pour,
+            &Attack {
+                clients: MANY,
+                from: ONE,
+                what: "that do not read an endless response",
+                begin: POUR,
+                step: send,
+                every: Duration::from_secs(5),
+                good: heads_of_pour,
+            },
+        )
+    },
+};
+
+pub(crate) static BODIES_OF_ONE: Figure = Figure {
+    name: "one-address-bodies",
+    measure: |ground| {
+        beside(
+            ground,
+            &Attack {
+                clients: FEW,
+                from: OTHER,
+                what: "of one address that send a byte of a body a second",
+                begin: BODY,
+                step: send,
+                every: Duration::from_secs(1),
+                // The same handler, with a body as well.
+                good: |daemon, time| {
+                    let sends = b"body".to_vec();
+                    daemon.ask(&Exchange { method: "POST", sends, ..Exchange::get("/read", "ok") }, time)
+                },
+            },
+        )
+    },
+};
+
+pub(crate) static READERS_OF_ONE: Figure = Figure {
+    name: "one-address-readers",
+    measure: |ground| {
+        beside(
+            ground,
+            &Attack {
+                clients: FEW,
+                from: ONE,
+                what: "of one address that take a byte of an endless response a second",
+                begin: POUR,
+                step: take,
+                every: Duration::from_secs(1),
+                good: heads_of_pour,
+            },
         )
     },
 };
 
 /// Compares the good client alone and beside slow clients, and waits until the slow ones are closed.
-fn beside(
-    ground: &Ground,
-    what: &str,
-    begin: &[u8],
-    good: fn(&Daemon, Duration) -> Result<Latencies>,
-) -> Result<Outcome> {
+fn beside(ground: &Ground, attack: &Attack) -> Result<Outcome> {
+    let Attack { clients, what, good, .. } = attack;
     let mut daemon = ground.daemon(SETTINGS)?;
     daemon.good(Duration::from_secs(1))?;
     let files = daemon.descriptors()?;
     let alone = good(&daemon, TIME)?.percentile(99);
-    let connections: Vec<TcpStream> = (0..CLIENTS).map(|_| slow(&daemon, begin)).collect::<Result<_>>()?;
-    let dribbling = AtomicBool::new(true);
+    let connections: Vec<TcpStream> = (0..*clients).map(|_| slow(&daemon, attack)).collect::<Result<_>>()?;
+    let stepping = AtomicBool::new(true);
     let beside = thread::scope(|scope| {
-        scope.spawn(|| dribble(&connections, &dribbling));
+        scope.spawn(|| go_on(&connections, attack, &stepping));
         let beside = good(&daemon, TIME);
-        dribbling.store(false, Ordering::Relaxed);
+        stepping.store(false, Ordering::Relaxed);
         beside
     })?
     .percentile(99);
@@ -84,17 +173,14 @@ fn beside(
         recovery,
         holds: ratio <= 2.0 || beside <= ROOM,
         text: format!(
-            "{CLIENTS} clients {what}: a good client's p99 {beside:.1?} beside them, {alone:.1?} alone ({ratio:.1} times), all gone {gone:.1?} later"
+            "{clients} clients {what}: a good client's p99 {beside:.1?} beside them, {alone:.1?} alone ({ratio:.1} times), all gone {gone:.1?} later"
         ),
     })
 }
 
 /// Sends HEAD requests to the pouring handler, one after the other, from another address than the slow clients'.
 fn heads_of_pour(daemon: &Daemon, time: Duration) -> Result<Latencies> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())?;
-    socket.connect(&daemon.address.into()).context("connect the good client")?;
-    let mut stream = TcpStream::from(socket);
+    let mut stream = connected(daemon, OTHER)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let (start, mut latencies) = (Instant::now(), Vec::new());
     while start.elapsed() < time {
@@ -112,22 +198,42 @@ fn heads_of_pour(daemon: &Daemon, time: Duration) -> Result<Latencies> {
     Ok(Latencies::of(latencies))
 }
 
-fn slow(daemon: &Daemon, begin: &[u8]) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(daemon.address).context("connect a slow client")?;
-    stream.write_all(begin)?;
+/// Connects from an address.
+fn connected(daemon: &Daemon, from: Ipv4Addr) -> Result<TcpStream> {
+    if from == ONE {
+        // The kernel's choice. It also finds a port more easily than bind(2) does.
+        return TcpStream::connect(daemon.address).context("connect");
+    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&daemon.address.into()).context("connect")?;
+    Ok(socket.into())
+}
+
+fn slow(daemon: &Daemon, attack: &Attack) -> Result<TcpStream> {
+    let mut stream = connected(daemon, attack.from)?;
+    stream.write_all(attack.begin)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
 
-/// Sends a byte on each connection in turn, one round in five seconds.
-fn dribble(connections: &[TcpStream], on: &AtomicBool) {
-    let pause = Duration::from_secs(5) / u32::try_from(CLIENTS).unwrap_or(u32::MAX);
-    for mut stream in connections.iter().cycle() {
+fn send(mut stream: &TcpStream) -> io::Result<usize> {
+    stream.write(b"x")
+}
+
+fn take(mut stream: &TcpStream) -> io::Result<usize> {
+    stream.read(&mut [0])
+}
+
+/// Takes the step of each connection in turn.
+fn go_on(connections: &[TcpStream], attack: &Attack, on: &AtomicBool) {
+    let pause = attack.every / attack.clients;
+    for stream in connections.iter().cycle() {
         if !on.load(Ordering::Relaxed) {
             return;
         }
         // The daemon may have closed the connection, which is the goal.
-        let _closed = stream.write(b"x");
+        let _closed = (attack.step)(stream);
         thread::park_timeout(pause);
     }
 }
