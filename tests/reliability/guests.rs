@@ -44,6 +44,15 @@ const POUR: &str = r#"(module
     (loop $l
       (br_if $l (i32.eqz (call $fd_write (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 108)))))))"#;
 
+/// Responds with 60,000 bytes, which is less than a pipe holds.
+const LARGE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\20\00\00\00\1c\00\00\00") ;; two pieces: at 32, 28 bytes
+  (data (i32.const 8) "\00\10\00\00\60\ea\00\00") ;; and at 4096, 60000 bytes
+  (data (i32.const 32) "Content-Type: text/plain\r\n\r\n")
+  (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 2) (i32.const 24)))))"#;
+
 /// Fills 120 MiB of memory, again and again, each time by one instruction.
 const FILL: &str = r#"(module (memory (export "memory") 1920)
   (func (export "_start") (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 125829120)) (br $l))))"#;
@@ -69,13 +78,14 @@ const PIECES: &str = r#"(module
     (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1000000) (i32.const 120000000)))))"#;
 
 /// The handlers of every daemon here, by name, with the route `/NAME`.
-pub(crate) const GUESTS: [(&str, &str); 10] = [
+pub(crate) const GUESTS: [(&str, &str); 11] = [
     ("good", GOOD),
     ("spin", SPIN),
     ("trap", TRAP),
     ("grow", GROW),
     ("read", READ),
     ("pour", POUR),
+    ("large", LARGE),
     ("fill", FILL),
     ("random", RANDOM),
     ("poll", POLL),

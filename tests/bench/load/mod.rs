@@ -12,7 +12,7 @@ mod transport;
 // The tests use more of this module.
 #[allow(dead_code)]
 #[path = "../../it/harness/wire.rs"]
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use client::{Client, idle};
 pub(crate) use exchange::{Exchange, Way};

@@ -1,4 +1,4 @@
-//! Abuse by remote clients: cases 1 to 34, 128 to 131, and 135.
+//! Abuse by remote clients: cases 1 to 34, 128 to 131, 135 and 139.
 
 use super::{Case, case};
 
@@ -319,6 +319,15 @@ fn bodies() -> Vec<Case> {
             &[
                 "lengths::bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another",
                 "lengths::a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits",
+            ],
+        ),
+        case(
+            139,
+            "bodies of unknown length from a few addresses that never end",
+            "the slowest of the address with most makes room for another address",
+            &[
+                "lengths::bodies_of_few_addresses_that_do_not_end_make_room_for_that_of_another",
+                "scratch::spool::tests::a_client_with_less_gets_the_room_of_the_slowest_file_of_those_with_most",
             ],
         ),
         case(

@@ -1,4 +1,4 @@
-//! What programs, servers and clients do at the edges of WASI and HTTP: cases 121 to 127.
+//! What programs, servers and clients do at the edges of WASI and HTTP: cases 121 to 127, and 138.
 
 use super::{Case, case};
 
@@ -14,6 +14,15 @@ pub(super) fn cases() -> Vec<Case> {
                 "outbound::kept::a_call_over_a_connection_that_its_server_leaves_is_made_once_more",
                 "outbound::kept::a_request_that_cannot_be_sent_twice_is_sent_once",
                 "http::outbound::tests::trailers_that_a_request_announces_arrive",
+            ],
+        ),
+        case(
+            138,
+            "a server that never ends its interim responses",
+            "the call fails; one interim response does no harm",
+            &[
+                "outbound::kept::a_server_that_never_ends_its_interim_answers_is_given_up",
+                "outbound::kept::interim_answers_before_the_one_are_nothing_to_doubt",
             ],
         ),
         case(

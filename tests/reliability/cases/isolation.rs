@@ -1,4 +1,4 @@
-//! What one job leaves to the next, reaches of others or takes from them: cases 98 to 116.
+//! What one job leaves to the next, reaches of others or takes from them: cases 98 to 116, and 137.
 
 use super::{Case, case};
 
@@ -66,6 +66,7 @@ fn planted() -> Vec<Case> {
                 "planted::a_reload_after_which_a_handler_could_write_to_a_module_is_refused",
                 "planted::a_bind_mount_is_no_way_around",
                 "confine::untrusted::tests::a_name_is_found_that_leads_through_what_is_writable_and_out_again",
+                "confine::untrusted::tests::a_file_with_a_second_name_in_what_is_writable_is_found",
             ],
         ),
         case(
@@ -139,6 +140,7 @@ fn shared() -> Vec<Case> {
                 "budgets::a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so",
                 "budgets::a_guest_that_exits_for_want_of_shared_memory_did_not_fail",
                 "budgets::what_a_configuration_asks_for_beyond_what_there_is_is_told_before_it_is_missed",
+                "budgets::a_job_that_starts_with_more_than_a_little_memory_gets_it_from_the_reserve",
                 "budgets::stacks_that_were_deep_are_given_back_where_memory_is_short",
                 "daemon::memory::tests::of_what_there_is_the_daemon_keeps_what_it_needs_itself",
                 "observe::cgroup::tests::the_group_and_those_above_it_are_found_in_either_version",
@@ -168,6 +170,22 @@ fn shared() -> Vec<Case> {
                 "job::capture::tests::what_is_kept_of_all_running_jobs_is_bounded_and_given_back",
             ],
         ),
+        Case {
+            figures: &["untaken-responses"],
+            ..case(
+                137,
+                "responses, heads and bodies that many connections leave where they are",
+                "bounded in sum by `http.client_memory`; the largest connections of the address that holds most are closed",
+                &[
+                    "client_memory::responses_that_a_client_never_takes_are_bounded_in_sum",
+                    "client_memory::heads_that_never_end_are_bounded_in_sum",
+                    "client_memory::field_sections_of_http2_that_never_end_are_bounded_in_sum",
+                    "client_memory::bodies_that_are_read_ahead_are_bounded_in_sum",
+                    "client_memory::what_clients_have_taken_is_not_held_any_more",
+                    "http::wire::client_memory::tests::beyond_the_limit_the_largest_connections_of_the_address_that_holds_most_close",
+                ],
+            )
+        },
         case(
             110,
             "a handler that asks for names that no name server answers",

@@ -1,7 +1,7 @@
 //! Figures: the properties that are measured and not proved by a test.
 //!
 //! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `directories`, `fairness`, `idle`, `noise`,
-//! `recovery`, `slow`, which do not use one another.
+//! `recovery`, `slow`, `untaken`, which do not use one another.
 
 mod appetite;
 mod bomb;
@@ -11,6 +11,7 @@ mod idle;
 mod noise;
 mod recovery;
 mod slow;
+mod untaken;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -24,12 +25,13 @@ use crate::cases::Figure;
 use crate::ground::{Daemon, PATIENCE};
 
 /// All figures, in the order in which they are measured.
-pub(crate) const ALL: [&Figure; 20] = [
+pub(crate) const ALL: [&Figure; 21] = [
     &slow::HEADS,
     &slow::BODIES,
     &slow::READERS,
     &slow::BODIES_OF_ONE,
     &slow::READERS_OF_ONE,
+    &untaken::RESPONSES,
     &noise::REQUESTS,
     &idle::CONNECTIONS,
     &bomb::SWAP,
