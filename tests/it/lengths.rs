@@ -154,7 +154,7 @@ fn bodies_of_few_addresses_that_do_not_end_make_room_for_that_of_another() {
     assert_eq!(response.status(), 200, "{}", response.text());
     // One of those with eleven bodies has lost one.
     until("the other bodies are still kept", || (kept(&daemon) == 31).then_some(()));
-    let mut outcomes: Vec<u16> = unended.iter_mut().map(|client| end(client)).collect();
+    let mut outcomes: Vec<u16> = unended.iter_mut().map(end).collect();
     outcomes.sort_unstable();
     assert_eq!((outcomes[30], outcomes[31]), (200, 503));
 }

@@ -40,13 +40,14 @@ pub(super) fn is_below(dir: OwnedFd, file: FileNumber) -> bool {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     dirs.extend(openat(dir.as_fd(), name, flags, Mode::empty()).map(|dir| (dir, depth + 1)));
                 }
-                FileType::RegularFile | FileType::Unknown if entry.ino() == file.number => {
-                    // The entry of a mount point has the number of what is mounted over.
-                    if statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
-                        .is_ok_and(|found| FileNumber { device: found.st_dev, number: found.st_ino } == file)
-                    {
-                        return true;
-                    }
+                // The entry of a mount point has the number of what is mounted over.
+                FileType::RegularFile | FileType::Unknown
+                    if entry.ino() == file.number
+                        && statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
+                            FileNumber { device: found.st_dev, number: found.st_ino } == file
+                        }) =>
+                {
+                    return true;
                 }
                 _ => {}
             }

@@ -60,7 +60,11 @@ impl RunningJob<BodySource> {
                 let (writer, reader) = pipe_of(&log.job.usage, PIPE_CAPACITY);
                 let mut job = JobRun::Running(driver.with(body, writer));
                 // Polled here first: most responses are complete by now and need no task.
-                poll_fn(|context| Poll::Ready(job.advance(context))).await;
+                poll_fn(|context| {
+                    job.advance(context);
+                    Poll::Ready(())
+                })
+                .await;
                 (reader, job)
             }
         };

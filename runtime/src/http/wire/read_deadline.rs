@@ -159,8 +159,7 @@ mod tests {
 
                 apply(&state);
 
-                let stays = format!("{phase:?}");
-                let expected = if next == "-" { &stays } else { next };
+                let expected = next.replace('-', &format!("{phase:?}"));
                 assert_eq!(format!("{:?}", state.phase()), expected, "{phase:?} {event}");
                 let waits = matches!(next, "HeadStart" | "HeadRest").then(|| Instant::now() + TIME);
                 assert_eq!(state.due(), waits, "{phase:?} {event}");
