@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, Response, Setup, handlers};
+use crate::harness::{Client, Daemon, Response, Setup, guests, handlers};
 
 /// Clients that follow a link at once.
 const CLIENTS: usize = 8;
@@ -141,10 +141,61 @@ fn a_damaged_store_is_refused_with_what_to_do() {
     assert_eq!(fs::read(&file).unwrap(), vec![b'x'; 10_000], "it is left as it was");
 }
 
-#[test]
-fn a_component_is_granted_no_store() {
-    let module = fs::read(handlers().join("greet.wasm")).unwrap();
-    let ended = Setup::one("stores = [\"default\"]\n[store.default]\nurl = \"memory:\"\n", &module).fail();
+/// Runs the guest "stores" in one of its builds, and returns what it prints.
+fn guest(file: &str, verb: &str) -> (Daemon, String) {
+    let module = fs::read(guests().join(file)).unwrap();
+    let settings = format!(
+        "output = \"raw\"\nargs = [{verb:?}]\nenv = {{ GREETING = \"hi\" }}\nstores = [\"default\"]\n\
+         [store.default]\nurl = \"redb:guest.redb\"\n"
+    );
+    let daemon = Setup::one(&settings, &module).start();
+    let answer = daemon.get("/");
+    let text = answer.text().to_owned();
+    (daemon, text)
+}
 
-    assert!(ended.stderr.contains("stores: only a wasip1 module opens stores"), "{}", ended.stderr);
+#[test]
+fn a_program_uses_every_operation() {
+    let (_daemon, text) = guest("stores.wasm", "sdk");
+
+    let wanted = "updated 10\nsum 15\ncreated false true\nmany [Some(100000), None, Some(0)]\nlarge true\n\
+        page Page { keys: [\"a\", \"b\"], cursor: Some(\"b\") }\nkeys [\"a\", \"b\", \"m\", \"n\"]\ndeleted true false\n\
+        Err(Invalid: store default: a key has at least one byte)\n\
+        Some(AccessDenied: store \"other\" is not granted: add it to handler.one.stores in the configuration)\n";
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn a_component_of_the_first_draft_uses_a_store() {
+    let (_daemon, text) = guest("stores-wasip2.wasm", "draft");
+
+    let wanted = "sum 42\nkeys [\"draft/n\"] more false\nexists true false\nget None\ndenied Some(Error::AccessDenied)\n";
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn a_component_of_the_second_draft_swaps_and_has_settings_and_a_log() {
+    let (daemon, text) = guest("stores-wasip2.wasm", "draft2");
+
+    let wanted = "sum -2\ncurrent Some(Ok(\"-2\"))\ncurrent Some(Ok(\"7\"))\nswapped true\n\
+        many [(\"new/b\", Some([120])), (\"none\", None), (\"new/n\", Some([119, 111, 110]))]\n\
+        config Some(\"hi\") None\n";
+    assert_eq!(text, wanted);
+    daemon.log.line("warn guest: a message");
+}
+
+#[test]
+fn operations_of_a_store_are_counted() {
+    let stores = "[store.default]\nurl = \"memory:\"\n";
+    let daemon =
+        shortener("stores = [\"default\"]", stores).prepend("admin = \"unix://admin.sock\"\n").start();
+    add(&mut daemon.client());
+
+    let metrics = Client::unix(&daemon.path("admin.sock")).get("/metrics").text().to_owned();
+
+    let wanted = "portcullis_store_operations_total{store=\"default\",operation=\"swap\",end=\"ok\"} 1\n";
+    assert!(
+        metrics.contains(wanted) && metrics.contains("portcullis_store_open{store=\"default\"} 1\n"),
+        "{metrics}"
+    );
 }

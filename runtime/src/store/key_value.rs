@@ -37,7 +37,7 @@ pub struct StoreOptions {
 /// A store. Dropping it closes it; a file is then complete on disk.
 pub struct KeyValue {
     backend: Backend,
-    figures: [OperationCounts; OPERATIONS.len()],
+    counts: [OperationCounts; OPERATIONS.len()],
 }
 
 enum Backend {
@@ -69,12 +69,12 @@ impl KeyValue {
                 return Err(StoreError::Unavailable(why));
             }
         };
-        Ok(KeyValue { backend, figures: Default::default() })
+        Ok(KeyValue { backend, counts: Default::default() })
     }
 
     /// Returns what is counted of an operation.
-    pub fn figures(&self, operation: Operation) -> &OperationCounts {
-        &self.figures[operation as usize]
+    pub fn counts(&self, operation: Operation) -> &OperationCounts {
+        &self.counts[operation as usize]
     }
 
     /// Returns the value of a key and its version.
@@ -256,7 +256,7 @@ impl KeyValue {
             Err(error) if error.is_outage() => Ended::Outage,
             Err(_) => Ended::Refused,
         };
-        self.figures[operation as usize].count(ended, start.elapsed());
+        self.counts[operation as usize].count(ended, start.elapsed());
         outcome
     }
 }

@@ -7,6 +7,7 @@
 //! | `exposition` | the text format of metrics |
 //! | `metrics` | the metrics of handlers, connections and the process |
 //! | `daemon_metrics` | the metrics of the compile cache and of reloads |
+//! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `api` | jobs over HTTP |
@@ -21,3 +22,4 @@ pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
 pub(in crate::http) mod operators;
 pub(in crate::http) mod profiler;
+pub(in crate::http) mod store_metrics;

@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
-use super::{daemon_metrics, exposition, metrics};
+use super::{daemon_metrics, exposition, metrics, store_metrics};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
@@ -42,6 +42,7 @@ pub(in crate::http) fn metrics(server: &Server, settings: &Settings, observed: &
     metrics::sandbox(&mut text, &observed.allocation);
     observed.cache.iter().for_each(|cache| daemon_metrics::cache(&mut text, cache));
     daemon_metrics::reloads(&mut text, &observed.reloads.last());
+    store_metrics::stores(&mut text, &server.engine);
     metrics::process(&mut text, &server.engine);
     if let Some(tls) = &settings.tls {
         metrics::encrypted(&mut text, &server.handshakes, tls.terms());

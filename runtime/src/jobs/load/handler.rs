@@ -81,10 +81,6 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
         "record cannot be combined with scripts: a job that is run again would not find its script; leave one of the keys out"
     );
     ensure!(
-        config.stores.is_empty() || kind == Kind::Core,
-        "stores: only a wasip1 module opens stores: build for wasm32-wasip1, or leave stores out"
-    );
-    ensure!(
         config.outbound.allow.is_empty() || kind != Kind::Core,
         "allow: a wasip1 module cannot call other servers: build for wasm32-wasip2, or leave allow out"
     );

@@ -66,7 +66,7 @@ async fn everything(one: Arc<KeyValue>, two: Arc<KeyValue>, rounds: usize) {
     increments(&one, &two, rounds).await;
     swaps(&one, &two, rounds / 10 + 1).await;
     for (operation, name) in OPERATIONS {
-        assert!(one.figures(operation).ended()[0].1 > 0, "{name}");
+        assert!(one.counts(operation).ended()[0].1 > 0, "{name}");
     }
 }
 

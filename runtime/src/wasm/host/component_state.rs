@@ -11,6 +11,7 @@ use super::handles::{self, DescriptorCount};
 use super::memory_meter::Meter;
 use super::outbound::Http;
 use super::pollables::Pollables;
+use super::stores::GuestStores;
 use super::tmp::Tmp;
 
 /// Everything that one instance owns.
@@ -25,12 +26,19 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) pollables: Pollables,
     /// `None` if the component does not import the interface that calls jobs.
     pub(in crate::wasm) calls: Option<Box<Calling>>,
+    /// `None` if the component imports no interface of stores, settings or messages, or runs no job.
+    pub(in crate::wasm) stores: Option<Box<GuestStores>>,
 }
 
 impl State {
     /// Returns the jobs that the guest calls.
     pub(in crate::wasm) fn calls(&mut self) -> Result<&mut Calling> {
         self.calls.as_deref_mut().context("the component imports no calls")
+    }
+
+    /// Returns the stores of the guest.
+    pub(in crate::wasm) fn stores(&mut self) -> Result<&mut GuestStores> {
+        self.stores.as_deref_mut().context("the component uses stores before it has a job")
     }
 
     /// Notes how many handles the instance holds. A component that leaks handles has its maximum at the end.

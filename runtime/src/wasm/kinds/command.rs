@@ -40,9 +40,11 @@ impl CommandCode {
         let metered = guest::metered(&mut job);
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
+        let stores = self.imports.stores(&job);
         guest::give(&mut wasi, job, Gone::Closed);
         let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
-        store.data_mut().http = http;
+        let state = store.data_mut();
+        (state.http, state.stores) = (http, stores);
         let outcome = self.start(&mut store).await;
         component::conclude(outcome, &store, &limits)
     }

@@ -14,6 +14,7 @@ use crate::wasm::host::handles::DescriptorCount;
 use crate::wasm::host::memory_meter::Meter;
 use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
+use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::tmp::Tmp;
 use crate::wasm::host::{links, open_guard, preview2, trap};
 
@@ -27,6 +28,8 @@ pub(in crate::wasm) struct Imports {
     asks: bool,
     /// Whether it imports the interfaces that call jobs.
     calls: bool,
+    /// Whether it imports an interface of stores, settings or messages.
+    stores: bool,
 }
 
 impl Imports {
@@ -36,7 +39,11 @@ impl Imports {
     pub(in crate::wasm) fn of(component: &Component) -> Imports {
         let (engine, ty) = (component.engine(), component.component_type());
         let found = |interface: &str| ty.imports(engine).any(|(name, _)| name.starts_with(interface));
-        Imports { asks: Imports::ASKING.into_iter().any(found), calls: found(calls::PACKAGE) }
+        Imports {
+            asks: Imports::ASKING.into_iter().any(found),
+            calls: found(calls::PACKAGE),
+            stores: stores::PACKAGES.into_iter().any(found),
+        }
     }
 
     /// Makes the HTTP client of a job. It is shut if the component imports none.
@@ -52,6 +59,11 @@ impl Imports {
     /// Makes the same state for an instance that runs no job yet.
     pub(super) fn calling_nothing(self) -> Option<Box<Calling>> {
         self.calls.then(|| Box::new(Calling::nothing()))
+    }
+
+    /// Makes the state with which a job uses stores; `None` if the component imports nothing of the kind.
+    pub(in crate::wasm) fn stores(self, job: &Job) -> Option<Box<GuestStores>> {
+        self.stores.then(|| Box::new(GuestStores::of(job)))
     }
 }
 
@@ -69,6 +81,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     // Every request is denied unless the handler's settings allow its origin.
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
+    stores::link_component(&mut linker)?;
     Ok(linker)
 }
 
@@ -96,7 +109,7 @@ pub(in crate::wasm) fn store(
     // The HTTP client is shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
     let pollables = Pollables::new(limits.handles);
-    let state = State { wasi, table, meter, opened, tmp, http, pollables, calls };
+    let state = State { wasi, table, meter, opened, tmp, http, pollables, calls, stores: None };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     guest::bound(&mut store, limits, |state| &mut state.table);

@@ -107,9 +107,11 @@ impl HttpComponent {
         };
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
+        let stores = self.imports.stores(&job);
         let Some(idle) = idle else {
             let mut store = self.fresh(wasi(), job.stderr.clone(), &mut job, calls);
-            store.data_mut().http = http;
+            let state = store.data_mut();
+            (state.http, state.stores) = (http, stores);
             let outcome = async {
                 let instance = self.version.instantiate(&mut store).await?;
                 instance.answer(&mut store, *proxied, &job).await
@@ -128,12 +130,14 @@ impl HttpComponent {
         warm.log.point_at(Some(job.stderr.clone()));
         let state = warm.store.data_mut();
         state.meter.charge(job.usage.clone());
-        (state.calls, state.http) = (calls, http);
+        (state.calls, state.http, state.stores) = (calls, http, stores);
         let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
         // Noted now: the store, whose drop notes it otherwise, may outlive the job.
         warm.store.data_mut().note_handles();
-        // Its calls of jobs end with the request. An instance that still holds a job is not reused.
-        let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
+        // Its calls of jobs end with the request. An instance that still holds a job or a swap is not reused.
+        let state = warm.store.data_mut();
+        let holds = state.calls.take().is_some_and(|calling| calling.knows_jobs())
+            | state.stores.take().is_some_and(|stores| stores.knows_swaps());
         match outcome {
             // An idle instance with an open HTTP call would hold that connection.
             Ok(Leftover::Nothing)

@@ -5,22 +5,40 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::job::{Job, Name};
+use crate::job::{HandlerVersion, Job, Output};
 use crate::store::{KeyValue, StoreError, StoreGrant};
 
 /// Operations of one job. A job that needs more is a batch, and should be several jobs: each operation costs the
 /// store as much as a small request costs the daemon.
 const MAX_OPERATIONS: u32 = 100_000;
 
+/// Swaps and cursors that one job may hold at once.
+const MAX_KEPT: usize = 1024;
+
 /// The stores of a guest.
 pub(in crate::wasm) struct GuestStores {
-    handler: Option<Name>,
+    /// `None` for an instance that runs no job.
+    entry: Option<Arc<HandlerVersion>>,
     granted: Arc<[StoreGrant]>,
+    /// Where the guest's messages go.
+    pub(super) log: Output,
+    /// Swaps that a component has begun.
+    swaps: Vec<Option<BegunSwap>>,
+    /// Keys behind which a listing goes on, by the numbers that a component has for them.
+    cursors: Vec<String>,
     operations: u32,
     /// What the last operation returned, until the guest takes it.
     pub(super) result: Bytes,
     /// The message of the last failure.
     pub(super) last_error: String,
+}
+
+/// A swap that a component has begun: the version that it expects, `None` if no value.
+#[derive(Clone)]
+pub(super) struct BegunSwap {
+    pub(super) store: u32,
+    pub(super) key: String,
+    pub(super) version: Option<u64>,
 }
 
 /// Why an operation failed, as the guest sees it.
@@ -33,13 +51,23 @@ pub(super) struct StoreFailure {
 impl GuestStores {
     pub(in crate::wasm) fn of(job: &Job) -> GuestStores {
         let granted = job.entry.grants.stores.clone();
-        GuestStores { handler: Some(job.name().clone()), granted, ..GuestStores::nothing() }
+        let (entry, log) = (Some(job.entry.clone()), job.stderr.clone());
+        GuestStores { entry, granted, log, ..GuestStores::nothing() }
     }
 
     /// Makes the state for an instance that runs no job. It may open nothing.
     pub(in crate::wasm) fn nothing() -> GuestStores {
         let granted = Arc::new([]);
-        GuestStores { handler: None, granted, operations: 0, result: Bytes::new(), last_error: String::new() }
+        GuestStores {
+            entry: None,
+            granted,
+            log: Output::nowhere(),
+            swaps: Vec::new(),
+            cursors: Vec::new(),
+            operations: 0,
+            result: Bytes::new(),
+            last_error: String::new(),
+        }
     }
 
     /// Finds a store by the guest's name for it. Does not open it.
@@ -47,7 +75,7 @@ impl GuestStores {
         let place = self.granted.iter().position(|grant| grant.name == name);
         let place = place.and_then(|place| u32::try_from(place).ok());
         place.ok_or_else(|| {
-            let handler = self.handler.as_ref().map_or("NAME", Name::as_str);
+            let handler = self.entry.as_ref().map_or("NAME", |entry| entry.name.as_str());
             let name: String = name.chars().take(64).collect();
             StoreFailure {
                 code: "access_denied",
@@ -66,10 +94,7 @@ impl GuestStores {
     ) -> Result<T, StoreFailure> {
         self.result = Bytes::new();
         if self.operations >= MAX_OPERATIONS {
-            return Err(StoreFailure {
-                code: "too_many",
-                message: format!("a job has {MAX_OPERATIONS} operations on stores at most"),
-            });
+            return Err(too_many(&format!("a job has {MAX_OPERATIONS} operations on stores at most")));
         }
         self.operations += 1;
         let grant = usize::try_from(store).ok().and_then(|store| self.granted.get(store));
@@ -84,6 +109,63 @@ impl GuestStores {
         outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
     }
 
+    /// Returns the variables that are configured for the handler.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entry.iter().flat_map(|entry| entry.env.iter())
+    }
+
+    /// Keeps a swap and returns its number.
+    pub(super) fn add_swap(
+        &mut self,
+        store: u32,
+        key: String,
+        version: Option<u64>,
+    ) -> Result<u32, StoreFailure> {
+        let place = match self.swaps.iter().position(Option::is_none) {
+            Some(free) => free,
+            None if self.swaps.len() < MAX_KEPT => {
+                self.swaps.push(None);
+                self.swaps.len() - 1
+            }
+            None => return Err(too_many(&format!("a job may hold {MAX_KEPT} swaps at once"))),
+        };
+        self.swaps[place] = Some(BegunSwap { store, key, version });
+        u32::try_from(place).map_err(|_| too_many("a job may hold fewer swaps"))
+    }
+
+    pub(super) fn swap(&mut self, number: u32) -> Option<&mut BegunSwap> {
+        self.swaps.get_mut(usize::try_from(number).ok()?)?.as_mut()
+    }
+
+    pub(super) fn forget_swap(&mut self, number: u32) {
+        if let Some(place) = usize::try_from(number).ok().and_then(|number| self.swaps.get_mut(number)) {
+            *place = None;
+        }
+    }
+
+    /// Reports whether the guest still holds a swap.
+    pub(in crate::wasm) fn knows_swaps(&self) -> bool {
+        self.swaps.iter().any(Option::is_some)
+    }
+
+    /// Keeps the key behind which a listing goes on, and returns its number. The last place is used again and again: a
+    /// listing needs its last cursor alone.
+    pub(super) fn add_cursor(&mut self, key: String) -> u64 {
+        self.cursors.truncate(MAX_KEPT - 1);
+        self.cursors.push(key);
+        self.cursors.len() as u64
+    }
+
+    /// Returns the key of a cursor.
+    pub(super) fn cursor(&self, number: u64) -> Result<String, StoreFailure> {
+        let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let key = place.and_then(|place| self.cursors.get(place)).cloned();
+        key.ok_or_else(|| StoreFailure {
+            code: "invalid",
+            message: "there is no such cursor: begin the listing again".to_owned(),
+        })
+    }
+
     /// Converts an outcome to a return value. A failure is kept for `error`, and returns -1.
     pub(super) fn settle(&mut self, outcome: Result<i32, StoreFailure>) -> i32 {
         outcome.unwrap_or_else(|failure| {
@@ -91,6 +173,10 @@ impl GuestStores {
             -1
         })
     }
+}
+
+fn too_many(message: &str) -> StoreFailure {
+    StoreFailure { code: "too_many", message: message.to_owned() }
 }
 
 impl StoreFailure {
