@@ -320,7 +320,7 @@ mod tests {
         let memory = ClientMemory::new(LIMIT);
         let modest = memory.open(address(1));
         let _one_large = modest.account().charge(30 * estimate::CONNECTION);
-        let greedy: Vec<_> = (0..30).map(|_| memory.open(address(2))).collect();
+        let greedy: Vec<_> = (0..28).map(|_| memory.open(address(2))).collect();
         let mut charges: Vec<_> =
             greedy.iter().map(|open| open.account().charge(estimate::CONNECTION)).collect();
         assert!(!greedy.iter().any(is_shed), "{}", memory.held());
