@@ -191,7 +191,9 @@ fn operations_of_a_store_are_counted() {
         shortener("stores = [\"default\"]", stores).prepend("admin = \"unix://admin.sock\"\n").start();
     add(&mut daemon.client());
 
-    let metrics = Client::unix(&daemon.path("admin.sock")).get("/metrics").text().to_owned();
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = client.response().text().to_owned();
 
     let wanted = "portcullis_store_operations_total{store=\"default\",operation=\"swap\",end=\"ok\"} 1\n";
     assert!(
