@@ -82,7 +82,7 @@ pub(super) fn apply(
                 return Ok(Outcome::Swapped(Swapped::Stale(current)));
             }
             let expires = ttl_ms.map_or(0, |ttl| now.saturating_add(ttl));
-            let version = put(rows, key, value.clone(), expires, old, (quota, now))?;
+            let version = put(rows, key, (value.clone(), expires), old, (quota, now))?;
             Ok(Outcome::Swapped(Swapped::Written(version)))
         }
         Write::Delete { key } => delete(rows, key, now).map(Outcome::Deleted),
@@ -96,7 +96,7 @@ pub(super) fn apply(
             let expires = old.as_ref().map_or(0, |row| row.expires);
             // An expired row is still in the tables, and replaced.
             let old = rows.row(key)?;
-            put(rows, key, Bytes::from(sum.to_string()), expires, old, (quota, now))?;
+            put(rows, key, (Bytes::from(sum.to_string()), expires), old, (quota, now))?;
             Ok(Outcome::Sum(sum))
         }
         Write::SetMany(entries) => {
@@ -114,7 +114,7 @@ pub(super) fn apply(
             make_room(rows, growth, quota, now)?;
             for (key, value) in entries {
                 let old = rows.row(key)?;
-                put(rows, key, value.clone(), 0, old, (u64::MAX, now))?;
+                put(rows, key, (value.clone(), 0), old, (u64::MAX, now))?;
             }
             Ok(Outcome::Done)
         }
@@ -155,8 +155,7 @@ fn remove(rows: &mut impl RowTable, key: &str, row: &StoredRow) -> Result<(), St
 fn put(
     rows: &mut impl RowTable,
     key: &str,
-    value: Bytes,
-    expires: u64,
+    (value, expires): (Bytes, u64),
     old: Option<StoredRow>,
     (quota, now): (u64, u64),
 ) -> Result<u64, StoreError> {

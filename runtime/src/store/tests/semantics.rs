@@ -308,24 +308,22 @@ async fn swaps(one: &Arc<KeyValue>, two: &Arc<KeyValue>, rounds: usize) {
         let store = if task % 2 == 0 { one.clone() } else { two.clone() };
         tasks.spawn(async move {
             let mut current = store.get("contended").await.unwrap();
-            for _ in 0..rounds {
-                loop {
-                    let (condition, number) = match &current {
-                        None => (Condition::Absent, 0),
-                        Some(now) => (
-                            Condition::Version(now.version),
-                            super::super::value::decimal(&now.value).unwrap(),
-                        ),
-                    };
-                    let next = Bytes::from((number + 1).to_string());
-                    match store.set("contended", next.clone(), None, condition).await.unwrap() {
-                        Swapped::Written(version) => {
-                            current = Some(super::super::Versioned { value: next, version });
-                            break;
-                        }
-                        Swapped::Stale(now) => current = now,
+            let mut written = 0;
+            while written < rounds {
+                let (condition, number) = match &current {
+                    None => (Condition::Absent, 0),
+                    Some(now) => {
+                        (Condition::Version(now.version), super::super::value::decimal(&now.value).unwrap())
                     }
-                }
+                };
+                let next = Bytes::from((number + 1).to_string());
+                current = match store.set("contended", next.clone(), None, condition).await.unwrap() {
+                    Swapped::Written(version) => {
+                        written += 1;
+                        Some(super::super::Versioned { value: next, version })
+                    }
+                    Swapped::Stale(now) => now,
+                };
             }
         });
     }

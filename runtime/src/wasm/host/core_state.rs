@@ -35,10 +35,9 @@ impl State {
     pub(in crate::wasm) fn new(
         mut wasi: Wasi,
         env: Env,
-        (meter, opened): (Meter, DescriptorCount),
+        (meter, opened, handles): (Meter, DescriptorCount, usize),
         calls: Option<Box<(Calling, LastError)>>,
         stores: Option<Box<GuestStores>>,
-        handles: usize,
     ) -> State {
         let mut tmp = wasi.tmp.take();
         if let Some(tmp) = &mut tmp {

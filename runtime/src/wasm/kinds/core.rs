@@ -70,7 +70,7 @@ impl CoreCode {
         let stdout = job.stdout.clone();
         guest::give(&mut wasi, job, Gone::Pipe);
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
-        let mut store = self.store(State::new(wasi, env, (meter, opened), calls, stores, handles), &limits);
+        let mut store = self.store(State::new(wasi, env, (meter, opened, handles), calls, stores), &limits);
         async move {
             // Dropped before the store, even if the future is dropped half-way.
             let _over = EndMark(stdout);
@@ -83,7 +83,8 @@ impl CoreCode {
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
         let stores = self.stores.then(|| Box::new(GuestStores::nothing()));
-        let state = State::new(wasi, Env::new(), guest::unmetered(limits), calls, stores, limits.handles);
+        let (meter, opened) = guest::unmetered(limits);
+        let state = State::new(wasi, Env::new(), (meter, opened, limits.handles), calls, stores);
         let mut store = self.store(state, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
@@ -125,8 +126,8 @@ pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String,
         let (jobs, stores) = (calls::MODULE, stores::MODULE);
         bail!("{ABSENT}: {names}; a core module gets `{WASI}`, `{jobs}` and `{stores}` only{advice}");
     }
-    let state =
-        State::new(guest::bare(), Env::new(), guest::unmetered(&Limits::default()), None, None, usize::MAX);
+    let (meter, opened) = guest::unmetered(&Limits::default());
+    let state = State::new(guest::bare(), Env::new(), (meter, opened, usize::MAX), None, None);
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {

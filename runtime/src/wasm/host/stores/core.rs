@@ -90,7 +90,7 @@ fn link_single(linker: &mut Linker<State>) -> Result<()> {
                 2 => Some(Condition::Version(expected)),
                 _ => None,
             };
-            Box::new(set(caller, store, (key, key_size), (value, size), (ttl, condition), version))
+            Box::new(set(caller, store, ((key, key_size), (value, size)), (ttl, condition), version))
         },
     )?;
     linker.func_wrap_async(
@@ -222,8 +222,7 @@ async fn get(
 async fn set(
     mut caller: Caller<'_, State>,
     store: u32,
-    key: Slice,
-    value: Slice,
+    (key, value): (Slice, Slice),
     (ttl, condition): (Option<Duration>, Option<Condition>),
     version: u32,
 ) -> Result<i32> {
