@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "budget",
     "catalog",
     "cgi",
@@ -27,6 +27,7 @@ const MODULES: [&str; 17] = [
     "operator_file",
     "record",
     "scratch",
+    "store",
     "wasm",
 ];
 

@@ -28,8 +28,8 @@ pub(super) fn of(path: &Path, error: impl Into<redb::Error>) -> StoreError {
 /// Makes the error of a file that is damaged, or not a store.
 pub(super) fn corrupt(path: impl std::fmt::Display, what: &str) -> StoreError {
     StoreError::Corrupt(format!(
-        "{path} is damaged or not a store ({what}): restore it from a backup (`portcullis store load`), or move it away \
-         to start with an empty store"
+        "{path} is damaged or not a store ({what}): restore it from a backup, or move it away to start with an \
+         empty store"
     ))
 }
 

@@ -41,7 +41,10 @@ fn start(
     command: impl Fn(u16, &str) -> Command + Send + 'static,
 ) -> Option<Server> {
     if let Err(error) = Command::new(program).arg("--version").stdout(Stdio::null()).status() {
-        assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{program}: {error}: install the Debian package of that name"
+        );
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

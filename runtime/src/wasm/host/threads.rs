@@ -307,14 +307,14 @@ mod tests {
             (handler(Duration::from_millis(10)), handler(PATIENCE), handler(PATIENCE));
         let lease = first.lease().unwrap();
 
-        // The budget has 70 common units and 10 that are kept for small holders: 5 of 70 are left, and then 2 kept
-        // ones.
+        // The budget has 70 common units and 10 that are kept for small holders: 5 of 70 are left, and then 5 of the
+        // kept ones: two have to stay.
         let (fewer, none) = (second.lease().unwrap(), third.lease().unwrap());
 
-        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.max), [64, 4, 1]);
-        assert_eq!(budget.used(), 65 + 5 + 2);
+        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.max), [64, 4, 4]);
+        assert_eq!(budget.used(), 65 + 5 + 5);
         drop(lease);
-        become_used(&budget, 5 + 2).await;
+        become_used(&budget, 5 + 5).await;
         assert_eq!(third.lease().unwrap().0.max, 64);
         drop(none);
         become_used(&budget, 5 + 65).await;
