@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::task::JoinHandle;
 
-use super::api::{ENCODED, JOB_ENV, JOB_ERROR, JOB_STATUS};
+use super::run_job::{ENCODED, JOB_ENV, JOB_ERROR, JOB_STATUS};
 use crate::job::Status;
 use crate::net;
 

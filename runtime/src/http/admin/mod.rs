@@ -10,11 +10,10 @@
 //! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
-//! | `api` | jobs over HTTP |
-//! | `operators` | the service that answers by `api` or `observe` |
-//! | `client` | the client of `api` |
+//! | `run_job` | jobs over HTTP |
+//! | `operators` | the service that answers by `run_job` or `observe` |
+//! | `client` | the client of `run_job` |
 
-pub(in crate::http) mod api;
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
 pub(in crate::http) mod exposition;
@@ -22,4 +21,5 @@ pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
 pub(in crate::http) mod operators;
 pub(in crate::http) mod profiler;
+pub(in crate::http) mod run_job;
 pub(in crate::http) mod store_metrics;

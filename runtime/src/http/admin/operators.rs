@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::Response;
 use tracing::info;
 
-use super::api::AdminRequest;
 use super::observe;
+use super::run_job::AdminRequest;
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::limits::admin_slots::AdminSlots;
 use crate::http::refusal::{Details, Refusal};

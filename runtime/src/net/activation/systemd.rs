@@ -1,7 +1,7 @@
 //! Sockets that systemd bound and passed to this process.
 
-use super::env::{ActivationError, Announced, announced};
 use super::fd_name;
+use super::listen_fds::{ActivationError, Announced, announced};
 use crate::net::endpoint::{Endpoint, FdName};
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};

@@ -45,7 +45,7 @@ impl Compiler {
         begin();
         let code = spawn::compile(&self.program, target, wasm, limits)?;
         // SAFETY: `precompile` returned these bytes in a child process of this same executable. The child
-        // writes nothing else to its stdout (`in_child::work`), a pipe that only it holds (`spawn::compile`).
+        // writes nothing else to its stdout (`child_limits::work`), a pipe that only it holds (`spawn::compile`).
         Ok(unsafe { Artifact::trust(code) })
     }
 }

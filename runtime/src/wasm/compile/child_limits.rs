@@ -1,4 +1,4 @@
-//! The child's side of compiling: sets its own limits, then reads a module and writes its code.
+//! The child that compiles: its rlimits and other restrictions, then reads a module and writes its code.
 
 use std::io::{Read as _, Write as _};
 
