@@ -25,6 +25,8 @@ struct Units {
     free: Semaphore,
     /// How many returned units are withheld from the pool, because it was resized to fewer.
     owed: AtomicUsize,
+    /// Notified when units are given back.
+    returned: Notify,
 }
 
 /// A handler that shares a budget.
@@ -118,16 +120,24 @@ impl Budget {
         let _turn = holder.turn.acquire().await.ok()?;
         // It keeps its place in this queue while it also tries the reserved units.
         let mut common = pin!(self.common.free.acquire_many(wanted));
-        let portion = self.nothing(holder);
+        let mut portion = self.nothing(holder);
         loop {
-            if let Some(spare) = self.spare(holder.held.load(Ordering::SeqCst) + units) {
-                return tokio::select! {
-                    permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
-                    permit = self.kept.acquire(wanted, spare) => permit.map(|permit| portion.with(permit, 0, units)),
-                };
+            // Made before the check, so that no return in between is missed.
+            let returned = self.kept.returned.notified();
+            match self.spare(holder.held.load(Ordering::SeqCst) + units) {
+                Some(0) => {
+                    return tokio::select! {
+                        permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
+                        permit = self.kept.free.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
+                    };
+                }
+                // Not in the queue of those that hold few: a large request at its front would hold them up.
+                Some(_) if portion.grow_from_kept(units) => return Some(portion),
+                _ => {}
             }
             tokio::select! {
                 permit = &mut common => return permit.ok().map(|permit| portion.with(permit, units, 0)),
+                () = returned => {}
                 () = holder.given_back.notified() => {}
             }
         }
@@ -192,9 +202,8 @@ impl Portion {
 
     fn grow_from_kept(&mut self, by: usize) -> bool {
         let before = self.holder.held.fetch_add(by, Ordering::SeqCst);
-        let kept = &self.budget.kept;
         let taken =
-            self.budget.spare(before + by).is_some_and(|spare| kept.free() >= by + spare && kept.take(by));
+            self.budget.spare(before + by).is_some_and(|spare| self.budget.kept.take_beside(by, spare));
         if taken {
             self.kept += by;
         } else {
@@ -232,7 +241,7 @@ impl Portion {
 
 impl Units {
     fn new(units: usize) -> Units {
-        Units { free: Semaphore::new(units), owed: AtomicUsize::new(0) }
+        Units { free: Semaphore::new(units), owed: AtomicUsize::new(0), returned: Notify::new() }
     }
 
     fn free(&self) -> usize {
@@ -243,17 +252,17 @@ impl Units {
         self.owed.load(Ordering::SeqCst)
     }
 
-    /// Waits until `units` are free and so many more, and takes the units.
-    async fn acquire(&self, units: u32, spare: usize) -> Option<SemaphorePermit<'_>> {
-        let all = units.checked_add(u32::try_from(spare).ok()?)?;
-        let mut permit = self.free.acquire_many(all).await.ok()?;
-        drop(permit.split(spare));
-        Some(permit)
+    fn take(&self, units: usize) -> bool {
+        self.take_beside(units, 0)
     }
 
-    fn take(&self, units: usize) -> bool {
-        let permit = u32::try_from(units).ok().and_then(|units| self.free.try_acquire_many(units).ok());
-        permit.map(SemaphorePermit::forget).is_some()
+    /// Takes units if `spare` more are free. Never waits.
+    fn take_beside(&self, units: usize, spare: usize) -> bool {
+        let all = u32::try_from(units + spare).ok();
+        let Some(mut permit) = all.and_then(|all| self.free.try_acquire_many(all).ok()) else { return false };
+        drop(permit.split(spare));
+        permit.forget();
+        true
     }
 
     fn give_back(&self, units: usize) {
@@ -261,6 +270,7 @@ impl Units {
         let owed = self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, owed).unwrap_or_default();
         if units > owed {
             self.free.add_permits(units - owed);
+            self.returned.notify_waiters();
         }
     }
 
@@ -287,112 +297,4 @@ impl fmt::Debug for Portion {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    fn holder() -> Arc<Holder> {
-        Arc::default()
-    }
-
-    #[test]
-    fn one_handler_takes_seven_eighths_and_another_gets_some_of_the_rest() {
-        let (budget, greedy, modest) = (Budget::new(320), holder(), holder());
-        let mut taken = budget.try_take(&greedy, 280).unwrap();
-
-        assert!(!taken.grow(1));
-        assert_eq!((taken.units(), budget.used()), (280, 280));
-        // Three quarters of the 40 reserved units.
-        let mut some = budget.try_take(&modest, 20).unwrap();
-        assert!(some.grow(10) && !some.grow(1));
-        // A quarter is left for one that holds no more than that.
-        let late = holder();
-        let mut few = budget.try_take(&late, 9).unwrap();
-        assert!(few.grow(1) && !few.grow(1) && budget.try_take(&holder(), 1).is_none());
-        drop((some, few));
-        drop(taken);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let (budget, holder) = (Budget::new(80), holder());
-        let mut portion = budget.try_take(&holder, 70).unwrap();
-
-        portion.shrink_to(30);
-
-        assert_eq!((portion.units(), budget.used()), (30, 30));
-        assert!(portion.grow(40) && !portion.grow(1));
-    }
-
-    #[test]
-    fn what_is_split_off_is_held_until_it_is_given_back_by_itself() {
-        let (budget, holder) = (Budget::new(80), holder());
-        let mut portion = budget.try_take(&holder, 30).unwrap();
-
-        let part = portion.split(10);
-
-        assert_eq!((portion.units(), part.units(), budget.used()), (20, 10, 30));
-        drop(portion);
-        assert_eq!((budget.used(), holder.held.load(Ordering::SeqCst)), (10, 10));
-        drop(part);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_budget_that_shrinks_takes_what_is_given_back_and_one_that_grows_settles_first() {
-        let (budget, holder) = (Budget::new(800), holder());
-        let mut portion = budget.try_take(&holder, 600).unwrap();
-
-        budget.resize(400);
-        assert!(budget.all() == Some(400) && budget.used() == 600 && !portion.grow(1));
-        portion.shrink_to(345);
-        assert!(budget.used() == 345 && portion.grow(5) && !portion.grow(1), "{}", budget.used());
-
-        budget.resize(800);
-        assert!(portion.grow(350) && !portion.grow(1), "{portion:?}");
-        budget.resize(0);
-        drop(portion);
-        assert_eq!((budget.used(), budget.all()), (0, Some(0)));
-        budget.resize(80);
-        assert!(budget.try_take(&holder, 70).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_is_served_in_turn_before_those_that_come_later() {
-        let (budget, first, second) = (Budget::new(80), holder(), holder());
-        let all = budget.try_take(&first, 70).unwrap();
-        let mut waiting = pin!(budget.take(&second, 40));
-        assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
-
-        drop(all);
-
-        assert!(budget.try_take(&first, 70).is_none());
-        assert_eq!(waiting.await.unwrap().units(), 40);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_that_comes_to_hold_little_is_served_from_what_is_kept() {
-        let (budget, greedy, waiter) = (Budget::new(320), holder(), holder());
-        let own = budget.try_take(&waiter, 26).unwrap();
-        let _rest = budget.try_take(&greedy, 254).unwrap();
-        let mut waiting = pin!(budget.take(&waiter, 5));
-        assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
-
-        // They return to the common pool, where another handler takes them first.
-        drop(own);
-
-        assert_eq!(waiting.await.unwrap().units(), 5);
-    }
-
-    #[tokio::test]
-    async fn more_than_any_handler_may_have_is_not_waited_for() {
-        let budget = Budget::new(80);
-
-        assert!(budget.take(&holder(), 71).await.is_none());
-        assert!(budget.all() == Some(80) && Budget::boundless().all().is_none());
-    }
-}
+mod tests;

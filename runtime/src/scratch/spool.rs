@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, statvfs, unlinkat};
 use rustix::io::Errno;
@@ -35,6 +35,9 @@ fn reserve(all: u64) -> u64 {
 /// The most files at once, and their bytes. One client may use at most half of either.
 const FILES: u64 = 32;
 const BYTES: u64 = 1 << 30;
+
+/// The time after which the rate of a body tells something.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A private directory for temporary files.
 pub struct Scratch {
@@ -223,10 +226,17 @@ impl SpoolUse {
     fn evict_for(&mut self, client: Option<IpAddr>) {
         let files = |client: &Option<IpAddr>| self.of.get(client).map_or(0, |amount| amount.files);
         let least = files(&client) + 2;
-        let rate = |file: &ArrivingFile| file.bytes as f64 / file.since.elapsed().as_secs_f64().max(1.0);
+        // Too young for a rate: the oldest goes first of these, after all the others.
+        let is_young = |file: &ArrivingFile| file.since.elapsed() < GRACE;
+        let rate = |file: &ArrivingFile| file.bytes as f64 / file.since.elapsed().as_secs_f64();
+        let urgency = |one: &ArrivingFile, other: &ArrivingFile| match (is_young(one), is_young(other)) {
+            (false, false) => rate(other).total_cmp(&rate(one)),
+            (true, true) => other.since.cmp(&one.since),
+            (one, other) => other.cmp(&one),
+        };
         let candidates = self.arriving.iter().filter(|(_, file)| files(&file.client) >= least);
         let slowest = candidates.max_by(|(_, one), (_, other)| {
-            files(&one.client).cmp(&files(&other.client)).then(rate(other).total_cmp(&rate(one)))
+            files(&one.client).cmp(&files(&other.client)).then_with(|| urgency(one, other))
         });
         let Some(number) = slowest.map(|(number, _)| *number) else { return };
         if let Some(ArrivingFile { client, bytes, eviction, .. }) = self.arriving.remove(&number) {

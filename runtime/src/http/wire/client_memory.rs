@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -40,8 +40,9 @@ pub(in crate::http) struct ClientMemory {
     /// In bytes.
     limit: usize,
     held: AtomicUsize,
-    /// What the connections hold that were told to close.
-    leaving: AtomicUsize,
+    /// What the connections hold that were told to close or are gone. Below 0 for a moment, when bytes are given back
+    /// before they are added.
+    leaving: AtomicIsize,
     /// How many connections were told to close.
     shed: AtomicU64,
     accounts: Mutex<OpenAccounts>,
@@ -90,7 +91,7 @@ impl ClientMemory {
         Arc::new(ClientMemory {
             limit,
             held: AtomicUsize::new(0),
-            leaving: AtomicUsize::new(0),
+            leaving: AtomicIsize::new(0),
             shed: AtomicU64::new(0),
             accounts: Mutex::default(),
         })
@@ -127,9 +128,14 @@ impl ClientMemory {
         OpenMemoryAccount { _base: account.charge(estimate::CONNECTION), account, number }
     }
 
+    /// Returns how many bytes are held, apart from what is about to be given back.
+    fn staying(&self) -> usize {
+        self.held().saturating_add_signed(self.leaving.load(Ordering::Relaxed).wrapping_neg())
+    }
+
     /// Reports whether more is held than the limit allows, apart from what is about to be given back.
     fn is_over(&self) -> bool {
-        self.held().saturating_sub(self.leaving.load(Ordering::Relaxed)) > self.limit
+        self.staying() > self.limit
     }
 
     /// Tells connections to close until an eighth of the limit is free: each time the largest of the address that
@@ -154,7 +160,7 @@ impl ClientMemory {
             holder.connections.sort_unstable_by_key(|(bytes, _)| *bytes);
         }
         let target = self.limit - self.limit / 8;
-        while self.held().saturating_sub(self.leaving.load(Ordering::Relaxed)) > target {
+        while self.staying() > target {
             let Some(largest) = holders.iter_mut().max_by_key(|holder| holder.bytes) else { return };
             let Some((bytes, account)) = largest.connections.pop() else { return };
             largest.bytes -= bytes;
@@ -176,9 +182,16 @@ struct AddressTotal {
 }
 
 impl AccountState {
+    /// Counts what the connection holds as about to be given back, from now on.
+    fn leave(&self) {
+        if let Some(bytes) = self.state.leave() {
+            self.memory.leaving.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
+        }
+    }
+
     /// Tells the connection to close.
     fn shed(&self, memory: &ClientMemory) {
-        memory.leaving.fetch_add(self.state.leave(), Ordering::Relaxed);
+        self.leave();
         memory.shed.fetch_add(1, Ordering::Relaxed);
         self.told.notify_one();
     }
@@ -192,9 +205,10 @@ impl HeldBytes {
         HeldBytes::read(self.0.load(Ordering::Relaxed))
     }
 
-    /// Notes that the connection was told to close. Returns the bytes.
-    fn leave(&self) -> usize {
-        HeldBytes::read(self.0.fetch_or(HeldBytes::LEAVING, Ordering::Relaxed)).0
+    /// Notes that the connection is to close. Returns the bytes, or `None` if that was noted before.
+    fn leave(&self) -> Option<usize> {
+        let (bytes, was_leaving) = HeldBytes::read(self.0.fetch_or(HeldBytes::LEAVING, Ordering::Relaxed));
+        (!was_leaving).then_some(bytes)
     }
 
     /// Adds bytes. Returns whether the connection was told to close.
@@ -242,7 +256,7 @@ impl MemoryAccount {
         let AccountState { memory, state, .. } = &*self.0;
         memory.held.fetch_add(bytes, Ordering::Relaxed);
         if state.add(bytes) {
-            memory.leaving.fetch_add(bytes, Ordering::Relaxed);
+            memory.leaving.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
         } else if memory.is_over() {
             memory.make_room();
         }
@@ -250,9 +264,8 @@ impl MemoryAccount {
 
     fn give_back(&self, bytes: usize) {
         let AccountState { memory, state, .. } = &*self.0;
-        // In this order, so that `leaving` is never more than `held` for another thread.
         if state.subtract(bytes) {
-            memory.leaving.fetch_sub(bytes, Ordering::Relaxed);
+            memory.leaving.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
         }
         memory.held.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -268,6 +281,8 @@ impl OpenMemoryAccount {
 impl Drop for OpenMemoryAccount {
     fn drop(&mut self) {
         self.account.0.memory.accounts().open.remove(&self.number);
+        // What a job still has of its request ends with the job.
+        self.account.0.leave();
     }
 }
 
@@ -349,6 +364,22 @@ mod tests {
         assert_eq!(memory.shed(), shed);
         drop((all, late));
         assert_eq!(memory.held(), estimate::CONNECTION);
+        assert_eq!(memory.leaving.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_outlives_its_connection_makes_no_other_close() {
+        let memory = ClientMemory::new(LIMIT);
+        let other = memory.open(address(1));
+        let gone = memory.open(address(2));
+        let left = gone.account().charge(90 * estimate::CONNECTION);
+        drop(gone);
+
+        let _more = other.account().charge(20 * estimate::CONNECTION);
+
+        assert!(!is_shed(&other));
+        drop(left);
+        assert_eq!(memory.held(), 21 * estimate::CONNECTION);
         assert_eq!(memory.leaving.load(Ordering::Relaxed), 0);
     }
 
