@@ -42,7 +42,7 @@ pub struct Store(Handle);
 pub struct Entry {
     /// The value.
     pub value: Vec<u8>,
-    /// The version. A store never uses a version twice.
+    /// The version. A store uses no version twice, unless a crash lost the write.
     pub version: u64,
 }
 
@@ -336,6 +336,23 @@ mod tests {
         store.set_for("t", "x", Duration::ZERO).unwrap();
         assert!(!store.exists("t").unwrap());
         assert_eq!(store.get("").unwrap_err().kind(), StoreErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_store_in_memory_has_the_bounds_of_the_daemon() {
+        let store = open("default").unwrap();
+        let kind = |error: StoreError| error.kind();
+        let large = vec![0; 1_000_001];
+        assert_eq!(store.set("a", &large).map_err(kind), Err(StoreErrorKind::Invalid));
+        let days = Duration::from_secs(24 * 3600);
+        assert_eq!(store.set_for("a", "x", days * 365 * 101).map_err(kind), Err(StoreErrorKind::Invalid));
+        let many = ["k"; 257];
+        assert_eq!(store.get_many(&many).map_err(kind), Err(StoreErrorKind::Invalid));
+        assert_eq!(store.delete_many(&many).map_err(kind), Err(StoreErrorKind::Invalid));
+        let long = "k".repeat(513);
+        assert_eq!(store.list(&long, None, 1).map_err(kind), Err(StoreErrorKind::Invalid));
+        store.set("a", &large[1..]).unwrap();
+        assert_eq!(store.get_many(&["a"; 9]).map_err(kind), Err(StoreErrorKind::Invalid));
     }
 
     #[test]

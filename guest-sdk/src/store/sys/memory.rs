@@ -7,6 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::store::{Condition, Entry, Page, StoreError, StoreErrorKind, Swapped};
 
+/// The bounds of the daemon.
+const MAX_KEY: usize = 512;
+const MAX_VALUE: usize = 1_000_000;
+const MAX_BATCH: usize = 256;
+const MAX_BATCH_BYTES: usize = 8 << 20;
+const MAX_PAGE: usize = 1000;
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 thread_local! {
     static STORES: RefCell<HashMap<String, Rows>> = RefCell::default();
 }
@@ -52,6 +60,10 @@ impl Handle {
         condition: Condition,
     ) -> Result<Swapped, StoreError> {
         check(key)?;
+        check_value(value)?;
+        if ttl.is_some_and(|ttl| ttl > MAX_TTL) {
+            return Err(invalid("a time to live is a hundred years at most: leave it out".to_owned()));
+        }
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         Ok(self.with(|rows| {
             let current = rows.rows.get(key).map(|row| &row.entry);
@@ -99,26 +111,38 @@ impl Handle {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        [Some(prefix), cursor].into_iter().flatten().filter(|key| !key.is_empty()).try_for_each(check)?;
         Ok(self.with(|rows| {
             let keys = rows.rows.keys().filter(|key| key.starts_with(prefix));
             let mut behind = keys.filter(|key| cursor.is_none_or(|cursor| key.as_str() > cursor)).cloned();
-            let keys: Vec<String> = behind.by_ref().take(limit.max(1)).collect();
+            let keys: Vec<String> = behind.by_ref().take(limit.clamp(1, MAX_PAGE)).collect();
             let cursor = behind.next().and_then(|_| keys.last().cloned());
             Page { keys, cursor }
         }))
     }
 
     pub(in crate::store) fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
-        keys.iter().map(|key| self.get(key)).collect()
+        check_batch(keys.iter().copied(), 0)?;
+        let values: Vec<Option<Entry>> = keys.iter().map(|key| self.get(key)).collect::<Result<_, _>>()?;
+        let bytes: usize = values.iter().flatten().map(|entry| entry.value.len()).sum();
+        if bytes > MAX_BATCH_BYTES {
+            return Err(invalid(format!(
+                "the values of a batch have {MAX_BATCH_BYTES} bytes at most together: ask for fewer keys at once"
+            )));
+        }
+        Ok(values)
     }
 
     pub(in crate::store) fn set_many(&self, entries: &[(&str, &[u8])]) -> Result<(), StoreError> {
-        entries.iter().try_for_each(|(key, _)| check(key))?;
+        let bytes = entries.iter().map(|(_, value)| value.len()).sum();
+        check_batch(entries.iter().map(|(key, _)| *key), bytes)?;
+        entries.iter().try_for_each(|(_, value)| check_value(value))?;
         let set = |(key, value): &(&str, &[u8])| self.set(key, value, None, Condition::Always).map(drop);
         entries.iter().try_for_each(set)
     }
 
     pub(in crate::store) fn delete_many(&self, keys: &[&str]) -> Result<(), StoreError> {
+        check_batch(keys.iter().copied(), 0)?;
         keys.iter().try_for_each(|key| self.delete(key).map(drop))
     }
 }
@@ -135,10 +159,41 @@ impl Rows {
 /// Checks a key as the daemon does.
 fn check(key: &str) -> Result<(), StoreError> {
     match key.len() {
-        1..=512 => Ok(()),
-        length => {
-            let message = format!("a key has 1 to 512 bytes, and this one has {length}");
-            Err(StoreError::new(StoreErrorKind::Invalid, message))
-        }
+        1..=MAX_KEY => Ok(()),
+        length => Err(invalid(format!("a key has 1 to {MAX_KEY} bytes, and this one has {length}"))),
     }
+}
+
+/// Checks a value as the daemon does.
+fn check_value(value: &[u8]) -> Result<(), StoreError> {
+    match value.len() {
+        0..=MAX_VALUE => Ok(()),
+        length => Err(invalid(format!("a value has {MAX_VALUE} bytes at most, and this one has {length}"))),
+    }
+}
+
+/// Checks a batch as the daemon does.
+fn check_batch<'k>(
+    keys: impl ExactSizeIterator<Item = &'k str>,
+    value_bytes: usize,
+) -> Result<(), StoreError> {
+    let count = keys.len();
+    if count > MAX_BATCH {
+        return Err(invalid(format!("a batch has {MAX_BATCH} keys at most, and this one has {count}")));
+    }
+    let mut bytes = value_bytes;
+    for key in keys {
+        check(key)?;
+        bytes += key.len();
+    }
+    if bytes > MAX_BATCH_BYTES {
+        return Err(invalid(format!(
+            "a batch has {MAX_BATCH_BYTES} bytes at most, and this one has {bytes}"
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, message)
 }
