@@ -99,6 +99,18 @@ fn links_that_were_acknowledged_survive_a_kill() {
 }
 
 #[test]
+fn a_page_of_links_begins_behind_a_link() {
+    let daemon = shortener("stores = [\"default\"]", "[store.default]\nurl = \"memory:\"\n").start();
+    let slug = add(&mut daemon.client());
+
+    assert_eq!(daemon.get(&format!("/links?after=link/{slug}")).status(), 200);
+    assert_eq!(daemon.get("/links?after=").status(), 200);
+    for after in ["x".repeat(600), "link/x".to_owned(), slug] {
+        assert_eq!(daemon.get(&format!("/links?after={after}")).status(), 400, "{after}");
+    }
+}
+
+#[test]
 fn a_store_that_is_not_granted_is_denied() {
     let daemon = shortener("", "").start();
 

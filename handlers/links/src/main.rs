@@ -47,7 +47,13 @@ fn answer(request: Request) -> Result<Response, Error> {
     match (request.method(), request.capture("slug")) {
         ("GET" | "HEAD", Some(slug)) if request.route().starts_with("/l/") => follow(&request, &links, slug),
         ("GET" | "HEAD", Some(slug)) => show(&links, slug),
-        ("GET" | "HEAD", None) => page::list(&links, request.query("after").as_deref()),
+        ("GET" | "HEAD", None) => {
+            let after = request.query("after").filter(|after| !after.is_empty());
+            match after.as_deref().map(|after| after.strip_prefix("link/").is_some_and(is_slug)) {
+                Some(false) => Err(Error::new(400, "after: wanted the key of a link")),
+                Some(true) | None => page::list(&links, after.as_deref()),
+            }
+        }
         ("POST", None) => create(request, &links),
         _ => Err(Error::new(405, "method not allowed")),
     }
@@ -96,11 +102,14 @@ fn show(links: &Store, slug: &str) -> Result<Response, Error> {
 }
 
 fn find(links: &Store, slug: &str) -> Result<Option<Link>, Error> {
-    let is_slug = slug.len() == LENGTH && slug.bytes().all(|letter| LETTERS.contains(&letter));
-    if !is_slug {
+    if !is_slug(slug) {
         return Ok(None);
     }
     Ok(links.get_json(&format!("link/{slug}"))?)
+}
+
+fn is_slug(text: &str) -> bool {
+    text.len() == LENGTH && text.bytes().all(|letter| LETTERS.contains(&letter))
 }
 
 /// Checks that a URL leads to a server: `javascript:` would run in the page that lists it.

@@ -31,7 +31,7 @@ input { width: 70% }
 
 /// Shows one page of the links, behind the key `after`.
 pub(super) fn list(links: &Store, after: Option<&str>) -> Result<Response, Error> {
-    let listed = links.list("link/", after.filter(|after| !after.is_empty()), PAGE)?;
+    let listed = links.list("link/", after, PAGE)?;
     let slugs: Vec<&str> = listed.keys.iter().filter_map(|key| key.strip_prefix("link/")).collect();
     let counts: Vec<String> = slugs.iter().map(|slug| format!("hits/{slug}")).collect();
     let (found, counts) = (links.get_many(&listed.keys)?, links.get_many(&counts)?);
