@@ -73,7 +73,11 @@ impl Config {
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
         match untrusted(&self.handlers) {
-            Ok(untrusted) => self.exchangeable_in(file, &untrusted),
+            Ok(untrusted) => {
+                let mut errors = self.exchangeable_in(file, &untrusted);
+                errors.extend(self.readable_stores());
+                errors
+            }
             Err(failure) => vec![error(0, "", format!("{failure:#}"))],
         }
     }
@@ -101,6 +105,44 @@ impl Config {
             found.clone().map(|message| error(line, &key, message))
         });
         named.collect()
+    }
+
+    /// Lists the files of stores that lie in a mount without `write`: a handler could read every entry.
+    fn readable_stores(&self) -> Vec<ConfigError> {
+        let readable = |handler: &HandlerConfig| {
+            let name = handler.name.to_string();
+            let mounts = handler.mounts.iter().filter(|mount| !mount.write);
+            let dirs = mounts.map(move |mount| Writable {
+                handler: name.clone(),
+                dir: mount.host.clone(),
+                by: Granting::Wanted,
+            });
+            dirs.collect::<Vec<_>>()
+        };
+        let stores = self.handlers.iter().flat_map(|handler| {
+            let files = handler.stores.iter().filter_map(|grant| grant.options.file());
+            files.map(move |file| (handler, file))
+        });
+        let readable = match Untrusted::of(self.handlers.iter().flat_map(readable)) {
+            Ok(readable) => readable,
+            Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
+        };
+        let shown = stores.filter_map(|(handler, file)| {
+            let message = match readable.find(file) {
+                Ok(mount) => mount.map(|mount| {
+                    format!(
+                        "{} is in {}, a mount of handler {:?}, which could read every entry: move it, or mount a \
+                         directory that does not hold it",
+                        file.display(),
+                        mount.dir.display(),
+                        mount.handler
+                    )
+                }),
+                Err(failure) => Some(format!("{}: {failure:#}", file.display())),
+            };
+            message.map(|message| error(handler.line, &format!("handler.{}.stores", handler.name), message))
+        });
+        shown.collect()
     }
 
     /// Lists the directories that must not be granted: those below a handler's writable directory that are

@@ -251,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_store_lies_in_no_mount() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a.wasm"), "").unwrap();
+        std::fs::create_dir(place.path().join("data")).unwrap();
+        for (file, is_refused) in [("data/a.redb", true), ("data/deep/a.redb", true), ("a.redb", false)] {
+            let text = format!(
+                "[store.a]\nurl = \"redb:{file}\"\n[handler.a]\nmodule = \"a.wasm\"\nstores = [\"a\"]\n\
+                 [handler.b]\nmodule = \"a.wasm\"\nmounts = [{{ host = \"data\", guest = \"/data\" }}]\n"
+            );
+            let config = parse(&text, place.path(), "p.toml").unwrap();
+
+            let checked = config.check_whole(&place.path().join("p.toml"));
+
+            let refused = checked.err().map(|errors| errors.to_string()).unwrap_or_default();
+            assert_eq!(refused.contains("which could read every entry"), is_refused, "{file}: {refused}");
+        }
+    }
+
+    #[test]
     fn the_default_store_is_in_the_state_directory() {
         let place = |vars: &'static [(&str, &str)]| {
             let var =
