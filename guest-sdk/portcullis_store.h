@@ -54,7 +54,8 @@ PORTCULLIS_STORE("get_many") int32_t portcullis_store_get_many(int32_t store, co
 PORTCULLIS_STORE("set_many") int32_t portcullis_store_set_many(int32_t store, const void *entries, size_t size);
 PORTCULLIS_STORE("delete_many") int32_t portcullis_store_delete_many(int32_t store, const void *keys, size_t size);
 
-/* Copies what the last operation returned, as far as it fits, and returns its whole length. */
+/* Copies what the last operation returned, as far as it fits, and returns its whole length. Once copied whole, it is
+ * gone. */
 PORTCULLIS_STORE("result") int32_t portcullis_store_result(void *buffer, size_t size);
 
 /* Copies why the last operation failed, as far as it fits, and returns its whole length. */

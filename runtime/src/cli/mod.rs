@@ -132,6 +132,8 @@ pub fn main() -> ExitCode {
         Verb::CompileWorker(args) => Ok(compile_worker::work(args)),
         Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
+    // What a store without fsync has acknowledged is written before the process ends.
+    crate::store::wait_until_closed();
     let ended = outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {
             complain(line);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::error::StoreError;
-use super::limits;
+use super::limits::{self, StoreQuota};
 use super::memory::Memory;
 #[cfg(feature = "nats")]
 use super::nats::Nats;
@@ -19,7 +19,7 @@ use super::url::StoreUrl;
 use super::value::{Condition, Durability, KeyPage, Outcome, Swapped, Versioned, Write};
 
 /// The longest that an operation waits for its store. A server that needs more is down for its callers.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,14 +55,25 @@ impl KeyValue {
     /// # Errors
     /// The file cannot be used, or the server did not answer in time.
     pub async fn open(options: &StoreOptions) -> Result<KeyValue, StoreError> {
-        let StoreOptions { name, url, quota, durability } = options;
+        KeyValue::open_within(options, StoreQuota::new(options.quota)).await
+    }
+
+    /// Opens a store with a quota that may change.
+    ///
+    /// # Errors
+    /// Those of [`open`](KeyValue::open).
+    pub(super) async fn open_within(
+        options: &StoreOptions,
+        quota: StoreQuota,
+    ) -> Result<KeyValue, StoreError> {
+        let StoreOptions { name, url, durability, .. } = options;
         let backend = match url {
-            StoreUrl::Memory => Backend::Memory(Memory::new(*quota)),
-            StoreUrl::Redb(path) => Backend::Redb(Redb::open(path.clone(), *durability, *quota).await?),
+            StoreUrl::Memory => Backend::Memory(Memory::new(quota)),
+            StoreUrl::Redb(path) => Backend::Redb(Redb::open(path.clone(), *durability, quota).await?),
             #[cfg(feature = "redis")]
-            StoreUrl::Redis(url) => Backend::Redis(patient(Redis::open(url, name, *quota)).await?),
+            StoreUrl::Redis(url) => Backend::Redis(patient(Redis::open(url, name, quota)).await?),
             #[cfg(feature = "nats")]
-            StoreUrl::Nats(url) => Backend::Nats(patient(Nats::open(url, name, *quota)).await?),
+            StoreUrl::Nats(url) => Backend::Nats(patient(Nats::open(url, name, quota)).await?),
             #[cfg(not(all(feature = "redis", feature = "nats")))]
             url => {
                 let why = format!("store {name}: this daemon was built without the back end of {url}");
@@ -70,6 +81,18 @@ impl KeyValue {
             }
         };
         Ok(KeyValue { backend, counts: Default::default() })
+    }
+
+    /// Checks whether a store on a server can be opened. Makes nothing there.
+    ///
+    /// # Errors
+    /// The server did not answer in time, or holds something else.
+    pub(super) async fn examine(options: &StoreOptions) -> Result<(), StoreError> {
+        match &options.url {
+            #[cfg(feature = "nats")]
+            StoreUrl::Nats(url) => patient(super::nats::examine(url, &options.name)).await,
+            _ => KeyValue::open(options).await.map(drop),
+        }
     }
 
     /// Returns what is counted of an operation.
@@ -176,7 +199,7 @@ impl KeyValue {
             let limit = limit.clamp(1, limits::MAX_PAGE);
             match &self.backend {
                 Backend::Memory(memory) => Ok(memory.list(prefix, cursor, limit)),
-                Backend::Redb(redb) => redb.list(prefix, cursor, limit),
+                Backend::Redb(redb) => redb.list(prefix, cursor, limit).await,
                 #[cfg(feature = "redis")]
                 Backend::Redis(redis) => redis.list(prefix, cursor, limit).await,
                 #[cfg(feature = "nats")]
@@ -194,8 +217,8 @@ impl KeyValue {
         let get = async {
             limits::batch(keys.iter().map(String::as_str), 0)?;
             match &self.backend {
-                Backend::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
-                Backend::Redb(redb) => redb.get_many(keys),
+                Backend::Memory(memory) => memory.get_many(keys),
+                Backend::Redb(redb) => redb.get_many(keys).await,
                 #[cfg(feature = "redis")]
                 Backend::Redis(redis) => redis.get_many(keys).await,
                 #[cfg(feature = "nats")]

@@ -1,5 +1,7 @@
 //! Bounds on keys, values and batches, the same for every back end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::StoreError;
@@ -19,11 +21,32 @@ pub const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Keys of the longest page of a listing.
 pub const MAX_PAGE: usize = 1000;
 
+/// Expired rows that one page of a listing passes over at most.
+pub(super) const MAX_PASSED: usize = 10_000;
+
 /// Bytes that an entry counts beside its key and value: without them, tiny entries would cost the quota nothing.
 pub const PER_ENTRY: u64 = 64;
 
 /// The longest time to live: beyond a century, leave it out.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The quota of an open store in bytes. A reload may change it.
+#[derive(Clone, Debug)]
+pub(super) struct StoreQuota(Arc<AtomicU64>);
+
+impl StoreQuota {
+    pub(super) fn new(bytes: u64) -> StoreQuota {
+        StoreQuota(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
 
 /// Checks a key.
 pub(super) fn key(key: &str) -> Result<(), StoreError> {
@@ -69,6 +92,25 @@ pub(super) fn batch<'k>(
         )));
     }
     Ok(())
+}
+
+/// Adds the size of a value that is read to the bytes of its batch.
+///
+/// # Errors
+/// The batch is too large to be held in memory.
+pub(super) fn add_read(batch_bytes: &mut usize, value_bytes: usize) -> Result<(), StoreError> {
+    *batch_bytes += value_bytes;
+    if *batch_bytes > MAX_BATCH_BYTES {
+        return Err(too_many_read());
+    }
+    Ok(())
+}
+
+/// Makes the error of a batch whose values are too large together.
+pub(super) fn too_many_read() -> StoreError {
+    StoreError::Invalid(format!(
+        "the values of a batch have {MAX_BATCH_BYTES} bytes at most together: ask for fewer keys at once"
+    ))
 }
 
 /// Checks a time to live and returns its milliseconds.

@@ -5,13 +5,14 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
-use super::rows::{self, RowTable, StoredRow, is_live};
+use super::limits::{self, StoreQuota};
+use super::rows::{self, PageBuilder, RowTable, StoredRow, is_live};
 use super::value::{KeyPage, Outcome, Versioned, Write};
 
 /// A store in memory. No operation waits.
 pub(super) struct Memory {
     tables: Mutex<MemoryTables>,
-    quota: u64,
+    quota: StoreQuota,
 }
 
 #[derive(Default)]
@@ -23,7 +24,7 @@ struct MemoryTables {
 }
 
 impl Memory {
-    pub(super) fn new(quota: u64) -> Memory {
+    pub(super) fn new(quota: StoreQuota) -> Memory {
         Memory { tables: Mutex::default(), quota }
     }
 
@@ -36,6 +37,19 @@ impl Memory {
         self.tables().rows.get(key).cloned().and_then(|row| row.live(rows::now()))
     }
 
+    /// Reads all keys under one lock: the values are of one moment.
+    pub(super) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let now = rows::now();
+        let tables = self.tables();
+        let mut bytes = 0;
+        let get = |key: &String| {
+            let row = tables.rows.get(key).filter(|row| is_live(row.expires, now));
+            limits::add_read(&mut bytes, row.map_or(0, |row| row.value.len()))?;
+            Ok(row.cloned().and_then(|row| row.live(now)))
+        };
+        keys.iter().map(get).collect()
+    }
+
     pub(super) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> KeyPage {
         let now = rows::now();
         let tables = self.tables();
@@ -43,22 +57,14 @@ impl Memory {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let mut keys: Vec<String> = tables
-            .rows
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(_, row)| is_live(row.expires, now))
-            .map(|(key, _)| key.clone())
-            .take(limit + 1)
-            .collect();
-        drop(tables);
-        let more = keys.len() > limit;
-        keys.truncate(limit);
-        KeyPage { cursor: keys.last().filter(|_| more).cloned(), keys }
+        let mut page = PageBuilder::new(prefix, limit, now);
+        let mut rows = tables.rows.range::<str, _>((start, Bound::Unbounded));
+        while rows.next().is_some_and(|(key, row)| page.add(key, row.expires)) {}
+        page.page
     }
 
     pub(super) fn write(&self, write: &Write) -> Result<Outcome, StoreError> {
-        rows::apply(&mut *self.tables(), write, self.quota, rows::now())
+        rows::apply(&mut *self.tables(), write, self.quota.get(), rows::now())
     }
 }
 

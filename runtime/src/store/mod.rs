@@ -8,7 +8,7 @@
 //! | get, exists | the last value written; never one that is expired |
 //! | set | the last write wins; whole or not at all; ends an earlier time to live |
 //! | set if absent | of any number at once, one succeeds; the others get the current value |
-//! | swap | succeeds only if the version is the current one; a version is never used twice |
+//! | swap | succeeds only if the version is the current one; no version is used twice, unless a crash lost its write |
 //! | increment | exact in 64 bits; an overflow is an error and changes nothing; keeps the time to live |
 //! | list | in the order of the keys' bytes; the cursor is the last key seen |
 
@@ -33,6 +33,7 @@ pub use self::error::StoreError;
 pub use self::key_value::{KeyValue, StoreOptions};
 pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
 pub use self::operations::{OPERATIONS, Operation, OperationCounts};
+pub use self::redb::wait_for_all as wait_until_closed;
 pub use self::shared::{SharedStore, StoreGrant, StorePool};
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::value::{Condition, Durability, KeyPage, Swapped, Versioned};

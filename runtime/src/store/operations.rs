@@ -37,7 +37,7 @@ pub const OPERATIONS: [(Operation, &str); 7] = [
 #[derive(Debug, Default)]
 pub struct OperationCounts {
     done: AtomicU64,
-    failed: AtomicU64,
+    refused: AtomicU64,
     outages: AtomicU64,
     conflicts: AtomicU64,
     micros: AtomicU64,
@@ -61,7 +61,7 @@ impl OperationCounts {
         let counter = match ended {
             Ended::Done => &self.done,
             Ended::Conflict => &self.conflicts,
-            Ended::Refused => &self.failed,
+            Ended::Refused => &self.refused,
             Ended::Outage => &self.outages,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl OperationCounts {
         [
             ("ok", self.done.load(Ordering::Relaxed)),
             ("conflict", self.conflicts.load(Ordering::Relaxed)),
-            ("refused", self.failed.load(Ordering::Relaxed)),
+            ("refused", self.refused.load(Ordering::Relaxed)),
             ("outage", self.outages.load(Ordering::Relaxed)),
         ]
     }

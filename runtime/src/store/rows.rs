@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::limits::entry_size;
-use super::value::{Condition, Outcome, Swapped, Versioned, Write, decimal};
+use super::limits::{MAX_PASSED, entry_size};
+use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, decimal};
 
-/// RowTable that one write removes because they are expired.
+/// Rows that one write removes because they are expired.
 const SWEPT: usize = 16;
 
-/// RowTable that a write removes if the quota is reached.
+/// Rows that a write removes if the quota is reached.
 const SWEPT_WHEN_FULL: usize = 10_000;
 
 /// What is kept of a key.
@@ -37,7 +37,7 @@ pub(super) fn is_live(expires: u64, now: u64) -> bool {
     expires == 0 || expires > now
 }
 
-/// RowTable in the order of their keys, the bytes that they count, and the last version that was used.
+/// Rows in the order of their keys, the bytes that they count, and the last version that was used.
 pub(super) trait RowTable {
     fn row(&self, key: &str) -> Result<Option<StoredRow>, StoreError>;
     /// Puts a row; `old` is the row that it replaces.
@@ -49,6 +49,42 @@ pub(super) trait RowTable {
     fn used(&mut self) -> &mut u64;
     /// The last version that was used.
     fn version(&mut self) -> &mut u64;
+}
+
+/// One page of a listing, made from rows in the order of their keys.
+pub(super) struct PageBuilder<'p> {
+    prefix: &'p str,
+    limit: usize,
+    now: u64,
+    passed: usize,
+    pub(super) page: KeyPage,
+}
+
+impl PageBuilder<'_> {
+    pub(super) fn new(prefix: &str, limit: usize, now: u64) -> PageBuilder<'_> {
+        PageBuilder { prefix, limit, now, passed: 0, page: KeyPage::default() }
+    }
+
+    /// Adds the next row. Returns `false` if the page is complete.
+    pub(super) fn add(&mut self, key: &str, expires: u64) -> bool {
+        if !key.starts_with(self.prefix) {
+            return false;
+        }
+        if !is_live(expires, self.now) {
+            self.passed += 1;
+            if self.passed < MAX_PASSED {
+                return true;
+            }
+            self.page.cursor = Some(key.to_owned());
+            return false;
+        }
+        if self.page.keys.len() == self.limit {
+            self.page.cursor = self.page.keys.last().cloned();
+            return false;
+        }
+        self.page.keys.push(key.to_owned());
+        true
+    }
 }
 
 /// Returns the milliseconds since 1970.

@@ -7,23 +7,41 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::error::StoreError;
-use super::key_value::{KeyValue, StoreOptions};
+use super::key_value::{KeyValue, PATIENCE, StoreOptions};
+use super::limits::StoreQuota;
 use super::url::StoreUrl;
 
 /// The time between attempts to open a store: until then, its users get the last error at once.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
-/// Stores by their options, as long as a handler has them.
+/// Stores by their place, as long as a handler has them.
 #[derive(Default)]
-pub struct StorePool(Mutex<HashMap<StoreOptions, Weak<SharedStore>>>);
+pub struct StorePool(Mutex<HashMap<StorePlace, Weak<StoreSlot>>>);
+
+/// What tells stores apart. Two configurations of one place are one store.
+#[derive(PartialEq, Eq, Hash)]
+struct StorePlace {
+    /// Empty for a file, which holds one store.
+    name: String,
+    url: StoreUrl,
+}
 
 /// A store that is opened when it is first used, and again if that failed.
-pub struct SharedStore {
+struct StoreSlot {
+    /// The options with which it is opened, but for the quota.
     options: StoreOptions,
+    quota: StoreQuota,
     opened: OnceCell<KeyValue>,
     failed: Mutex<Option<(Instant, StoreError)>>,
+}
+
+/// A store as a configuration has it.
+pub struct SharedStore {
+    options: StoreOptions,
+    slot: Arc<StoreSlot>,
 }
 
 /// A store under the name that a handler has for it.
@@ -36,74 +54,101 @@ pub struct StoreGrant {
 }
 
 impl StorePool {
-    /// Returns the store with these options.
+    /// Returns the store with these options. If its place is in use with others, those stay until
+    /// [`apply`](SharedStore::apply).
     pub fn get(&self, options: &StoreOptions) -> Arc<SharedStore> {
-        let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.retain(|_, store| store.strong_count() > 0);
-        if let Some(store) = stores.get(options).and_then(Weak::upgrade) {
-            return store;
-        }
-        let store =
-            SharedStore { options: options.clone(), opened: OnceCell::new(), failed: Mutex::default() };
-        let store = Arc::new(store);
-        stores.insert(options.clone(), Arc::downgrade(&store));
-        store
-    }
-
-    /// Lists the stores that are in use, by name.
-    pub fn all(&self) -> Vec<Arc<SharedStore>> {
-        let stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = stores.values().filter_map(Weak::upgrade).collect();
-        drop(stores);
-        all.sort_by(|one, other| one.options.name.cmp(&other.options.name));
-        all
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        let slot = slots.get(&options.place()).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let slot = Arc::new(StoreSlot {
+                options: options.clone(),
+                quota: StoreQuota::new(options.quota),
+                opened: OnceCell::new(),
+                failed: Mutex::default(),
+            });
+            slots.insert(options.place(), Arc::downgrade(&slot));
+            slot
+        });
+        Arc::new(SharedStore { options: options.clone(), slot })
     }
 }
 
 impl SharedStore {
-    /// Returns the open store.
+    /// Returns the open store, for an operation: waits no longer than one may take.
     ///
     /// # Errors
-    /// It cannot be opened. The next attempt is made after a second.
+    /// It cannot be opened, or not in time. After an error the next attempt is made after a second.
     pub async fn open(&self) -> Result<&KeyValue, StoreError> {
-        if let Some(store) = self.opened.get() {
+        if let Some(store) = self.slot.opened.get() {
             return Ok(store);
         }
-        self.opened
-            .get_or_try_init(async || {
-                if let Some(error) = self.failure() {
-                    return Err(error);
-                }
-                let opened = KeyValue::open(&self.options).await;
-                let failed = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-                opened
-            })
-            .await
+        timeout(PATIENCE, self.open_to_end()).await.unwrap_or(Err(StoreError::Timeout))
     }
 
-    /// Checks whether the store can be opened. Makes no file.
+    /// Returns the open store. A file may need minutes if it has to be repaired.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_to_end(&self) -> Result<&KeyValue, StoreError> {
+        let slot = self.slot.clone();
+        // A task of its own: the caller may be a job that is killed meanwhile.
+        let opening = tokio::spawn(async move { slot.open().await });
+        let ended = |error| StoreError::Unavailable(format!("opening was ended: {error}"));
+        opening.await.unwrap_or_else(|error| Err(ended(error.to_string())))?;
+        self.slot.opened.get().ok_or_else(|| ended(self.options.url.to_string()))
+    }
+
+    /// Checks whether the store can be opened. Makes no file, and no bucket on a server.
     ///
     /// # Errors
     /// It cannot be opened.
     pub async fn examine(&self) -> Result<(), StoreError> {
         match &self.options.url {
+            _ if self.slot.opened.initialized() => Ok(()),
             StoreUrl::Redb(path) if !path.exists() => Ok(()),
-            _ => self.open().await.map(drop),
+            StoreUrl::Redb(_) | StoreUrl::Memory => self.open_to_end().await.map(drop),
+            StoreUrl::Redis(_) | StoreUrl::Nats(_) => KeyValue::examine(&self.options).await,
         }
     }
 
-    /// Returns the options with which the store is opened.
+    /// Gives the store the options of this configuration, which is about to serve. The durability of a store that is in
+    /// use stays.
+    pub fn apply(&self) {
+        self.slot.quota.set(self.options.quota);
+        if self.slot.options.durability != self.options.durability {
+            let name = &self.options.name;
+            tracing::warn!(
+                "store {name:?}: the changed durability takes effect when the daemon is restarted"
+            );
+        }
+    }
+
+    /// Returns the options of this configuration.
     pub fn options(&self) -> &StoreOptions {
         &self.options
     }
 
     /// Returns the store if it is open.
     pub fn opened(&self) -> Option<&KeyValue> {
-        self.opened.get()
+        self.slot.opened.get()
+    }
+}
+
+impl StoreSlot {
+    async fn open(&self) -> Result<(), StoreError> {
+        let open = async || {
+            if let Some(error) = self.failure() {
+                return Err(error);
+            }
+            let opened = KeyValue::open_within(&self.options, self.quota.clone()).await;
+            let failed = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+            opened
+        };
+        self.opened.get_or_try_init(open).await.map(drop)
     }
 
-    /// Returns the last error if it is recent, or the store is still not open.
+    /// Returns the last error if it is recent: the next attempt is not due yet.
     fn failure(&self) -> Option<StoreError> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.as_ref().filter(|(at, _)| at.elapsed() < REOPEN_AFTER).map(|(_, error)| error.clone())
@@ -111,6 +156,11 @@ impl SharedStore {
 }
 
 impl StoreOptions {
+    fn place(&self) -> StorePlace {
+        let name = if self.file().is_some() { String::new() } else { self.name.clone() };
+        StorePlace { name, url: self.url.clone() }
+    }
+
     /// Returns the file of the store, if it is in one.
     pub fn file(&self) -> Option<&Path> {
         match &self.url {

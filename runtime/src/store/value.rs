@@ -7,7 +7,7 @@ use bytes::Bytes;
 pub struct Versioned {
     /// The value.
     pub value: Bytes,
-    /// Changes with every write. A store never uses a version twice, not even for another key.
+    /// Changes with every write. A store uses no version twice, not even for another key, unless it lost the write.
     pub version: u64,
 }
 

@@ -102,6 +102,9 @@ impl Loader {
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
         self.sandbox.resize_cache(next.loaded.cache_size);
+        for grant in next.loaded.handlers.values().flat_map(|handler| &handler.stores) {
+            self.ground.stores.get(&grant.options).apply();
+        }
         // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog

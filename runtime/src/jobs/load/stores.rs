@@ -37,7 +37,7 @@ pub(super) fn open(
     for store in &stores {
         let opened = runtime.block_on(async {
             match absent {
-                AbsentFile::Made => store.open().await.map(drop),
+                AbsentFile::Made => store.open_to_end().await.map(drop),
                 AbsentFile::Left => store.examine().await,
             }
         });

@@ -4,30 +4,37 @@
 //! another came first. `set` without a condition needs no such thing. Deleting leaves a marker, so that the order of
 //! changes is kept, and then purges it.
 
+mod bucket;
+mod refused;
+mod room;
 mod subject;
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State as ConnectionState;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectOptions, HeaderMap, header};
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::{Client, HeaderMap, header};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex, MutexGuard};
 
+pub(super) use self::bucket::examine;
+use self::refused::{Refused, unavailable};
+use self::room::{BucketRoom, message_bytes};
 use super::error::StoreError;
+use super::limits::{self, StoreQuota};
 use super::rows::{self, is_live};
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, decimal};
 
-/// The longest wait for an answer: below the time of an operation, so that the error names its cause.
-const ANSWER: Duration = Duration::from_secs(4);
-
 /// Requests that one operation has under way at once.
 const AT_ONCE: usize = 16;
+
+/// The time between two searches for expired entries in a full bucket: each asks for every key.
+const SWEEP_AFTER: Duration = Duration::from_secs(10);
 
 /// Locks that spare writers of one key their rivals within this daemon.
 const TURNS: usize = 64;
@@ -45,7 +52,9 @@ pub(super) struct Nats {
     bucket: Stream<()>,
     /// What all subjects of the store begin with.
     root: String,
-    quota: u64,
+    room: BucketRoom,
+    /// When expired entries were last looked for.
+    swept: std::sync::Mutex<Option<Instant>>,
     turns: [Mutex<()>; TURNS],
 }
 
@@ -56,14 +65,8 @@ struct Last {
     /// 0 if there was never an entry.
     sequence: u64,
     expires: u64,
-}
-
-/// Why a message was not stored.
-enum Refused {
-    /// The key has another sequence than was expected.
-    Stale,
-    Full,
-    Failed(StoreError),
+    /// What it counts towards the quota, 0 if there was never an entry.
+    bytes: u64,
 }
 
 impl Nats {
@@ -71,42 +74,18 @@ impl Nats {
     ///
     /// # Errors
     /// It cannot be reached, refuses the credentials, or has no JetStream.
-    pub(super) async fn open(url: &str, name: &str, quota: u64) -> Result<Nats, StoreError> {
-        let unavailable = |error: &dyn std::error::Error| StoreError::Unavailable(error.to_string());
-        let servers: Vec<&str> = url.split(',').collect();
-        let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
-        let client = options.connect(servers).await.map_err(|error| unavailable(&error))?;
-        let mut jetstream = jetstream::new(client.clone());
-        jetstream.set_timeout(ANSWER);
-        // As NATS's own clients make a bucket, so that `nats kv` reads it.
-        let bucket = Config {
-            name: format!("KV_{name}"),
-            subjects: vec![format!("$KV.{name}.>")],
-            max_bytes: i64::try_from(quota).unwrap_or(i64::MAX),
-            max_messages_per_subject: 1,
-            discard: DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            num_replicas: 1,
-            ..Config::default()
-        };
-        let mut stream =
-            jetstream.get_or_create_stream(bucket.clone()).await.map_err(|error| unavailable(&error))?;
-        let found = &stream.cached_info().config;
-        if found.max_bytes != bucket.max_bytes {
-            // The bucket of an operator may have replicas; its quota is ours.
-            let config = Config { max_bytes: bucket.max_bytes, ..found.clone() };
-            jetstream.update_stream(config).await.map_err(|error| unavailable(&error))?;
-        }
-        if stream.info().await.map_err(|error| unavailable(&error))?.config.max_messages_per_subject != 1 {
-            return Err(StoreError::Unavailable(format!(
-                "the bucket {name} keeps a history: choose another name for the store, or delete the bucket"
-            )));
-        }
-        let bucket = jetstream.get_stream_no_info(format!("KV_{name}")).await;
-        let bucket = bucket.map_err(|error| unavailable(&error))?;
-        let turns = std::array::from_fn(|_| Mutex::new(()));
-        Ok(Nats { client, jetstream, bucket, root: format!("$KV.{name}."), quota, turns })
+    pub(super) async fn open(url: &str, name: &str, quota: StoreQuota) -> Result<Nats, StoreError> {
+        let (client, jetstream) = bucket::connect(url).await?;
+        let bucket = bucket::open(&jetstream, name).await?;
+        Ok(Nats {
+            client,
+            jetstream,
+            bucket,
+            root: format!("$KV.{name}."),
+            room: BucketRoom::new(quota),
+            swept: std::sync::Mutex::new(None),
+            turns: std::array::from_fn(|_| Mutex::new(())),
+        })
     }
 
     /// Fails at once while there is no connection: what is sent then would be delivered later, unasked for.
@@ -126,18 +105,19 @@ impl Nats {
     /// Reads the last message of a key, from the leader: a replica may be behind.
     async fn last(&self, key: &str) -> Result<Last, StoreError> {
         self.connected()?;
-        let message =
-            match self.bucket.get_last_raw_message_by_subject(&subject::encode(&self.root, key)).await {
-                Ok(message) => message,
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                    return Ok(Last { value: None, sequence: 0, expires: 0 });
-                }
-                Err(error) => return Err(StoreError::Unavailable(error.to_string())),
-            };
+        let subject = subject::encode(&self.root, key);
+        let message = match self.bucket.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(Last { value: None, sequence: 0, expires: 0, bytes: 0 });
+            }
+            Err(error) => return Err(StoreError::Unavailable(error.to_string())),
+        };
         let expires = message.headers.get(EXPIRES).and_then(|time| time.as_str().parse().ok()).unwrap_or(0);
         let is_there = message.headers.get(OPERATION).is_none() && is_live(expires, rows::now());
+        let bytes = message_bytes(&subject, message.payload.len());
         let versioned = Versioned { value: message.payload, version: message.sequence };
-        Ok(Last { value: is_there.then_some(versioned), sequence: message.sequence, expires })
+        Ok(Last { value: is_there.then_some(versioned), sequence: message.sequence, expires, bytes })
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
@@ -145,8 +125,16 @@ impl Nats {
     }
 
     pub(super) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
-        let gets = futures_util::stream::iter(keys).map(|key| self.get(key));
-        gets.buffered(AT_ONCE).try_collect().await
+        let gets = futures_util::stream::iter(keys.to_vec()).map(async |key| self.get(&key).await);
+        let mut gets = pin!(gets.buffered(AT_ONCE));
+        let mut bytes = 0;
+        let mut values = Vec::with_capacity(keys.len());
+        while let Some(value) = gets.next().await {
+            let value = value?;
+            limits::add_read(&mut bytes, value.as_ref().map_or(0, |found| found.value.len()))?;
+            values.push(value);
+        }
+        Ok(values)
     }
 
     /// Asks for the subjects of a branch, and for the entries of those on the page, since a subject may be that of an
@@ -159,8 +147,12 @@ impl Nats {
     ) -> Result<KeyPage, StoreError> {
         let mut first = BTreeSet::new();
         let mut more = false;
-        for key in self.keys(prefix).await?.into_iter().filter(|key| after.is_none_or(|after| &**key > after))
-        {
+        let mut keys = pin!(self.keys(prefix).await?);
+        while let Some(key) = keys.next().await {
+            let key = key?;
+            if after.is_some_and(|after| *key <= *after) {
+                continue;
+            }
             first.insert(key);
             if first.len() > limit {
                 more = true;
@@ -176,18 +168,23 @@ impl Nats {
         Ok(KeyPage { keys: keys.into_iter().flatten().collect(), cursor })
     }
 
-    async fn keys(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    /// Follows the keys with a prefix as the server lists them, in no order.
+    async fn keys(
+        &self,
+        prefix: &str,
+    ) -> Result<impl futures_util::Stream<Item = Result<String, StoreError>>, StoreError> {
         self.connected()?;
-        let unavailable = |error: &dyn std::error::Error| StoreError::Unavailable(error.to_string());
         let branch = subject::branch(&self.root, prefix);
-        let mut subjects =
-            self.bucket.info_with_subjects(branch).await.map_err(|error| unavailable(&error))?;
-        let mut keys = Vec::new();
-        while let Some(found) = subjects.next().await {
-            let (subject, _) = found.map_err(|error| unavailable(&error))?;
-            keys.extend(subject::decode(&self.root, &subject).filter(|key| key.starts_with(prefix)));
-        }
-        Ok(keys)
+        let subjects = self.bucket.info_with_subjects(branch).await.map_err(|error| unavailable(&error))?;
+        Ok(subjects.filter_map(move |found| {
+            let key = match found {
+                Ok((subject, _)) => {
+                    subject::decode(&self.root, &subject).filter(|key| key.starts_with(prefix)).map(Ok)
+                }
+                Err(error) => Some(Err(unavailable(&error))),
+            };
+            std::future::ready(key)
+        }))
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
@@ -285,7 +282,7 @@ impl Nats {
                     return Ok(last.value.is_some());
                 }
                 Err(Refused::Stale) => continue,
-                Err(Refused::Full) => return Err(StoreError::QuotaExceeded { quota: self.quota }),
+                Err(Refused::Full) => return Err(self.full()),
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }
@@ -303,16 +300,37 @@ impl Nats {
         if expires != 0 {
             headers.insert(EXPIRES, expires.to_string().as_str());
         }
-        let mut stored = self.publish(key, headers.clone(), value.clone(), expected).await;
-        if matches!(stored, Err(Refused::Full)) && self.sweep().await? {
-            stored = self.publish(key, headers, value, expected).await;
+        let under_way = self.room.send(message_bytes(&subject::encode(&self.root, key), value.len()));
+        let fits = self.fits(key, under_way.bytes).await?
+            || self.sweep().await? && self.fits(key, under_way.bytes).await?;
+        if !fits {
+            return Err(self.full());
         }
-        match stored {
+        match self.publish(key, headers, value, expected).await {
             Ok(version) => Ok(Some(version)),
             Err(Refused::Stale) => Ok(None),
-            Err(Refused::Full) => Err(StoreError::QuotaExceeded { quota: self.quota }),
+            Err(Refused::Full) => Err(self.full()),
             Err(Refused::Failed(error)) => Err(error),
         }
+    }
+
+    fn full(&self) -> StoreError {
+        StoreError::QuotaExceeded { quota: self.room.quota.get() }
+    }
+
+    /// Whether the quota has room for a message under way. One that frees as much as it adds is let through.
+    async fn fits(&self, key: &str, bytes: u64) -> Result<bool, StoreError> {
+        if self.room.take(bytes) {
+            return Ok(true);
+        }
+        self.connected()?;
+        let info = self.bucket.get_info().await.map_err(|error| unavailable(&error))?;
+        let excess = self.room.excess(info.state.bytes);
+        if excess == 0 {
+            return Ok(true);
+        }
+        let freed = self.last(key).await?.bytes;
+        Ok(freed >= excess.min(bytes))
     }
 
     async fn publish(
@@ -335,17 +353,24 @@ impl Nats {
         acknowledged.map(|stored| stored.sequence).map_err(|error| Refused::from(&error))
     }
 
-    /// Deletes expired entries and returns whether there were any.
+    /// Deletes expired entries and returns whether there were any. Does nothing if it was called a moment ago.
     async fn sweep(&self) -> Result<bool, StoreError> {
-        let expired = futures_util::stream::iter(self.keys("").await?).map(async |key| {
+        {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.is_some_and(|last| last.elapsed() < SWEEP_AFTER) {
+                return Ok(false);
+            }
+            *swept = Some(Instant::now());
+        }
+        let purges = self.keys("").await?.map(async |key| {
+            let key = key?;
             let last = self.last(&key).await?;
             match last.value.is_none() && last.sequence != 0 {
                 true => self.purge_expired(&key, last.sequence).await,
                 false => Ok(false),
             }
         });
-        let swept: Vec<bool> = expired.buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(swept.contains(&true))
+        purges.buffer_unordered(AT_ONCE).try_fold(false, async |any, one| Ok(any || one)).await
     }
 
     /// Purges an entry up to its sequence: what was written since then stays.
@@ -353,26 +378,5 @@ impl Nats {
         let subject = subject::encode(&self.root, key);
         let purged = self.bucket.purge().filter(subject).sequence(sequence + 1).await;
         purged.map(|purged| purged.purged > 0).map_err(|error| StoreError::Unavailable(error.to_string()))
-    }
-}
-
-impl From<&PublishError> for Refused {
-    fn from(error: &PublishError) -> Refused {
-        let answer = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-        match (error.kind(), answer) {
-            (PublishErrorKind::WrongLastSequence, _) => Refused::Stale,
-            // The code stands for any failure to store; only the text says that it is the quota.
-            (_, Some(answer))
-                if answer.error_code() == ErrorCode::STREAM_STORE_FAILED
-                    && answer.to_string().contains("maximum bytes") =>
-            {
-                Refused::Full
-            }
-            (_, Some(answer)) => Refused::Failed(StoreError::Unavailable(answer.to_string())),
-            (PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded, _) => {
-                Refused::Failed(StoreError::Unavailable(error.to_string()))
-            }
-            _ => Refused::Failed(StoreError::Interrupted(error.to_string())),
-        }
     }
 }

@@ -9,9 +9,10 @@ use redb::Database;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::failure;
-use super::open::open;
+use super::open::{Verify, open};
 use super::tables::StoredRows;
 use crate::store::error::StoreError;
+use crate::store::limits::StoreQuota;
 use crate::store::rows;
 use crate::store::value::{Durability, Outcome, Write};
 
@@ -30,6 +31,9 @@ const GATHER: Duration = Duration::from_millis(1);
 /// The time between attempts to open a file that failed.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
+/// The same for a damaged file while nothing is written to it: each attempt reads the whole file.
+const REOPEN_DAMAGED_AFTER: Duration = Duration::from_secs(10);
+
 /// A write that waits for its commit.
 pub(super) struct Pending {
     pub(super) write: Write,
@@ -45,7 +49,7 @@ pub(super) type Current = Arc<RwLock<Result<Arc<Database>, StoreError>>>;
 pub(super) struct Committer {
     pub(super) path: PathBuf,
     pub(super) durability: Durability,
-    pub(super) quota: u64,
+    pub(super) quota: StoreQuota,
     pub(super) current: Current,
     /// The last attempt to open the file.
     pub(super) opened: Instant,
@@ -61,6 +65,8 @@ impl Committer {
         while let Some(batch) = self.next(queue) {
             if batch.is_empty() {
                 self.flush();
+                // The thread logs a failure when it happens, and its readers get it.
+                let _opened = self.database();
             } else {
                 self.commit(batch);
             }
@@ -68,11 +74,25 @@ impl Committer {
         self.flush();
     }
 
-    /// Waits for writes. Returns none of them if a flush is due, and `None` when there will be no more.
+    /// Returns the time after which the thread has something to do without a write: a flush, or an attempt to open the
+    /// file again, for readers. `None` if there is nothing.
+    fn due(&self) -> Option<Duration> {
+        if let Some(since) = self.unflushed {
+            return Some(FLUSH_AFTER.saturating_sub(since.elapsed()));
+        }
+        let after = match &*self.current.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(_) => return None,
+            Err(StoreError::Corrupt(_)) => REOPEN_DAMAGED_AFTER,
+            Err(_) => REOPEN_AFTER,
+        };
+        Some(after.saturating_sub(self.opened.elapsed()))
+    }
+
+    /// Waits for writes. Returns none of them if something else is due, and `None` when there will be no more.
     fn next(&self, queue: &Receiver<Pending>) -> Option<Vec<Pending>> {
-        let first = match self.unflushed {
+        let first = match self.due() {
             None => queue.recv().ok()?,
-            Some(since) => match queue.recv_timeout(FLUSH_AFTER.saturating_sub(since.elapsed())) {
+            Some(wait) => match queue.recv_timeout(wait) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -140,10 +160,10 @@ impl Committer {
             transaction.set_durability(redb::Durability::None).map_err(|error| failure::of(path, error))?;
         }
         let mut rows = StoredRows::open(path, &transaction)?;
-        let now = rows::now();
+        let (quota, now) = (self.quota.get(), rows::now());
         let mut outcomes = Vec::with_capacity(batch.len());
         for pending in batch {
-            let outcome = rows::apply(&mut rows, &pending.write, self.quota, now);
+            let outcome = rows::apply(&mut rows, &pending.write, quota, now);
             match outcome {
                 Err(error) if error.is_outage() => return Err(error),
                 outcome => outcomes.push(outcome),
@@ -186,7 +206,9 @@ impl Committer {
             return Err(error);
         }
         self.opened = Instant::now();
-        let database = open(&self.path, self.durability).map(Arc::new);
+        // A damage is looked for where there was one.
+        let verify = if matches!(error, StoreError::Corrupt(_)) { Verify::Whole } else { Verify::AfterCrash };
+        let database = open(&self.path, self.durability, verify).map(Arc::new);
         self.replace(database.clone());
         database
     }
@@ -218,5 +240,38 @@ impl Pending {
         drop(self.permit);
         // It may have left.
         let _gone = self.reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_failed_is_opened_again_without_a_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let failed = StoreError::Unavailable("the disk was full".to_owned());
+        let current: Current = Arc::new(RwLock::new(Err(failed)));
+        let committer = Committer {
+            path: dir.path().join("a.redb"),
+            durability: Durability::Sync,
+            quota: StoreQuota::new(1 << 20),
+            current: current.clone(),
+            opened: Instant::now(),
+            unflushed: None,
+            last: 0,
+        };
+        let (queue, waiting) = mpsc::channel();
+        let thread = std::thread::spawn(move || committer.run(&waiting));
+
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while current.read().unwrap().is_err() {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        drop(queue);
+        thread.join().unwrap();
     }
 }

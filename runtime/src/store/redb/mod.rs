@@ -1,8 +1,9 @@
 //! `redb:PATH`, a store in one file. Commits run on a thread of their own and share their fsync; reads run where they
-//! are asked for.
+//! are asked for, those of many rows on threads that may block.
 //!
-//! Floors, lowest first: `failure`, `file`, `tables`, `open`, `committer`, and this file's `reader`.
+//! Floors, lowest first: `failure`, `file`, `tables`, `open`, `committer`, `closing`, and this file's `reader`.
 
+mod closing;
 mod committer;
 mod failure;
 mod file;
@@ -10,4 +11,5 @@ mod open;
 mod reader;
 mod tables;
 
+pub use self::closing::wait_for_all;
 pub(super) use self::reader::Redb;

@@ -1,8 +1,8 @@
 //! Opens the file of a store: made, repaired after a crash, and checked.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use redb::{Builder, ConcurrencyMode, Database};
@@ -16,13 +16,26 @@ use crate::store::value::Durability;
 /// Memory for pages of one file. The kernel caches the file as well.
 const CACHE: usize = 16 << 20;
 
-/// Opens the file of a store, or makes it. Blocks: it reads the whole file, to verify its checksums.
+/// When an open file is verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verify {
+    /// If the last process did not close it, and its last commit does not say which pages are in use.
+    AfterCrash,
+    /// Always. Other processes cannot write meanwhile.
+    Whole,
+}
+
+/// Opens the file of a store, or makes it with its directory. Blocks; to verify a file, it reads the whole of it.
 ///
 /// # Errors
 /// The file cannot be opened, or is damaged.
-pub(super) fn open(path: &Path, durability: Durability) -> Result<Database, StoreError> {
+pub(super) fn open(path: &Path, durability: Durability, verify: Verify) -> Result<Database, StoreError> {
     let unavailable = |error: io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
     let is_new = !path.try_exists().map_err(unavailable)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if is_new {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(unavailable)?;
+    }
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -36,15 +49,14 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Database, Stor
         let mut builder = Builder::new();
         builder
             .set_cache_size(CACHE)
-            .set_check_integrity_on_open(true)
+            .set_check_integrity_on_open(verify == Verify::Whole)
             .set_concurrency_mode(mode(durability));
         let database = builder.create_with_backend(backend).map_err(|error| failure::of(path, error))?;
         prepare(path, &database)?;
         Ok(database)
     })?;
-    if is_new && let Some(parent) = path.parent() {
+    if is_new {
         // The name of a new file is on disk when its directory is.
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(unavailable)?;
     }
     Ok(database)

@@ -10,12 +10,14 @@ use std::time::Instant;
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::closing;
 use super::committer::{Committer, Current, Pending};
 use super::failure;
-use super::open::open;
+use super::open::{Verify, open};
 use super::tables::{self, ENTRIES};
 use crate::store::error::StoreError;
-use crate::store::rows::{self, is_live};
+use crate::store::limits::{self, StoreQuota};
+use crate::store::rows::{self, PageBuilder, is_live};
 use crate::store::value::{Durability, KeyPage, Outcome, Versioned, Write};
 
 /// Bytes of writes that wait for their commit.
@@ -41,14 +43,15 @@ impl Redb {
     pub(in crate::store) async fn open(
         path: PathBuf,
         durability: Durability,
-        quota: u64,
+        quota: StoreQuota,
     ) -> Result<Redb, StoreError> {
         let shared: Arc<Path> = path.into();
         let (queue, waiting) = mpsc::channel();
         let (opened, is_open) = oneshot::channel();
         let path = shared.to_path_buf();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let database = match open(&path, durability) {
+            closing::wait_for(&path);
+            let database = match open(&path, durability, Verify::AfterCrash) {
                 Ok(database) => Arc::new(database),
                 Err(error) => return drop(opened.send(Err(error))),
             };
@@ -68,61 +71,80 @@ impl Redb {
         Ok(Redb { path: shared, current, queue: Some(queue), room, thread: Some(thread) })
     }
 
-    /// Reads from the last commit. Waits neither for a commit nor for an fsync.
-    fn read<T>(&self, read: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let database = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        failure::guarded(&self.path, || read(&database).map_err(|error| failure::of(&self.path, error)))
+    /// Returns the open file.
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(in crate::store) fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.read(|database| {
+        let database = self.database()?;
+        read(&self.path, &database, |database| {
             let entries = database.begin_read()?.open_table(ENTRIES)?;
             let row = entries.get(key)?.map(|found| tables::row(found.value()));
             Ok(row.and_then(|row| row.live(rows::now())))
         })
     }
 
-    pub(in crate::store) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
-        self.read(|database| {
+    pub(in crate::store) async fn get_many(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let keys = keys.to_vec();
+        let values = self.read_many(move |database| {
             let entries = database.begin_read()?.open_table(ENTRIES)?;
             let now = rows::now();
-            let get = |key: &String| {
-                let row = entries.get(key.as_str())?.map(|found| tables::row(found.value()));
-                Ok(row.and_then(|row| row.live(now)))
-            };
-            keys.iter().map(get).collect()
-        })
+            let mut bytes = 0;
+            let mut values = Vec::with_capacity(keys.len());
+            for key in &keys {
+                let found = entries.get(key.as_str())?;
+                let live = found.as_ref().map(|found| found.value()).filter(|row| is_live(row.1, now));
+                // Before it is copied.
+                if let Err(error) = limits::add_read(&mut bytes, live.map_or(0, |(_, _, value)| value.len()))
+                {
+                    return Ok(Err(error));
+                }
+                values.push(live.map(tables::row).and_then(|row| row.live(now)));
+            }
+            Ok(Ok(values))
+        });
+        values.await?
     }
 
-    pub(in crate::store) fn list(
+    pub(in crate::store) async fn list(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<KeyPage, StoreError> {
-        self.read(|database| {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read_many(move |database| {
             let entries = database.begin_read()?.open_table(ENTRIES)?;
-            let start = match after {
-                Some(after) if after >= prefix => Bound::Excluded(after),
-                _ => Bound::Included(prefix),
+            let start = match after.as_deref() {
+                Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
+                _ => Bound::Included(prefix.as_str()),
             };
-            let now = rows::now();
-            let mut page = KeyPage::default();
+            let mut page = PageBuilder::new(&prefix, limit, rows::now());
             for entry in entries.range::<&str>((start, Bound::Unbounded))? {
                 let (key, value) = entry?;
                 let (_, expires, _) = value.value();
-                match key.value() {
-                    key if !key.starts_with(prefix) => break,
-                    _ if !is_live(expires, now) => {}
-                    _ if page.keys.len() == limit => {
-                        page.cursor = page.keys.last().cloned();
-                        break;
-                    }
-                    key => page.keys.push(key.to_owned()),
+                if !page.add(key.value(), expires) {
+                    break;
                 }
             }
-            Ok(page)
+            Ok(page.page)
         })
+        .await
+    }
+
+    /// Reads many rows on a thread that may block.
+    async fn read_many<T: Send + 'static>(
+        &self,
+        reads: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (path, database) = (self.path.clone(), self.database()?);
+        let read = tokio::task::spawn_blocking(move || read(&path, &database, reads));
+        let ended = |error| StoreError::Unavailable(format!("the read was ended: {error}"));
+        read.await.unwrap_or_else(|error| Err(ended(error)))
     }
 
     /// Returns the outcome of a write when its commit is done.
@@ -141,12 +163,20 @@ impl Redb {
 }
 
 impl Drop for Redb {
-    /// Waits for what is queued: a relaxed write is on disk when its store is closed.
+    /// Closes the queue. The thread writes what is queued, and ends.
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // The thread catches panics of redb; there is nothing to do about any other.
-            let _ended = thread.join();
+            closing::leave(&self.path, thread);
         }
     }
+}
+
+/// Reads from the last commit. Waits neither for a commit nor for an fsync.
+fn read<T>(
+    path: &Path,
+    database: &Database,
+    read: impl FnOnce(&Database) -> Result<T, redb::Error>,
+) -> Result<T, StoreError> {
+    failure::guarded(path, || read(database).map_err(|error| failure::of(path, error)))
 }

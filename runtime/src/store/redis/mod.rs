@@ -12,7 +12,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
 
 use super::error::StoreError;
-use super::limits::PER_ENTRY;
+use super::limits::{self, MAX_BATCH_BYTES, PER_ENTRY, StoreQuota};
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, prefix_end};
 
 /// The longest wait for a connection.
@@ -27,7 +27,7 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 /// A store in a Redis server. All operations share one connection, which is made again when it breaks.
 pub(super) struct Redis {
     connection: ConnectionManager,
-    quota: u64,
+    quota: StoreQuota,
     write: Script,
     read: Script,
     /// The names of what the store has in the server.
@@ -42,7 +42,7 @@ impl Redis {
     ///
     /// # Errors
     /// It cannot be reached, or refuses the credentials.
-    pub(super) async fn open(url: &str, name: &str, quota: u64) -> Result<Redis, StoreError> {
+    pub(super) async fn open(url: &str, name: &str, quota: StoreQuota) -> Result<Redis, StoreError> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
@@ -83,11 +83,14 @@ impl Redis {
 
     pub(super) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
         let mut script = self.reading();
-        script.arg("get");
+        script.arg("get").arg(MAX_BATCH_BYTES);
         for key in keys {
             script.arg(key);
         }
-        let values: Vec<Vec<Vec<u8>>> = self.run(&script).await.map_err(|error| unavailable(&error))?;
+        let values: Vec<Vec<Vec<u8>>> = self.run(&script).await.map_err(|error| match error.code() {
+            Some("TOOLARGE") => limits::too_many_read(),
+            _ => unavailable(&error),
+        })?;
         values.into_iter().map(|value| versioned(value.into_iter())).collect()
     }
 
@@ -109,13 +112,14 @@ impl Redis {
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
+        let quota = self.quota.get();
         let mut script = self.write.prepare_invoke();
         script
             .key(&self.meta)
             .key(&self.index)
             .key(&self.expiry)
             .arg(&self.entries)
-            .arg(self.quota)
+            .arg(quota)
             .arg(PER_ENTRY);
         match &write {
             Write::Set { key, value, ttl_ms, condition } => {
@@ -162,7 +166,7 @@ impl Redis {
             b"deleted" => Ok(Outcome::Deleted(true)),
             b"absent" => Ok(Outcome::Deleted(false)),
             b"done" => Ok(Outcome::Done),
-            b"quota" => Err(StoreError::QuotaExceeded { quota: self.quota }),
+            b"quota" => Err(StoreError::QuotaExceeded { quota }),
             b"not_a_number" => Err(StoreError::NotANumber),
             b"overflow" => Err(StoreError::Overflow),
             _ => Err(malformed()),

@@ -8,11 +8,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if operation == 'get' then
-  local values = {}
-  for at = 3, #ARGV do
+  local values, bytes = {}, 0
+  for at = 4, #ARGV do
     local entry = redis.call('HMGET', prefix .. ARGV[at], 'v', 'n', 'e')
     local live = entry[1] and not (entry[3] and tonumber(entry[3]) <= now)
-    values[at - 2] = live and {entry[1], entry[2]} or {}
+    bytes = bytes + (live and #entry[1] or 0)
+    if bytes > tonumber(ARGV[3]) then
+      return redis.error_reply('TOOLARGE the values of the batch')
+    end
+    values[at - 3] = live and {entry[1], entry[2]} or {}
   end
   return values
 end

@@ -1,6 +1,8 @@
 //! One suite for every back end.
 
+mod bounds;
 mod crashes;
+mod places;
 mod semantics;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod servers;

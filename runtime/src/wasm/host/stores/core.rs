@@ -37,14 +37,23 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
         let name = text(&mut caller, (at, size))?;
         let stores = caller.data_mut().stores()?;
         let store = name.and_then(|name| stores.find(&name));
-        Ok(stores.settle(store.map(|store| i32::try_from(store).unwrap_or(-1))))
+        Ok(stores.settle(
+            store.and_then(|store| {
+                i32::try_from(store).map_err(|_| invalid("the handler has too many stores"))
+            }),
+        ))
     })?;
     linker.func_wrap(
         MODULE,
         "result",
         |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
             let result = caller.data_mut().stores()?.result.clone();
-            copy(&mut caller, &result, (at, size))
+            let length = copy(&mut caller, &result, (at, size))?;
+            // Taken whole, it need not be held until the next operation.
+            if result.len() <= usize::try_from(size)? {
+                caller.data_mut().stores()?.result = Bytes::new();
+            }
+            Ok(length)
         },
     )?;
     linker.func_wrap(
@@ -144,7 +153,7 @@ fn link_many(linker: &mut Linker<State>) -> Result<()> {
                     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                     let page = stores.run(store, async |store| store.list(&prefix, cursor, limit).await);
                     let page = page.await?;
-                    Ok(keep(stores, records::page(&page)))
+                    keep(stores, records::page(&page))
                 })
                 .await
             })
@@ -158,7 +167,7 @@ fn link_many(linker: &mut Linker<State>) -> Result<()> {
                 let keys = texts(&mut caller, (keys, size))?;
                 with(&mut caller, keys, async |stores, keys| {
                     let values = stores.run(store, async |store| store.get_many(&keys).await).await?;
-                    Ok(keep(stores, records::values(&values)))
+                    keep(stores, records::values(&values))
                 })
                 .await
             })
@@ -263,10 +272,10 @@ async fn with<T>(
 }
 
 /// Keeps a result for the guest and returns its length.
-fn keep(stores: &mut GuestStores, result: Bytes) -> i32 {
-    let length = i32::try_from(result.len()).unwrap_or(-1);
+fn keep(stores: &mut GuestStores, result: Bytes) -> Result<i32, StoreFailure> {
+    let length = i32::try_from(result.len()).map_err(|_| invalid("the result is too large"))?;
     stores.result = result;
-    length
+    Ok(length)
 }
 
 fn invalid(what: &str) -> StoreFailure {

@@ -1,0 +1,83 @@
+//! Connects to a server, and finds or makes the bucket of a store.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::{Client, ConnectOptions};
+
+use super::super::error::StoreError;
+use super::refused::unavailable;
+
+/// The longest wait for an answer: below the time of an operation, so that the error names its cause.
+const ANSWER: Duration = Duration::from_secs(4);
+
+/// Opens the bucket, or makes it.
+///
+/// # Errors
+/// The server has no JetStream, or the bucket keeps a history.
+pub(super) async fn open(jetstream: &Context, name: &str) -> Result<Stream<()>, StoreError> {
+    // As NATS's own clients make a bucket, so that `nats kv` reads it.
+    let bucket = Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_bytes: -1,
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        num_replicas: 1,
+        ..Config::default()
+    };
+    let stream = jetstream.get_or_create_stream(bucket).await.map_err(|error| unavailable(&error))?;
+    check(name, &stream.cached_info().config)?;
+    let bucket = jetstream.get_stream_no_info(format!("KV_{name}")).await;
+    bucket.map_err(|error| unavailable(&error))
+}
+
+/// Checks whether the bucket can be opened. Makes none.
+///
+/// # Errors
+/// Those of [`open`].
+pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), StoreError> {
+    let (_client, jetstream) = connect(url).await?;
+    match jetstream.get_stream(format!("KV_{name}")).await {
+        Ok(stream) => check(name, &stream.cached_info().config),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(())
+            }
+            _ => Err(unavailable(&error)),
+        },
+    }
+}
+
+/// Connects to the server.
+///
+/// # Errors
+/// It cannot be reached, or refuses the credentials.
+pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
+    let servers: Vec<&str> = url.split(',').collect();
+    let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
+    let client = options.connect(servers).await.map_err(|error| unavailable(&error))?;
+    let mut jetstream = jetstream::new(client.clone());
+    jetstream.set_timeout(ANSWER);
+    Ok((client, jetstream))
+}
+
+/// Checks a bucket that was found. Its replicas are the operator's to choose.
+fn check(name: &str, config: &Config) -> Result<(), StoreError> {
+    if config.max_messages_per_subject != 1 {
+        return Err(StoreError::Unavailable(format!(
+            "the bucket {name} keeps a history: choose another name for the store, or delete the bucket"
+        )));
+    }
+    if config.max_bytes > 0 {
+        tracing::warn!(
+            "store {name}: its bucket has max_bytes = {}, where the server deletes entries: set it to -1",
+            config.max_bytes
+        );
+    }
+    Ok(())
+}
