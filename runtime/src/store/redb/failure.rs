@@ -1,6 +1,7 @@
 //! Converts errors of redb to ours.
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -18,7 +19,10 @@ pub(super) fn of(path: &Path, error: impl Into<redb::Error>) -> StoreError {
         redb::Error::UpgradeRequired(version) => StoreError::Corrupt(format!(
             "{path} has version {version} of the file format, which this daemon does not read: move the file away"
         )),
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        // A file that was cut short ends before its pages do.
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
             corrupt(path, &error.to_string())
         }
         error => StoreError::Unavailable(format!("{path}: {error}")),
