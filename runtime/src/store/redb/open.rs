@@ -19,7 +19,7 @@ const CACHE: usize = 16 << 20;
 /// When an open file is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verify {
-    /// If the last process did not close it, and its last commit does not say which pages are in use.
+    /// If it was not closed, and its last commit does not say which pages are in use: after a commit that failed.
     AfterCrash,
     /// Always. Other processes cannot write meanwhile.
     Whole,

@@ -51,7 +51,7 @@ impl Redb {
         let path = shared.to_path_buf();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             closing::wait_for(&path);
-            let database = match open(&path, durability, Verify::AfterCrash) {
+            let database = match open(&path, durability, Verify::Whole) {
                 Ok(database) => Arc::new(database),
                 Err(error) => return drop(opened.send(Err(error))),
             };

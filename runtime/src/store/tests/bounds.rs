@@ -1,14 +1,17 @@
 //! Bounds of what one operation holds in memory or passes over.
 
+#[cfg(feature = "nats")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::{Condition, KeyValue, MAX_VALUE, StoreError};
+use super::open;
+#[cfg(feature = "nats")]
+use super::options;
 #[cfg(any(feature = "nats", feature = "redis"))]
 use super::servers;
-use super::{open, options};
 
 /// Stores more values than one batch may return, and asks for all of them at once.
 async fn too_many_read(store: &KeyValue) {
@@ -48,6 +51,9 @@ async fn pages_over_expired(store: &KeyValue) {
     }
     let last = store.set("f", Bytes::new(), None, Condition::Always).await;
     last.unwrap();
+    while store.get("e/10499").await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
 
     let mut pages = 0;
     let mut keys = Vec::new();
