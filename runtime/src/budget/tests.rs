@@ -20,7 +20,7 @@ fn one_handler_takes_seven_eighths_and_another_gets_some_of_the_rest() {
     // Three quarters of the 40 reserved units.
     let mut some = budget.try_take(&modest, 20).unwrap();
     assert!(some.grow(10) && !some.grow(1));
-    // A quarter is left for one that holds no more than that.
+    // A quarter stays for handlers that hold no more than a quarter.
     let late = holder();
     let mut few = budget.try_take(&late, 9).unwrap();
     assert!(few.grow(1) && !few.grow(1) && budget.try_take(&holder(), 1).is_none());

@@ -5,7 +5,7 @@
 //!
 //! | operation | holds on every back end |
 //! |---|---|
-//! | get, exists | the last value written; never one that is expired |
+//! | get, exists | the last value written; never an expired value |
 //! | set | the last write wins; whole or not at all; ends an earlier time to live |
 //! | set if absent | of any number at once, one succeeds; the others get the current value |
 //! | swap | succeeds only if the version is the current one; no version is used twice, unless a crash lost its write |

@@ -62,7 +62,7 @@ impl fmt::Display for StoreUrl {
             StoreUrl::Redb(path) => write!(f, "redb:{}", path.display()),
             StoreUrl::Redis(url) | StoreUrl::Nats(url) => {
                 let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-                // The last sign of a password, even of one that should have been percent-encoded.
+                // The last `@`: a password may hold others that should have been percent-encoded.
                 let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
                 let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
                 // A query may hold a password too.

@@ -97,7 +97,7 @@ fn bodiless(status: StatusCode) -> bool {
 /// reported in place of the response.
 ///
 /// # Errors
-/// The length differs from the one that the head announced.
+/// The length differs from the `Content-Length` of the head.
 fn whole(
     begun: Bytes,
     mut reader: PipeReader,

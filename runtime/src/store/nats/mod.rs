@@ -318,7 +318,7 @@ impl Nats {
         StoreError::QuotaExceeded { quota: self.room.quota.get() }
     }
 
-    /// Whether the quota has room for a message under way. One that frees as much as it adds is let through.
+    /// Whether the quota has room for a message under way. A message that frees as much as it adds is let through.
     async fn fits(&self, key: &str, bytes: u64) -> Result<bool, StoreError> {
         if self.room.take(bytes) {
             return Ok(true);

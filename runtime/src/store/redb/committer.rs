@@ -236,7 +236,7 @@ impl Committer {
 
 impl Pending {
     fn settle(self, outcome: Result<Outcome, StoreError>) {
-        // Room in the queue first: the one that is told may ask for more at once.
+        // Room in the queue first: a caller may write again as soon as it has its outcome.
         drop(self.permit);
         // It may have left.
         let _gone = self.reply.send(outcome);
