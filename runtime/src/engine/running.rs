@@ -75,7 +75,8 @@ pub struct JobSnapshot {
     pub parent: Option<JobId>,
 }
 
-/// A job's entry in the table. Its drop counts a failed job. A job that is dropped before `conclude` counts as cancelled.
+/// A job's entry in the table. Its drop counts a failed job. A job that is dropped before `conclude` counts as
+/// cancelled.
 pub(super) struct RunningGuard<'a> {
     table: &'a Running,
     journal: &'a Journal,

@@ -14,4 +14,4 @@ mod tree;
 
 pub use jobs::{HandlerDir, JobDir};
 pub use quota::Quota;
-pub use spool::{Account, Scratch, room_in};
+pub use spool::{Account, GRACE, Scratch, room_in};

@@ -36,8 +36,8 @@ fn reserve(all: u64) -> u64 {
 const FILES: u64 = 32;
 const BYTES: u64 = 1 << 30;
 
-/// The time after which the rate of a body tells something.
-const GRACE: Duration = Duration::from_secs(10);
+/// The time after which the rate of an arriving body tells something.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A private directory for temporary files.
 pub struct Scratch {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -17,15 +17,14 @@ use tokio::io::{AsyncRead as _, AsyncSeekExt as _, AsyncWriteExt as _, ReadBuf};
 use super::read_ahead::ReadAhead;
 use crate::http::wire::client_memory::MemoryAccount;
 use crate::job::Fault;
-use crate::scratch::{Account, Scratch};
+use crate::scratch::{Account, GRACE, Scratch};
 
 /// Bytes read from a file at once, and bytes written before the remaining room is checked again.
 const PIECE: usize = 64 << 10;
 
-/// The least rate of a client, in bytes a second, and the time after which it applies, once more than half of
-/// the room for all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
+/// The least rate of a client, in bytes a second, which applies after [`GRACE`] once more than half of the room for
+/// all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
 const SCARCE_RATE: u64 = 16 << 10;
-const HURRY: Duration = Duration::from_secs(10);
 
 /// Where a body may be stored.
 pub(in crate::http) struct SpoolSpace {
@@ -128,7 +127,7 @@ impl SpoolFile {
     /// Enforces the rate while room is scarce.
     fn check_rate(&self) -> Result<(), Fault> {
         let time = self.since.elapsed();
-        let is_slow = time > HURRY && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        let is_slow = time > GRACE && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
         let is_scarce = || self.account.as_ref().is_some_and(Account::is_scarce);
         if is_slow && is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
     }
