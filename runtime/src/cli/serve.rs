@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgAction;
+use tracing::debug;
 
 use super::starting::Starting;
 use super::starting::start_log;
 use super::tls::TlsFlags;
 use super::{progress, reload_on_change};
 use crate::config::{self, Config};
+use crate::confine;
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::jobs::{ConfigSource, Launch};
 use crate::net::Endpoint;
@@ -140,5 +142,15 @@ pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<E
 /// The host refuses to start threads.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     let _starting = Starting::new();
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?)
+    let start = || {
+        // Without it, requests wait longer beside jobs that compute.
+        if let Err(refusal) = confine::serve_first() {
+            debug!("workers have the usual time slice: {refusal}");
+        }
+    };
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("worker")
+        .on_thread_start(start)
+        .build()?)
 }

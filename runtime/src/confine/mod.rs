@@ -1,9 +1,9 @@
 //! Restrictions that this process or a thread puts on itself, to limit the damage of a fault.
 //!
 //! Every restriction is permanent, for the thread that sets it and for all threads and processes that it starts. The
-//! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan` and `ksm`.
+//! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan`, `ksm` and `priority`.
 //!
-//! Floors, lowest first: `seccomp`, `location`, `ksm`, `privileges`, `pagemap_scan`, `signals`, `system`, `hard_links`; `untrusted`;
+//! Floors, lowest first: `seccomp`, `location`, `ksm`, `priority`, `privileges`, `pagemap_scan`, `signals`, `system`, `hard_links`; `untrusted`;
 //! `landlock`.
 
 mod hard_links;
@@ -11,6 +11,7 @@ mod ksm;
 mod landlock;
 mod location;
 mod pagemap_scan;
+mod priority;
 mod privileges;
 mod seccomp;
 mod signals;
@@ -21,6 +22,7 @@ pub use ksm::unmerged;
 pub use landlock::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
 pub use location::place_of;
 pub use pagemap_scan::mended;
+pub use priority::{serve_first, serve_last};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use seccomp::{SyscallSet, refuse};
 pub use signals::{BlockedSignals, ignore_changes, let_through, outlive_large_files};

@@ -16,18 +16,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
+use crate::confine;
 use crate::job::Name;
 
-/// The nice(2) value of the lane's threads. A thread that serves sockets should preempt a thread of the
-/// lane. At 5 or 10 it often waits for the end of the other's slice, some 3 ms, often enough to become a
-/// neighbour's p99; at 15 it does not. At 19, other processes of the host would leave the lane almost no
-/// time.
+/// The nice(2) value of the lane's threads. At 19, other processes of the host would leave the lane almost
+/// no time.
 const NICE: i32 = 15;
 
 /// The lane of an engine. Dropping it ends its threads.
@@ -262,8 +259,8 @@ fn start(shared: &Arc<SharedLane>) {
     for _ in 0..cores {
         let (shared, runtime) = (shared.clone(), Handle::current());
         let work = move || {
-            if let Err(refusal) = setpriority_process(Some(gettid()), NICE) {
-                debug!("the slow lane has no lower priority: setpriority: {refusal}");
+            if let Err(refusal) = confine::serve_last(NICE) {
+                debug!("the slow lane has no lower priority: {refusal}");
             }
             // Futures polled here use the timers of the runtime.
             let _entered = runtime.enter();

@@ -63,11 +63,11 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Sends a request whose body is held back.
+/// Sends a request whose body is held back. A body of this length is not read before the job has its slot.
 fn hold(daemon: &Daemon) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(daemon.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")?;
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n")?;
     Ok(stream)
 }
 

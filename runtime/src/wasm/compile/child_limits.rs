@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use wasmtime::Engine;
 
 use super::CompileLimits;
@@ -105,6 +105,6 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
             set => set?,
         }
     }
-    nice(NICE)?;
+    confine::serve_last(NICE).map_err(|refusal| Errno::from_io_error(&refusal).unwrap_or(Errno::IO))?;
     Ok(())
 }

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::sleep;
 use tracing::debug;
@@ -20,7 +18,7 @@ use super::confine_refusal::ConfineRefusal;
 use super::file_thread_cpu::{self, ChargedJob};
 use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
-use crate::confine::LandlockRules;
+use crate::confine::{self, LandlockRules};
 use crate::job::{Fault, Usage};
 
 /// How long threads wait for the next job before they end.
@@ -210,9 +208,9 @@ impl Pool {
         let start = move || {
             // Without the privilege nothing is lost but the order.
             if running.fetch_add(1, Ordering::Relaxed) >= FIRST
-                && let Err(refusal) = setpriority_process(Some(gettid()), NICE)
+                && let Err(refusal) = confine::serve_last(NICE)
             {
-                debug!("a thread for files has no lower priority: setpriority: {refusal}");
+                debug!("a thread for files has no lower priority: {refusal}");
             }
             // Each thread keeps both. A thread that hangs may change files after its job and its handler are gone;
             // until then its mounts count as writable, and the thread counts in the budget.
