@@ -67,6 +67,34 @@ impl Quota {
         self.take(Amount { files: 0, bytes })
     }
 
+    /// Counts as many of `most` bytes as there is room for, and returns how many. Blocks like
+    /// [`take_bytes`](Quota::take_bytes).
+    ///
+    /// # Errors
+    /// `ENOSPC` if there is room for fewer than `least`; nothing is counted then.
+    pub fn take_room(&mut self, most: u64, least: u64) -> io::Result<u64> {
+        let mut bytes = most;
+        if self.sum(Amount { files: 0, bytes }).is_none() {
+            self.used = self.measure()?;
+            bytes = most.min(self.max.bytes.saturating_sub(self.used.bytes));
+        }
+        while bytes >= least.max(1) {
+            match self.take_bytes(bytes) {
+                Err(full) if Errno::from_io_error(&full) == Some(Errno::NOSPC) => {}
+                taken => return taken.map(|()| bytes),
+            }
+            // The scratch directory has less room than the quota: what is at hand, or half, until that is less.
+            bytes = self.at_hand().max(bytes / 2).min(bytes - 1);
+        }
+        Err(Errno::NOSPC.into())
+    }
+
+    /// Returns how many more bytes fit into the portion that the account holds.
+    fn at_hand(&self) -> u64 {
+        let held = (self.portion.units() as u64).saturating_mul(UNIT);
+        held.saturating_sub(self.used.bytes).saturating_sub(self.used.files * ENTRY)
+    }
+
     /// Counts one more file, directory or link. Blocks like [`take_bytes`](Quota::take_bytes).
     ///
     /// # Errors
@@ -141,11 +169,35 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
+    fn account(place: &std::path::Path, bytes: u64) -> (Arc<JobDir>, Quota) {
+        let scratch = Arc::new(Scratch::new(File::open(place).unwrap().into()));
+        let dir = Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap());
+        let quota = dir.quota(bytes);
+        (dir, quota)
+    }
+
+    #[test]
+    fn as_many_bytes_are_taken_as_there_is_room_for_and_none_if_the_least_do_not_fit() {
+        let place = tempfile::tempdir().unwrap();
+        let (dir, mut quota) = account(place.path(), 1 << 20);
+        let path = crate::confine::place_of(dir.descriptor()).unwrap();
+        let file = File::create(path.join("file")).unwrap();
+        let mut take = |most, least| {
+            let taken = quota.take_room(most, least).ok();
+            file.set_len(file.metadata().unwrap().len() + taken.unwrap_or(0)).unwrap();
+            taken
+        };
+
+        assert_eq!(take(1_000_000, 1), Some(1_000_000));
+        assert_eq!(take(1_000_000, 50_000), None);
+        assert_eq!(take(1_000_000, 1), Some(48_576));
+        assert_eq!(take(1, 1), None);
+    }
+
     #[test]
     fn however_many_bytes_a_job_may_have_its_names_have_a_bound() {
         let place = tempfile::tempdir().unwrap();
-        let scratch = Arc::new(Scratch::new(File::open(place.path()).unwrap().into()));
-        let dir = Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap());
+        let (dir, _) = account(place.path(), 0);
 
         let names = [64 << 10, 1 << 20, 64 << 20, 1 << 30, 1 << 40].map(|bytes| dir.quota(bytes).max.files);
 

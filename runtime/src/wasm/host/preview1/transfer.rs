@@ -204,21 +204,23 @@ async fn write(
     position: Position,
 ) -> Result<Size, Error> {
     let (first, total) = vectors.measure(memory, PIECE).await?;
+    let mut most = PIECE;
     if let Some(tmp) = tmp.as_deref().filter(|tmp| tmp.holds(fd.into())) {
         let at = match position {
             Position::Current => wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd)?,
             Position::At(offset) => offset,
         };
-        tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await.map_err(tmp_growth::refused)?;
+        let room = tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await;
+        most = usize::try_from(room.map_err(tmp_growth::refused)?).unwrap_or(PIECE);
     }
     wasi.set_hostcall_fuel(VECTOR + PIECE);
     let Some(first) = first else {
         return put(wasi, memory, fd, nothing(), position).await;
     };
-    if first.length == total && total <= PIECE {
+    if first.length == total && total <= most {
         return put(wasi, memory, fd, first.alone(), position).await;
     }
-    let mut piece = Vector::piece(total.min(PIECE));
+    let mut piece = Vector::piece(total.min(most));
     let mut place = VECTOR;
     for number in 0..vectors.count {
         let Vector { place: from, length, .. } = vectors.get(memory, number)?;

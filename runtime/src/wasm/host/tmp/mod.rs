@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 
 pub(in crate::wasm) use self::stock::{Stock, TmpGuard};
 pub(in crate::wasm) use self::stream::TmpStream;
-use self::stream::{lock, size};
+use self::stream::{Growth, lock, size};
 use crate::scratch::Quota;
 
 /// The directory's path for guests.
@@ -101,17 +101,20 @@ impl Tmp {
         self.apart(|quota| quota.take_entry()).await
     }
 
-    /// Counts the bytes that a write at `position` would add to a file.
-    pub(in crate::wasm) async fn take_write(&self, fd: u32, position: u64, length: u64) -> io::Result<()> {
-        let Some((file, append)) = self.file(fd) else { return Ok(()) };
+    /// Counts the bytes that a write at `position` would add to a file. Returns how many bytes of the write there is
+    /// room for.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there is room for none.
+    pub(in crate::wasm) async fn take_write(&self, fd: u32, position: u64, length: u64) -> io::Result<u64> {
+        let Some((file, append)) = self.file(fd) else { return Ok(length) };
         // Never waits for the disk: the file is open.
         let size = size(&file)?;
-        let end = if append { size } else { position }.saturating_add(length);
-        let by = end.saturating_sub(size);
-        if by == 0 || lock(&self.quota).take_at_hand(by) {
-            return Ok(());
+        let growth = Growth::of(size, if append { size } else { position }, length);
+        if growth.bytes == 0 || lock(&self.quota).take_at_hand(growth.bytes) {
+            return Ok(length);
         }
-        self.apart(move |quota| quota.take_bytes(by)).await
+        self.apart(move |quota| growth.take(quota)).await
     }
 
     /// Counts the bytes that a file of size `wanted` would add.

@@ -50,18 +50,72 @@ impl TmpStream {
     }
 }
 
-/// Writes all bytes if the quota has room for them. Blocks. Holds the lock throughout, so no other write measures
-/// the file half-way.
+/// How a write makes a file larger.
+#[derive(Clone, Copy)]
+pub(super) struct Growth {
+    /// Bytes that the file grows by, the gap included.
+    pub(super) bytes: u64,
+    /// Bytes between the end of the file and a write behind it.
+    gap: u64,
+    /// Bytes of the write that replace others.
+    overlap: u64,
+}
+
+impl Growth {
+    /// Measures a write of `length` bytes at a position of a file.
+    pub(super) fn of(size: u64, position: u64, length: u64) -> Growth {
+        if length == 0 {
+            // Makes no file larger, wherever it is.
+            return Growth { bytes: 0, gap: 0, overlap: 0 };
+        }
+        let bytes = position.saturating_add(length).saturating_sub(size);
+        let gap = position.saturating_sub(size);
+        Growth { bytes, gap, overlap: size.saturating_sub(position).min(length) }
+    }
+
+    /// Counts as much of the growth as there is room for. Returns how many bytes of the write may be written, as
+    /// write(2) does: a disk that is nearly full takes a part. Blocks.
+    ///
+    /// # Errors
+    /// `ENOSPC` if not even one byte may be written.
+    pub(super) fn take(self, quota: &mut Quota) -> io::Result<u64> {
+        let Growth { bytes, gap, overlap } = self;
+        if bytes == 0 {
+            return Ok(overlap);
+        }
+        match quota.take_room(bytes, gap.saturating_add(1)) {
+            Ok(taken) => Ok(overlap + taken - gap),
+            Err(_full) if overlap > 0 => Ok(overlap),
+            Err(full) => Err(full),
+        }
+    }
+}
+
+/// Writes as many bytes as the quota has room for, and returns how many. Blocks. Holds the lock throughout, so no
+/// other write measures the file half-way.
+///
+/// # Errors
+/// `ENOSPC` if the quota has room for none.
 pub(super) fn write(file: &File, quota: &Mutex<Quota>, bytes: &[u8], at: Option<u64>) -> io::Result<u64> {
     let mut quota = lock(quota);
     let size = size(file)?;
     let from = at.unwrap_or(size);
-    let by = from.saturating_add(bytes.len() as u64).saturating_sub(size);
-    if by > 0 {
-        quota.take_bytes(by)?;
+    let taken = Growth::of(size, from, bytes.len() as u64).take(&mut quota)?;
+    let fitting = usize::try_from(taken).map_or(bytes, |taken| &bytes[..taken.min(bytes.len())]);
+    file.write_all_at(fitting, from)?;
+    Ok(fitting.len() as u64)
+}
+
+/// Writes all bytes, in two steps if the first has room for a part: a stream reports the error of the rest, and keeps
+/// the part.
+fn write_all(file: &File, quota: &Mutex<Quota>, mut bytes: &[u8], at: Option<u64>) -> io::Result<u64> {
+    let mut written = 0;
+    while !bytes.is_empty() {
+        let taken = write(file, quota, bytes, at.map(|at| at + written))?;
+        written += taken;
+        bytes = usize::try_from(taken).ok().and_then(|taken| bytes.get(taken..)).unwrap_or_default();
     }
-    file.write_all_at(bytes, from)?;
-    Ok(bytes.len() as u64)
+    Ok(written)
 }
 
 #[wasmtime_wasi::async_trait]
@@ -87,7 +141,7 @@ impl OutputStream for TmpStream {
             return Err(StreamError::Trap(wasmtime::format_err!("{said}")));
         }
         let (file, quota, at) = (self.file.clone(), self.quota.clone(), self.at);
-        self.state = State::Writing(spawn_blocking(move || write(&file, &quota, &bytes, at)));
+        self.state = State::Writing(spawn_blocking(move || write_all(&file, &quota, &bytes, at)));
         Ok(())
     }
 
