@@ -53,6 +53,55 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
     assert!(run(&daemon, "status", "", b"").text().contains("secrets.KEY"), "it is seen");
 }
 
+#[test]
+fn a_secret_whose_directory_is_moved_away_or_removed_is_told_as_one_that_cannot_be_read() {
+    let setup = serving("KEY = { file = \"outer/secret/key\" }");
+    let at = |name: &str| setup.path(name);
+    fs::create_dir_all(at("outer/secret")).unwrap();
+    fs::write(at("outer/secret/key"), "f1rst").unwrap();
+    let daemon = setup.start();
+    let path = |name: &str| daemon.path(name);
+    let refused = || {
+        let told: Value = serde_json::from_str(run(&daemon, "status", "", b"").text()).unwrap();
+        told["secrets_refused"].as_str().map(str::to_owned)
+    };
+    let is_up_to_date = || daemon.metric("portcullis_secrets_last_reload_successful", &[]);
+    assert_eq!((refused(), is_up_to_date()), (None, 1.0));
+
+    // The directory of the file, the one above it, and both at once.
+    type Step = fn(&dyn Fn(&str) -> std::path::PathBuf);
+    let steps: [(Step, Step); 3] = [
+        (
+            |path| fs::rename(path("outer/secret"), path("outer/gone")).unwrap(),
+            |path| fs::rename(path("outer/gone"), path("outer/secret")).unwrap(),
+        ),
+        (
+            |path| fs::rename(path("outer"), path("gone")).unwrap(),
+            |path| fs::rename(path("gone"), path("outer")).unwrap(),
+        ),
+        (
+            |path| fs::remove_dir_all(path("outer")).unwrap(),
+            |path| {
+                fs::create_dir_all(path("outer/secret")).unwrap();
+                fs::write(path("outer/secret/key"), "s3cond").unwrap();
+            },
+        ),
+    ];
+    for (number, (lose, restore)) in steps.into_iter().enumerate() {
+        lose(&path);
+        daemon.log.lines(number + 1, "a secret has changed and is not taken up");
+        let why = until("the status names it", &refused);
+        assert!(why.contains("secrets.KEY: there is no file "), "{why}");
+        assert_eq!(is_up_to_date(), 0.0);
+        assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"), "the one before stays");
+
+        restore(&path);
+        until("it is read again", || refused().is_none().then_some(()));
+        assert_eq!(is_up_to_date(), 1.0);
+    }
+    becomes(&daemon, "KEY", "s3cond");
+}
+
 /// Writes a version of the secrets to a directory, as a kubelet does.
 fn project(dir: &Path, version: &str, value: &str) {
     fs::create_dir(dir.join(version)).unwrap();

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use notify::RecursiveMode;
+use tokio::time::sleep;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use tracing::warn;
 
@@ -21,6 +22,10 @@ use crate::net::TlsOptions;
 /// How much too early the time of a change may be: Linux uses the time of the last clock tick, which is up to 10 ms old
 /// (CONFIG_HZ=100).
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often the files are compared with their last state. A watch does not report that the directory of a file, or one
+/// above it, was moved away, nor what another host changes on a network file system.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Reloads whenever the configuration or a module changes on disk, if the served configuration has `watch = true`.
 /// Reloads changed secrets in any case. Runs until dropped. A half-written file fails the reload, and is read again
@@ -63,6 +68,7 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
         if !missed {
             tokio::select! {
                 () = watching.changed() => {}
+                () = differ(&files, &before) => {}
                 another = adopted.changed() => match another {
                     // Another reload may have changed the set of watched files.
                     Ok(()) => continue,
@@ -70,11 +76,8 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
                 },
             }
         }
-        let looking = off_thread(move || {
-            let now = look(&files);
-            (files, now)
-        });
-        let Some((files, now)) = looking.await else { continue };
+        let looked = files.clone();
+        let Some(now) = off_thread(move || look(&looked)).await else { continue };
         let is_changed = |file: &&PathBuf| before.get(*file).is_none_or(|before| *before != now[*file]);
         // A changed secret is reloaded alone: that undoes no swap, ends no trial, and works even if the other files are
         // invalid.
@@ -88,9 +91,24 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
     }
 }
 
+/// Waits until a file differs from its last state.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing.
+async fn differ(files: &Arc<HashSet<PathBuf>>, before: &HashMap<PathBuf, Option<FileStamp>>) {
+    loop {
+        sleep(LOOK).await;
+        let looked = files.clone();
+        let Some(now) = off_thread(move || look(&looked)).await else { return std::future::pending().await };
+        if now.iter().any(|(file, stamp)| before.get(file) != Some(stamp)) {
+            return;
+        }
+    }
+}
+
 /// A watch that has begun, with the state of the files at that time.
 struct StartedWatch {
-    files: HashSet<PathBuf>,
+    files: Arc<HashSet<PathBuf>>,
     /// The files that are secrets.
     kept: HashSet<PathBuf>,
     next: Watching,
@@ -110,7 +128,7 @@ fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedW
         return None;
     }
     match watch(files.clone()) {
-        Ok(next) => Some(StartedWatch { looks: look(&files), files, kept, next }),
+        Ok(next) => Some(StartedWatch { looks: look(&files), files: Arc::new(files), kept, next }),
         Err(failure) => {
             warn!("changes are not watched until the next reload: {failure:#}");
             None

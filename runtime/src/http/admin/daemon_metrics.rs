@@ -11,6 +11,9 @@ pub(in crate::http) fn reloads(text: &mut String, last: &LastOutcomes) {
     let help = "Whether the last reload of the configuration succeeded.";
     let is_successful = u8::from(last.is_successful());
     family(text, "portcullis_config_last_reload_successful", "gauge", help, only(is_successful));
+    let help = "Whether the secrets in force are those that their sources hold.";
+    let are_current = u8::from(last.secrets_refused.is_none());
+    family(text, "portcullis_secrets_last_reload_successful", "gauge", help, only(are_current));
     let help = "When the configuration in force was loaded, in seconds since 1970; 0 if none is yet.";
     let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let name = "portcullis_config_last_reload_success_timestamp_seconds";
