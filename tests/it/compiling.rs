@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{Ended, Setup, bomb, finish, portcullis};
-use crate::swap::{swap, version};
+use crate::swap::{run, swap, version};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -191,6 +191,23 @@ fn modules_of_a_start_are_compiled_on_every_core_and_one_core_is_left_to_request
         assert!(compilers <= most, "{compilers} at once");
         serving.log.text().contains("raise compile.").then_some(())
     });
+}
+
+#[test]
+fn the_compilation_of_a_swap_shows_in_status_until_it_ends() {
+    let bounds = "cache = \"none\"\nadmin = \"unix://admin.sock\"\ncompile.cpu = \"5s\"\n";
+    let daemon = Setup::one("", &version("one\n")).prepend(bounds).start();
+    let status = || run(&daemon, "status", "", b"").text().to_owned();
+
+    std::thread::scope(|scope| {
+        let swapped = scope.spawn(|| swap(&daemon, "one", "", &bomb()));
+        crate::harness::until("status names the module", || {
+            status().contains("\"loading\":\"compiling 1 of 1: one\"").then_some(())
+        });
+        assert_eq!(swapped.join().unwrap().status(), 400);
+    });
+
+    assert!(!status().contains("compiling 1 of 1"), "it is over");
 }
 
 /// Returns for how many compilers of 1 GiB there is memory now. A control group may have less than

@@ -18,7 +18,7 @@ pub(super) fn bar() -> OnProgress {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.enable_steady_tick(Duration::from_millis(200));
     Box::new(move |step| match step {
-        Step::Compiling(StepTurn { name, .. }) => bar.set_message(name.to_string()),
+        Step::Compiling(_, StepTurn { name, .. }) => bar.set_message(name.to_string()),
         Step::Ready(StepTurn { number, total, .. }) => {
             bar.set_length(total as u64);
             bar.set_position(number as u64);
@@ -26,6 +26,6 @@ pub(super) fn bar() -> OnProgress {
                 bar.finish_and_clear();
             }
         }
-        Step::Ended => bar.finish_and_clear(),
+        Step::Ended(_) => bar.finish_and_clear(),
     })
 }

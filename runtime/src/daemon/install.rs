@@ -89,9 +89,9 @@ pub(super) fn install(
     let (shown, told) = (options.progress, state.clone());
     let progress = move |step: Step<'_>| {
         match step {
-            Step::Compiling(turn) => told.compiles(turn),
+            Step::Compiling(load, turn) => told.compiles(load, turn),
             Step::Ready(_) => {}
-            Step::Ended => told.has_compiled(),
+            Step::Ended(load) => told.has_compiled(load),
         }
         shown(step);
     };

@@ -1,6 +1,6 @@
 //! The state of the daemon besides its catalog: the configuration in force, the sockets and the server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use super::follower::Follower;
-use super::load::StepTurn;
+use super::load::{LoadNumber, StepTurn};
 use crate::config::Config;
 use crate::engine::JobSnapshot;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
@@ -45,8 +45,8 @@ pub struct DaemonState {
     follower: OnceLock<Follower>,
     /// The names of the sockets that the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
-    /// A line about the module that is compiled now.
-    compiling: Mutex<Option<String>>,
+    /// What each load compiles now.
+    compiling: Mutex<BTreeMap<LoadNumber, String>>,
 }
 
 /// Returns how many file descriptors jobs may hold beside so many connections, once the second configuration replaces
@@ -136,24 +136,26 @@ impl DaemonState {
 
     /// Reports that a module is being compiled: in the log, in `status`, and to the service manager, which extends its
     /// timeout by the time limit of the compiler.
-    pub fn compiles(&self, StepTurn { name, number, total }: StepTurn<'_>) {
+    pub fn compiles(&self, load: LoadNumber, StepTurn { name, number, total }: StepTurn<'_>) {
         let told = format!("compiling {number} of {total}: {name}");
         info!("{told}");
         systemd::compiling(&told, self.config.load().compile.wall());
-        *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).insert(load, told);
     }
 
-    /// Reports that no module is being compiled any more.
-    pub fn has_compiled(&self) {
-        let told = self.compiling.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Reports that a load compiles no module any more.
+    pub fn has_compiled(&self, load: LoadNumber) {
+        let told = self.compiling.lock().unwrap_or_else(PoisonError::into_inner).remove(&load);
         if told.is_some() && self.server.gate.state() == GateState::Open {
             systemd::status(&self.status());
         }
     }
 
-    /// Describes the module that is being compiled.
+    /// Describes the modules that are being compiled, one for each load.
     pub(super) fn compiling(&self) -> Option<String> {
-        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let compiling = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        let told: Vec<&str> = compiling.values().map(String::as_str).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// Describes in a line what is served.

@@ -46,7 +46,7 @@ pub use follower::Follower;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use kill::Kill;
-pub use load::{Loader, OnProgress, Step, StepTurn, lines};
+pub use load::{LoadNumber, Loader, OnProgress, Step, StepTurn, lines};
 pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};

@@ -27,7 +27,7 @@ pub(super) struct Codes {
 impl Codes {
     /// Starts a load without any code.
     pub(super) fn new(limits: CompileLimits) -> Codes {
-        Codes { limits, count: CompileCount::default(), places: Mutex::default() }
+        Codes { limits, count: CompileCount::new(), places: Mutex::default() }
     }
 
     /// Returns the code of a module. The first caller compiles it; other callers block until it is there.

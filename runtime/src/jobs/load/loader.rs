@@ -80,8 +80,8 @@ impl Loader {
     /// # Errors
     /// All errors, one each, such as a module that cannot be a handler, or a handler with the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
-        let _telling = progress::Telling(&self.progress);
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
+        let _telling = progress::Telling(&self.progress, codes.count.load);
         known.prune();
         let _held = stores::open(&self.ground, &config, AbsentFile::Made)?;
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
@@ -113,11 +113,12 @@ impl Loader {
     /// Checks what [`catalog`](Loader::catalog) would load, and the certificates, and keeps none of it. Blocks while
     /// modules are compiled.
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
-        let _telling = progress::Telling(&self.progress);
+        let codes = Codes::new(config.compile);
+        let _telling = progress::Telling(&self.progress, codes.count.load);
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
             draft: stores::open(&self.ground, config, AbsentFile::Left)
-                .and_then(|_held| self.drafted(config, base, &Codes::new(config.compile), Others::Compiled)),
+                .and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),
         }
     }
 
@@ -247,11 +248,12 @@ impl Loader {
     /// There is no such handler, or the module cannot be a handler.
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
         let wanted = self.wanted(name)?;
-        let _telling = progress::Telling(&self.progress);
         let (source, limits) = (ModuleBytes::new(bytes), self.limits());
+        let codes = Codes::new(limits);
+        let _telling = progress::Telling(&self.progress, codes.count.load);
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
-        let code = self.code(name, &source, &Codes::new(limits));
+        let code = self.code(name, &source, &codes);
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })
     }
@@ -359,7 +361,7 @@ impl Loader {
         codes.of(digest, || match self.compiled(&digest) {
             Some(code) => Ok(code),
             None => {
-                let begin = || (self.progress)(Step::Compiling(codes.count.begin(name)));
+                let begin = || (self.progress)(Step::Compiling(codes.count.load, codes.count.begin(name)));
                 self.sandbox.compile(source, &codes.limits, begin).map_err(|error| format!("{error:#}"))
             }
         })

@@ -19,4 +19,4 @@ mod stores;
 
 pub(super) use draft::{Candidate, Draft, Uploaded};
 pub use loader::{Loader, lines};
-pub use progress::{OnProgress, Step, StepTurn};
+pub use progress::{LoadNumber, OnProgress, Step, StepTurn};

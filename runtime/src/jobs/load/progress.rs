@@ -1,6 +1,6 @@
 //! Reports the progress of a load: which module is compiled, and which handler is ready.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::job::Name;
 
@@ -11,19 +11,23 @@ pub type OnProgress = Box<dyn Fn(Step<'_>) + Send + Sync>;
 #[derive(Clone, Copy)]
 pub enum Step<'a> {
     /// Compiling a module begins, because neither the loader nor the cache has its code.
-    Compiling(StepTurn<'a>),
+    Compiling(LoadNumber, StepTurn<'a>),
     /// A handler is ready.
     Ready(StepTurn<'a>),
     /// The load has ended, well or not.
-    Ended,
+    Ended(LoadNumber),
 }
 
+/// Tells loads apart: that of a swap may go on beside that of a reload.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LoadNumber(u64);
+
 /// Reports the end of a load when dropped.
-pub(super) struct Telling<'a>(pub(super) &'a OnProgress);
+pub(super) struct Telling<'a>(pub(super) &'a OnProgress, pub(super) LoadNumber);
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        (self.0)(Step::Ended);
+        (self.0)(Step::Ended(self.1));
     }
 }
 
@@ -39,13 +43,23 @@ pub struct StepTurn<'a> {
 }
 
 /// Counts the modules that are compiled in a load.
-#[derive(Default)]
 pub(super) struct CompileCount {
+    pub(super) load: LoadNumber,
     total: AtomicUsize,
     begun: AtomicUsize,
 }
 
 impl CompileCount {
+    /// Starts a load.
+    pub(super) fn new() -> CompileCount {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        CompileCount {
+            load: LoadNumber(NEXT.fetch_add(1, Ordering::Relaxed)),
+            total: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+        }
+    }
+
     /// Sets the expected number of modules to compile.
     pub(super) fn expect(&self, total: usize) {
         self.total.store(total, Ordering::Relaxed);
