@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{Ended, PATIENCE, Setup, bomb, dear, finish, guests, portcullis};
+use crate::harness::{Ended, PATIENCE, Setup, bomb, dear, dear_text, finish, guests, portcullis};
 use crate::swap::{swap, version};
 
 /// A home directory for a cache and its key.
@@ -83,6 +83,97 @@ fn imports_that_nobody_has_are_told_without_compiling() {
         let said = &ended.stderr;
         assert!(said.contains("imports what this daemon does not provide") && said.contains(told), "{said}");
     }
+}
+
+/// A program of WASI 0.2: a module whose function `f` becomes `run`, which returns `result`.
+fn program(canonical: &str, result: &str) -> String {
+    format!(
+        r#"(core module $m (func (export "f") {canonical})) (core instance $i (instantiate $m))
+        (func $run {result} (canon lift (core func $i "f")))
+        (instance $e (export "run" (func $run))) (export "wasi:cli/run@0.2.0" (instance $e))"#
+    )
+}
+
+/// Makes such a component with these imports, and a module that is too expensive to compile within the limits. `more`
+/// are functions at the end of that module.
+fn dear_component(imports: &str, more: &str) -> Vec<u8> {
+    let module = dear_text("", "g", more).replacen("(module", "(core module", 1);
+    let program = program("(result i32) (i32.const 0)", "(result (result))");
+    wat::parse_str(format!("(component {imports} {module} {program})")).unwrap()
+}
+
+#[test]
+fn what_a_component_imports_and_lacks_is_told_without_compiling_it() {
+    let absent = r#"(import "acme:rockets/launch@1.0.0" (instance (export "go" (func))))"#;
+    // The interface is there, and this function is not, or has another type.
+    let misspelt = r#"(import "wasi:random/random@0.2.0" (instance (export "get-random-bits" (func))))"#;
+    let mistyped =
+        r#"(import "wasi:random/random@0.2.0" (instance (export "get-random-u64" (func (result string)))))"#;
+    for (import, told) in
+        [(absent, "acme:rockets/launch@1.0.0"), (misspelt, "get-random-bits"), (mistyped, "get-random-u64")]
+    {
+        let home = Home::new();
+        let setup = home.of(Setup::one("", &dear_component(import, "")));
+        let config = setup.path("portcullis.toml");
+
+        let [check, run] =
+            [&["check", "-c"][..], &["run", "one", "-c"]].map(|words| home.run(words, &config));
+        for ended in [check, run, setup.fail()] {
+            let said = &ended.stderr;
+            assert_eq!(ended.code, Some(1));
+            assert!(
+                said.contains("imports what this daemon does not provide") && said.contains(told),
+                "{said}"
+            );
+            assert!(!said.contains("raise compile."), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_the_last_function_is_told_without_compiling_the_others() {
+    let wrong = "(func (result i32) (i64.const 0))";
+    let module = wat::parse_str(dear_text("", "_start", wrong)).unwrap();
+    for (module, what) in [(module, "module"), (dear_component("", wrong), "component")] {
+        let home = Home::new();
+
+        let ended = home.of(Setup::one("", &module)).fail();
+
+        let said = &ended.stderr;
+        assert!(said.contains(&format!("not a valid {what}: type mismatch")), "{said}");
+        assert_eq!(home.compiled(), 0);
+    }
+}
+
+#[test]
+fn an_entry_point_of_a_wrong_type_is_refused_by_every_verb() {
+    let wrong = program("(result i32) (i32.const 0)", "(result u32)");
+    let wrong = wat::parse_str(format!("(component {wrong})")).unwrap();
+    let wanted = "its export `wasi:cli/run@0.2.0` has another type for `run`: wanted `run: func() -> result`";
+    let setup = Setup::one("", &version("first\n")).prepend("admin = \"unix://admin.sock\"\n");
+    let daemon = setup.start();
+
+    let refused = swap(&daemon, "one", "", &wrong);
+    assert!(refused.status() == 400 && refused.text().contains(wanted), "{}", refused.text());
+    fs::write(daemon.path("one.wasm"), &wrong).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line(wanted);
+    assert_eq!(daemon.get("/").text(), "first\n");
+    let home = Home::new();
+    for words in [&["check", "-c"][..], &["run", "one", "-c"]] {
+        let ended = home.run(words, &daemon.path("portcullis.toml"));
+        assert!(ended.code == Some(1) && ended.stderr.contains(wanted), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_module_whose_memory_wasi_cannot_find_is_refused_at_the_load() {
+    let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+
+    let ended = Setup::one("", &dear(import, "_start")).fail();
+
+    assert!(ended.stderr.contains("exports no memory `memory`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("wasi_snapshot_preview1::proc_exit"), "{}", ended.stderr);
 }
 
 #[test]

@@ -4,33 +4,36 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::wasm::compile::CompileLimits;
+use crate::wasm::compile::{CompileLimits, Work};
 use crate::wasm::{Addressing, EngineKind, Stacks, Target, compile};
 
 /// The target and the limits, as the daemon passes them.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The code is for an engine of WASI 0.3.
+    /// Find the mistakes of the module without compiling its functions.
+    #[arg(long = compile::EXAMINE)]
+    examine: bool,
+    /// Compile for an engine of WASI 0.3.
     #[arg(long = compile::CONCURRENT)]
     concurrent: bool,
-    /// The code holds the files and lines that it was made of.
+    /// Keep the source files and lines in the code.
     #[arg(long = compile::LINES)]
     lines: bool,
-    /// The code compares each access with the end of its memory.
+    /// Compare each memory access with the end of the memory.
     #[arg(long = compile::COMPARED)]
     compared: bool,
-    /// Seconds of a processor that it may take.
+    /// Limit the CPU time, in seconds.
     #[arg(long = compile::CPU, value_name = "SECONDS", default_value_t = CompileLimits::default().cpu.as_secs())]
     cpu: u64,
-    /// Bytes of address space that it may take.
+    /// Limit the address space, in bytes.
     #[arg(long = compile::MEMORY, value_name = "BYTES", default_value_t = CompileLimits::default().memory)]
     memory: u64,
-    /// Bytes of the largest module.
+    /// Limit the size of the module, in bytes.
     #[arg(long = compile::MODULE, value_name = "BYTES", default_value_t = CompileLimits::default().module)]
     module: u64,
 }
 
-/// Compiles the module on stdin. An error is one line on stderr, which the daemon passes on unchanged.
+/// Compiles or examines the module on stdin. An error is one line on stderr, which the daemon passes on unchanged.
 pub(super) fn work(args: Args) -> ExitCode {
     let flavour = if args.concurrent { EngineKind::Concurrent } else { EngineKind::Sequential };
     let addressing = if args.compared { Addressing::Compared } else { Addressing::Reserved };
@@ -40,7 +43,8 @@ pub(super) fn work(args: Args) -> ExitCode {
         let cpu = Duration::from_secs(args.cpu);
         let limits =
             CompileLimits { cpu, memory: args.memory, module: args.module, ..CompileLimits::default() };
-        compile::work(Target { flavour, stacks: Stacks::of(args.lines), addressing }, &limits)
+        let work = if args.examine { Work::Examine } else { Work::Compile };
+        compile::work(work, Target { flavour, stacks: Stacks::of(args.lines), addressing }, &limits)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

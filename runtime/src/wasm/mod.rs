@@ -14,6 +14,7 @@ mod kinds;
 mod module;
 mod sandbox;
 
+pub use engine::allocation::Allocation;
 pub use engine::engine_kind::EngineKind;
 pub use engine::settings::{Addressing, Resetting, Room, Stacks, Target};
 pub use host::cgi_script::Scripts;
@@ -21,4 +22,4 @@ pub use host::files::{Files, OwnDirs};
 pub use host::mounted::Mounted;
 pub use kinds::http::NO_PROGRAM;
 pub use module::Module;
-pub use sandbox::{Allocation, Code, Compilation, Digest, ModuleBytes, Sandbox, WasiHttp03};
+pub use sandbox::{Code, Compilation, Digest, ModuleBytes, Sandbox, WasiHttp03};

@@ -1,6 +1,5 @@
 //! The `Sandbox`: it compiles modules and holds the memory that their jobs run in.
 
-use std::fmt;
 use std::iter::once;
 use std::sync::Arc;
 
@@ -12,12 +11,13 @@ use wasmtime::{Engine, Linker, Result, bail};
 use super::async_engine::{Concurrent, Engines};
 use super::cache::{Cache, CodeIdentity, Figures};
 use super::compile::{self, CompileLimits, Compiler};
+use super::engine::allocation::Allocation;
 use super::engine::artifact::Artifact;
 use super::engine::binary_kind::BinaryKind;
 use super::engine::engine_kind::{EngineKind, P3Export, Surface};
 use super::engine::exports::{HTTP_P2, PROGRAM_P2};
 use super::engine::outline::Outline;
-use super::engine::settings::{self, Addressing, Resetting, Room, Stacks, Target};
+use super::engine::settings::{self, Addressing, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
 use super::host::component_state::State;
 use super::host::{core_state, trap};
@@ -73,16 +73,6 @@ pub type Digest = [u8; 32];
 pub struct ModuleBytes {
     bytes: Vec<u8>,
     digest: Digest,
-}
-
-/// How jobs get their memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Allocation {
-    /// Each job takes a slot of a pool, which is reserved once: the fast way. Holds what the pool resets.
-    Pooled(Resetting),
-    /// Each job gets fresh memory from the kernel, because the pool could not be reserved. Holds the reason. Such
-    /// jobs start about eight times slower, and each access is compared with the end of the memory.
-    OnDemand(String),
 }
 
 /// A compiled module, linked and ready to be instantiated. Handlers that differ in their settings alone share one.
@@ -184,6 +174,33 @@ impl Sandbox {
         cache.tidy(in_use.flat_map(|digest| kinds.iter().map(move |kind| CodeIdentity::new(digest, kind))));
     }
 
+    /// Finds what [`Sandbox::compile`] would refuse, in a small part of its time: the types of functions and of imports
+    /// are checked, and no function is compiled. A small core module is left to the compiler, which is as fast. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::look`]. The module is invalid, needs a feature that is off, imports something that the
+    /// daemon does not provide, or exports an entry point of a wrong type.
+    pub fn examine(&self, source: &ModuleBytes, limits: &CompileLimits) -> anyhow::Result<()> {
+        self.try_examine(&source.bytes, limits).map_err(trap::ours)
+    }
+
+    fn try_examine(&self, bytes: &[u8], limits: &CompileLimits) -> Result<()> {
+        /// Bytes of a core module that compiles in less than a second.
+        const SMALL: usize = 256 << 10;
+        let kind = self.way(bytes, limits)?;
+        let (target, engine, linker) = match &kind {
+            ModuleKind::Core if bytes.len() <= SMALL => return Ok(()),
+            ModuleKind::Core | ModuleKind::Command | ModuleKind::Proxy => {
+                (self.target, &self.engine, &self.component)
+            }
+            ModuleKind::Service(Concurrent { engine, linker, target, .. }) => (*target, engine, linker),
+        };
+        match self.compilation.compiler.examine(target, bytes, limits)? {
+            Some(imports) => component::link(linker, &imports.component(engine)?).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Compiles a module and links it to WASI; a cached module is only linked. Blocks, for seconds if the module
     /// is large. `begin` is called when compiling begins, and not for a cached module.
     ///
@@ -253,6 +270,7 @@ impl Sandbox {
                 if let Some(outline) = Outline::of(bytes) {
                     outline.check_start()?;
                     core::check_imports(&self.core, &outline.imports)?;
+                    outline.check_memory()?;
                 }
                 Ok(ModuleKind::Core)
             }
@@ -350,33 +368,6 @@ impl ModuleBytes {
     /// Returns the SHA-256 of the bytes.
     pub fn digest(&self) -> &Digest {
         &self.digest
-    }
-}
-
-impl Allocation {
-    /// The values that the metric uses for the modes.
-    pub const MODES: [&str; 3] = ["pooled", "pooled_reset_whole", "on_demand"];
-
-    /// Returns its value in [`Allocation::MODES`].
-    pub fn mode(&self) -> &'static str {
-        let [written, whole, on_demand] = Allocation::MODES;
-        match self {
-            Allocation::Pooled(Resetting::Written) => written,
-            Allocation::Pooled(Resetting::Whole) => whole,
-            Allocation::OnDemand(_) => on_demand,
-        }
-    }
-}
-
-impl fmt::Display for Allocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Allocation::Pooled(Resetting::Written) => f.write_str("pooled"),
-            Allocation::Pooled(Resetting::Whole) => f.write_str(
-                "pooled, all memory reset after each job (the kernel does not report written pages: needs Linux 6.7, no KSM)",
-            ),
-            Allocation::OnDemand(why) => write!(f, "on demand ({why})"),
-        }
     }
 }
 

@@ -10,6 +10,11 @@ pub(crate) fn bomb() -> Vec<u8> {
 
 /// Makes such a module with these imports; its function is exported under this name.
 pub(crate) fn dear(imports: &str, export: &str) -> Vec<u8> {
+    wat::parse_str(dear_text(imports, export, "")).expect("it is well-formed")
+}
+
+/// Returns the text of such a module, with more functions at its end.
+pub(crate) fn dear_text(imports: &str, export: &str, more: &str) -> String {
     const LOCALS: usize = 9999;
     const BRANCHES: usize = 75_000;
     let locals = " i32".repeat(LOCALS);
@@ -19,6 +24,5 @@ pub(crate) fn dear(imports: &str, export: &str) -> Vec<u8> {
             writeln!(code, "(local.set {to} (local.get {from})) (if (i32.const 0) (then (call $f)))");
         code
     });
-    wat::parse_str(format!("(module {imports} (func $f (export \"{export}\") (local{locals}) {code}))"))
-        .expect("it is well-formed")
+    format!("(module {imports} (func $f (export \"{export}\") (local{locals}) {code}) {more})")
 }

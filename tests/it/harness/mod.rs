@@ -19,7 +19,7 @@ mod secure;
 mod tool;
 mod wire;
 
-pub(crate) use bomb::{bomb, dear};
+pub(crate) use bomb::{bomb, dear, dear_text};
 pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, output, portcullis, reaped};

@@ -220,6 +220,10 @@ impl Loader {
         let digest = *source.digest();
         let is_compiled = self.compiled(&digest).is_some() || self.sandbox.keeps(&source);
         let (env, mounted) = (variables(config)?, mounted(config, untrusted)?);
+        if !is_compiled {
+            let examined = self.sandbox.examine(&source, limits);
+            examined.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
+        }
         Ok(Prepared { kind, digest, is_compiled, env, mounted })
     }
 
@@ -253,6 +257,10 @@ impl Loader {
         let _telling = progress::Telling(&self.progress, codes.count.load);
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
+        if self.compiled(source.digest()).is_none() && !self.sandbox.keeps(&source) {
+            let examined = self.sandbox.examine(&source, &limits);
+            examined.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?;
+        }
         let code = self.code(name, &source, &codes);
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })

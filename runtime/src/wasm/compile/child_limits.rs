@@ -9,6 +9,8 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use wasmtime::Engine;
 
 use super::CompileLimits;
+use super::examine::examine;
+use super::flags::Work;
 use super::precompile::precompile;
 use crate::confine::{self, LandlockRules, PathGrant, Reach, SyscallSet, Untrusted};
 use crate::wasm::Target;
@@ -22,11 +24,11 @@ const DESCRIPTORS: u64 = 16;
 /// Added to the nice(2) value of the daemon: on a core that serves, compiling gets a tenth.
 const NICE: i32 = 10;
 
-/// Compiles the module on stdin for a target and writes its code to stdout.
+/// Compiles or examines the module on stdin for a target, and writes the code to stdout.
 ///
 /// # Errors
 /// The limits cannot be set, or the module cannot be compiled.
-pub fn work(target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
+pub fn work(work: Work, target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
     close_inherited();
     confine(limits).context("limit the compiler")?;
     give_up();
@@ -37,7 +39,11 @@ pub fn work(target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
     let mut wasm = Vec::new();
     std::io::stdin().lock().take(limits.module + 1).read_to_end(&mut wasm).context("read the module")?;
     let engine = Engine::new(&config).map_err(trap::ours)?;
-    let code = precompile(&engine, &wasm).map_err(trap::ours)?;
+    let made = match work {
+        Work::Compile => precompile(&engine, &wasm),
+        Work::Examine => examine(&engine, &wasm),
+    };
+    let code = made.map_err(trap::ours)?;
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&code).and_then(|()| stdout.flush()).context("hand over the code")
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use wasmtime::Result;
 
+use super::flags::Work;
 use super::slots::CompileSlots;
 use super::{CompileLimits, spawn};
 use crate::wasm::engine::artifact::Artifact;
@@ -43,9 +44,30 @@ impl Compiler {
     ) -> Result<Artifact> {
         let _slot = self.slots.take(limits.memory);
         begin();
-        let code = spawn::compile(&self.program, target, wasm, limits)?;
-        // SAFETY: `precompile` returned these bytes in a child process of this same executable. The child
-        // writes nothing else to its stdout (`child_limits::work`), a pipe that only it holds (`spawn::compile`).
+        self.run(Work::Compile, target, wasm, limits)
+    }
+
+    /// Finds the mistakes of a module that [`look`](super::look) has accepted, without compiling its functions. Returns
+    /// a component of its imports alone, or `None` for a core module. Blocks.
+    ///
+    /// # Errors
+    /// The module is invalid, needs a feature that the engines do not have, or has an entry point of a wrong type.
+    pub(in crate::wasm) fn examine(
+        &self,
+        target: Target,
+        wasm: &[u8],
+        limits: &CompileLimits,
+    ) -> Result<Option<Artifact>> {
+        let _slot = self.slots.take(limits.memory);
+        let imports = self.run(Work::Examine, target, wasm, limits)?;
+        Ok((imports.sealed().len() > 0).then_some(imports))
+    }
+
+    fn run(&self, work: Work, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Artifact> {
+        let code = spawn::run(&self.program, work, target, wasm, limits)?;
+        // SAFETY: `precompile` or `examine` returned these bytes in a child process of this same executable, from
+        // wasmtime. The child writes nothing else to its stdout (`child_limits::work`), a pipe that only it holds
+        // (`spawn::run`). An empty artifact is never loaded.
         Ok(unsafe { Artifact::trust(code) })
     }
 }

@@ -80,6 +80,11 @@ const ABSENT: [Absent; 9] = [
     },
 ];
 
+/// Returns the features of the engines, and any others that are neither of them nor in [`ABSENT`].
+pub(super) fn offered() -> WasmFeatures {
+    ABSENT.iter().fold(WasmFeatures::all(), |offered, absent| offered.difference(absent.feature))
+}
+
 /// Names the missing feature that a refused module needs. Returns `None` if the module is invalid for another reason.
 ///
 /// Runs the validator with and without each feature. The validator's own messages use the terms of parser developers

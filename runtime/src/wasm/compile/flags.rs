@@ -1,4 +1,13 @@
-//! The command line of the compiler process: its subcommand and its flags.
+//! The command line of the compiler process: its subcommand, its flags and its work.
+
+/// What the child does with a module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Compile it.
+    Compile,
+    /// Find its mistakes, and compile only what tells its imports.
+    Examine,
+}
 
 /// The subcommand that makes our executable a compiler process.
 pub const VERB: &str = "compile-worker";
@@ -11,6 +20,9 @@ pub const LINES: &str = "lines";
 
 /// The flag for code that checks each memory access against the end of its memory.
 pub const COMPARED: &str = "compared";
+
+/// The flag to find mistakes without compiling.
+pub const EXAMINE: &str = "examine";
 
 /// The flag with the CPU time limit in seconds.
 pub const CPU: &str = "cpu";

@@ -1,10 +1,12 @@
 //! Compiles modules to machine code, in child processes that can fail without the daemon.
 //!
-//! Floors, lowest first: `features`, `flags`, `module_limits`, `slots`; `precompile`, `reason`, `scan`; `spawn`, `child_limits`;
-//! `compiler`.
+//! Floors, lowest first: `entry_points`, `features`, `flags`, `module_limits`, `slots`; `examine`, `precompile`, `reason`,
+//! `scan`; `spawn`, `child_limits`; `compiler`.
 
 mod child_limits;
 mod compiler;
+mod entry_points;
+mod examine;
 mod features;
 mod flags;
 mod module_limits;
@@ -16,6 +18,6 @@ mod spawn;
 
 pub use child_limits::work;
 pub use compiler::Compiler;
-pub use flags::{COMPARED, CONCURRENT, CPU, LINES, MEMORY, MODULE, VERB};
+pub use flags::{COMPARED, CONCURRENT, CPU, EXAMINE, LINES, MEMORY, MODULE, VERB, Work};
 pub use module_limits::CompileLimits;
 pub(super) use scan::look;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::flags::{COMPARED, CONCURRENT, CPU, LINES, MEMORY, MODULE, VERB};
+use super::flags::{COMPARED, CONCURRENT, CPU, EXAMINE, LINES, MEMORY, MODULE, VERB, Work};
 use super::{CompileLimits, reason};
 use crate::confine::BlockedSignals;
 use crate::wasm::engine::engine_kind::EngineKind;
@@ -27,11 +27,17 @@ const LARGEST_CODE: u64 = 512 << 20;
 /// The most bytes of the child's stderr that are read.
 const COMPLAINT: u64 = 4 << 10;
 
-/// Compiles a module in a child process.
-pub(super) fn compile(program: &Path, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Sealed> {
+/// Compiles or examines a module in a child process.
+pub(super) fn run(
+    program: &Path,
+    work: Work,
+    target: Target,
+    wasm: &[u8],
+    limits: &CompileLimits,
+) -> Result<Sealed> {
     let deadline = Deadline { at: Instant::now() + limits.wall(), limits };
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
-    let mut worker = Worker::spawn(program, target, wasm.file()?, limits)?;
+    let mut worker = Worker::spawn(program, work, target, wasm.file()?, limits)?;
     let code = worker.read(deadline)?;
     let status = worker.wait(deadline)?;
     if status.success() {
@@ -57,7 +63,13 @@ struct Worker {
 impl Worker {
     /// Starts a child with the module, and nothing else of the daemon: not its environment, working
     /// directory, process group or descriptors, except for the three streams.
-    fn spawn(program: &Path, target: Target, wasm: File, limits: &CompileLimits) -> Result<Worker> {
+    fn spawn(
+        program: &Path,
+        work: Work,
+        target: Target,
+        wasm: File,
+        limits: &CompileLimits,
+    ) -> Result<Worker> {
         let Target { flavour, stacks, addressing } = target;
         let flavour = match flavour {
             EngineKind::Sequential => None,
@@ -71,7 +83,11 @@ impl Worker {
             Addressing::Reserved => None,
             Addressing::Compared => Some(COMPARED),
         };
-        let flags = [flavour, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
+        let work = match work {
+            Work::Compile => None,
+            Work::Examine => Some(EXAMINE),
+        };
+        let flags = [work, flavour, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
         let CompileLimits { cpu, memory, module, .. } = limits;
         let bounds = [(CPU, cpu.as_secs()), (MEMORY, *memory), (MODULE, *module)];
         let flags = flags.chain(bounds.into_iter().map(|(flag, bound)| format!("--{flag}={bound}")));

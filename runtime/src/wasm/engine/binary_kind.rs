@@ -1,5 +1,7 @@
 //! Recognises a core module or a component by the first bytes of a file.
 
+use std::fmt;
+
 use wasmtime::{Result, bail};
 
 /// The two kinds of modules.
@@ -9,6 +11,15 @@ pub(in crate::wasm) enum BinaryKind {
     Core,
     /// A component.
     Component,
+}
+
+impl fmt::Display for BinaryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BinaryKind::Core => "module",
+            BinaryKind::Component => "component",
+        })
+    }
 }
 
 impl BinaryKind {

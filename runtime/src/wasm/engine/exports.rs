@@ -10,4 +10,4 @@ pub(super) const PROGRAM_P3: &str = "wasi:cli/run@0.3";
 pub(in crate::wasm) const HTTP_P2: &str = "wasi:http/incoming-handler@0.2";
 
 /// Exported by a component that answers HTTP through WASI 0.3.
-pub(super) const HTTP_P3: &str = "wasi:http/handler@0.3";
+pub(in crate::wasm) const HTTP_P3: &str = "wasi:http/handler@0.3";

@@ -6,6 +6,9 @@ use wasmtime::{Result, bail, ensure};
 /// The error for a module without a `_start` function.
 const NO_START: &str = "exports no `_start` function: build it as a program with a `main`, not as a library";
 
+/// The import module of WASI preview 1.
+pub(in crate::wasm) const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
 /// The imports of a core module and its entry point.
 #[derive(Default)]
 pub(in crate::wasm) struct Outline {
@@ -17,6 +20,8 @@ pub(in crate::wasm) struct Outline {
     functions: Vec<u32>,
     /// The index of the function that is exported as `_start`.
     start: Option<u32>,
+    /// Whether it exports a memory under the name that WASI wants.
+    exports_memory: bool,
 }
 
 impl Outline {
@@ -57,6 +62,7 @@ impl Outline {
                 for export in section {
                     let export = export.ok()?;
                     self.start = self.start.or_else(|| entry_point(export));
+                    self.exports_memory |= export.kind == ExternalKind::Memory && export.name == "memory";
                 }
             }
             _ => {}
@@ -80,6 +86,20 @@ impl Outline {
             );
         }
         Ok(())
+    }
+
+    /// Checks that the functions of WASI find the memory that their arguments point into.
+    ///
+    /// # Errors
+    /// The module imports such a function, and exports no memory.
+    pub(in crate::wasm) fn check_memory(&self) -> Result<()> {
+        let imported = self.imports.iter().find(|(module, _)| module == PREVIEW_1);
+        match imported {
+            Some((module, name)) if !self.exports_memory => bail!(
+                "exports no memory `memory`, in which `{module}::{name}` finds its arguments: link it as a program of                  WASI, or with --export-memory"
+            ),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -126,6 +146,26 @@ mod tests {
         }
         let odd = r#"(module (type (func)) (func (export "_start") (result i32) (i32.const 0)))"#;
         assert!(start(odd).unwrap_err().contains("takes parameters"));
+    }
+
+    #[test]
+    fn a_program_that_calls_wasi_exports_its_memory() {
+        let told = |text: &str| {
+            let outline = Outline::of(&wat::parse_str(text).unwrap()).unwrap();
+            outline.check_memory().map_err(|error| error.to_string())
+        };
+        let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+
+        for none in
+            ["(memory 1)", r#"(memory (export "mem") 1)"#, r#"(global (export "memory") i32 (i32.const 0))"#]
+        {
+            let refusal = told(&format!("(module {import} {none})")).unwrap_err();
+            assert!(
+                refusal.contains("wasi_snapshot_preview1::proc_exit") && refusal.contains("--export-memory")
+            );
+        }
+        assert_eq!(told(&format!(r#"(module {import} (memory (export "memory") 1))"#)), Ok(()));
+        assert_eq!(told("(module)"), Ok(()));
     }
 
     #[test]

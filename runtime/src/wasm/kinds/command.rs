@@ -49,9 +49,11 @@ impl CommandCode {
         component::conclude(outcome, &store, &limits)
     }
 
-    /// Instantiates the component. Runs nothing but start functions.
+    /// Instantiates the component and checks the type of its entry point. Runs nothing but start functions.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
-        component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
+        let mut store = component::proof(self.command.engine(), wasi, limits, self.imports);
+        let outcome = self.command.instantiate_async(&mut store).await.map(drop);
+        component::conclude(outcome, &store, limits).map(drop)
     }
 
     /// Returns the bytes of the memories and tables that an instance starts with.

@@ -116,17 +116,9 @@ pub(in crate::wasm) fn store(
     store
 }
 
-/// Instantiates a component. Runs nothing but start functions.
-pub(in crate::wasm) async fn prove(
-    instance: &InstancePre<State>,
-    wasi: Wasi,
-    limits: &Limits,
-    imports: Imports,
-) -> std::result::Result<(), Fault> {
-    let metered = guest::unmetered(limits);
-    let mut store = store(instance.engine(), wasi, metered, limits, imports.calling_nothing());
-    let outcome = instance.instantiate_async(&mut store).await.map(drop);
-    conclude(outcome, &store, limits).map(drop)
+/// Makes the store of an instance that is only made and runs no job.
+pub(in crate::wasm) fn proof(engine: &Engine, wasi: Wasi, limits: &Limits, imports: Imports) -> Store<State> {
+    store(engine, wasi, guest::unmetered(limits), limits, imports.calling_nothing())
 }
 
 /// Returns the outcome of a job whose store is about to be dropped.

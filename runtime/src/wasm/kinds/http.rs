@@ -171,9 +171,11 @@ impl HttpComponent {
         }
     }
 
-    /// Instantiates the component. Runs nothing but start functions.
+    /// Instantiates the component and checks the type of its entry point. Runs nothing but start functions.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
-        component::prove(self.version.instance(), wasi, limits, self.imports).await
+        let mut store = component::proof(self.version.instance().engine(), wasi, limits, self.imports);
+        let outcome = self.version.instantiate(&mut store).await.map(drop);
+        component::conclude(outcome, &store, limits).map(drop)
     }
 
     /// Returns the bytes of the memories and tables that an instance starts with.

@@ -3,10 +3,11 @@
 use wasmtime::{Caller, Extern, Result, bail, format_err};
 use wasmtime_wasi::p1::types::{Errno, Error, Size};
 
+use crate::wasm::engine::outline::PREVIEW_1;
 use crate::wasm::host::core_state::State;
 
 /// The module that WASI preview 1 is imported from.
-pub(in crate::wasm) const MODULE: &str = "wasi_snapshot_preview1";
+pub(in crate::wasm) const MODULE: &str = PREVIEW_1;
 
 /// Returns the guest's memory and its store data.
 pub(super) fn parts<'c>(caller: &'c mut Caller<'_, State>) -> Result<(&'c mut [u8], &'c mut State)> {
