@@ -109,6 +109,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
         handlers,
         routes,
         trials_ended,
+        displaced,
     } = changes;
     let detail = |line: &String| format!("    {}", text(line));
     let mut lines = Vec::new();
@@ -134,6 +135,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
         let (name, version) = (text(handler), text(version));
         lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
     }
+    lines.extend(displaced.iter().map(|mount| format!("! {}", text(mount))));
     lines.extend(refused.iter().map(|why| format!("! a reload refuses this: {}", text(why))));
     lines
 }
@@ -154,6 +156,7 @@ mod tests {
             "settings": ["grace"],
             "needs_restart": [],
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
+            "displaced": ["handler \"a\": the mount /srv/a keeps"],
             "refused": ["needs restart: jobs"],
             "of_a_newer_daemon": 1
         }"#;
@@ -171,6 +174,7 @@ mod tests {
                 "~ cors",
                 "~ grace",
                 "- trial of a: 3, with 10% of the requests",
+                "! handler \"a\": the mount /srv/a keeps",
                 "! a reload refuses this: needs restart: jobs"
             ]
         );

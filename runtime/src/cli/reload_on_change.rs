@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use notify::RecursiveMode;
-use tokio::time::sleep;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::watching::{Watching, ways};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::engine::Engine;
-use crate::jobs::{ConfigSource, DaemonState};
+use crate::jobs::{ConfigSource, DaemonState, Occasion};
 use crate::net::TlsOptions;
 
 /// How much too early the time of a change may be: Linux uses the time of the last clock tick, which is up to 10 ms old
@@ -121,7 +121,7 @@ fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedW
     // Secrets are always watched, because their rotation sends no signal.
     let kept: HashSet<PathBuf> = secrets(served).collect();
     let files = match served.watch {
-        true => files(file, served, source().ok().as_ref()),
+        true => files(file, served, source(Occasion::Reload).ok().as_ref()),
         false => kept.clone(),
     };
     if files.is_empty() {

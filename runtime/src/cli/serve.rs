@@ -16,7 +16,7 @@ use super::{progress, reload_on_change};
 use crate::config::{self, Config};
 use crate::confine;
 use crate::daemon::{self, Daemon, Exit, Options};
-use crate::jobs::{ConfigSource, Launch};
+use crate::jobs::{ConfigSource, Launch, Occasion};
 use crate::net::Endpoint;
 
 /// Serve a configuration until a signal or `shutdown`.
@@ -66,11 +66,8 @@ impl Flags {
     ///
     /// # Errors
     /// All mistakes in the configuration.
-    pub(super) fn config(&self, file: &Path) -> Result<Config> {
-        let mut config = config::load(file)?;
-        self.put_over(&mut config)?;
-        config.check_whole(file)?;
-        Ok(config)
+    pub(super) fn config(&self, file: &Path, occasion: Occasion) -> Result<Config> {
+        read(file, occasion, |config| self.put_over(config))
     }
 
     /// Applies the flags to a configuration.
@@ -89,12 +86,33 @@ impl Flags {
     }
 }
 
+/// Reads a configuration for a daemon, and applies flags.
+///
+/// # Errors
+/// All mistakes in the configuration, or the flags contradict it.
+pub(super) fn read(
+    file: &Path,
+    occasion: Occasion,
+    over: impl FnOnce(&mut Config) -> Result<()>,
+) -> Result<Config> {
+    let mut config = match occasion {
+        Occasion::Start => config::load(file)?,
+        Occasion::Reload => config::load_again(file)?,
+    };
+    over(&mut config)?;
+    match occasion {
+        Occasion::Start => config.check_whole(file)?,
+        Occasion::Reload => config.check_again(file)?,
+    }
+    Ok(config)
+}
+
 pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let debug = args.flags.debug;
     let Args { config, flags } = args;
     let over = flags.clone();
     let file = config.clone();
-    let source: ConfigSource = Arc::new(move || flags.config(&config));
+    let source: ConfigSource = Arc::new(move |occasion| flags.config(&config, occasion));
     let launch = Launch::of_this_process()?;
     let starting = Starting::new();
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };

@@ -11,7 +11,6 @@ use super::sources::Sources;
 use super::starting::Starting;
 use super::starting::start_log;
 use super::{curl, progress, reload_on_change, say, serve, socket};
-use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
@@ -60,12 +59,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     });
     let over = overlay.clone();
     let read = file.clone();
-    let source: ConfigSource = Arc::new(move || {
-        let mut config = config::load(&read)?;
-        over(&mut config)?;
-        config.check_whole(&read)?;
-        Ok(config)
-    });
+    let source: ConfigSource = Arc::new(move |occasion| serve::read(&read, occasion, |config| over(config)));
     let (read_again, source_again) = (file.clone(), source.clone());
     let launch = Launch::of_this_process()?;
     let options = Options {

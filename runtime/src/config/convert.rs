@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::directories::Directories;
 use super::handler::HandlerContext;
 use super::limits::{self, LimitBounds};
 use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
@@ -32,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(8);
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
 /// Converts a file. An error is reported, and a default replaces the value.
-pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Config {
+pub(super) fn config(file: &File, base: &Path, directories: Directories, report: &Diagnostics<'_>) -> Config {
     let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));
     let bounds = LimitBounds { jobs };
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
@@ -40,8 +41,15 @@ pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Conf
     let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
     let ca = outbound::ca(file.outbound.as_ref(), base, report);
     let stores = Stores::read(file.store.as_ref(), base, report);
-    let given =
-        HandlerContext { names: &names, limits: &limits, bounds, base, ca: ca.as_ref(), stores: &stores };
+    let given = HandlerContext {
+        names: &names,
+        limits: &limits,
+        bounds,
+        base,
+        ca: ca.as_ref(),
+        stores: &stores,
+        directories,
+    };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
         Some(Keyed { value: true, .. }) => VersionPrefix::Optional,
@@ -94,7 +102,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Conf
         cache_size: cache_size(file, report),
         scratch: report.settle(file.scratch.as_ref(), None, |text| scratch(text, base).map(Some)),
         compile: compile::read(file.compile.as_ref(), report),
-        hardening: hardening::read(file.hardening.as_ref(), base, report),
+        hardening: hardening::read(file.hardening.as_ref(), (base, directories), report),
         unix: unix(file.unix.as_ref(), report),
         http: http::read(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),

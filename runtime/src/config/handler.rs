@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
+use super::directories::Directories;
 use super::limits::{self, LimitBounds};
 use super::model::{Ca, HandlerConfig, MountConfig, Probe, Recording};
 use super::nearest::Names;
@@ -37,12 +38,13 @@ pub(super) struct HandlerContext<'a> {
     /// Certificates that the handlers trust besides the system's.
     pub(super) ca: Option<&'a Ca>,
     pub(super) stores: &'a Stores<'a>,
+    pub(super) directories: Directories,
 }
 
 /// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
     (name, written): &(String, Keyed<schema::Handler>),
-    HandlerContext { names, limits: defaults, bounds, base, ca, stores }: HandlerContext<'_>,
+    HandlerContext { names, limits: defaults, bounds, base, ca, stores, directories }: HandlerContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<HandlerConfig> {
     let Keyed { value: handler, key, line } = written;
@@ -61,7 +63,8 @@ pub(super) fn read(
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, base, report));
     let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
     let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
-    let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
+    let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, (base, directories), report));
+    let mounts = mounts.unwrap_or_default();
     let scripts = report.settle(handler.scripts.as_ref(), None, |root| scripts(root, &mounts).map(Some));
     let tmp = tmp::read(handler, &mounts, report);
     if tmp.is_some() {
@@ -190,10 +193,14 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
-fn mounts(written: &[Keyed<schema::Mount>], base: &Path, report: &Diagnostics<'_>) -> Vec<MountConfig> {
+fn mounts(
+    written: &[Keyed<schema::Mount>],
+    place: (&Path, Directories),
+    report: &Diagnostics<'_>,
+) -> Vec<MountConfig> {
     let (mut mounts, mut guests) = (Vec::new(), HashSet::new());
     for at in written {
-        let Some(mount) = mount(at, base, report) else { continue };
+        let Some(mount) = mount(at, place, report) else { continue };
         if !guests.insert(mount.guest.clone()) {
             report.add(at.line, &at.key, format!("the guest path {:?} is mounted already", mount.guest));
         }
@@ -202,7 +209,11 @@ fn mounts(written: &[Keyed<schema::Mount>], base: &Path, report: &Diagnostics<'_
     mounts
 }
 
-fn mount(written: &Keyed<schema::Mount>, base: &Path, report: &Diagnostics<'_>) -> Option<MountConfig> {
+fn mount(
+    written: &Keyed<schema::Mount>,
+    (base, directories): (&Path, Directories),
+    report: &Diagnostics<'_>,
+) -> Option<MountConfig> {
     let Keyed { value: mount, key, line } = written;
     let advice = "write { host = \"data\", guest = \"/data\" }";
     if mount.host.is_none() {
@@ -213,7 +224,10 @@ fn mount(written: &Keyed<schema::Mount>, base: &Path, report: &Diagnostics<'_>) 
     }
     let host = report.settle(mount.host.as_ref(), None, |path| match path.as_str() {
         "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
-        path => directory(&base.join(path)).map(Some),
+        path => match directories {
+            Directories::Checked => directory(&base.join(path)).map(Some),
+            Directories::Held => Ok(Some(base.join(path))),
+        },
     });
     let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
     Some(MountConfig { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })

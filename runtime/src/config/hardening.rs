@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::directories::Directories;
 use super::model::{Config, Hardening};
 use super::reader::Keyed;
 use super::report::Diagnostics;
@@ -12,7 +13,7 @@ use crate::net::Endpoint;
 /// Reads the table.
 pub(super) fn read(
     written: Option<&Keyed<schema::Hardening>>,
-    base: &Path,
+    (base, directories): (&Path, Directories),
     report: &Diagnostics<'_>,
 ) -> Hardening {
     let Some(Keyed { value: table, .. }) = written else { return Hardening::default() };
@@ -28,7 +29,7 @@ pub(super) fn read(
             );
             return None;
         }
-        if !path.is_dir() {
+        if directories == Directories::Checked && !path.is_dir() {
             report.add(
                 at.line,
                 &at.key,

@@ -1,6 +1,6 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `memory_bound`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
 //! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
@@ -10,6 +10,7 @@ mod compile;
 mod convert;
 mod cors;
 pub mod development;
+mod directories;
 mod handler;
 mod hardening;
 mod http;
@@ -35,6 +36,7 @@ mod units;
 mod values;
 mod websocket;
 
+use self::directories::Directories;
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
 pub use memory_bound::MemoryBound;
@@ -65,6 +67,19 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     examine(path).map_err(|flawed| flawed.errors)
 }
 
+/// As [`load`], for a daemon that serves already: the directories of mounts and of `hardening.reach` are not looked up.
+/// The daemon holds them open, and its loader checks them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_again(path: &Path) -> Result<Config, ConfigErrors> {
+    let file = path.display().to_string();
+    match operator_file::text(path, LARGEST) {
+        Ok(text) => parse_again(&text, &base(path), &file),
+        Err(refusal) => Err(ConfigErrors::unreadable(file, &refusal)),
+    }
+}
+
 /// A configuration with mistakes, and the valid part of it.
 pub struct Flawed {
     /// All mistakes.
@@ -80,7 +95,7 @@ pub struct Flawed {
 pub fn examine(path: &Path) -> Result<Config, Flawed> {
     let file = path.display().to_string();
     match operator_file::text(path, LARGEST) {
-        Ok(text) => read(&text, &base(path), &file),
+        Ok(text) => read(&text, &base(path), &file, Directories::Checked),
         Err(refusal) => Err(Flawed { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
     }
 }
@@ -153,13 +168,22 @@ fn base(file: &Path) -> PathBuf {
 /// The text has mistakes: all of them, in the order of their lines. A text that is not TOML is not checked further.
 /// Never panics.
 pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
-    read(text, base, file).map_err(|flawed| flawed.errors)
+    read(text, base, file, Directories::Checked).map_err(|flawed| flawed.errors)
 }
 
-fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
+/// As [`parse`], for a daemon that serves already; see [`load_again`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_again(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
+    read(text, base, file, Directories::Held).map_err(|flawed| flawed.errors)
+}
+
+fn read(text: &str, base: &Path, file: &str, directories: Directories) -> Result<Config, Flawed> {
     let report = report::Diagnostics::new(text, file);
     complete(text, &report);
-    let config = schema::document(text, &report).map(|written| convert::config(&written, base, &report));
+    let config =
+        schema::document(text, &report).map(|written| convert::config(&written, base, directories, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
         (rest, errors) => {

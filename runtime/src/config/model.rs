@@ -207,7 +207,7 @@ pub struct Probe {
 /// A directory that a handler may see.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MountConfig {
-    /// The directory, which was there when the configuration was read.
+    /// The directory. It was there when the configuration was read for a start.
     pub host: PathBuf,
     /// The guest path: absolute, without a final `/`.
     pub guest: String,
@@ -268,8 +268,21 @@ impl Config {
     /// about the admin socket is set without `admin`. A path that the daemon looks up lies where a
     /// handler may write.
     pub fn check_whole(&self, file: &Path) -> Result<(), ConfigErrors> {
+        self.check_with(self.exchangeable(file), file)
+    }
+
+    /// As [`check_whole`](Config::check_whole), for a daemon that serves already: its loader checks where handlers may
+    /// write, since it knows which directories it holds.
+    ///
+    /// # Errors
+    /// The others of [`check_whole`](Config::check_whole).
+    pub fn check_again(&self, file: &Path) -> Result<(), ConfigErrors> {
+        self.check_with(self.readable_stores(), file)
+    }
+
+    fn check_with(&self, more: Vec<ConfigError>, file: &Path) -> Result<(), ConfigErrors> {
         let alone = [self.check_admin(), self.check_idle_exit()].into_iter().filter_map(Result::err);
-        let errors: Vec<ConfigError> = alone.chain(self.exchangeable(file)).collect();
+        let errors: Vec<ConfigError> = alone.chain(more).collect();
         let file = file.display().to_string();
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors { file, errors }) }
     }

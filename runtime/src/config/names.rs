@@ -75,6 +75,8 @@ impl Config {
         match untrusted(&self.handlers) {
             Ok(untrusted) => {
                 let mut errors = self.exchangeable_in(file, &untrusted);
+                let reach = self.hardening.reach.iter().filter_map(|dir| untrusted.open(dir).err());
+                errors.extend(reach.map(|refusal| error(0, "hardening.reach", format!("{refusal:#}"))));
                 errors.extend(self.readable_stores());
                 errors
             }
@@ -83,7 +85,7 @@ impl Config {
     }
 
     /// Lists the paths that could be replaced through the directories of `untrusted`. `file` is the
-    /// configuration itself.
+    /// configuration itself. `hardening.reach` is left out: only a start looks it up.
     pub fn exchangeable_in(&self, file: &Path, untrusted: &Untrusted) -> Vec<ConfigError> {
         let granted = self.refused_grants(untrusted);
         if !granted.is_empty() {
@@ -108,7 +110,7 @@ impl Config {
     }
 
     /// Lists the files of stores that lie in a mount without `write`: a handler could read every entry.
-    fn readable_stores(&self) -> Vec<ConfigError> {
+    pub(super) fn readable_stores(&self) -> Vec<ConfigError> {
         let readable = |handler: &HandlerConfig| {
             let name = handler.name.to_string();
             let mounts = handler.mounts.iter().filter(|mount| !mount.write);
@@ -123,7 +125,7 @@ impl Config {
             let files = handler.stores.iter().filter_map(|grant| grant.options.file());
             files.map(move |file| (handler, file))
         });
-        let readable = match Untrusted::of(self.handlers.iter().flat_map(readable)) {
+        let readable = match Untrusted::following(self.handlers.iter().flat_map(readable)) {
             Ok(readable) => readable,
             Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
         };
@@ -153,9 +155,7 @@ impl Config {
             let refusals = handler.mounts.iter().filter_map(|mount| untrusted.grant(&mount.host).err());
             refusals.map(|refusal| error(handler.line, &key, format!("{refusal:#}"))).collect::<Vec<_>>()
         };
-        let reach = self.hardening.reach.iter().filter_map(|dir| untrusted.open(dir).err());
-        let reach = reach.map(|refusal| error(0, "hardening.reach", format!("{refusal:#}")));
-        self.handlers.iter().flat_map(refused).chain(reach).collect()
+        self.handlers.iter().flat_map(refused).collect()
     }
 
     /// Lists all paths that the daemon looks up, except mounts.

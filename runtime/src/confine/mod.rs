@@ -4,8 +4,9 @@
 //! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan`, `ksm` and `priority`.
 //!
 //! Floors, lowest first: `seccomp`, `location`, `ksm`, `priority`, `privileges`, `pagemap_scan`, `signals`, `system`, `hard_links`; `untrusted`;
-//! `landlock`.
+//! `granted_dir`, `landlock`.
 
+mod granted_dir;
 mod hard_links;
 mod ksm;
 mod landlock;
@@ -18,6 +19,7 @@ mod signals;
 mod system;
 mod untrusted;
 
+pub use granted_dir::GrantedDir;
 pub use ksm::unmerged;
 pub use landlock::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
 pub use location::place_of;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
@@ -33,7 +33,9 @@ pub struct Untrusted {
     /// `None` if there are no such directories; then nothing is compared.
     mounts: Option<Mounts>,
     /// The mounts of the process when the first directory was granted.
-    granting: OnceLock<Mounts>,
+    pub(super) granting: OnceLock<Mounts>,
+    /// Directories that are granted already, by path.
+    pub(super) held: HashMap<PathBuf, HeldDir>,
 }
 
 /// A directory that a handler may write to.
@@ -45,6 +47,13 @@ pub struct Writable {
     pub dir: PathBuf,
     /// The configuration that grants it.
     pub by: Granting,
+}
+
+/// A directory that a path led to when it was granted.
+pub(super) struct HeldDir {
+    pub(super) dir: Arc<OwnedFd>,
+    /// Whether the path has led elsewhere since.
+    pub(super) is_displaced: bool,
 }
 
 /// The configuration that lets a handler write.
@@ -75,18 +84,37 @@ enum Links {
 const MOST_LINKS: usize = 40;
 
 impl Untrusted {
-    /// Finds these directories. A missing directory is skipped.
+    /// Finds these directories. A missing directory is skipped, and so is one behind a link that a handler may have
+    /// made: it is not granted.
     ///
     /// # Errors
     /// The kernel does not report where a directory lies: there is no `/proc`.
     pub fn of(dirs: impl IntoIterator<Item = Writable>) -> Result<Untrusted> {
+        let mut dirs: Vec<Writable> = dirs.into_iter().collect();
+        // Outer directories first: a link in one of them counts for the inner ones.
+        dirs.sort_by_key(|writable| writable.dir.components().count());
+        Untrusted::collected(dirs, |untrusted, path| untrusted.open(path))
+    }
+
+    /// Finds these directories, wherever links lead. A missing directory is skipped. For directories that handlers may
+    /// only read, and so have made no link in.
+    ///
+    /// # Errors
+    /// Those of [`Untrusted::of`].
+    pub fn following(dirs: impl IntoIterator<Item = Writable>) -> Result<Untrusted> {
+        Untrusted::collected(dirs, |_, path| Ok(openat(CWD, path, PLACE, Mode::empty())?))
+    }
+
+    fn collected(
+        dirs: impl IntoIterator<Item = Writable>,
+        open: impl Fn(&Untrusted, &Path) -> Result<OwnedFd>,
+    ) -> Result<Untrusted> {
         let mut untrusted = Untrusted::default();
         for writable in dirs {
-            // Links are followed, and a handler may have made them. The directory is then found here and in the
-            // directory that holds it, and is refused when it is opened.
-            let Ok(dir) = openat(CWD, &writable.dir, PLACE | OFlags::DIRECTORY, Mode::empty()) else {
+            let Ok(dir) = open(&untrusted, &writable.dir) else { continue };
+            if FileType::from_raw_mode(fstat(&dir)?.st_mode) != FileType::Directory {
                 continue;
-            };
+            }
             let (mut locations, here) = untrusted.mounts()?.around(&dir)?;
             locations.push(here);
             untrusted.insert(&writable, locations);
@@ -138,31 +166,6 @@ impl Untrusted {
     /// follows on the path.
     pub fn open(&self, path: &Path) -> Result<OwnedFd> {
         Ok(self.walk(path, Links::Refused)?.end?)
-    }
-
-    /// Opens a directory to grant it to a handler.
-    ///
-    /// # Errors
-    /// Those of [`open`](Untrusted::open). Also if the directory shows the processes of this host, and so the memory,
-    /// descriptors and environment of the daemon.
-    pub fn grant(&self, path: &Path) -> Result<OwnedFd> {
-        let dir = self.open(path)?;
-        let mounts = match self.granting.get() {
-            Some(mounts) => mounts,
-            None => {
-                let read = Mounts::read()?;
-                self.granting.get_or_init(|| read)
-            }
-        };
-        if let Some(processes) = mounts.processes_in(&dir)? {
-            bail!(
-                "{} shows the processes of this host ({}), and with them the memory and the environment of the daemon: mount \
-                 the directories that the handler needs, one by one",
-                path.display(),
-                processes.display()
-            );
-        }
-        Ok(dir)
     }
 
     /// Returns the writable directory through which a handler can change what a path leads to, or its content. A file

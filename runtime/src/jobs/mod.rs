@@ -50,7 +50,7 @@ pub use load::{LoadNumber, Loader, OnProgress, Step, StepTurn, lines};
 pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};
-pub use reload::{ConfigSource, Granted, Reload};
+pub use reload::{ConfigSource, Granted, Occasion, Reload};
 pub use reply::ReplyJob;
 pub use rollback::Rollback;
 pub use routes::ListRoutes;

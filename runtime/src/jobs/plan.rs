@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 
-use super::api::{PlanCommand, PlanReply};
+use super::api::{ChangesReport, PlanCommand, PlanReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::Generations;
-use super::load::{Draft, lines};
+use super::load::{DisplacedMount, Draft, lines};
 use super::refusals::refusals;
 use super::reload::Granted;
 use super::reply::reply;
@@ -80,7 +80,7 @@ impl Plan {
     fn plan(&self, engine: &Engine, source: PlanSource) -> Result<PlanReply> {
         let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
-        config.check_whole(&file)?;
+        config.check_again(&file)?;
         let live = engine.live().pin();
         let loader = &self.generations.loader;
         let refused = refusals(&self.state, self.granted.as_deref(), (&config, &file), &live, loader);
@@ -90,10 +90,13 @@ impl Plan {
         };
         let unlike = differences(self.state.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.state.config.load(), &config, unlike);
-        let Draft { handlers, routes, .. } = &draft;
+        let Draft { handlers, routes, displaced, .. } = &draft;
         let (old, new) = (CatalogSide::of(&live), CatalogSide { handlers, routes });
         Ok(PlanReply {
-            changes: changes::between(old, new, settings, changes::trials(&live)),
+            changes: ChangesReport {
+                displaced: displaced.iter().map(DisplacedMount::to_string).collect(),
+                ..changes::between(old, new, settings, changes::trials(&live))
+            },
             refused: refused.iter().map(|refusal| format!("{refusal:#}")).collect(),
         })
     }
@@ -103,8 +106,10 @@ impl PlanSource {
     /// Reads the configuration. Returns it with the path of its file.
     fn read(self) -> Result<(Config, PathBuf)> {
         Ok(match self {
-            PlanSource::File(path) => (config::load(&path)?, path),
-            PlanSource::Text { text, base } => (config::parse(&text, &base, "stdin")?, base.join("stdin")),
+            PlanSource::File(path) => (config::load_again(&path)?, path),
+            PlanSource::Text { text, base } => {
+                (config::parse_again(&text, &base, "stdin")?, base.join("stdin"))
+            }
         })
     }
 }

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Error, anyhow};
+use anyhow::{Error, Result, anyhow};
 
 use super::daemon_state::DaemonState;
 use super::load::Loader;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::confine::{PathGrant, places_beyond};
+use crate::confine::{PathGrant, Untrusted, places_beyond};
 
 /// Lists what this process, or the next one of an upgrade beside it, cannot use safely: paths out of reach, and paths
 /// that a handler could replace meanwhile. `file` is the configuration file, which must not be replaceable either.
+/// `untrusted` holds the directories that handlers may write to.
 ///
 /// The directories that handlers may write to under the old configuration count as well: their jobs go on while the new
 /// one is loaded, and for a while after.
@@ -19,26 +20,34 @@ pub(super) fn denied(
     granted: Option<&[PathGrant]>,
     config: &Config,
     file: &Path,
-    loader: &Loader,
+    untrusted: Result<Untrusted>,
 ) -> Vec<Error> {
+    let untrusted = match untrusted {
+        Ok(untrusted) => untrusted,
+        Err(failure) => return vec![failure],
+    };
     let mut denied = Vec::new();
-    let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
-    if !beyond.is_empty() {
-        denied.push(anyhow!(
-            "needs restart: {}: out of reach since the start (hardening.files): name its directory in hardening.reach",
-            beyond.join(", ")
-        ));
-    }
-    match loader.untrusted(&config.handlers) {
-        Ok(untrusted) => {
-            let exchangeable = config.exchangeable_in(file, &untrusted);
-            denied.extend(exchangeable.iter().map(|error| match error.key.as_str() {
-                "" => anyhow!("{}", error.message),
-                key => anyhow!("{key}: {}", error.message),
-            }));
+    if let Some(granted) = granted {
+        let mut needed = config.places();
+        // What a handler has put in the place of a mount is not used, so it need not be in reach. The directories of
+        // `hardening.reach` are held since the start.
+        needed.retain(|(key, place)| match key.as_str() {
+            "hardening.reach" => !matches!(untrusted.find(&place.path), Ok(Some(_))),
+            _ => !untrusted.is_displaced(&place.path),
+        });
+        let beyond = places_beyond(granted, &needed);
+        if !beyond.is_empty() {
+            denied.push(anyhow!(
+                "needs restart: {}: out of reach since the start (hardening.files): name its directory in hardening.reach",
+                beyond.join(", ")
+            ));
         }
-        Err(failure) => denied.push(failure),
     }
+    let exchangeable = config.exchangeable_in(file, &untrusted);
+    denied.extend(exchangeable.iter().map(|error| match error.key.as_str() {
+        "" => anyhow!("{}", error.message),
+        key => anyhow!("{key}: {}", error.message),
+    }));
     denied
 }
 
@@ -62,6 +71,6 @@ pub(super) fn refusals(
         ));
     }
     refusals.extend(state.descriptors(config).err());
-    refusals.extend(denied(granted, config, file, loader));
+    refusals.extend(denied(granted, config, file, loader.untrusted_and_held(&config.handlers)));
     refusals
 }

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use anyhow::{Error, Result, anyhow};
 
-use super::api::{RefreshReply, ReloadCommand, ReloadReply};
+use super::api::{ChangesReport, RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
-use super::load::{Candidate, lines};
+use super::load::{Candidate, DisplacedMount, lines};
 use super::refusals::{denied, refusals};
 use super::reply::{json, tell};
 use crate::catalog::Catalog;
@@ -36,8 +36,17 @@ pub struct Reload {
     pub granted: Granted,
 }
 
-/// Reads a configuration; called for every reload.
-pub type ConfigSource = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
+/// Reads a configuration; called for the start and for every reload.
+pub type ConfigSource = Arc<dyn Fn(Occasion) -> Result<Config> + Send + Sync>;
+
+/// What a configuration is read for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occasion {
+    /// The start of a process: all that it names must be there.
+    Start,
+    /// A reload: the daemon holds the mounts of the configuration before, and its loader checks the others.
+    Reload,
+}
 
 /// The paths that the process can still access, or `None` if it can access all of them.
 pub type Granted = Option<Arc<[PathGrant]>>;
@@ -114,7 +123,10 @@ impl Reload {
             generation: next.catalog.generation,
             handlers: next.catalog.handlers.len(),
             routes: next.catalog.routes.len(),
-            changes: changes::between(old, new, settings, changes::trials(&base)),
+            changes: ChangesReport {
+                displaced: next.displaced.iter().map(DisplacedMount::to_string).collect(),
+                ..changes::between(old, new, settings, changes::trials(&base))
+            },
         };
         turn.publish_loaded(next);
         self.state.adopt(config, tls, read);
@@ -133,14 +145,16 @@ impl Reload {
     /// # Errors
     /// What it could not use.
     pub(super) fn check_next(&self) -> Result<CompileLimits> {
-        let Ok(config) = (self.source)() else { return Ok(self.generations.loader.limits()) };
-        let denied = denied(self.granted.as_deref(), &config, &self.file, &self.generations.loader);
+        let Ok(config) = (self.source)(Occasion::Start) else { return Ok(self.generations.loader.limits()) };
+        // The next process holds no mount yet.
+        let untrusted = self.generations.loader.untrusted(&config.handlers);
+        let denied = denied(self.granted.as_deref(), &config, &self.file, untrusted);
         if denied.is_empty() { Ok(config.compile) } else { Err(lines(&denied)) }
     }
 
     fn load(&self, base: &Catalog) -> Result<LoadedGeneration> {
         let read = SystemTime::now();
-        let config = (self.source)()?;
+        let config = (self.source)(Occasion::Reload)?;
         let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
         let refused = refusals(&self.state, granted, (&config, &self.file), base, loader);
         if !refused.is_empty() {

@@ -1,6 +1,8 @@
 //! The results of a load before they are published: drafts, candidates and compiled modules.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Routes};
@@ -16,6 +18,18 @@ pub struct Draft {
     /// The routes to them.
     pub routes: Routes,
     pub(super) made: HashMap<Name, MadeHandler>,
+    /// The mounts that a handler has displaced.
+    pub displaced: Vec<DisplacedMount>,
+}
+
+/// A mount whose path leads elsewhere, because a handler may write there. Its directory stays in use.
+pub struct DisplacedMount {
+    /// The handler that has the mount.
+    pub handler: Name,
+    /// The path that led to it.
+    pub host: PathBuf,
+    /// Where the path leads now.
+    pub why: String,
 }
 
 /// A handler version with its mounts and the digest of its module.
@@ -30,6 +44,8 @@ pub(super) struct MadeHandler {
 pub struct Candidate {
     /// The catalog.
     pub catalog: Arc<Catalog>,
+    /// The mounts that a handler has displaced.
+    pub displaced: Vec<DisplacedMount>,
     pub(super) loaded: Loaded,
 }
 
@@ -53,11 +69,34 @@ pub(super) struct Loaded {
     pub(super) handlers: HashMap<Name, HandlerConfig>,
     /// The handlers as they were made.
     pub(super) made: HashMap<Name, MadeHandler>,
+    /// The paths of mounts that a handler has displaced.
+    pub(super) displaced: HashSet<PathBuf>,
 }
 
 impl Loaded {
     pub(super) fn configured(&self, name: &Name) -> Option<&HandlerConfig> {
         self.handlers.get(name)
+    }
+}
+
+impl DisplacedMount {
+    /// Lists those of a handler.
+    pub(super) fn of(handler: &Name, mounted: &Mounted) -> Vec<DisplacedMount> {
+        let displaced = mounted.displaced().iter().cloned();
+        displaced.map(|(host, why)| DisplacedMount { handler: handler.clone(), host, why }).collect()
+    }
+}
+
+/// `handler "files": the mount /srv/data/public keeps the directory ...`.
+impl fmt::Display for DisplacedMount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (handler, host) = (self.handler.as_str(), self.host.display());
+        write!(
+            f,
+            "handler {handler:?}: the mount {host} keeps the directory that was loaded, because a handler that may write \
+             there has moved it: {}",
+            self.why
+        )
     }
 }
 

@@ -88,4 +88,18 @@ impl Loader {
         self.ground.known.add_writable(&mut untrusted)?;
         Ok(untrusted)
     }
+
+    /// As [`untrusted`](Loader::untrusted), with the mounts of the current handlers. They are granted again even if a
+    /// handler has displaced them.
+    ///
+    /// # Errors
+    /// As [`Untrusted::of`].
+    pub fn untrusted_and_held(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
+        let mut untrusted = self.untrusted(handlers)?;
+        let last = self.last();
+        for (mount, dir) in last.made.values().flat_map(|made| made.mounted.all()) {
+            untrusted.hold(&mount.host, dir.clone(), last.displaced.contains(&mount.host));
+        }
+        Ok(untrusted)
+    }
 }

@@ -64,7 +64,7 @@ impl VersionsInUse {
         for (name, mounted) in self.held() {
             let writable = mounted.writable().map(|(mount, dir)| {
                 let (handler, dir_named) = (name.to_string(), mount.host.clone());
-                (Writable { handler, dir: dir_named, by: Granting::Before }, dir)
+                (Writable { handler, dir: dir_named, by: Granting::Before }, &**dir)
             });
             untrusted.add(writable)?;
         }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use super::code::{Codes, read};
-use super::draft::{Candidate, Draft, Loaded, MadeHandler, Uploaded};
+use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, Uploaded};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits, version};
 use super::known::VersionsInUse;
@@ -84,9 +85,12 @@ impl Loader {
         let _telling = progress::Telling(&self.progress, codes.count.load);
         known.prune();
         let _held = stores::open(&self.ground, &config, AbsentFile::Made)?;
-        let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
+        let Draft { handlers, routes, made, displaced } =
+            self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
+        displaced.iter().for_each(|mount| warn!("{mount}"));
+        let hosts = displaced.iter().map(|mount| mount.host.clone()).collect();
         let next = base.next(handlers, routes);
         let Config { cors, version_header, reason_header, handlers, compile: limits, cache_size, .. } =
             config;
@@ -94,7 +98,8 @@ impl Loader {
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
         Ok(Candidate {
             catalog,
-            loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made },
+            displaced,
+            loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made, displaced: hosts },
         })
     }
 
@@ -129,7 +134,7 @@ impl Loader {
         codes: &Codes,
         others: Others,
     ) -> Result<Draft, Vec<Error>> {
-        let untrusted = self.untrusted(&config.handlers).map_err(|failure| vec![failure])?;
+        let untrusted = self.untrusted_and_held(&config.handlers).map_err(|failure| vec![failure])?;
         let mut errors = Vec::new();
         let mut named = |handler: &HandlerConfig, error: Error| {
             errors.push(error.context(format!("handler {:?}", handler.name.as_str())));
@@ -142,6 +147,9 @@ impl Loader {
                 Err(error) => named(handler, error),
             }
         }
+        let displaced =
+            sound.iter().flat_map(|(handler, one)| DisplacedMount::of(&handler.name, &one.mounted));
+        let displaced = displaced.collect();
         let kinds = sound.iter().map(|(handler, prepared)| (handler.name.clone(), prepared.kind)).collect();
         let misused = for_programs(config, &kinds);
         let is_refused = sound.len() < config.handlers.len() || !misused.is_empty();
@@ -160,7 +168,7 @@ impl Loader {
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
         match config.routes(&handlers) {
-            Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made }),
+            Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.
             Ok(_) | Err(_) => Err(errors),

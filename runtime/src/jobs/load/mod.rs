@@ -17,6 +17,6 @@ mod prepared;
 mod progress;
 mod stores;
 
-pub(super) use draft::{Candidate, Draft, Uploaded};
+pub(super) use draft::{Candidate, DisplacedMount, Draft, Uploaded};
 pub use loader::{Loader, lines};
 pub use progress::{LoadNumber, OnProgress, Step, StepTurn};

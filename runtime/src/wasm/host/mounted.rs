@@ -1,9 +1,11 @@
 //! The mounts of a handler, held open by descriptor.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::fs::{FileType, Stat, fstat};
+use anyhow::{Context as _, Result};
+use rustix::fs::{Stat, fstat};
 use tracing::warn;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -19,25 +21,28 @@ use crate::scratch::{HandlerDir, JobDir};
 /// granted, and a handler may be able to change it.
 pub struct Mounted {
     pub(super) mounts: Vec<Mount>,
-    pub(super) dirs: Vec<OwnedFd>,
+    pub(super) dirs: Vec<Arc<OwnedFd>>,
+    /// The mounts that a handler has displaced: the path on the host, and where it leads now.
+    displaced: Vec<(PathBuf, String)>,
 }
 
 impl Mounted {
-    /// Opens mounts. Follows no link below a directory that a handler may write to.
+    /// Opens mounts. Follows no link below a directory that a handler may write to. A directory that is held, and that
+    /// a handler has displaced, is used as it is.
     ///
     /// # Errors
     /// A mount cannot be opened, is not a directory, or shows the processes of this host.
     pub fn open(mut mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
+        let mut displaced = Vec::new();
         let open = |mount: &mut Mount| {
             let shown = || format!("open the mount {}", mount.host.display());
-            let dir = untrusted.grant(&mount.host).with_context(shown)?;
-            let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
-            ensure!(is_dir, "{}: it is not a directory", shown());
+            let granted = untrusted.grant(&mount.host).with_context(shown)?;
+            displaced.extend(granted.displaced.map(|why| (mount.host.clone(), why)));
             mount.within = untrusted.find(&mount.host)?.cloned();
-            Ok(dir)
+            Ok(granted.dir)
         };
         let dirs = mounts.iter_mut().map(open).collect::<Result<_>>()?;
-        Ok(Mounted { mounts, dirs })
+        Ok(Mounted { mounts, dirs, displaced })
     }
 
     /// Reports whether both are the same directories, by device and inode.
@@ -54,9 +59,20 @@ impl Mounted {
         self.mounts.len()
     }
 
+    /// Iterates over the mounts with their directories.
+    pub fn all(&self) -> impl Iterator<Item = (&Mount, &Arc<OwnedFd>)> {
+        self.mounts.iter().zip(&self.dirs)
+    }
+
+    /// Lists the mounts that a handler has displaced since an earlier load: the path on the host, and where it leads
+    /// now. The directories that they were loaded with stay in use.
+    pub fn displaced(&self) -> &[(PathBuf, String)] {
+        &self.displaced
+    }
+
     /// Iterates over the writable mounts.
-    pub fn writable(&self) -> impl Iterator<Item = (&Mount, &OwnedFd)> {
-        self.mounts.iter().zip(&self.dirs).filter(|(mount, _)| mount.access == Access::Write)
+    pub fn writable(&self) -> impl Iterator<Item = (&Mount, &Arc<OwnedFd>)> {
+        self.all().filter(|(mount, _)| mount.access == Access::Write)
     }
 
     /// Makes the Landlock ruleset for the mounts and the directory of jobs, and tries it on a thread. Returns `None`
@@ -70,7 +86,7 @@ impl Mounted {
             Access::Read => Reach::Read,
             Access::Write => Reach::Write,
         };
-        let mounts = self.dirs.iter().zip(self.mounts.iter().map(reach));
+        let mounts = self.dirs.iter().map(|dir| &**dir).zip(self.mounts.iter().map(reach));
         let own = jobs.map(|jobs| (jobs.descriptor(), Reach::Write));
         let tried = LandlockRules::of(mounts.chain(own)).and_then(|ground| {
             let trial = std::thread::Builder::new().name("confine".to_owned());
