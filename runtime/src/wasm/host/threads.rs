@@ -28,14 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// none left still gets two threads beyond this number.
 const ALL: usize = 512;
 
-/// How many threads of a handler run at the daemon's own priority: that of the timers, and three for operations. A
-/// thread keeps its priority until it ends, after 10 s without work. A handler whose jobs keep more of them busy at
-/// once, as by reading large directories, takes turns of the processor with handlers that need a thread now and then.
-const FIRST: usize = 1 + 3;
-
-/// The nice(2) value of the others. At 15 a thread that does little preempts them; threads that wait for a disk lose
-/// nothing.
-const NICE: i32 = 15;
+/// The nice(2) values of a handler's threads, in the order of their start; the last one is for all further threads. The
+/// first two are the thread of the timers and one for operations. With these values, handlers share the processor, not
+/// threads: 64 busy threads of one handler weigh twice as much as the one thread of another (the kernel's weights are
+/// 1024 at 0, 36 at 15 and 15 at 19). Threads that wait for a disk lose nothing, and a processor that nobody else wants
+/// is used in full.
+///
+/// A thread keeps its value until it ends, after 10 s without work, since only privileged threads may lower it again.
+/// Three operations at 0 were rejected: a handler had five times the share of another. All others at 19 were rejected
+/// as well: beside a busy process, a second and third job would get almost no time.
+const NICE: [i32; 6] = [0, 0, 15, 15, 15, 19];
 
 /// The budget of threads that all handlers share.
 static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
@@ -146,6 +148,11 @@ impl SharedThreads {
     }
 }
 
+/// Returns the nice(2) value of a thread that starts beside so many others.
+fn nice(others: usize) -> i32 {
+    NICE[others.min(NICE.len() - 1)]
+}
+
 /// Ends the pool after a period without jobs.
 async fn retire(shared: Weak<SharedThreads>, patience: Duration) {
     let jobs = || Some(shared.upgrade()?.jobs.load(Ordering::Relaxed));
@@ -206,9 +213,9 @@ impl Pool {
         let running = Arc::<AtomicUsize>::default();
         let ended = running.clone();
         let start = move || {
-            // Without the privilege nothing is lost but the order.
-            if running.fetch_add(1, Ordering::Relaxed) >= FIRST
-                && let Err(refusal) = confine::serve_last(NICE)
+            let nice = nice(running.fetch_add(1, Ordering::Relaxed));
+            if nice > 0
+                && let Err(refusal) = confine::serve_last(nice)
             {
                 debug!("a thread for files has no lower priority: {refusal}");
             }
@@ -251,130 +258,4 @@ impl Drop for Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::confine::{PathGrant, Reach, Untrusted};
-
-    fn nothing() -> Arc<Mounted> {
-        Arc::new(Mounted::open(Vec::new(), &Untrusted::default()).unwrap())
-    }
-
-    /// Waits until the handler has threads, or has none.
-    async fn become_(threads: &Threads, there: bool) {
-        let looking = async {
-            while threads.0.pool.load().is_some() != there {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), looking).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn threads_end_when_no_job_has_them_and_start_again_with_the_next() {
-        let threads = Threads::within(Budget::boundless(), None, nothing(), 2, Duration::from_millis(10));
-        assert!(threads.0.pool.load().is_none(), "none before the first job");
-
-        for _ in 0..3 {
-            let lease = threads.lease().unwrap();
-            let work = async { Ok(tokio::task::spawn_blocking(|| 7).await.unwrap()) };
-            assert_eq!(lease.run(Arc::default(), work).await.unwrap(), 7);
-            drop(lease);
-            become_(&threads, false).await;
-        }
-    }
-
-    /// Waits until `used` units are in use.
-    async fn become_used(budget: &Budget, used: usize) {
-        let looking = async {
-            while budget.used() != used {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), looking).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn handlers_share_the_threads_there_are_and_have_more_when_others_have_ended() {
-        let budget = Budget::new(80);
-        let handler = |patience| Threads::within(budget.clone(), None, nothing(), 64, patience);
-        let (first, second, third) =
-            (handler(Duration::from_millis(10)), handler(PATIENCE), handler(PATIENCE));
-        let lease = first.lease().unwrap();
-
-        // The budget has 70 common units and 10 that are kept for small holders: 5 of 70 are left, and then 5 of the
-        // kept ones: two have to stay.
-        let (fewer, none) = (second.lease().unwrap(), third.lease().unwrap());
-
-        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.max), [64, 4, 4]);
-        assert_eq!(budget.used(), 65 + 5 + 5);
-        drop(lease);
-        become_used(&budget, 5 + 5).await;
-        assert_eq!(third.lease().unwrap().0.max, 64);
-        drop(none);
-        become_used(&budget, 5 + 65).await;
-    }
-
-    #[tokio::test]
-    async fn a_job_that_runs_keeps_its_threads() {
-        let threads = Threads::within(Budget::boundless(), None, nothing(), 2, Duration::from_millis(1));
-        let lease = threads.lease().unwrap();
-
-        // Several times as long as idle threads wait.
-        sleep(Duration::from_millis(50)).await;
-
-        assert!(Arc::ptr_eq(&lease.0, threads.0.pool.load().as_ref().unwrap()));
-    }
-
-    /// Runs `work` on a thread that cannot be confined again: landlock(7) allows sixteen layers, which the threads that
-    /// it starts inherit.
-    fn exhausted<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-        let all = [("/", Reach::Write)].map(|(path, reach)| PathGrant::new(path, reach));
-        let ground = || LandlockRules::new(&all, &Untrusted::default()).ok();
-        let Some(ground) = ground() else {
-            let _told = writeln!(std::io::stderr(), "skipped: run this on a kernel that has Landlock");
-            return None;
-        };
-        std::thread::scope(|scope| {
-            let confined = scope.spawn(|| {
-                // The kernel has 16 layers: landlock(7).
-                assert!((0..100).any(|_| ground.confine().is_err()));
-                work()
-            });
-            Some(confined.join().unwrap())
-        })
-    }
-
-    #[test]
-    fn a_thread_that_cannot_be_confined_serves_nothing_and_its_job_fails_as_the_hosts_fault() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = PathGrant::new(dir.path(), Reach::Write);
-        let Ok(ground) = LandlockRules::new(&[place], &Untrusted::default()) else { return };
-        let threads =
-            Threads::within(Budget::boundless(), Some(ground), nothing(), 2, Duration::from_millis(10));
-        let mark = dir.path().join("mark");
-        let job = || {
-            let (mark, lease) = (mark.clone(), threads.lease().unwrap());
-            let work = async {
-                tokio::task::spawn_blocking(|| std::fs::write(mark, "")).await.unwrap().unwrap();
-                Ok(())
-            };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let ended = async { timeout(Duration::from_secs(20), lease.run(Arc::default(), work)).await };
-            runtime.block_on(ended).expect("it ends at once")
-        };
-
-        let Some(faults) = exhausted(|| [(); 4].map(|()| job().unwrap_err())) else { return };
-
-        for fault in faults {
-            let told = fault.to_string();
-            assert!(matches!(fault, Fault::Host(_)) && told.contains("cannot be confined"), "{told}");
-        }
-        assert!(!mark.exists(), "something was served");
-        // The next job starts new threads, which the kernel confines.
-        assert!(job().is_ok() && mark.exists());
-    }
-}
+mod tests;
