@@ -102,8 +102,70 @@ fn field() -> impl Strategy<Value = String> {
     prop_oneof!["\\*(/[0-9]{1,3})?", "[0-9]{1,5}(-[0-9]{1,5})?(/[0-9]{1,5})?", "[0-9,L#W-]{1,6}", "[A-Z]{3}"]
 }
 
+/// A value of a key, of whatever type.
+fn value() -> impl Strategy<Value = String> {
+    let quoted = |text: String| format!("\"{text}\"");
+    prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        "[0-9]{1,20}(ns|us|ms|s|m|h|d|B|KiB|MiB|GiB|TiB|%|)".prop_map(quoted),
+        "(tcp|unix|fd|http|https|redis|nats)://[a-z0-9.:*/@?#-]{0,20}".prop_map(quoted),
+        "/?[a-z{}*./]{0,12}".prop_map(quoted),
+        "[!-&(-~ é]{0,12}".prop_map(|text| format!("'{text}'")),
+        vec("[A-Za-z0-9*./:-]{0,12}".prop_map(quoted), 0..4)
+            .prop_map(|list| format!("[{}]", list.join(", "))),
+        prop::sample::select(&["true", "false", "{}", "[]", "[[]]", "{ a = 1 }", "2026-11-29", "\"\""][..])
+            .prop_map(str::to_owned),
+    ]
+}
+
+/// The lines of the examples on the page of the configuration, which hold every key.
+fn page() -> Vec<String> {
+    let page = include_str!("../../runtime/docs/configuration.md");
+    let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let lines = examples.flat_map(|(example, _)| example.lines());
+    // A file that exists for every caller of the target.
+    lines.map(|line| line.replace("\"build/hello.wasm\"", "\"Cargo.toml\"")).collect()
+}
+
+/// The page with some of its optional keys, and other values at some of its keys.
+fn configuration(shown: &[prop::sample::Index], changes: &[(prop::sample::Index, String)]) -> String {
+    let mut lines = page();
+    let is_optional = |line: &String| line.strip_prefix("# ").is_some_and(|rest| !rest.starts_with(' '));
+    let optional: Vec<usize> = (0..lines.len()).filter(|number| is_optional(&lines[*number])).collect();
+    for index in shown {
+        let number = optional[index.index(optional.len())];
+        lines[number] = lines[number].trim_start_matches("# ").to_owned();
+    }
+    let has_value = |line: &String| !line.starts_with('#') && line.contains(" = ");
+    let keys: Vec<usize> = (0..lines.len()).filter(|number| has_value(&lines[*number])).collect();
+    for (index, value) in changes {
+        let number = keys[index.index(keys.len())];
+        let key = lines[number].split(" = ").next().unwrap_or_default();
+        lines[number] = format!("{key} = {value}");
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_page_of_the_configuration_is_read_whole() {
+    let text = configuration(&[], &[]);
+
+    assert!(text.lines().count() > 100, "{text}");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    portcullis::config::parse(&text, base, "portcullis.toml").unwrap_or_else(|errors| panic!("{errors}"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_key_with_any_value_is_served_or_refused_by_a_line(
+        shown in vec(any::<prop::sample::Index>(), 0..4),
+        changes in vec((any::<prop::sample::Index>(), value()), 0..4),
+    ) {
+        targets::catalog(configuration(&shown, &changes).as_bytes());
+    }
 
     #[test]
     fn any_routes_are_served_or_refused_by_a_line_each(

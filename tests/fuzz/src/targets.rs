@@ -107,6 +107,11 @@ pub fn catalog(bytes: &[u8]) {
         }
     };
     let _either = config.check_whole(Path::new("portcullis.toml"));
+    // A reload reads the same, and finds nothing changed.
+    let again = config::parse_again(text, base, "portcullis.toml");
+    assert_eq!(again.as_ref().ok(), Some(&config), "{text:?}");
+    let unlike = [config.needs_restart(&config), config.settings_changed(&config)].concat();
+    assert!(unlike.is_empty(), "{text:?}: {unlike:?}");
     let _settings = jobs::settings(&config);
     let handlers: BTreeMap<_, _> =
         config.handlers.iter().map(|handler| (handler.name.clone(), entry(handler))).collect();
