@@ -132,7 +132,7 @@ fn a_reload_keeps_the_old_generation_when_a_module_is_bad() {
 
     daemon.signal(Signal::HUP);
 
-    daemon.log.line("not reloaded, the old generation goes on");
+    daemon.log.line("reload failed, the previous generation stays in force");
     assert_eq!(daemon.get("/").text(), "old");
 }
 
@@ -143,7 +143,7 @@ fn a_reload_keeps_the_old_generation_when_the_configuration_is_bad() {
 
     daemon.signal(Signal::HUP);
 
-    daemon.log.line("not reloaded, the old generation goes on");
+    daemon.log.line("reload failed, the previous generation stays in force");
     daemon.log.line("2: colour: unknown key");
     assert_eq!(daemon.get("/").text(), "old");
     replace(

@@ -101,7 +101,7 @@ fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32
 }
 
 /// The reason for frames that cause work but need no response.
-const USELESS: &str = "frames that have no use (flood)";
+const USELESS: &str = "frames that carry nothing of a request (flood)";
 
 /// The reason for a connection that h2 ends at the first frame.
 const WRONG: &str = "PROTOCOL_ERROR (malformed_request)";

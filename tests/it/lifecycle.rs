@@ -30,7 +30,7 @@ pub(crate) fn configuration(listen: &str, more: &str) -> String {
 
 /// Writes a configuration and reloads it. Returns once the daemon has logged the result.
 fn reload(daemon: &Daemon, text: &str) {
-    let said = |daemon: &Daemon| daemon.log.count("reloaded: ") + daemon.log.count("not reloaded");
+    let said = |daemon: &Daemon| daemon.log.count("reloaded: ") + daemon.log.count("reload failed");
     let before = said(daemon);
     fs::write(daemon.path("portcullis.toml"), text).unwrap();
     daemon.signal(Signal::HUP);
@@ -54,7 +54,7 @@ fn a_reload_opens_new_listeners_and_closes_old_ones_and_keeps_the_rest() {
 
     reload(&daemon, &configuration("[\"tcp://127.0.0.1:0\", \"unix://new.sock\"]", ""));
 
-    assert_eq!(daemon.log.count("not reloaded"), 0);
+    assert_eq!(daemon.log.count("reload failed"), 0);
     assert_eq!(Client::unix(&new).get("/").text(), "hello\n");
     assert_eq!(Client::tcp(kept).get("/").text(), "hello\n");
     daemon.log.line("old.sock: closed");
@@ -89,7 +89,7 @@ fn a_bad_module_leaves_the_listeners_as_they_were() {
 
     reload(&daemon, &configuration("[\"unix://new.sock\"]", ""));
 
-    daemon.log.line("not reloaded");
+    daemon.log.line("reload failed");
     until("the socket is unbound", || (!new.exists()).then_some(()));
     assert_eq!(daemon.get("/").text(), "hello\n");
 }

@@ -289,7 +289,7 @@ fn a_client_that_takes_too_little_is_broken_off_and_the_log_says_so() {
 
     daemon
         .log
-        .line("its answer broke off: the client takes less of the answer than it has to (http.min_rate)");
+        .line("its response was cut off: the client takes less of the answer than it has to (http.min_rate)");
 
     daemon.log.line("(write_rate) (broken off)");
     daemon.counted("portcullis_failures_total", &["reason=\"write_rate\""], 1.0);

@@ -157,7 +157,10 @@ fn a_connection_that_floods_is_counted_and_logged() {
     while client.try_send(frame(kind::PING, 0, 0, &[0; 8]).repeat(100)).is_ok() {}
 
     assert!(
-        daemon.log.line("- -> closed: frames that have no use (flood)").ends_with(&format!(" for {from}"))
+        daemon
+            .log
+            .line("- -> closed: frames that carry nothing of a request (flood)")
+            .ends_with(&format!(" for {from}"))
     );
     daemon.counted(COUNTED, &["reason=\"flood\""], 1.0);
 }

@@ -47,7 +47,7 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
     fs::rename(daemon.path("secret/new"), daemon.path("secret/key")).unwrap();
     becomes(&daemon, "KEY", "f0urth");
     fs::remove_file(daemon.path("secret/key")).unwrap();
-    let line = daemon.log.line("a secret has changed and is not taken up");
+    let line = daemon.log.line("a changed secret cannot be used");
     assert!(line.contains("secrets.KEY: there is no file ") && line.contains("/secret/key"), "{line}");
     assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f0urth"));
     assert!(run(&daemon, "status", "", b"").text().contains("secrets.KEY"), "it is seen");
@@ -89,7 +89,7 @@ fn a_secret_whose_directory_is_moved_away_or_removed_is_told_as_one_that_cannot_
     ];
     for (number, (lose, restore)) in steps.into_iter().enumerate() {
         lose(&path);
-        daemon.log.lines(number + 1, "a secret has changed and is not taken up");
+        daemon.log.lines(number + 1, "a changed secret cannot be used");
         let why = until("the status names it", &refused);
         assert!(why.contains("secrets.KEY: there is no file "), "{why}");
         assert_eq!(is_up_to_date(), 0.0);
@@ -230,7 +230,7 @@ fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
     for _ in 0..4 {
         assert_eq!(daemon.get("/").status(), 200);
     }
-    daemon.log.line("has stood its trial");
+    daemon.log.line("has passed its trial");
 
     becomes(&daemon, "KEY", "s3cond");
     for _ in 0..4 {
@@ -292,7 +292,7 @@ fn a_changed_secret_undoes_no_swap_and_is_taken_up_whatever_is_wrong_with_the_re
     let config = daemon.path("portcullis.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("nonsense = 1\n{text}")).unwrap();
-    daemon.log.line("not reloaded");
+    daemon.log.line("reload failed");
     fs::write(daemon.path("key"), "th1rd").unwrap();
     becomes(&daemon, "KEY", "th1rd");
     is_swapped_in();

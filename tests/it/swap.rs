@@ -165,7 +165,7 @@ fn a_canary_that_does_as_well_is_promoted_by_itself() {
     let twos = (0..20).filter(|_| daemon.get("/").text() == "two").count();
 
     assert_eq!(twos, 2);
-    daemon.log.line("has stood its trial");
+    daemon.log.line("has passed its trial");
     assert!((0..20).all(|_| daemon.get("/").text() == "two"));
 }
 
@@ -282,7 +282,7 @@ fn a_swap_after_a_reload_that_failed_has_the_settings_that_are_in_force() {
     std::fs::write(&file, text.replace(&header, &format!("{header}{raw}"))).unwrap();
     let refused = run(&daemon, "reload", "", b"");
     assert_eq!(refused.status(), 400, "{}", refused.text());
-    assert!(refused.text().contains("was answered 200 OK, wanted 500"), "{}", refused.text());
+    assert!(refused.text().contains("the response has status 200 OK, wanted 500"), "{}", refused.text());
 
     let swapped = swap(&daemon, &name, "", &version("two"));
 

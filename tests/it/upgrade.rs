@@ -264,7 +264,7 @@ fn an_upgrade_refuses_to_undo_swaps_and_trials_unless_it_is_told_to() {
     let _ends = Successors(vec![successor(&daemon, 1)]);
     let said = String::from_utf8(forced.stdout).unwrap();
     assert!(said.contains("lost: one: ") && said.contains("lost: other: the trial of "), "{said}");
-    assert_eq!(daemon.log.count("the trial is no longer watched"), 0, "{}", daemon.log.text());
+    assert_eq!(daemon.log.count("the job that watches the trial has ended"), 0, "{}", daemon.log.text());
     assert_eq!(daemon.get("/").text(), "hello\n");
 }
 

@@ -28,7 +28,7 @@ fn a_refused_configuration_without_watch_does_not_end_the_watch() {
 
     for (count, refused) in ["".to_owned(), text.replace("watch = true", "jobs = 7")].iter().enumerate() {
         fs::write(&config, refused).unwrap();
-        daemon.log.lines(count + 1, "not reloaded");
+        daemon.log.lines(count + 1, "reload failed");
         replace(&daemon, "second");
         fs::write(&config, &text).unwrap();
         becomes(&daemon, "second");
@@ -46,7 +46,7 @@ fn a_module_that_a_refused_configuration_names_is_waited_for() {
     fs::write(daemon.path("later/one.wasm"), "no module").unwrap();
 
     fs::write(&config, text.replace("one.wasm", "later/one.wasm")).unwrap();
-    daemon.log.line("not reloaded");
+    daemon.log.line("reload failed");
     fs::write(daemon.path("later/one.wasm"), saying("later")).unwrap();
 
     becomes(&daemon, "later");

@@ -1,10 +1,10 @@
 //! A generation of handlers and routes, immutable once made.
 
-use super::canary::{Canary, Percent};
 use super::cors::Cors;
 use super::generation_count::Alive;
 use super::routes::Routes;
 use super::trial::{Ballot, Rules, Trial};
+use super::trial_version::{Percent, TrialVersion};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Catalog {
     /// The CORS grants, or `None` if other origins have no access.
     pub cors: Option<Cors>,
     /// Versions on trial, by the name of their handler.
-    pub canaries: BTreeMap<Name, Canary>,
+    pub trials: BTreeMap<Name, TrialVersion>,
     /// Whether responses name the version that made them.
     pub version_header: VersionHeader,
     /// Whether responses give the reason of a failure.
@@ -63,7 +63,7 @@ impl Catalog {
         let mut next = self.same();
         next.handlers.insert(entry.name.clone(), entry.clone());
         next.routes = self.routes.with(entry);
-        next.canaries.remove(&entry.name);
+        next.trials.remove(&entry.name);
         next
     }
 
@@ -78,31 +78,31 @@ impl Catalog {
     }
 
     /// Makes the next generation with `entry` on trial under its name.
-    pub fn with_canary(&self, entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> Catalog {
+    pub fn with_trial(&self, entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> Catalog {
         let mut next = self.same();
-        next.canaries.insert(entry.name.clone(), Canary::new(entry, percent, rules));
+        next.trials.insert(entry.name.clone(), TrialVersion::new(entry, percent, rules));
         next
     }
 
     /// Makes the next generation without a trial under this name.
-    pub fn without_canary(&self, name: &Name) -> Catalog {
+    pub fn without_trial(&self, name: &Name) -> Catalog {
         let mut next = self.same();
-        next.canaries.remove(name);
+        next.trials.remove(name);
         next
     }
 
     /// Iterates over the versions that serve, followed by those on trial.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<HandlerVersion>> {
-        self.handlers.values().chain(self.canaries.values().map(|canary| &canary.entry))
+        self.handlers.values().chain(self.trials.values().map(|tried| &tried.entry))
     }
 
     /// Chooses the version for the next request to a handler. During a trial it also returns the ballot that records
     /// how the request ends.
     pub fn pick<'a>(&'a self, handler: &'a Arc<HandlerVersion>) -> (&'a Arc<HandlerVersion>, Option<Ballot>) {
-        if self.canaries.is_empty() {
+        if self.trials.is_empty() {
             return (handler, None);
         }
-        match self.canaries.get(&handler.name).map(Canary::next) {
+        match self.trials.get(&handler.name).map(TrialVersion::next) {
             Some((entry, ballot)) => (entry.unwrap_or(handler), ballot),
             None => (handler, None),
         }
@@ -110,7 +110,7 @@ impl Catalog {
 
     /// Reports whether this trial still runs under this name.
     pub fn has_on(&self, name: &Name, trial: &Arc<Trial>) -> bool {
-        self.canaries.get(name).is_some_and(|canary| Arc::ptr_eq(&canary.trial, trial))
+        self.trials.get(name).is_some_and(|tried| Arc::ptr_eq(&tried.trial, trial))
     }
 
     /// Copies this catalog as the next generation.
@@ -120,7 +120,7 @@ impl Catalog {
             handlers: self.handlers.clone(),
             routes: self.routes.clone(),
             cors: self.cors.clone(),
-            canaries: self.canaries.clone(),
+            trials: self.trials.clone(),
             version_header: self.version_header,
             reason_header: self.reason_header,
             alive: Alive::default(),

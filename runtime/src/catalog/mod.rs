@@ -1,10 +1,9 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
-//! Floors, lowest first: `generation_count`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `canary`, `route`;
+//! Floors, lowest first: `generation_count`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `route`, `trial_version`;
 //! `routes`;
 //! `generation`; `replaced`; `serving`.
 
-mod canary;
 mod cors;
 mod generation;
 mod generation_count;
@@ -15,9 +14,9 @@ mod route;
 mod routes;
 mod serving;
 mod trial;
+mod trial_version;
 mod upgrade;
 
-pub use canary::{Canary, Percent};
 pub use cors::Cors;
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
@@ -25,4 +24,5 @@ pub use pattern::PathCapture;
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
 pub use serving::{Live, Stale};
 pub use trial::{Ballot, Judgement, Rules, Showing, Trial};
+pub use trial_version::{Percent, TrialVersion};
 pub use upgrade::{Messages, Origins, Upgrade, WebSocket};

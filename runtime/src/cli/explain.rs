@@ -48,7 +48,7 @@ fn found(found: &ExplainedRoute) {
     }
     field("output", &text(&grants.output));
     let lines =
-        [("mount", &grants.mounts), ("may ask", &grants.allow), ("may reach", &grants.allow_addresses)];
+        [("mount", &grants.mounts), ("allow", &grants.allow), ("allow_addresses", &grants.allow_addresses)];
     for (label, values) in lines {
         values.iter().for_each(|value| field(label, &text(value)));
     }

@@ -170,7 +170,7 @@ fn compare(before: &RecordedOutcome, now: &RecordedOutcome) -> ExitCode {
         complain("the outcome is the same");
         ExitCode::SUCCESS
     } else {
-        complain("the outcome is another");
+        complain("the outcome differs");
         ExitCode::FAILURE
     }
 }

@@ -151,7 +151,7 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
         };
         let titles = [
             "NAME", "KIND", "VERSION", "RUNNING", "WAITING", "REQUESTS", "FAILED", "MEAN MS", "MEMORY",
-            "NEAREST", "MAY ASK", "ROUTES",
+            "NEAREST", "ALLOW", "ROUTES",
         ];
         table::print(&titles, &handlers.iter().map(row).collect::<Vec<_>>());
     })

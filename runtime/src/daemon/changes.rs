@@ -94,7 +94,7 @@ impl Changes {
 impl Drop for Changes {
     fn drop(&mut self) {
         for change in &self.waiting {
-            warn!("{change}: not done, this process ends");
+            warn!("{change}: dropped, because this process is ending");
         }
     }
 }
@@ -108,7 +108,7 @@ impl Change {
         };
         match follower.tell(signal) {
             Ok(()) => info!("{self}: passed on to process {}", follower.process),
-            Err(failure) => warn!("{self}: not done: {failure:#}"),
+            Err(failure) => warn!("{self}: cannot be passed on to process {}: {failure:#}", follower.process),
         }
     }
 }
@@ -130,7 +130,7 @@ pub async fn reload(engine: &Arc<Engine>) -> bool {
             true
         }
         Err(failure) => {
-            error!("not reloaded, the old generation goes on:\n{:#}", whole(failure));
+            error!("reload failed, the previous generation stays in force:\n{:#}", whole(failure));
             false
         }
     }
@@ -146,14 +146,14 @@ pub async fn refresh(engine: &Arc<Engine>) {
         info!("a secret has changed: generation {generation}");
     }
     if let Err(failure) = refused {
-        error!("a secret has changed and is not taken up, the one before stays: {:#}", whole(failure));
+        error!("a changed secret cannot be used, the previous value stays in force: {:#}", whole(failure));
     }
 }
 
 /// Runs the job `upgrade` and logs the outcome. If it fails, this process goes on.
 async fn upgrade(engine: &Arc<Engine>) {
     if let Err(failure) = run(engine, &UpgradeCommand { force: false, time: None }).await {
-        error!("not upgraded, this process goes on: {:#}", whole(failure));
+        error!("upgrade failed, this process keeps serving: {:#}", whole(failure));
     }
 }
 

@@ -17,13 +17,13 @@ use crate::engine::{Engine, NativeJob};
 use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
-    CanaryCommand, Command, CommandsCommand, LogsCommand, PlanCommand, ReloadCommand, ShutdownCommand,
-    SwapCommand,
+    Command, CommandsCommand, LogsCommand, PlanCommand, ReloadCommand, ShutdownCommand, SwapCommand,
+    TrialCommand,
 };
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
     Loader, Plan, Reload, ReplyJob, Rollback, RunSchedules, ServeApi, Shutdown, Step, Swap, TellLogs,
-    TellStatus, TellVersion, UpgradeJob, WatchCanary,
+    TellStatus, TellVersion, UpgradeJob, WatchTrial,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -118,7 +118,7 @@ pub(super) fn install(
         launch,
         stop: stop.clone(),
     };
-    let watch = WatchCanary { generations: generations.clone(), gate: state.server.gate.clone() };
+    let watch = WatchTrial { generations: generations.clone(), gate: state.server.gate.clone() };
     let DaemonState { sockets, server, .. } = &**state;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), http::handlers(server.clone()));
@@ -134,7 +134,7 @@ pub(super) fn install(
     add::<PlanCommand>(engine, Arc::new(plan))?;
     add::<SwapCommand>(engine, Arc::new(swap))?;
     answer(engine, Arc::new(Rollback { generations }))?;
-    add::<CanaryCommand>(engine, Arc::new(watch))?;
+    add::<TrialCommand>(engine, Arc::new(watch))?;
     answer(engine, Arc::new(upgrade))?;
     add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;
     answer(engine, Arc::new(status))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial};
 use super::describe;
-use crate::catalog::{Canary, Catalog, Routes};
+use crate::catalog::{Catalog, Routes, TrialVersion};
 use crate::config::Config;
 use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
@@ -60,12 +60,12 @@ pub(super) fn between(
 
 /// Describes the trials that end when another catalog replaces this one.
 pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
-    let trial = |(name, canary): (&Name, &Canary)| EndedTrial {
+    let trial = |(name, tried): (&Name, &TrialVersion)| EndedTrial {
         handler: name.to_string(),
-        version: canary.entry.version.clone(),
-        percent: canary.percent.get(),
+        version: tried.entry.version.clone(),
+        percent: tried.percent.get(),
     };
-    catalog.canaries.iter().map(trial).collect()
+    catalog.trials.iter().map(trial).collect()
 }
 
 /// Describes which settings a reload changes. `tls` describes the differences of the certificates.

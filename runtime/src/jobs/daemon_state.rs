@@ -231,7 +231,7 @@ impl DaemonState {
             let works = |sighting: &JobSnapshot| sighting.entry.kind != Kind::Native;
             let unchanged = self.config.load().idle_exit == Some(time);
             let engine = &self.server.engine;
-            let on_trial = !engine.live().pin().canaries.is_empty();
+            let on_trial = !engine.live().pin().trials.is_empty();
             if unchanged && !on_trial && !engine.sightings().iter().any(works) {
                 return;
             }

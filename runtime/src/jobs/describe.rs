@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
-use crate::catalog::{Canary, Route, Showing};
+use crate::catalog::{Route, Showing, TrialVersion};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 
@@ -98,15 +98,15 @@ pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
 }
 
 /// Describes a version on trial and its results so far.
-pub(super) fn trial(canary: &Canary) -> TrialReport {
-    let Showing { answered, failed, p99, p99_beside } = canary.trial.standing();
+pub(super) fn trial(tried: &TrialVersion) -> TrialReport {
+    let Showing { answered, failed, p99, p99_beside } = tried.trial.standing();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     TrialReport {
-        version: canary.entry.version.clone(),
-        percent: canary.percent.get(),
-        requests: canary.entry.record.requests.ended(),
+        version: tried.entry.version.clone(),
+        percent: tried.percent.get(),
+        requests: tried.entry.record.requests.ended(),
         answered,
-        wanted: canary.trial.rules.requests,
+        wanted: tried.trial.rules.requests,
         failures: failed,
         p99_ms: p99.map(ms),
         p99_ms_beside: p99_beside.map(ms),

@@ -61,7 +61,7 @@ impl Request {
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
             Lookup::Found(found) => {
                 route = Some(self.found(&found));
-                trial = catalog.canaries.get(&found.route.handler.name).map(describe::trial);
+                trial = catalog.trials.get(&found.route.handler.name).map(describe::trial);
                 match found.option(&found.route.handler) {
                     None => (None, "this route is the most specific for the host and path"),
                     Some(_) => {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::load::{Candidate, Loader, Uploaded};
-use crate::catalog::{Alive, Canary, Catalog};
+use crate::catalog::{Alive, Catalog, TrialVersion};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
@@ -144,7 +144,7 @@ impl Generations {
         if !refusals.is_empty() {
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
             if !names.is_empty() {
-                refusals.insert(0, format!("taken up by {}, and not by:", names.join(", ")));
+                refusals.insert(0, format!("updated handlers: {}; failed:", names.join(", ")));
             }
             bail!("{}", refusals.join("\n"));
         }
@@ -180,7 +180,7 @@ impl Publisher<'_> {
     pub fn losses(&self) -> Vec<String> {
         let Generations { loader, .. } = self.generations;
         let loaded = self.generations.loaded();
-        let trial = |(name, Canary { entry, .. }): (&Name, &Canary)| {
+        let trial = |(name, TrialVersion { entry, .. }): (&Name, &TrialVersion)| {
             format!("{name}: the trial of {} would end", entry.version)
         };
         let swapped = self.base.handlers.iter().filter_map(|(name, entry)| {
@@ -188,7 +188,7 @@ impl Publisher<'_> {
             let kept = loaded.get(name) == Some(version) || loader.on_disk(name).as_ref() == Some(version);
             (!kept).then(|| format!("{name}: {version} was swapped in, and differs from its file"))
         });
-        swapped.chain(self.base.canaries.iter().map(trial)).collect()
+        swapped.chain(self.base.trials.iter().map(trial)).collect()
     }
 
     /// Proves every version of `next` that does not serve yet: its module can be instantiated within its limits, and
@@ -247,7 +247,7 @@ impl Publisher<'_> {
         let found = http::probe(&self.engine, catalog, entry, path)
             .await
             .with_context(|| format!("probe {path:?} failed"))?;
-        ensure!(found == *status, "probe {path:?} was answered {found}, wanted {status}");
+        ensure!(found == *status, "probe {path:?}: the response has status {found}, wanted {status}");
         Ok(())
     }
 
@@ -289,10 +289,7 @@ impl Publisher<'_> {
 
     fn put(&self, next: Arc<Catalog>) -> u64 {
         let generation = next.generation;
-        self.engine
-            .live()
-            .publish(next)
-            .expect("a catalog is published by who has the turn, and by nobody else");
+        self.engine.live().publish(next).expect("only the holder of the turn publishes a catalog");
         generation
     }
 
@@ -305,9 +302,9 @@ impl Publisher<'_> {
         let Some(serving) = self.base.handlers.get(name).cloned() else {
             bail!("there is no handler {:?}", name.as_str());
         };
-        if let Some(canary) = self.base.canaries.get(name) {
-            let on_trial = canary.entry.clone();
-            let next = self.base.without_canary(name);
+        if let Some(tried) = self.base.trials.get(name) {
+            let on_trial = tried.entry.clone();
+            let next = self.base.without_trial(name);
             self.publish(next);
             return Ok(RolledBack::OfTrial { on_trial, serving });
         }

@@ -48,6 +48,6 @@ fn report(entry: &HandlerVersion, catalog: &Catalog) -> HandlerReport {
         routes,
         calls: describe::calls(entry),
         schedule: entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),
-        trial: catalog.canaries.get(&entry.name).map(describe::trial),
+        trial: catalog.trials.get(&entry.name).map(describe::trial),
     }
 }

@@ -5,11 +5,10 @@
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`; `reply`;
 //! `describe`, `kill`, `load`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
-//! `handlers`, `running`; `canary`, `open_gate`, `refusals`, `rollback`, `status`, `swap`; `reload`; `plan`,
+//! `handlers`, `running`; `open_gate`, `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
 //! `upgrade`.
 
 pub mod api;
-mod canary;
 mod changes;
 mod commands;
 mod credential;
@@ -35,10 +34,10 @@ mod serve;
 mod shutdown;
 mod status;
 mod swap;
+mod trial;
 mod upgrade;
 mod version;
 
-pub use canary::WatchCanary;
 pub use commands::Commands;
 pub use daemon_state::{DaemonState, DescriptorShare, settings};
 pub use explain::Explain;
@@ -60,5 +59,6 @@ pub use serve::ServeApi;
 pub use shutdown::Shutdown;
 pub use status::TellStatus;
 pub use swap::Swap;
+pub use trial::WatchTrial;
 pub use upgrade::{Launch, UpgradeJob};
 pub use version::TellVersion;

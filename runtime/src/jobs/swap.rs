@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use tracing::{error, warn};
 
-use super::api::{BegunTrial, CanaryCommand, Command as _, SwapCommand, SwapReply};
+use super::api::{BegunTrial, Command as _, SwapCommand, SwapReply, TrialCommand};
 use super::describe::millis;
 use super::generations::{Generations, Publisher};
 use super::load::Uploaded;
@@ -67,7 +67,7 @@ impl Swap {
         turn.prove_entry(&proving, &entry, self.generations.loader.probe(&name)).await?;
         let trial = match trial {
             Some(trial) => {
-                let watch = CanaryCommand { name: name.clone() }.job(engine)?;
+                let watch = TrialCommand { name: name.clone() }.job(engine)?;
                 Some((trial.percent, trial.rules(), watch))
             }
             None => None,
@@ -94,22 +94,22 @@ impl PreparedSwap<'_> {
             let generation = turn.publish(next);
             return SwapReply { handler: name.to_string(), old, new, canary: None, generation };
         };
-        let canary = BegunTrial {
+        let begun = BegunTrial {
             percent: percent.get(),
             for_ms: millis(rules.time),
             requests: rules.requests,
             slower: rules.slower,
             job: watch.id.to_string(),
         };
-        let next: Catalog = turn.base.with_canary(entry, percent, rules);
-        let trial = next.canaries[&name].trial.clone();
+        let next: Catalog = turn.base.with_trial(entry, percent, rules);
+        let trial = next.trials[&name].trial.clone();
         let engine = turn.engine.clone();
         let generation = turn.publish(next);
         let handler = name.to_string();
         let watched = watched(generations.clone(), engine, watch, name, trial);
         // Detached on purpose: the trial outlasts the job that began it, and `kill` ends it.
         drop(tokio::spawn(watched));
-        SwapReply { handler, old, new, canary: Some(canary), generation }
+        SwapReply { handler, old, new, canary: Some(begun), generation }
     }
 }
 
@@ -128,21 +128,25 @@ async fn watched(
     }
     let was_killed = matches!(ended, Ok(Err(DaemonJobError::Fault(Fault::Stopped(_)))));
     // Requests obey this at once, even while another change is in progress.
-    trial.go_back(if was_killed { "the trial was stopped" } else { "its watch has ended" });
+    trial.go_back(if was_killed {
+        "the trial was stopped"
+    } else {
+        "the job that watches the trial has ended"
+    });
     if let Ok(turn) = generations.turn(&engine).await
         && turn.base.has_on(&name, &trial)
     {
-        let next = turn.base.without_canary(&name);
+        let next = turn.base.without_trial(&name);
         turn.publish(next);
     }
     let why = match ended {
-        Ok(Ok(())) => "it ended by itself".to_owned(),
+        Ok(Ok(())) => "the job ended without a verdict".to_owned(),
         Ok(Err(failure)) => failure.to_string(),
         Err(failure) => failure.to_string(),
     };
     if was_killed {
-        warn!("{name}: the trial was stopped, the version that served goes on: {why}");
+        warn!("{name}: the trial was stopped, the previous version keeps serving: {why}");
     } else {
-        error!("{name}: the trial is no longer watched, the version that served goes on: {why}");
+        error!("{name}: the job that watches the trial has ended, the previous version keeps serving: {why}");
     }
 }

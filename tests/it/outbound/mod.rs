@@ -85,8 +85,8 @@ fn what_is_granted_and_how_calls_ended_can_be_seen() {
 
     let (explained, listed) = (verb(&["explain", "GET", "/"]), verb(&["handlers"]));
 
-    assert!(explained.contains(&format!("may ask         {url}\n")), "{explained}");
-    assert!(explained.contains("may reach       127.0.0.0/8\n"), "{explained}");
+    assert!(explained.contains(&format!("allow           {url}\n")), "{explained}");
+    assert!(explained.contains("allow_addresses 127.0.0.0/8\n"), "{explained}");
     assert!(explained.contains("outbound        32 calls, 6 at once, "), "{explained}");
-    assert!(listed.contains("MAY ASK") && listed.contains(&url), "{listed}");
+    assert!(listed.contains("ALLOW") && listed.contains(&url), "{listed}");
 }

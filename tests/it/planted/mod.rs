@@ -81,10 +81,10 @@ fn untouched(daemon: &Daemon) {
 /// Reloads, and returns the lines with the reasons of the refusal.
 fn refused_reload(daemon: &Daemon) -> String {
     daemon.signal(Signal::HUP);
-    daemon.log.line("not reloaded, the old generation goes on:");
+    daemon.log.line("reload failed, the previous generation stays in force:");
     until("it says why", || {
         let log = daemon.log.text();
-        let (_, why) = log.rsplit_once("not reloaded, the old generation goes on:")?;
+        let (_, why) = log.rsplit_once("reload failed, the previous generation stays in force:")?;
         why.trim().contains('\n').then(|| why.to_owned()).or_else(|| (why.len() > 40).then(|| why.to_owned()))
     })
 }
@@ -173,9 +173,8 @@ fn no_handler_keeps_an_operator_from_a_reload() {
         ),
     ];
     for (steps, why) in ways {
-        let setup = nested("files", false, true).prepend(
-            "admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n",
-        );
+        let setup = nested("files", false, true)
+            .prepend("admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n");
         let daemon = setup.start();
         let ask = |verb: &[&str]| {
             let mut asked = portcullis();

@@ -42,7 +42,7 @@ fn a_bad_certificate_is_refused_whole_and_the_old_one_goes_on() {
 
     daemon.signal(Signal::HUP);
 
-    daemon.log.line("not reloaded, the old generation goes on");
+    daemon.log.line("reload failed, the previous generation stays in force");
     daemon.log.line("key.pem: the key does not belong to the certificate");
     assert_eq!(client(&daemon).handshaken().shown_certificate(), before);
 }

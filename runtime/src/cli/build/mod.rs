@@ -91,7 +91,7 @@ fn untrusted(dir: &Path) -> Result<Untrusted> {
     let above = dir.ancestors().flat_map(|dir| ["Cargo.toml", ".cargo"].map(|name| dir.join(name)));
     for path in above.chain(here) {
         if let Some(writable) = untrusted.find(&path)? {
-            bail!("{} is looked up in {writable}: nothing is built here", path.display());
+            bail!("cargo would read {}, in {writable}: nothing is built here", path.display());
         }
     }
     Ok(untrusted)

@@ -72,10 +72,9 @@ pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
         let _told = connection.await;
     });
     let request = request(call)?;
-    let response = sender
-        .send_request(request)
-        .await
-        .with_context(|| format!("the daemon at {} broke off before it answered", socket.display()))?;
+    let response = sender.send_request(request).await.with_context(|| {
+        format!("the daemon at {} closed the connection before it answered", socket.display())
+    })?;
     JobReply::of(response, connection).await
 }
 
@@ -130,7 +129,7 @@ impl JobReply {
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let ReplyBody::Stdout(body) = &mut self.body else { return Ok(None) };
         while let Some(frame) = body.frame().await {
-            match frame.context("the daemon broke off")?.into_data() {
+            match frame.context("the daemon closed the connection within its answer")?.into_data() {
                 Ok(data) => return Ok(Some(data)),
                 Err(frame) => {
                     let trailers = frame.into_trailers().ok();

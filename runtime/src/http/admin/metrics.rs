@@ -136,7 +136,13 @@ pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalC
     }
     let states = [GateState::Shut, GateState::Open, GateState::Draining];
     let states = states.map(|state| (label("state", state), if state == gate { 1.0 } else { 0.0 }));
-    family(&mut text, "portcullis_gate", "gauge", "Where the gate stands.", states);
+    family(
+        &mut text,
+        "portcullis_gate",
+        "gauge",
+        "The state of the gate: 1 for the current state, 0 for the others.",
+        states,
+    );
     text
 }
 

@@ -320,7 +320,7 @@ impl QuietWarning {
 fn others(count: u64) -> String {
     match count {
         0 => String::new(),
-        count => format!(", and {count} before it since this was last told"),
+        count => format!(", and {count} more since the last such line"),
     }
 }
 

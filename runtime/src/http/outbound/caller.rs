@@ -108,7 +108,7 @@ impl OutboundCaller {
         let authority = url.authority().map(uri::Authority::as_str).unwrap_or_default();
         let Some(origin) = scheme.and_then(|scheme| Origin::new(scheme, authority).ok()) else {
             // The URL is not quoted: if it is refused for its user information, it contains a password.
-            self.notices.say(account.job, format_args!("a URL of an odd spelling is refused: write http://HOST:PORT/ with a plain name or address"));
+            self.notices.say(account.job, format_args!("a URL that cannot be parsed is refused: write http://HOST:PORT/ with a name or an address, and no user name"));
             return Err(OutboundError::BadUrl);
         };
         if self.allow.iter().any(|pattern| pattern.allows(&origin)) {

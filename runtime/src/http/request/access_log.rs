@@ -205,7 +205,7 @@ impl Drop for RequestLog {
         if let Some(given_up) = self.given_up() {
             self.reason = Some(given_up.code());
             if let Some(LoggedJob { id, entry, .. }) = &self.call {
-                info!("[{id}] {}@{} its answer broke off: {given_up}", entry.name, entry.version);
+                info!("[{id}] {}@{} its response was cut off: {given_up}", entry.name, entry.version);
             }
         }
         let (status, time) = (self.status, self.start.elapsed());

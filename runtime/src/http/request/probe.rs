@@ -71,7 +71,7 @@ async fn read(response: Response<Body>) -> Result<StatusCode> {
         anyhow::Ok(())
     };
     if let Ok(read) = timeout(READ_TIME, reading).await {
-        read.with_context(|| format!("its answer began with {status} and broke off"))?;
+        read.with_context(|| format!("the response with status {status} was cut off"))?;
     }
     body.abandon().await;
     Ok(status)

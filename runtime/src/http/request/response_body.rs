@@ -156,7 +156,7 @@ impl http_body::Body for Body {
                     if let Some(log) = &mut this.log {
                         log.broke_off(&fault);
                     } else {
-                        warn!("a response broke off: {fault}");
+                        warn!("a response was cut off: {fault}");
                     }
                     Err(BrokenOff)
                 }

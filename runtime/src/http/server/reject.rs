@@ -36,7 +36,10 @@ impl<S: Service> ConnectionReport for Accepted<S> {
         match told {
             H2Event::Answer => {}
             H2Event::ManyCancels => {
-                info!("many cancelled requests: {} is told to reconnect", self.peer.remote());
+                info!(
+                    "{} has cancelled too many requests: no new ones are accepted on this connection",
+                    self.peer.remote()
+                );
             }
             H2Event::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
             H2Event::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),

@@ -35,6 +35,6 @@ pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
 pub use status::{StatusCommand, StatusReply, VersionCommand, VersionReply};
 pub use swap::{
-    BegunTrial, CanaryCommand, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialEnd,
+    BegunTrial, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialCommand, TrialEnd,
     TrialRequest,
 };

@@ -144,23 +144,23 @@ impl Command for SwapCommand {
 }
 
 /// Watches the trial of a handler to its end. The daemon itself runs this job, which writes a line of text.
-pub struct CanaryCommand {
+pub struct TrialCommand {
     /// The handler.
     pub name: Name,
 }
 
-impl CanaryCommand {
+impl TrialCommand {
     /// Reads the arguments of a job.
     ///
     /// # Errors
     /// The usage.
-    pub fn decode(args: &[String]) -> Result<CanaryCommand> {
+    pub fn decode(args: &[String]) -> Result<TrialCommand> {
         let [name] = args else { bail!("usage: canary NAME") };
-        Ok(CanaryCommand { name: name.parse()? })
+        Ok(TrialCommand { name: name.parse()? })
     }
 }
 
-impl Command for CanaryCommand {
+impl Command for TrialCommand {
     const NAME: &'static str = builtin::CANARY;
     const POLICY: Policy = Policy::WORK;
     type Reply = ();

@@ -190,8 +190,8 @@ impl IdleCounter {
 impl fmt::Display for Flood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Flood::Idle => "frames that have no use",
-            Flood::Lost => "streams that become no request",
+            Flood::Idle => "frames that carry nothing of a request",
+            Flood::Lost => "streams that end before their request is complete",
         })
     }
 }

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
-use super::api::CanaryCommand;
+use super::api::TrialCommand;
 use super::generations::Generations;
 use super::reply::tell;
-use crate::catalog::{Canary, Judgement};
+use crate::catalog::{Judgement, TrialVersion};
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Name, Run};
 use crate::net::Gate;
@@ -21,14 +21,14 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Watches trials that `swap` began. The request that settles a trial sets the verdict, and the version gets no more
 /// requests from then on. This job then changes the catalog.
-pub struct WatchCanary {
+pub struct WatchTrial {
     /// Publishes catalogs.
     pub generations: Arc<Generations>,
     /// Reports a drain: a trial does not delay it.
     pub gate: Gate,
 }
 
-impl NativeJob for WatchCanary {
+impl NativeJob for WatchTrial {
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let outcome = self.watch(&engine, &job).await;
@@ -37,12 +37,12 @@ impl NativeJob for WatchCanary {
     }
 }
 
-impl WatchCanary {
+impl WatchTrial {
     async fn watch(&self, engine: &Arc<Engine>, job: &Job) -> Result<String> {
-        let CanaryCommand { name } = CanaryCommand::decode(&job.args)?;
-        let canary = engine.live().pin().canaries.get(&name).cloned();
-        let canary = canary.with_context(|| format!("{name}: no version is on trial"))?;
-        let trial = &canary.trial;
+        let TrialCommand { name } = TrialCommand::decode(&job.args)?;
+        let tried = engine.live().pin().trials.get(&name).cloned();
+        let tried = tried.with_context(|| format!("{name}: no version is on trial"))?;
+        let trial = &tried.trial;
         let over = Instant::from_std(trial.end());
         loop {
             tokio::select! {
@@ -52,10 +52,10 @@ impl WatchCanary {
                 () = self.gate.draining() => trial.go_back("the daemon is draining"),
             }
             if !engine.live().pin().has_on(&name, trial) {
-                return Ok(ended_by_another(&name, &canary));
+                return Ok(ended_by_another(&name, &tried));
             }
         }
-        self.conclude(engine, &name, &canary, trial.judged().await).await
+        self.conclude(engine, &name, &tried, trial.judged().await).await
     }
 
     /// Carries out the verdict, unless another change came first.
@@ -63,41 +63,43 @@ impl WatchCanary {
         &self,
         engine: &Arc<Engine>,
         name: &Name,
-        canary: &Canary,
+        tried: &TrialVersion,
         verdict: &Judgement,
     ) -> Result<String> {
         let turn = match self.generations.turn(engine).await {
             Ok(turn) => turn,
             // The process that has taken over has no trial.
-            Err(_) if self.generations.has_ended() => return Ok(ended_by_another(name, canary)),
+            Err(_) if self.generations.has_ended() => return Ok(ended_by_another(name, tried)),
             Err(failure) => return Err(failure),
         };
-        let Some(serving) = turn.base.handlers.get(name).filter(|_| turn.base.has_on(name, &canary.trial))
+        let Some(serving) = turn.base.handlers.get(name).filter(|_| turn.base.has_on(name, &tried.trial))
         else {
-            return Ok(ended_by_another(name, canary));
+            return Ok(ended_by_another(name, tried));
         };
-        let (serving, tried) = (serving.version.clone(), &canary.entry.version);
+        let (serving, version) = (serving.version.clone(), &tried.entry.version);
         match verdict {
             Judgement::Promote => {
-                let next = turn.base.with(&canary.entry);
+                let next = turn.base.with(&tried.entry);
                 turn.publish(next);
-                info!("{name}: {tried} has stood its trial and serves instead of {serving}");
+                info!("{name}: version {version} has passed its trial and replaces {serving}");
                 // Secrets that changed during the trial were given only to the version that served.
                 if let Err(failure) = self.generations.refresh(engine).await {
-                    error!("{name}: {tried} keeps the secrets of its trial: {failure:#}");
+                    error!(
+                        "{name}: version {version} keeps the secrets that it had in its trial: {failure:#}"
+                    );
                 }
-                Ok(format!("{name}: promoted {tried}"))
+                Ok(format!("{name}: promoted {version}"))
             }
             Judgement::GoBack(why) => {
-                let next = turn.base.without_canary(name);
+                let next = turn.base.without_trial(name);
                 turn.publish(next);
-                warn!("{name}: {tried} has failed its trial, {serving} goes on: {why}");
+                warn!("{name}: version {version} has failed its trial, {serving} keeps serving: {why}");
                 Ok(format!("{name}: went back to {serving}: {why}"))
             }
         }
     }
 }
 
-fn ended_by_another(name: &Name, canary: &Canary) -> String {
-    format!("{name}: the trial of {} was ended by another change", canary.entry.version)
+fn ended_by_another(name: &Name, tried: &TrialVersion) -> String {
+    format!("{name}: the trial of {} was ended by another change", tried.entry.version)
 }

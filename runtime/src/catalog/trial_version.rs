@@ -1,4 +1,4 @@
-//! A canary: a new version that answers a share of a handler's requests while on trial.
+//! A version on trial: it answers a share of a handler's requests beside the version that serves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::job::HandlerVersion;
 
 /// A version on trial beside the serving version. Clones share the trial, so the next generation continues it.
 #[derive(Clone)]
-pub struct Canary {
+pub struct TrialVersion {
     /// The version on trial.
     pub entry: Arc<HandlerVersion>,
     /// The share of requests it gets, in percent.
@@ -39,10 +39,10 @@ impl Percent {
     }
 }
 
-impl Canary {
+impl TrialVersion {
     /// Starts a trial of a version.
-    pub(super) fn new(entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> Canary {
-        Canary { entry, percent, trial: Arc::new(Trial::new(rules)), turns: Arc::default() }
+    pub(super) fn new(entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> TrialVersion {
+        TrialVersion { entry, percent, trial: Arc::new(Trial::new(rules)), turns: Arc::default() }
     }
 
     /// Returns the version on trial if it gets the next request, and the ballot that records how the request ends.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_any_hundred_requests_exactly_the_share_is_for_the_canary() {
+    fn of_any_hundred_requests_exactly_the_share_is_for_the_version_on_trial() {
         for share in [1, 10, 33, 50, 99] {
             let percent = Percent::new(share).unwrap();
             for first in [0, 37, 1_000_000] {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_all_or_nothing_is_no_canary() {
+    fn a_share_of_all_or_nothing_is_no_trial() {
         assert_eq!([0, 100, 255].map(Percent::new), [None; 3]);
     }
 }
