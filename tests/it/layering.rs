@@ -28,6 +28,7 @@ const DOORS: &[(&str, &str)] = &[
     ("tokio_rustls", "net"),
     ("x509_parser", "net"),
     ("landlock", "confine"),
+    ("prometheus_client", "observe"),
     ("seccompiler", "confine"),
     ("tokio_tungstenite", "http"),
     ("libc", "confine"),

@@ -51,6 +51,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod manager;
+mod metrics;
 mod mounts;
 mod observe;
 mod operators;

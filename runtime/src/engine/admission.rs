@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -61,7 +61,10 @@ pub(super) async fn admit(
         Some(admitted) => admitted,
         None => {
             counted.leave_slot();
-            in_line(job, budgets, running, &mut counted).await?
+            let start = Instant::now();
+            let admitted = in_line(job, budgets, running, &mut counted).await;
+            job.usage.timing.queued(start.elapsed());
+            admitted?
         }
     };
     counted.has_slot();

@@ -229,6 +229,7 @@ impl Engine {
         let (slot, allotment) = admission.await.inspect_err(|fault| {
             // From here on, the entry in the table counts a failure.
             job.entry.record.count_failure(&job.usage.failure, fault.code());
+            job.entry.record.latencies().refused(job.usage.timing.queue());
         })?;
         job.allotment = allotment;
         job.usage.begin();

@@ -34,10 +34,18 @@ struct Runner {
 
 impl Runner {
     /// Records how near the job came to its limits.
-    fn note_peaks(&self) {
+    fn note_peaks(&self, now: Instant) {
         let Runner { entry, usage, since, written, .. } = self;
-        let used = Used { usage, time: since.elapsed(), written: written.bytes() };
+        let used = Used { usage, time: now.saturating_duration_since(*since), written: written.bytes() };
         entry.record.peaks.note(&entry.limits, used);
+    }
+
+    /// Records that the job has ended.
+    fn end(&self) {
+        let now = Instant::now();
+        self.note_peaks(now);
+        self.usage.timing.end(now);
+        self.entry.record.latencies().ended(self.usage.timing.durations(now));
     }
 }
 
@@ -103,10 +111,12 @@ enum ReportedEnd {
 impl Running {
     /// Adds a job to the table and logs its start.
     pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> RunningGuard<'a> {
+        let since = Instant::now();
+        job.usage.timing.begin(since);
         let runner = Runner {
             entry: job.entry.clone(),
             stop: job.stop.clone(),
-            since: Instant::now(),
+            since,
             usage: job.usage.clone(),
             written: job.stdout.look(),
             parent: job.parent,
@@ -247,7 +257,7 @@ impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
-        runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::note_peaks);
+        runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::end);
         // A failure without a code is counted by the code that noted it.
         let (told, failed, code) = match &self.end {
             ReportedEnd::Unremarkable => return,

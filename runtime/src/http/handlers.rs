@@ -170,7 +170,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let engine = &self.server.engine;
         let asking = RoutedRequest { catalog: self.pinned, entry, found, head: self.head, peer: self.peer }
             .proxied(engine);
-        log.handler_chosen(LoggedJob::of(&asking.job), ballot);
+        log.handler_chosen(LoggedJob::of(&asking.job), found.route, ballot);
         let expected = self.expected(entry, &asking.job.usage);
         let intaken = request_body::whole(body.take(), expected).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
@@ -205,7 +205,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let call =
             RoutedRequest { catalog: self.pinned, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
-        log.handler_chosen(LoggedJob::of(&made.job), picked.1);
+        log.handler_chosen(LoggedJob::of(&made.job), found.route, picked.1);
         log.captured(made.job.capture.clone());
         made
     }

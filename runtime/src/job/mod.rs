@@ -1,7 +1,7 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
 //! Floors, lowest first: `allotment`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
-//! `log_rate`, `peers`, `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `output`; `arrival`,
+//! `log_rate`, `peers`, `policy`, `schedule`, `route_stats`, `status`, `stop`, `timing`, `waits`; `fault`, `latencies`, `usage`; `output`; `arrival`,
 //! `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`;
 //! `counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
@@ -16,6 +16,7 @@ mod failure_guard;
 mod fault;
 mod handler;
 mod id;
+mod latencies;
 mod limits;
 mod log_rate;
 mod measure;
@@ -30,10 +31,12 @@ mod policy;
 mod proxied;
 mod record;
 mod request_handling;
+mod route_stats;
 mod schedule;
 mod status;
 mod stdin;
 mod stop;
+mod timing;
 mod usage;
 mod waits;
 
@@ -48,6 +51,7 @@ pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
 pub use id::{JobId, Label};
+pub use latencies::{HandlerLatencies, OTHER as OTHER_LATENCIES};
 pub use limits::{Limits, Slots, Taken};
 pub use log_rate::Pace;
 pub use measure::Measure;
@@ -62,10 +66,12 @@ pub use policy::{AdminQuota, OnDrain, Policy};
 pub use proxied::{Proxied, RequestBody, ResponseBody, ResponseSender};
 pub use record::{HandlerStats, Outcomes};
 pub use request_handling::{Captures, Conduct, Intake, Leaving};
+pub use route_stats::{ALL_OTHER as OTHER_ROUTES, OTHER, RoutePosition, RouteStats, RouteTable};
 pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
+pub use timing::{JobDurations, Timing};
 pub use usage::{Usage, thread_time};
 pub use waits::{FromClient, Taker, Waits};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{FailureGuard, Pace, Peaks};
+use super::{FailureGuard, HandlerLatencies, OTHER_LATENCIES, Pace, Peaks, RouteTable};
 
 /// The counters of one version of a handler.
 #[derive(Debug, Default)]
@@ -29,6 +29,14 @@ pub struct HandlerStats {
     pace: AtomicU64,
     /// How near its jobs have come to their limits.
     pub peaks: Peaks,
+    /// Its requests by route.
+    pub routes: RouteTable,
+    /// The bytes of request bodies that have arrived.
+    received: AtomicU64,
+    /// The bytes of response bodies that were handed over.
+    sent: AtomicU64,
+    /// `None` inside if there are too many versions.
+    latencies: OnceLock<Option<Box<HandlerLatencies>>>,
 }
 
 /// Counts finished requests or runs.
@@ -83,6 +91,35 @@ impl HandlerStats {
     /// Returns the expected CPU time of a job, from the recent ones.
     pub fn pace(&self) -> Duration {
         Duration::from_micros(self.pace.load(Ordering::Relaxed))
+    }
+
+    /// Returns the distributions of the durations of its jobs, which may be those of [`OTHER_LATENCIES`].
+    pub fn latencies(&self) -> &HandlerLatencies {
+        self.latencies.get_or_init(HandlerLatencies::within_limit).as_deref().unwrap_or(&OTHER_LATENCIES)
+    }
+
+    /// Returns the distributions that are its own. `None` if it has run no job, or shares them.
+    pub fn own_latencies(&self) -> Option<&HandlerLatencies> {
+        self.latencies.get()?.as_deref()
+    }
+
+    /// Counts the bytes of the bodies of a request and of its response.
+    pub fn transferred(&self, received: u64, sent: u64) {
+        for (counter, bytes) in [(&self.received, received), (&self.sent, sent)] {
+            if bytes > 0 {
+                counter.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns the bytes of request bodies that have arrived.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes of response bodies that were handed over.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Counts scheduled runs that were missed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{FailureGuard, Waits};
+use super::{FailureGuard, Timing, Waits};
 
 /// The account of a job, charged by the engine and the sandbox and readable by anyone.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Usage {
     handles: AtomicUsize,
     /// Bytes of its request body that have arrived.
     body: AtomicU64,
+    /// How long its parts take.
+    pub timing: Timing,
     /// Its waits for its client.
     pub waits: Waits,
     /// Guards that its failure is counted once.

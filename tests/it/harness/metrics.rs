@@ -43,7 +43,9 @@ impl Daemon {
 
 /// Adds up the family's samples whose labels contain all of `labels`. `None` if there are none.
 fn sum(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    let head = format!("# TYPE {name} ");
+    let suffixes = ["_count", "_sum", "_bucket"];
+    let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    let head = format!("# TYPE {family} ");
     assert!(text.lines().any(|line| line.starts_with(&head)), "no family {name} in:\n{text}");
     let is_it = |line: &&str| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))

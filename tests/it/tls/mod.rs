@@ -7,5 +7,5 @@ mod files;
 mod metrics;
 mod reload;
 mod serving;
-mod site;
+pub(crate) mod site;
 mod versions;

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::harness::{Authority, Client, Daemon, Ended, PATIENCE, Pair, Program, Setup, finish, found};
 
 /// Serves one module at `/` over TLS, with a certificate for 127.0.0.1 and `settings` below `[tls]`.
-pub(super) fn secure(settings: &str, module: &[u8]) -> Setup {
+pub(crate) fn secure(settings: &str, module: &[u8]) -> Setup {
     let pair = Authority::usual().server(&["127.0.0.1", "localhost"]);
     Setup::one("", module)
         .add(&format!("[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n{settings}\n"))

@@ -33,6 +33,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// The host it answers for, as written. `None` means every host.
     pub host: Option<String>,
+    /// Its name in metrics and logs: the host and the path as written.
+    pub label: Arc<str>,
     /// The handler that answers.
     pub handler: Arc<HandlerVersion>,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
@@ -136,7 +138,8 @@ impl Routes {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
             let RouteSpec { pattern, methods, host, handler, upgrade } = spec;
-            Route { pattern, methods, host, handler, upgrade, captures, has_tail }
+            let label = format!("{}{pattern}", host.as_deref().unwrap_or_default()).into();
+            Route { pattern, methods, host, label, handler, upgrade, captures, has_tail }
         };
         Ok(Routes { list: specs.into_iter().map(route).collect(), tables })
     }

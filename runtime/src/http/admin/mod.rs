@@ -4,9 +4,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `exposition` | the text format of metrics |
-//! | `metrics` | the metrics of handlers, connections and the process |
-//! | `daemon_metrics` | the metrics of the compile cache and of reloads |
+//! | `version_rows` | the counters of handlers, by the labels of their samples |
+//! | `latency_metrics` | the distributions of durations, by version and by route |
+//! | `handler_metrics` | the metrics of handler versions |
+//! | `metrics` | the metrics of the engine, connections and the process |
+//! | `daemon_metrics` | the metrics of the compiler, of its cache, and of reloads |
 //! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
@@ -16,10 +18,12 @@
 
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
-pub(in crate::http) mod exposition;
+pub(in crate::http) mod handler_metrics;
+pub(in crate::http) mod latency_metrics;
 pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
 pub(in crate::http) mod operators;
 pub(in crate::http) mod profiler;
 pub(in crate::http) mod run_job;
 pub(in crate::http) mod store_metrics;
+pub(in crate::http) mod version_rows;

@@ -1,15 +1,17 @@
 //! Serves metrics and health probes to observers, who cannot change anything.
 
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
-use super::{daemon_metrics, exposition, metrics, store_metrics};
+use super::{daemon_metrics, handler_metrics, metrics, store_metrics};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
 use crate::net::GateState;
+use crate::observe::exposition::{Exposition, ExpositionFormat};
 
 /// Answers a request to an address of `observe`.
 ///
@@ -19,7 +21,7 @@ pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Resu
     let RequestContext { server, settings, head, .. } = request;
     let gate = observed.gate.state();
     let response = match head.uri.path() {
-        "/metrics" => metrics(server, settings, observed),
+        "/metrics" => metrics(server, settings, observed, head),
         // Reports only that the process answers. A supervisor restarts a process that hangs, but not one that waits or
         // drains.
         "/livez" => health::answer(true, "alive"),
@@ -34,20 +36,30 @@ pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Resu
     }
 }
 
-/// Makes the response with all metrics, in the format of Prometheus.
-pub(in crate::http) fn metrics(server: &Server, settings: &Settings, observed: &Observed) -> Response<Body> {
-    let mut text = metrics::text(&server.engine, observed.gate.state(), &server.refused);
-    metrics::connections(&mut text, &observed.clients);
-    metrics::budgets(&mut text, server.engine.budgets());
-    metrics::sandbox(&mut text, &observed.allocation);
-    observed.cache.iter().for_each(|cache| daemon_metrics::cache(&mut text, cache));
-    daemon_metrics::reloads(&mut text, &observed.reloads.last());
-    store_metrics::stores(&mut text, &server.engine);
-    metrics::process(&mut text, &server.engine);
+/// Makes the response with all metrics, in the format that the scraper accepts.
+pub(in crate::http) fn metrics(
+    server: &Server,
+    settings: &Settings,
+    observed: &Observed,
+    head: &Parts,
+) -> Response<Body> {
+    let mut exposed = Exposition::default();
+    handler_metrics::handlers(&mut exposed, &server.engine);
+    metrics::engine(&mut exposed, &server.engine, observed.gate.state(), &server.refused);
+    metrics::connections(&mut exposed, &observed.clients);
+    metrics::budgets(&mut exposed, server.engine.budgets());
+    metrics::sandbox(&mut exposed, &observed.allocation);
+    observed.cache.iter().for_each(|cache| daemon_metrics::cache(&mut exposed, cache));
+    daemon_metrics::compilations(&mut exposed);
+    daemon_metrics::reloads(&mut exposed, &observed.reloads.last());
+    store_metrics::stores(&mut exposed, &server.engine);
+    metrics::process(&mut exposed, &server.engine);
     if let Some(tls) = &settings.tls {
-        metrics::encrypted(&mut text, &server.handshakes, tls.terms());
+        metrics::encrypted(&mut exposed, &server.handshakes, tls.terms());
     }
-    let mut response = Response::new(Body::full(text.into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    let format = ExpositionFormat::accepted(head.headers.get(ACCEPT).and_then(|field| field.to_str().ok()));
+    let mut response = Response::new(Body::full(exposed.encode(format).into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
 }

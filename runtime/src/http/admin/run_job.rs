@@ -68,7 +68,7 @@ impl AdminRequest<'_> {
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => {
                 let RequestContext { server, settings, .. } = self.request;
-                Ok(observe::metrics(server, settings, self.observed))
+                Ok(observe::metrics(server, settings, self.observed, self.request.head))
             }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
             (None, path) => match profiler::Page::at(path).filter(|_| self.request.settings.profiler) {

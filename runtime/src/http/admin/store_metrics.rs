@@ -1,14 +1,14 @@
-//! Prometheus metrics of the stores that handlers use, as text.
+//! Prometheus metrics of the stores that handlers use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::exposition::{family, float, label};
 use crate::engine::Engine;
+use crate::observe::exposition::{Exposition, Labels, MetricKind};
 use crate::store::{KeyValue, OPERATIONS, SharedStore};
 
 /// Writes the operations of each store that the serving handlers are granted.
-pub(in crate::http) fn stores(text: &mut String, engine: &Engine) {
+pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
     let catalog = engine.live().pin();
     let granted = catalog.entries().flat_map(|entry| entry.grants.stores.iter());
     let stores: BTreeMap<&str, &Arc<SharedStore>> =
@@ -17,26 +17,21 @@ pub(in crate::http) fn stores(text: &mut String, engine: &Engine) {
         return;
     }
     let help = "Whether a store is open. One that is not is opened by the next job that uses it.";
-    let is_open = stores.iter().map(|(name, store)| {
-        let is_open = store.opened().is_some();
-        (label("store", name), if is_open { 1.0 } else { 0.0 })
-    });
-    family(text, "portcullis_store_open", "gauge", help, is_open);
+    let is_open = stores.iter().map(|(name, store)| (Labels::of("store", name), store.opened().is_some()));
+    exposed.family("portcullis_store_open", MetricKind::Gauge, help, is_open);
     let opened: Vec<(&str, &KeyValue)> =
         stores.iter().filter_map(|(name, store)| Some((*name, store.opened()?))).collect();
     let operations = || opened.iter().flat_map(|store| OPERATIONS.map(|operation| (*store, operation)));
     let help = "Operations of a store, by how they have ended.";
     let ended = operations().flat_map(|((name, store), (operation, word))| {
         let ended = store.counts(operation).ended();
-        ended.map(|(end, count)| {
-            (format!("{{store=\"{name}\",operation=\"{word}\",end=\"{end}\"}}"), float(count))
-        })
+        ended.map(|(end, count)| (Labels::of("store", name).and("operation", word).and("end", end), count))
     });
-    family(text, "portcullis_store_operations_total", "counter", help, ended);
+    exposed.family("portcullis_store_operations_total", MetricKind::Counter, help, ended);
     let help = "Time that operations of a store took, waiting included.";
     let times = operations().map(|((name, store), (operation, word))| {
         let time = store.counts(operation).time().as_secs_f64();
-        (format!("{{store=\"{name}\",operation=\"{word}\"}}"), time)
+        (Labels::of("store", name).and("operation", word), time)
     });
-    family(text, "portcullis_store_seconds_total", "counter", help, times);
+    exposed.family("portcullis_store_seconds_total", MetricKind::Counter, help, times);
 }

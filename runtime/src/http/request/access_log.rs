@@ -7,10 +7,10 @@ use http::{HeaderValue, Method, StatusCode};
 use tracing::{error, info};
 
 use super::logged_job::LoggedJob;
-use crate::catalog::Ballot;
+use crate::catalog::{Ballot, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
-use crate::job::{Capture, Fault, HandlerVersion, StopReason};
+use crate::job::{Capture, Fault, HandlerStats, HandlerVersion, JobId, RoutePosition, StopReason, Usage};
 use crate::net::Remote;
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
@@ -19,11 +19,15 @@ pub(in crate::http) struct RequestLog {
     start: Instant,
     /// `None` until the head is handed over.
     status: Option<StatusCode>,
+    /// The bytes of the body that were handed over.
+    bytes: u64,
     end: ResponseEnd,
     /// Whether a failure counts against the handler.
     blame: Blame,
     /// The job of the response.
     call: Option<LoggedJob>,
+    /// The route of that job.
+    route: Option<RoutePosition>,
     /// Reports the outcome while the handler version is on trial.
     ballot: Option<Ballot>,
     /// The record of the request, which is kept if the job fails.
@@ -54,7 +58,6 @@ enum Blame {
 struct AccessLine {
     method: Method,
     target: String,
-    bytes: u64,
     remote: Remote,
 }
 
@@ -70,9 +73,11 @@ impl RequestLog {
             progress,
             start: Instant::now(),
             status: None,
+            bytes: 0,
             end: ResponseEnd::Dropped,
             blame: Blame::Handler,
             call: None,
+            route: None,
             ballot: None,
             capture: None,
             reason: None,
@@ -83,11 +88,16 @@ impl RequestLog {
     /// Requests an access log line at the end.
     pub(in crate::http) fn log_access(&mut self, method: &Method, target: &str, remote: Remote) {
         let target = target.escape_debug().to_string();
-        self.line = Some(AccessLine { method: method.clone(), target, bytes: 0, remote });
+        self.line = Some(AccessLine { method: method.clone(), target, remote });
     }
 
-    /// Notes the job that answers.
-    pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, ballot: Option<Ballot>) {
+    /// Notes the job that answers, and its route.
+    pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, route: &Route, ballot: Option<Ballot>) {
+        self.route = Some(job.entry.record.routes.position(&route.label));
+        self.job_chosen(job, ballot);
+    }
+
+    fn job_chosen(&mut self, job: LoggedJob, ballot: Option<Ballot>) {
         job.usage.waits.taken_by(self.progress.delivery.clone());
         self.ballot = ballot;
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(&job.usage));
@@ -132,7 +142,7 @@ impl RequestLog {
     pub(in crate::http) fn sent(&mut self, bytes: usize) {
         self.progress.delivery.hand(bytes);
         self.ballot.iter_mut().for_each(Ballot::handed);
-        self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
+        self.bytes += bytes as u64;
     }
 
     /// Notes that the daemon answers instead of the handler, and why.
@@ -188,6 +198,16 @@ impl RequestLog {
         self.capture.iter().for_each(|capture| capture.fail(fault));
     }
 
+    /// Counts the durations and the sizes of a request with a job.
+    fn measured(&self, id: JobId, record: &HandlerStats, usage: &Usage, now: Instant) {
+        record.transferred(usage.body(), self.bytes);
+        usage.timing.since_end(now).iter().for_each(|time| record.latencies().send.observe(*time));
+        if let Some(route) = self.route {
+            let status = self.status.map_or(0, |status| status.as_u16());
+            record.routes.at(route).ended(status, now.saturating_duration_since(self.start), id.0);
+        }
+    }
+
     /// Returns the handler version that answers, as `hello@1f3a5c7e9b0d`.
     pub(in crate::http) fn version(&self) -> Option<HeaderValue> {
         let LoggedJob { entry, .. } = self.call.as_ref()?;
@@ -208,8 +228,10 @@ impl Drop for RequestLog {
                 info!("[{id}] {}@{} its response was cut off: {given_up}", entry.name, entry.version);
             }
         }
-        let (status, time) = (self.status, self.start.elapsed());
-        if let Some(LoggedJob { entry, .. }) = &self.call {
+        let (status, now) = (self.status, Instant::now());
+        let time = now.saturating_duration_since(self.start);
+        if let Some(LoggedJob { id, entry, usage }) = &self.call {
+            self.measured(*id, &entry.record, usage, now);
             let failed =
                 self.end == ResponseEnd::BrokenOff || status.is_some_and(|status| status.is_server_error());
             match self.blame {
@@ -226,7 +248,8 @@ impl Drop for RequestLog {
                 }
             }
         }
-        let Some(AccessLine { method, target, bytes, remote }) = &self.line else { return };
+        let Some(AccessLine { method, target, remote }) = &self.line else { return };
+        let bytes = self.bytes;
         // A response that is dropped before its head has no status.
         let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
@@ -260,7 +283,7 @@ mod tests {
     fn begun() -> (RequestLog, Arc<HandlerVersion>) {
         let job = idle::engine().job("idle").unwrap();
         let mut log = RequestLog::new(Progress::new(MemoryAccount::unlimited()));
-        log.handler_chosen(LoggedJob::of(&job), None);
+        log.job_chosen(LoggedJob::of(&job), None);
         (log, job.entry)
     }
 

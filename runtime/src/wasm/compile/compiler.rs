@@ -1,14 +1,24 @@
 //! Compiles modules in child processes of this executable.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use wasmtime::Result;
 
 use super::flags::Work;
 use super::slots::CompileSlots;
 use super::{CompileLimits, spawn};
+use crate::observe::latency::{LatencyHistogram, LatencySnapshot};
 use crate::wasm::engine::artifact::Artifact;
 use crate::wasm::engine::settings::Target;
+
+/// The durations of all compilations, of those that failed too. Each one takes a process, so this costs nothing.
+static DURATIONS: LatencyHistogram = LatencyHistogram::new();
+
+/// Returns the distribution of the durations of all compilations since the start of the process.
+pub fn durations() -> LatencySnapshot {
+    DURATIONS.snapshot()
+}
 
 /// Compiles each module in a child process, at low priority and within limits. Modules are not trusted,
 /// whether a daemon or a user at a terminal compiles them.
@@ -44,7 +54,10 @@ impl Compiler {
     ) -> Result<Artifact> {
         let _slot = self.slots.take(limits.memory);
         begin();
-        self.run(Work::Compile, target, wasm, limits)
+        let start = Instant::now();
+        let code = self.run(Work::Compile, target, wasm, limits);
+        DURATIONS.observe(start.elapsed());
+        code
     }
 
     /// Finds the mistakes of a module that [`look`](super::look) has accepted, without compiling its functions. Returns

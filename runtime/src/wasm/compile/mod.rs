@@ -17,7 +17,7 @@ mod slots;
 mod spawn;
 
 pub use child_limits::work;
-pub use compiler::Compiler;
+pub use compiler::{Compiler, durations};
 pub use flags::{COMPARED, CONCURRENT, CPU, EXAMINE, LINES, MEMORY, MODULE, VERB, Work};
 pub use module_limits::CompileLimits;
 pub(super) use scan::look;

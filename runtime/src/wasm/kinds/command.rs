@@ -63,6 +63,7 @@ impl CommandCode {
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {
         let command: Command = self.command.instantiate_async(&mut *store).await?;
+        store.data().meter.usage().timing.ready();
         match command.wasi_cli_run().call_run(&mut *store).await? {
             Ok(()) => Ok(()),
             // The command reported failure without a number: exit status 1.

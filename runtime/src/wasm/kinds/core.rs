@@ -104,6 +104,7 @@ impl CoreCode {
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {
         let instance = self.instance.instantiate_async(&mut *store).await?;
+        store.data().meter.usage().timing.ready();
         let start =
             instance.get_module_export(&mut *store, &self.start).and_then(wasmtime::Extern::into_func);
         let start = start.ok_or_else(|| wasmtime::format_err!("`_start` is a function"))?;

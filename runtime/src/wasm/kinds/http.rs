@@ -114,6 +114,7 @@ impl HttpComponent {
             (state.http, state.stores) = (http, stores);
             let outcome = async {
                 let instance = self.version.instantiate(&mut store).await?;
+                job.usage.timing.ready();
                 instance.answer(&mut store, *proxied, &job).await
             };
             let outcome = outcome.await.map(drop);
@@ -131,6 +132,7 @@ impl HttpComponent {
         let state = warm.store.data_mut();
         state.meter.charge(job.usage.clone());
         (state.calls, state.http, state.stores) = (calls, http, stores);
+        job.usage.timing.ready();
         let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
         // Noted now: the store, whose drop notes it otherwise, may outlive the job.
         warm.store.data_mut().note_handles();

@@ -1,0 +1,122 @@
+//! `Timing`: how long a job waits for its slot, how long its instance takes to make, and how long its guest runs.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Any point in the past; times of jobs are kept relative to it.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The times of one job, written where each of them passes. Readable by anyone at any time.
+///
+/// The engine writes the wait, the beginning and the end. The sandbox writes when the instance is ready.
+#[derive(Debug, Default)]
+pub struct Timing {
+    /// The wait for a slot, in nanoseconds.
+    queue: AtomicU64,
+    /// When the job had its slot, in nanoseconds after `EPOCH`; 0 until then. The next two are written the same way.
+    begun: AtomicU64,
+    ready: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// How long each part of a job took, or has taken so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct JobDurations {
+    /// The wait for a slot.
+    pub queue: Duration,
+    /// From the slot to the first instruction of the guest's entry point. `None` before the slot.
+    pub instantiate: Option<Duration>,
+    /// From there to the end of the job. This includes waits for its client. `None` if the guest was not entered.
+    pub guest: Option<Duration>,
+}
+
+impl Timing {
+    /// Records how long the job has waited for a slot.
+    pub fn queued(&self, time: Duration) {
+        self.queue.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Records that the job has its slot.
+    pub fn begin(&self, now: Instant) {
+        self.begun.store(written(now), Ordering::Relaxed);
+    }
+
+    /// Records that the instance is ready for the job.
+    pub fn ready(&self) {
+        self.ready.store(written(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Records that the job has ended.
+    pub fn end(&self, now: Instant) {
+        self.ended.store(written(now), Ordering::Relaxed);
+    }
+
+    /// Returns the wait for a slot.
+    pub fn queue(&self) -> Duration {
+        Duration::from_nanos(self.queue.load(Ordering::Relaxed))
+    }
+
+    /// Returns how long each part took. A part in progress lasts until `now`.
+    pub fn durations(&self, now: Instant) -> JobDurations {
+        let [begun, ready, ended] =
+            [&self.begun, &self.ready, &self.ended].map(|time| read(time.load(Ordering::Relaxed)));
+        let until = ended.unwrap_or_else(|| now.saturating_duration_since(*EPOCH));
+        JobDurations {
+            queue: self.queue(),
+            instantiate: begun.map(|begun| ready.unwrap_or(until).saturating_sub(begun)),
+            guest: ready.map(|ready| until.saturating_sub(ready)),
+        }
+    }
+
+    /// Returns how much time has passed since the end of the job. `None` if it has not ended.
+    pub fn since_end(&self, now: Instant) -> Option<Duration> {
+        let ended = read(self.ended.load(Ordering::Relaxed))?;
+        Some(now.saturating_duration_since(*EPOCH).saturating_sub(ended))
+    }
+}
+
+/// Returns a time as it is kept. It is never 0, which stands for no time.
+fn written(time: Instant) -> u64 {
+    let nanos = time.saturating_duration_since(*EPOCH).as_nanos();
+    u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+fn read(kept: u64) -> Option<Duration> {
+    kept.checked_sub(1).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_parts_of_a_job_follow_one_another() {
+        let (timing, start) = (Timing::default(), *EPOCH);
+        timing.queued(SECOND);
+        timing.begin(start + SECOND);
+        let instantiating = timing.durations(start + 3 * SECOND);
+        timing.ready.store(written(start + 3 * SECOND), Ordering::Relaxed);
+        let running = timing.durations(start + 7 * SECOND);
+        timing.end(start + 8 * SECOND);
+
+        let whole = JobDurations { queue: SECOND, instantiate: Some(2 * SECOND), guest: Some(5 * SECOND) };
+        assert_eq!(instantiating, JobDurations { guest: None, ..whole });
+        assert_eq!(running, JobDurations { guest: Some(4 * SECOND), ..whole });
+        assert_eq!(timing.durations(start + 60 * SECOND), whole);
+        assert_eq!(timing.since_end(start + 10 * SECOND), Some(2 * SECOND));
+    }
+
+    #[test]
+    fn a_job_without_a_slot_has_only_waited() {
+        let timing = Timing::default();
+        timing.queued(SECOND);
+
+        let durations = timing.durations(Instant::now());
+
+        assert_eq!(durations, JobDurations { queue: SECOND, instantiate: None, guest: None });
+        assert_eq!(timing.since_end(Instant::now()), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! Metrics: durations by part, handler and route, both formats, and what Prometheus makes of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, until};
+use crate::tls::site::secure;
+
+const PARTS: [&str; 4] = [
+    "portcullis_job_queue_duration_seconds",
+    "portcullis_job_instantiate_duration_seconds",
+    "portcullis_job_guest_duration_seconds",
+    "portcullis_http_response_send_duration_seconds",
+];
+
+/// Serves a program that sleeps for this long, at `/` and `/b/{x}`.
+fn sleeping(time: Duration, settings: &str) -> Setup {
+    Setup::one(settings, &Program::text().sleep(time).say("ok").wasm())
+        .prepend("admin = \"unix://admin.sock\"\nobserve = [\"unix://look.sock\"]\naccess_log = true\n")
+        .add("[[route]]\nhost = \"b.example\"\npath = \"/b/{x}\"\nhandler = \"one\"\n")
+}
+
+#[test]
+fn the_parts_of_a_request_are_measured_by_handler_and_the_whole_by_route() {
+    let daemon = sleeping(Duration::from_millis(30), "").start();
+
+    daemon.get("/");
+    for _ in 0..2 {
+        let mut client = daemon.client();
+        client.send("GET /b/c HTTP/1.1\r\nHost: b.example\r\n\r\n");
+        assert_eq!(client.response().text(), "ok");
+    }
+
+    for part in PARTS {
+        daemon.counted(&format!("{part}_count"), &["handler=\"one\""], 3.0);
+    }
+    let [queue, instantiate, guest, send] =
+        PARTS.map(|part| daemon.metric(&format!("{part}_sum"), &["handler=\"one\""]));
+    assert!(
+        queue == 0.0 && guest >= 0.09 && instantiate > 0.0 && send > 0.0,
+        "{queue} {instantiate} {guest} {send}"
+    );
+    for (route, count) in [("route=\"/\"", 1.0), ("route=\"b.example/b/{x}\"", 2.0)] {
+        let labels = ["handler=\"one\"", route];
+        daemon.counted("portcullis_http_requests_total", &[labels[0], route, "code=\"2xx\""], count);
+        daemon.counted("portcullis_http_request_duration_seconds_count", &labels, count);
+        let fast = daemon
+            .metric("portcullis_http_request_duration_seconds_bucket", &[labels[0], route, "le=\"0.025\""]);
+        assert_eq!(fast, 0.0);
+        assert!(daemon.metric("portcullis_http_request_duration_seconds_sum", &labels) >= 0.03 * count);
+    }
+    assert_eq!(daemon.metric("portcullis_http_response_body_bytes_total", &["handler=\"one\""]), 6.0);
+}
+
+#[test]
+fn a_wait_for_a_slot_is_time_in_the_queue_and_not_of_the_guest() {
+    let daemon = sleeping(Duration::from_secs(1), "limits.concurrency = 1").start();
+    let (mut one, mut two) = (daemon.client(), daemon.client());
+    one.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 1.0);
+
+    two.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+
+    assert_eq!((one.response().status(), two.response().status()), (200, 200));
+    daemon.counted("portcullis_job_queue_duration_seconds_count", &["handler=\"one\""], 2.0);
+    assert!(daemon.metric("portcullis_job_queue_duration_seconds_sum", &["handler=\"one\""]) > 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_is_counted_without_a_status() {
+    let daemon = sleeping(Duration::from_secs(3600), "").start();
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 1.0);
+
+    drop(client);
+
+    daemon.counted("portcullis_http_requests_total", &["handler=\"one\"", "code=\"none\""], 1.0);
+}
+
+#[test]
+fn openmetrics_is_negotiated_and_its_exemplars_name_jobs_of_the_log() {
+    let daemon = sleeping(Duration::from_millis(1), "").start();
+    daemon.get("/");
+    let logged = daemon.log.line("GET / -> 200 one@");
+    let job = logged.split(['[', ']']).nth(1).unwrap();
+    let mut observer = Client::unix(&daemon.path("look.sock"));
+
+    let text = observer.ask("GET", "/metrics", "Accept: text/plain;version=0.0.4, */*;q=0.1\r\n");
+    let openmetrics = observer.ask(
+        "GET",
+        "/metrics",
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4\r\n",
+    );
+
+    assert_eq!(text.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(!text.text().contains("job_id"), "{}", text.text());
+    let media = openmetrics.field("content-type").unwrap();
+    assert_eq!(media, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let written = openmetrics.text();
+    let exemplar = format!(" # {{job_id=\"{job}\"}} ");
+    let line = written.lines().find(|line| line.contains(&exemplar)).unwrap_or_else(|| panic!("{written}"));
+    assert!(line.starts_with("portcullis_http_request_duration_seconds_bucket{"), "{line}");
+    assert!(written.ends_with("# EOF\n"), "{written}");
+    let families: Vec<&str> = written.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let names: BTreeSet<&str> = families.iter().map(|family| family.split(' ').next().unwrap()).collect();
+    assert_eq!(names.len(), families.len(), "each family once: {families:?}");
+}
+
+fn monitoring(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring").join(name)
+}
+
+/// Returns the names of metrics in a dashboard or in rules.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("portcullis_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let daemon = secure("", &Program::text().wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let text = daemon.metrics();
+    let mut known = BTreeSet::new();
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+        known.extend(suffixes.iter().map(|suffix| format!("{name}{suffix}")));
+    }
+
+    for file in ["dashboard.json", "alerts.yml"] {
+        let text = fs::read_to_string(monitoring(file)).unwrap();
+        let asked = named(&text);
+        let unknown: Vec<_> = asked.iter().filter(|name| !known.contains(**name)).collect();
+        assert!(asked.len() >= 8 && unknown.is_empty(), "{file} asks for {unknown:?}");
+    }
+    let dashboard = fs::read_to_string(monitoring("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 10);
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics_and_the_rules() {
+    if !found(&["promtool"], "prometheus") {
+        return;
+    }
+    let daemon = sleeping(Duration::from_millis(1), "").start();
+    daemon.get("/");
+    daemon.counted("portcullis_requests_total", &["handler=\"one\""], 1.0);
+
+    let metrics =
+        finish(Command::new("promtool").args(["check", "metrics"]), daemon.metrics().as_bytes(), PATIENCE);
+    let rules = finish(
+        Command::new("promtool").args(["check", "rules"]).arg(monitoring("alerts.yml")),
+        b"",
+        PATIENCE,
+    );
+
+    let told =
+        |ended: &crate::harness::Ended| String::from_utf8_lossy(&ended.stdout).into_owned() + &ended.stderr;
+    assert_eq!((metrics.code, told(&metrics)), (Some(0), String::new()));
+    assert_eq!(rules.code, Some(0), "{}", told(&rules));
+}
+
+/// A Prometheus that scrapes a daemon. Dropping it ends it.
+struct Prometheus {
+    port: u16,
+    child: Child,
+}
+
+impl Prometheus {
+    fn of(daemon: &Daemon, observed: u16) -> Prometheus {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = daemon.path("prometheus.yml");
+        let configuration = format!(
+            "global:\n  scrape_interval: 200ms\nrule_files: [{:?}]\nscrape_configs:\n  - job_name: portcullis\n    \
+             static_configs:\n      - targets: [\"127.0.0.1:{observed}\"]\n",
+            monitoring("alerts.yml")
+        );
+        fs::write(&file, configuration).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", daemon.path("tsdb").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--enable-feature=exemplar-storage")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Prometheus { port, child: child.unwrap() }
+    }
+
+    /// Asks the API. Returns `null` while it does not answer.
+    fn ask(&self, path: &str) -> serde_json::Value {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
+        let ended = finish(Command::new("curl").args(["-sS", "-g", "--max-time", "20", &url]), b"", PATIENCE);
+        serde_json::from_slice(&ended.stdout).unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+#[test]
+fn prometheus_scrapes_a_daemon_and_answers_for_its_slowest_requests() {
+    if !found(&["prometheus"], "prometheus") || !found(&["curl"], "curl") {
+        return;
+    }
+    let observed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let setup = sleeping(Duration::from_millis(30), "");
+    let file = setup.path("portcullis.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("unix://look.sock", &format!("tcp://127.0.0.1:{observed}"))).unwrap();
+    let daemon = setup.start();
+    let listening = daemon.log.lines(2, "listening on tcp://");
+    let ports = listening.iter().map(|line| line.rsplit_once(':').unwrap().1.parse::<u16>().unwrap());
+    let port = ports.into_iter().find(|port| *port != observed).unwrap();
+    let prometheus = Prometheus::of(&daemon, observed);
+    let query = "query?query=histogram_quantile(0.99,sum+by(le,route)(rate(\
+                 portcullis_http_request_duration_seconds_bucket{handler=\"one\"}[10s])))";
+
+    let slowest = until("a p99 of more than 30 ms", || {
+        Client::tcp(port).get("/");
+        let answer = prometheus.ask(query);
+        let seconds: f64 = answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()?;
+        (seconds >= 0.03).then_some(seconds)
+    });
+
+    assert!(slowest < 60.0, "{slowest}");
+    let exemplars = prometheus.ask(
+        "query_exemplars?query=portcullis_http_request_duration_seconds_bucket&start=2020-01-01T00:00:00Z\
+         &end=2099-01-01T00:00:00Z",
+    );
+    let job = &exemplars["data"][0]["exemplars"][0]["labels"]["job_id"];
+    assert_eq!(job.as_str().map(str::len), Some(16), "{exemplars}");
+    let rules = prometheus.ask("rules");
+    let health = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+    assert!(health.iter().all(|rule| rule["health"] != "err"), "{rules}");
+}
