@@ -50,6 +50,7 @@ mod lengths;
 mod lifecycle;
 mod limits;
 mod links;
+mod logging;
 mod manager;
 mod metrics;
 mod mounts;

@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `logs`, `replay`, `show`, `swap`, `up`.
+//! `socket`; `changes`, `logging`, `logs`, `replay`, `show`, `swap`, `up`.
 
 mod build;
 mod changes;
@@ -11,6 +11,7 @@ mod compile_worker;
 mod curl;
 mod exec;
 mod explain;
+mod logging;
 mod logs;
 mod new;
 mod out;
@@ -72,6 +73,8 @@ enum Verb {
     /// End a job.
     Kill(show::KillArgs),
     Logs(logs::Args),
+    LogLevel(logging::LevelArgs),
+    LogReopen(logging::ReopenArgs),
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Plan(changes::PlanArgs),
@@ -122,6 +125,8 @@ pub fn main() -> ExitCode {
         Verb::Commands(args) => show::commands(args),
         Verb::Kill(args) => show::kill(args),
         Verb::Logs(args) => logs::logs(args),
+        Verb::LogLevel(args) => logging::level(args),
+        Verb::LogReopen(args) => logging::reopen(args),
         Verb::Explain(args) => show::explain(args),
         Verb::Plan(args) => changes::plan(args),
         Verb::Reload(args) => changes::reload(args),

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::http::client;
 use crate::jobs::api::{Command as _, StatusCommand};
 use crate::jobs::{ConfigSource, Launch, Overlay};
+use crate::observe::access_file::AccessLogFormat;
 
 /// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
 ///
@@ -47,7 +48,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         config.develop(&beside_it)?;
         flags.put_over(config)?;
         // A developer wants to see requests and to query the daemon.
-        config.access_log = true;
+        config.logging.access_log.get_or_insert(AccessLogFormat::Text);
         config.debug = true;
         config.profiler = true;
         // `rebuild` watches everything except the files of secrets.

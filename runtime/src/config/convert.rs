@@ -13,7 +13,7 @@ use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema::{self, File};
 use super::store::Stores;
-use super::{compile, cors, handler, hardening, http, outbound, route, tls, values};
+use super::{compile, cors, handler, hardening, http, logging, outbound, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -82,7 +82,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         idle_exit: report.settle(file.idle_exit.as_ref(), None, values::deadline_or_none),
         jobs,
         total_memory: limits::total_memory(file.limits.as_ref(), report),
-        access_log: file.access_log.as_ref().is_some_and(|at| at.value),
+        logging: logging::read(file, base, report),
         version_prefix,
         version_header: match file.version_header {
             Some(Keyed { value: true, .. }) => VersionHeader::Present,

@@ -94,6 +94,10 @@ impl Config {
         if let Some(path) = &self.admin {
             add("admin".to_owned(), parent(path), Reach::Write);
         }
+        if let Some(path) = &self.logging.access_log_file {
+            // A rotation moves the file, and another one is made.
+            add("access_log_file".to_owned(), parent(path), Reach::Write);
+        }
         for file in self.tls.iter().flat_map(|tls| tls.files()) {
             // A renewal replaces the file of a certificate.
             add("tls".to_owned(), parent(file), Reach::Read);

@@ -1,7 +1,7 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
-//! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
+//! `compile`, `request_handling`, `cors`, `http`, `logging`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
 mod calls;
@@ -15,6 +15,7 @@ mod handler;
 mod hardening;
 mod http;
 mod limits;
+mod logging;
 mod memory_bound;
 mod model;
 mod names;
@@ -38,6 +39,7 @@ mod websocket;
 
 use self::directories::Directories;
 pub use self::http::HttpLimits;
+pub use self::logging::Logging;
 pub use cargo::cargo_replacements;
 pub use memory_bound::MemoryBound;
 pub use model::{

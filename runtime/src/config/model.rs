@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::http::HttpLimits;
+use super::logging::Logging;
 use super::memory_bound::MemoryBound;
 use super::report::{ConfigError, ConfigErrors};
 use super::secret::Secret;
@@ -49,8 +50,8 @@ pub struct Config {
     pub jobs: usize,
     /// The memory of all jobs together.
     pub total_memory: MemoryBound,
-    /// Whether each request is logged.
-    pub access_log: bool,
+    /// What is logged, and how.
+    pub logging: Logging,
     /// Whether each route also answers behind `/v1.14`.
     pub version_prefix: VersionPrefix,
     /// Whether responses say which version of a handler made them.

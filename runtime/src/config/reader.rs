@@ -26,6 +26,17 @@ pub(super) enum Scalar {
     Other(String),
 }
 
+/// A value of a setting that is on, off or one of some words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum SwitchOrWord {
+    /// `true` or `false`.
+    Switch(bool),
+    /// A string.
+    Word(String),
+    /// Any other value, as an error shows it.
+    Other(String),
+}
+
 /// A table with keys that the user chose, in the order of the file.
 #[derive(Debug)]
 pub(super) struct NamedTable<T>(pub(super) Vec<(String, Keyed<T>)>);
@@ -104,6 +115,17 @@ impl FromToml for String {
 impl FromToml for bool {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<bool> {
         value.get_ref().as_bool().or_else(|| wrong(value, key, "true or false", report))
+    }
+}
+
+impl FromToml for SwitchOrWord {
+    fn read(value: &Spanned<DeValue<'_>>, _key: &str, report: &Diagnostics<'_>) -> Option<SwitchOrWord> {
+        let value = match value.get_ref() {
+            DeValue::Boolean(is_on) => SwitchOrWord::Switch(*is_on),
+            DeValue::String(word) => SwitchOrWord::Word(word.clone().into_owned()),
+            _ => SwitchOrWord::Other(describe(value, report)),
+        };
+        Some(value)
     }
 }
 

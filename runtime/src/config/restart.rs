@@ -1,6 +1,6 @@
 //! Tells the settings that a reload applies from those that need a restart.
 
-use super::{Config, HttpLimits, UnixOptions};
+use super::{Config, HttpLimits, Logging, UnixOptions};
 
 impl Config {
     /// Lists the keys that differ in `next` and take effect only at a start. The pool of sandboxes and the
@@ -29,7 +29,7 @@ impl Config {
             idle_exit,
             jobs,
             total_memory,
-            access_log,
+            logging: Logging { format, access_log, access_log_file, mask_query },
             version_prefix,
             version_header,
             reason_header,
@@ -80,7 +80,10 @@ impl Config {
             (AtReload, "shutdown_delay", *shutdown_delay != next.shutdown_delay),
             (AtReload, "upgrade_grace", *upgrade_grace != next.upgrade_grace),
             (AtReload, "idle_exit", *idle_exit != next.idle_exit),
-            (AtReload, "access_log", *access_log != next.access_log),
+            (AtReload, "log", *format != next.logging.format),
+            (AtReload, "access_log", *access_log != next.logging.access_log),
+            (AtStart, "access_log_file", *access_log_file != next.logging.access_log_file),
+            (AtReload, "mask_query", *mask_query != next.logging.mask_query),
             (AtReload, "version_prefix", *version_prefix != next.version_prefix),
             (AtReload, "version_header", *version_header != next.version_header),
             (AtReload, "reason_header", *reason_header != next.reason_header),

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, wrong};
+use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
 use super::store_names;
 
@@ -37,9 +37,7 @@ table! {
         admin: String,
         /// The endpoints that serve metrics and probes, and nothing else: `PROTO://ADDR`.
         observe: Vec<Keyed<String>>,
-        /// Octal.
         admin_mode: Scalar,
-        /// A name or a number.
         admin_group: Scalar,
         /// How long running jobs may go on after a shutdown began.
         grace: Scalar,
@@ -49,10 +47,12 @@ table! {
         upgrade_grace: Scalar,
         /// How long the daemon may have no clients before it exits.
         idle_exit: Scalar,
-        /// Jobs at once over all handlers.
         jobs: Scalar,
-        /// Whether each request is logged.
-        access_log: bool,
+        log: String,
+        /// Whether each request is logged, or `common`, `combined` or `json`.
+        access_log: SwitchOrWord,
+        access_log_file: String,
+        mask_query: Vec<Keyed<String>>,
         /// Whether each route also answers behind `/v1.14`.
         version_prefix: bool,
         /// Whether responses say which version of a handler made them.

@@ -22,8 +22,8 @@ use crate::jobs::api::{
 };
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, ReplyJob, Rollback, RunSchedules, ServeApi, Shutdown, Step, Swap, TellLogs,
-    TellStatus, TellVersion, UpgradeJob, WatchTrial,
+    Loader, Plan, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetLogLevel, Shutdown, Step,
+    Swap, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -142,6 +142,8 @@ pub(super) fn install(
     answer(engine, Arc::new(ListRoutes))?;
     answer(engine, Arc::new(ListJobs))?;
     answer(engine, Arc::new(Kill))?;
+    answer(engine, Arc::new(SetLogLevel))?;
+    answer(engine, Arc::new(ReopenLog))?;
     add::<LogsCommand>(engine, Arc::new(TellLogs))?;
     answer(engine, Arc::new(Explain))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;

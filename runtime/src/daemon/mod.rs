@@ -34,7 +34,7 @@ use crate::http::{Activity, ConnectionLimit, Server};
 use crate::job::{Stop, StopReason, builtin};
 use crate::jobs::{self, DaemonState, Occasion};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
-use crate::observe::{counted, systemd};
+use crate::observe::{access_file, counted, systemd};
 pub use begin::{EarlyDaemon, begin};
 use changes::{Changes, whole};
 pub use changes::{refresh, reload};
@@ -288,6 +288,8 @@ struct BoundDaemon {
 
 /// Binds the sockets of a configuration.
 fn bind(config: Config) -> Result<BoundDaemon> {
+    config.logging.format.apply();
+    config.logging.access_log_file.as_deref().map(access_file::start).transpose()?;
     descriptors::raise();
     let max = descriptors::shares(&config)?;
     let total = Total::of(&config);

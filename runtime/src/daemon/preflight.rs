@@ -11,6 +11,7 @@ use super::operators::client_options;
 use super::{descriptors, operators};
 use crate::config::{CacheDir, Config, HandlerConfig, MountConfig};
 use crate::net::{self, Endpoint};
+use crate::observe::access_file;
 use crate::record;
 use crate::scratch::{self, Scratch};
 use crate::wasm::cache::{self, Cache};
@@ -35,6 +36,8 @@ pub fn lacking(config: &Config) -> Lacking {
     let observing = net::examine(&config.observe, &client_options(config));
     errors.extend(observing.into_iter().map(|error| error.context("observe")));
     errors.extend(groups(config));
+    let access_log = config.logging.access_log_file.as_deref().map(access_file::examine);
+    errors.extend(access_log.and_then(Result::err).map(|refusal| refusal.context("access_log_file")));
     errors.extend(
         config.record_dir.as_deref().and_then(|dir| record::examine(dir).context("record_dir").err()),
     );

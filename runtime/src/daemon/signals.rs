@@ -1,4 +1,4 @@
-//! The signals that control the daemon: SIGHUP, SIGUSR2, SIGTERM and SIGINT.
+//! The signals that control the daemon: SIGHUP, SIGUSR1, SIGUSR2, SIGTERM and SIGINT.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,12 +6,14 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::changes::Change;
+use crate::observe::access_file;
 
 /// The signals that the daemon listens to.
 pub(super) struct Signals {
     /// Changes that were asked for while [`Signals::end`] waited.
     put_off: VecDeque<Change>,
     hangup: Signal,
+    reopen: Signal,
     user: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -31,6 +33,7 @@ impl Signals {
         Ok(Signals {
             put_off: VecDeque::new(),
             hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             user: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -49,11 +52,15 @@ impl Signals {
         // signal(7).
         const INTERRUPT: u8 = 2;
         const TERMINATE: u8 = 15;
-        tokio::select! {
-            _ = self.hangup.recv() => SignalEvent::Change(Change::Reload),
-            _ = self.user.recv() => SignalEvent::Change(Change::Upgrade),
-            _ = self.terminate.recv() => SignalEvent::End(TERMINATE),
-            _ = self.interrupt.recv() => SignalEvent::End(INTERRUPT),
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => return SignalEvent::Change(Change::Reload),
+                _ = self.user.recv() => return SignalEvent::Change(Change::Upgrade),
+                _ = self.terminate.recv() => return SignalEvent::End(TERMINATE),
+                _ = self.interrupt.recv() => return SignalEvent::End(INTERRUPT),
+                // On a thread of its own: a network file system may take long. The outcome is logged.
+                _ = self.reopen.recv() => drop(tokio::task::spawn_blocking(access_file::reopen_logged)),
+            }
         }
     }
 

@@ -10,10 +10,11 @@ use super::limits::connections::ConnectionLimit;
 use super::limits::handshakes::Handshakes;
 use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
+use super::request::access_line::AccessLog;
 use super::wire::progress::Deadlines;
 use crate::engine::Engine;
 use crate::net::{DrainSignal, Gate, Peer, Tls};
-use crate::observe::Reloads;
+use crate::observe::{QueryMask, Reloads};
 use crate::scratch::Scratch;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
@@ -65,8 +66,10 @@ pub struct Settings {
     pub details: Details,
     /// Whether the admin socket serves the profiler.
     pub profiler: bool,
-    /// Whether every request is logged.
-    pub access_log: bool,
+    /// How every request is logged, or `None` if requests are not logged.
+    pub access_log: Option<AccessLog>,
+    /// The query parameters whose values are not logged.
+    pub mask_query: QueryMask,
     /// How long a draining connection waits for a request that may still arrive.
     pub linger: Duration,
     /// How long a TLS handshake may take.

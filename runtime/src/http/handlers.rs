@@ -10,6 +10,7 @@ use http_body::Body as _;
 use super::context::{Server, Settings};
 use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
+use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
 use super::request::cgi_job::{PreparedJob, RoutedRequest};
 use super::request::drain_body::DrainBody;
@@ -59,8 +60,8 @@ impl Service for HandlerService {
         request.answer(body, log).await
     }
 
-    fn logs_access(&self, settings: &Settings) -> bool {
-        settings.access_log
+    fn access_log<'s>(&self, settings: &'s Settings) -> Option<&'s AccessLog> {
+        settings.access_log.as_ref()
     }
 
     fn count(&self, code: &'static str) {

@@ -41,6 +41,7 @@ pub use limits::connections::ConnectionLimit;
 pub use limits::handshakes::Handshakes;
 pub use limits::refusal_counts::RefusalCounts;
 pub use refusal::Details;
+pub use request::access_line::AccessLog;
 pub use request::probe::probe;
 pub use server::accept::AcceptLoop;
 pub use wire::h1::head::HeadLimits;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::context::{Accepted, Server, Settings};
 use super::refusal::{Details, Refusal};
+use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
 use super::request::panic::caught;
@@ -53,9 +54,9 @@ pub(super) trait Service: Send + Sync + 'static {
         log: &mut RequestLog,
     ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send;
 
-    /// Reports whether its requests have a line in the access log.
-    fn logs_access(&self, _settings: &Settings) -> bool {
-        false
+    /// Returns how its requests are logged, or `None` if they have no line in the access log.
+    fn access_log<'s>(&self, _settings: &'s Settings) -> Option<&'s AccessLog> {
+        None
     }
 
     /// Counts a refusal by its code.
@@ -121,9 +122,8 @@ pub(super) async fn respond<S: Service>(
     progress.answering();
     let (head, body) = request.into_parts();
     let mut body = DrainBody::new(&head, body, progress);
-    if service.logs_access(settings) {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        log.log_access(&head.method, target, peer.remote());
+    if let Some(access_log) = service.access_log(settings) {
+        log.log_access(LoggedRequest::of(&head, peer.remote(), access_log));
     }
     let pinned = service.pin();
     let request =
@@ -137,7 +137,8 @@ pub(super) async fn respond<S: Service>(
         Ok(response) => response,
         Err(refusal) => {
             service.count_refusal(&refusal);
-            service.log_refusal(format_args!("{} {}", head.method, head.uri), peer);
+            let target = settings.mask_query.shown(&head.uri);
+            service.log_refusal(format_args!("{} {target}", head.method), peer);
             log.refused(&refusal);
             if refusal.closes() {
                 body.abandon();

@@ -21,6 +21,8 @@ names! {
     HANDLERS = "handlers",
     JOBS = "jobs",
     KILL = "kill",
+    LOG_LEVEL = "log-level",
+    LOG_REOPEN = "log-reopen",
     LOGS = "logs",
     PLAN = "plan",
     RELOAD = "reload",

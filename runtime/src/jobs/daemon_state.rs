@@ -15,7 +15,7 @@ use super::follower::Follower;
 use super::load::{LoadNumber, StepTurn};
 use crate::config::Config;
 use crate::engine::JobSnapshot;
-use crate::http::{Deadlines, Details, MinRate, Server, Settings};
+use crate::http::{AccessLog, Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Phase, Sockets, Term, Tls};
 use crate::observe::reloads::LastOutcomes;
@@ -258,6 +258,7 @@ impl DaemonState {
         if let Some(tls) = tls.as_ref().filter(|tls| !self.tls().is_some_and(|old| Arc::ptr_eq(&old, tls))) {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
+        config.logging.format.apply();
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
         // [`refusals`](super::refusals) has checked this before.
         if let Ok(units) = self.descriptors(&config) {
@@ -285,7 +286,11 @@ pub fn settings(config: &Config) -> Settings {
         fields: http.fields,
         details: if config.debug { Details::Told } else { Details::Withheld },
         profiler: config.profiler,
-        access_log: config.access_log,
+        access_log: config
+            .logging
+            .access_log
+            .map(|format| AccessLog { format, mask: config.logging.mask_query.clone() }),
+        mask_query: config.logging.mask_query.clone(),
         handshake: http.handshake,
         handshakes: http.handshakes,
         linger: LINGER.min(config.grace / 4),

@@ -4,7 +4,7 @@
 //! replies.
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`; `reply`;
-//! `describe`, `kill`, `load`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
+//! `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
 //! `handlers`, `running`; `open_gate`, `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
 //! `upgrade`.
 
@@ -20,6 +20,8 @@ mod generations;
 mod handlers;
 mod kill;
 mod load;
+mod log_level;
+mod log_reopen;
 mod logs;
 mod open_gate;
 mod plan;
@@ -46,6 +48,8 @@ pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use kill::Kill;
 pub use load::{LoadNumber, Loader, OnProgress, Step, StepTurn, lines};
+pub use log_level::SetLogLevel;
+pub use log_reopen::ReopenLog;
 pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};

@@ -3,19 +3,24 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::fs::fstat;
 use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::format::{Format, Full, Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{MakeWriter, format};
 
+use super::log_format::{EventFormat, shown};
 use super::queue::Queue;
 use super::writes::LOG;
-use super::{filter, plain};
+use super::{access_file, filter};
+
+pub use super::log_format::now;
 
 /// The log level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,22 +37,19 @@ pub struct Log(());
 /// How long writing the last lines may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The longest message or field of a line, in bytes. It is longer than any text of this crate and than the limits on
-/// untrusted text: the last bound, for text that was cut nowhere else.
-const LONGEST: usize = 32 << 10;
-
 /// Lines that are not written yet.
 static QUEUE: Queue = Queue::new();
 
 impl Drop for Log {
     fn drop(&mut self) {
+        access_file::settle(LAST_LINES);
         QUEUE.settle(LAST_LINES);
     }
 }
 
-/// Returns how many lines were dropped because the reader of the log was too slow.
+/// Returns how many lines of the log and of the access log were dropped because they were read or written too slowly.
 pub fn dropped() -> u64 {
-    QUEUE.dropped()
+    QUEUE.dropped() + access_file::dropped()
 }
 
 /// Writes lines. A line that cannot be written is lost and counted. Once writing works again, the log says how many
@@ -156,8 +158,49 @@ impl Write for LogEvent {
     }
 }
 
+/// Writes a line in a format of its own, which ends with a line break. Never blocks.
+pub fn write_line(level: tracing::Level, line: &str) {
+    // The queue takes every line or counts it as dropped.
+    let _queued = LogEvent(priority(level)).write(line.as_bytes());
+}
+
+/// The filter in force, and how to replace it.
+struct LogFilter {
+    /// As it was written.
+    text: Mutex<String>,
+    /// The filter of the start.
+    first: String,
+    set: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>,
+}
+
+static FILTER: OnceLock<LogFilter> = OnceLock::new();
+
+/// Returns the levels in force, as they were written. Empty before the log was started.
+pub fn filter() -> String {
+    let text = FILTER.get().map(|filter| filter.text.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    text.unwrap_or_default()
+}
+
+/// Sets the levels, in the notation of `PORTCULLIS_LOG`. `default` restores those of the start. Returns the levels in
+/// force.
+///
+/// # Errors
+/// The log was not started, or the levels are invalid.
+pub fn set_filter(written: &str) -> anyhow::Result<String> {
+    let LogFilter { text, first, set } = FILTER.get().context("the log was not started")?;
+    let written = if written == "default" { first } else { written };
+    let read = filter::read(Some(written), first);
+    let read = read.map_err(|refusal| anyhow::anyhow!("{written:?}: {refusal}"))?;
+    let shown = read.to_string();
+    // Locked until the filter is in force, so that two callers leave the text of the later one.
+    let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+    set(read)?;
+    text.clone_from(&shown);
+    Ok(shown)
+}
+
 /// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as `portcullis::net=debug,info`.
-/// For journald, each line has its priority and no time, because journald adds the time itself.
+/// For journald, each line has its priority; text has no time, because journald adds the time itself.
 ///
 /// # Errors
 /// Logging was started before, or the filter is invalid.
@@ -172,45 +215,39 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     let filter = filter::read(written.as_deref(), default).map_err(|refusal| {
         anyhow::anyhow!("{}={:?}: {refusal}", filter::VARIABLE, written.unwrap_or_default())
     })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(Prioritized)
-        .with_target(false)
-        .fmt_fields(debug_fn(write).delimited(" "))
-        .with_ansi(std::io::stderr().is_terminal());
-    let started = if is_for_journal() { lines.without_time().try_init() } else { lines.try_init() };
-    started.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text = format().with_target(false);
+    if is_for_journal() { install(text.without_time(), filter) } else { install(text, filter) }?;
     let write = || QUEUE.drain(LineWriter(std::io::stderr()));
     std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
     Ok(Log(()))
 }
 
-/// Writes a field of a line. This is the last place where untrusted text is escaped. A message may have several lines,
-/// such as a stack trace; its author has escaped the text within each line.
+fn install<T: FormatTime + Send + Sync + 'static>(
+    text: Format<Full, T>,
+    filter: EnvFilter,
+) -> anyhow::Result<()> {
+    let first = filter.to_string();
+    let lines = tracing_subscriber::fmt()
+        .with_writer(Prioritized)
+        .fmt_fields(debug_fn(write).delimited(" "))
+        .with_ansi(std::io::stderr().is_terminal())
+        .event_format(EventFormat(text))
+        .with_env_filter(filter)
+        .with_filter_reloading();
+    let handle = lines.reload_handle();
+    lines.try_init().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let set = Box::new(move |filter| Ok(handle.reload(filter)?));
+    // The log is started once.
+    let _first = FILTER.set(LogFilter { text: Mutex::new(first.clone()), first, set });
+    Ok(())
+}
+
+/// Writes a field of a line.
 fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     if field.name() != "message" {
         write!(writer, "{}=", field.name())?;
     }
-    let mut text = format!("{value:?}");
-    if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
-        text.push('…');
-    }
-    for (number, line) in text.split('\n').enumerate() {
-        if number > 0 {
-            writer.write_char('\n')?;
-        }
-        writer.write_str(&plain(line))?;
-    }
-    Ok(())
-}
-
-/// Formats the time as the log does: RFC 3339, UTC, microseconds.
-pub fn now() -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
-    text
+    writer.write_str(&shown(value))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What an operator can observe: log, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `latency`, `profile`, `queue`, `reloads`,
-//! `resident`, `series`, `systemd`, `threads`, `writes`; `exposition`, `log`.
+//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `latency`, `profile`, `query_mask`, `queue`,
+//! `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`, `log_format`; `log`.
 
+pub mod access_file;
 pub mod build;
 pub mod cgroup;
 mod escape;
@@ -10,8 +11,10 @@ pub mod exposition;
 mod filter;
 pub mod latency;
 pub mod log;
+pub mod log_format;
 mod plural;
 pub mod profile;
+mod query_mask;
 mod queue;
 pub mod reloads;
 mod resident;
@@ -22,5 +25,6 @@ pub mod writes;
 
 pub use escape::{brief, plain};
 pub use plural::{CountedNoun, counted};
+pub use query_mask::{MaskedUrl, QueryMask};
 pub use reloads::Reloads;
 pub use resident::{available, machine, resident};

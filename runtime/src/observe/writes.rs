@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The lines of the log, including the access log.
+/// The lines of the log, including an access log without a file.
 pub static LOG: Writes = Writes::new("log");
+/// The lines of the access log, if it has a file.
+pub static ACCESS_LOG: Writes = Writes::new("access_log");
 /// Compiled modules, cached for the next start.
 pub static CACHE: Writes = Writes::new("cache");
 /// Failed jobs, recorded to be run again.
 pub static RECORD: Writes = Writes::new("record");
 
 /// All counters.
-pub static ALL: [&Writes; 3] = [&LOG, &CACHE, &RECORD];
+pub static ALL: [&Writes; 4] = [&LOG, &ACCESS_LOG, &CACHE, &RECORD];
 
 /// Counts the failures of one kind of writes. A run of failures costs two lines in the log, one at its start and one
 /// at its end.

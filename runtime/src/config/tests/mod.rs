@@ -54,7 +54,10 @@ shutdown_delay = "5s"
 upgrade_grace = "10m"
 idle_exit = "5m"
 jobs = 32
-access_log = true
+log = "json"
+access_log = "combined"
+access_log_file = "access.log"
+mask_query = ["token"]
 admin = "unix://admin.sock"
 observe = ["unix://look.sock"]
 admin_mode = "0660"
@@ -163,9 +166,9 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(config.idle_exit, Some(Duration::from_secs(300)));
     let secret = Secret { variable: "API_KEY".into(), source: SecretSource::Credential("api-key".into()) };
     assert_eq!(config.handlers[0].secrets, [secret]);
-    assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
+    assert_eq!(config.logging.access_log_file, Some(place.path().join("access.log")));
     assert_eq!(config.reason_header, ReasonHeader::Present);
-    assert!(config.debug);
+    assert!(config.debug && config.version_prefix == VersionPrefix::Optional);
     assert_eq!(config.record_dir, Some(place.path().join("failures")));
     assert_eq!(config.handlers[0].recording, Recording::Failures);
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
@@ -274,7 +277,7 @@ fn an_empty_file_is_a_configuration() {
 
     assert_eq!(config.listen, ["tcp://127.0.0.1:8080".parse().unwrap()]);
     assert_eq!((config.jobs, config.grace), (256, Duration::from_secs(8)));
-    assert_eq!((config.access_log, config.version_prefix), (false, VersionPrefix::Absent));
+    assert_eq!((config.logging, config.version_prefix), (Logging::default(), VersionPrefix::Absent));
     assert_eq!((config.unix, config.http), (UnixOptions::default(), HttpLimits::default()));
     assert!(config.cors.is_none() && config.handlers.is_empty() && config.routes.is_empty());
 }

@@ -36,7 +36,7 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "grace = \"10000h\"", "8784h at most"),
         ("", "jobs = 0", "from 1 to 4096, found 0"),
         ("", "jobs = 4097", "from 1 to 4096, found 4097"),
-        ("", "access_log = \"yes\"", "wanted true or false"),
+        ("", "access_log = \"yes\"", "wanted true, false, \"common\""),
         ("", "cache = \"\"", "wanted a directory, or \"none\""),
         ("", "cache = \"a\\u0000\"", "NUL"),
         ("", "cache = false", "wanted a string, found the boolean false"),

@@ -3,15 +3,15 @@
 use std::thread;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use tracing::{error, info};
 
+use super::access_line::{LoggedRequest, LoggedResponse, LoggedRun};
 use super::logged_job::LoggedJob;
 use crate::catalog::{Ballot, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
 use crate::job::{Capture, Fault, HandlerStats, HandlerVersion, JobId, RoutePosition, StopReason, Usage};
-use crate::net::Remote;
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
 pub(in crate::http) struct RequestLog {
@@ -34,7 +34,7 @@ pub(in crate::http) struct RequestLog {
     capture: Option<Capture>,
     /// The code of the refusal, if the daemon answers instead of a handler.
     reason: Option<&'static str>,
-    line: Option<AccessLine>,
+    line: Option<Box<LoggedRequest>>,
 }
 
 /// How a response ended.
@@ -52,13 +52,6 @@ enum ResponseEnd {
 enum Blame {
     Handler,
     Nobody,
-}
-
-/// The parts of an access log line that come from the request.
-struct AccessLine {
-    method: Method,
-    target: String,
-    remote: Remote,
 }
 
 /// The code of a failure of the daemon.
@@ -86,14 +79,14 @@ impl RequestLog {
     }
 
     /// Requests an access log line at the end.
-    pub(in crate::http) fn log_access(&mut self, method: &Method, target: &str, remote: Remote) {
-        let target = target.escape_debug().to_string();
-        self.line = Some(AccessLine { method: method.clone(), target, remote });
+    pub(in crate::http) fn log_access(&mut self, request: LoggedRequest) {
+        self.line = Some(Box::new(request));
     }
 
     /// Notes the job that answers, and its route.
     pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, route: &Route, ballot: Option<Ballot>) {
         self.route = Some(job.entry.record.routes.position(&route.label));
+        self.line.iter_mut().for_each(|line| line.route = Some(route.label.clone()));
         self.job_chosen(job, ballot);
     }
 
@@ -248,24 +241,16 @@ impl Drop for RequestLog {
                 }
             }
         }
-        let Some(AccessLine { method, target, remote }) = &self.line else { return };
-        let bytes = self.bytes;
-        // A response that is dropped before its head has no status.
-        let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
-        let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
-        let end = if self.end == ResponseEnd::Complete { "" } else { " (broken off)" };
-        match &self.call {
-            Some(LoggedJob { id, entry, .. }) => {
-                let HandlerVersion { name, version, .. } = &**entry;
-                info!(
-                    "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{reason}{end} \
-                     for {remote}"
-                );
-            }
-            None => {
-                info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{reason}{end} for {remote}");
-            }
-        }
+        let Some(line) = &self.line else { return };
+        let job = self.call.as_ref().map(|LoggedJob { id, entry, usage }| LoggedRun {
+            id: *id,
+            entry,
+            durations: usage.timing.durations(now),
+            send: usage.timing.since_end(now),
+            received: usage.body(),
+        });
+        let (bytes, reason, is_complete) = (self.bytes, self.reason, self.end == ResponseEnd::Complete);
+        line.write(&LoggedResponse { status, bytes, time, reason, is_complete, job });
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `reserved_fields` | the fields that only the daemon may set |
 //! | `panic` | the guard that lets a panic end only its own request |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
+//! | `access_line` | the line of a request in the access log, in each format |
 //! | `access_log` | the log line and the counters of a request |
 //! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
 //! | `drain_body` | a request body that is drained when dropped |
@@ -31,6 +32,7 @@
 //! | `wasi_http` | the job and response of a `wasi:http` handler |
 //! | `probe` | a request of the daemon to itself |
 
+pub(in crate::http) mod access_line;
 pub(in crate::http) mod access_log;
 pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;

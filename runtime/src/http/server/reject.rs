@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::http::context::Accepted;
 use crate::http::refusal::{Details, Refusal};
+use crate::http::request::access_line;
 use crate::http::request::response_body::Body;
 use crate::http::service::Service;
 use crate::http::wire::h2::sent::{ErrorScope, H2Event};
@@ -22,7 +23,7 @@ impl<S: Service> ConnectionReport for Accepted<S> {
         let mut response = refusal.into_response(&HeaderMap::new(), Details::Withheld, reason);
         service.finish(&pinned, None, &mut response);
         let (status, bytes) = (response.status().as_u16(), response.body().here().len());
-        self.log(asked, format_args!("{status} {bytes} bytes"), code);
+        self.log(asked, (Some(status), bytes as u64, format_args!("{status} {bytes} bytes")), code);
         on_the_wire(&response)
     }
 
@@ -41,7 +42,10 @@ impl<S: Service> ConnectionReport for Accepted<S> {
                     self.peer.remote()
                 );
             }
-            H2Event::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
+            H2Event::HeadTooLarge => {
+                self.service.count(large.code());
+                self.log("-", (Some(431), 0, format_args!("431 0 bytes")), large.code());
+            }
             H2Event::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
             H2Event::Wrong(ErrorScope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
             H2Event::Wrong(ErrorScope::Connection, how) => self.cut_off(&wrong, &how),
@@ -54,16 +58,16 @@ impl<S: Service> Accepted<S> {
     /// Counts and logs the refusal of a client whose request is unknown.
     fn note(&self, end: fmt::Arguments<'_>, code: &'static str) {
         self.service.count(code);
-        self.log("-", end, code);
+        self.log("-", (None, 0, end), code);
     }
 
     /// Logs a refusal in the format of its socket.
-    fn log(&self, asked: &str, end: fmt::Arguments<'_>, code: &str) {
+    fn log(&self, asked: &str, end: (Option<u16>, u64, fmt::Arguments<'_>), code: &str) {
         let Accepted { service, settings, peer, .. } = self;
-        if service.logs_access(settings) {
-            info!("{asked} -> {end} ({code}) for {}", peer.remote());
+        if let Some(access_log) = service.access_log(settings) {
+            access_line::refused(access_log, asked, end, code, peer.remote());
         }
-        service.log_refusal(format_args!("{asked}"), peer);
+        service.log_refusal(format_args!("{}", settings.mask_query.shown(asked)), peer);
     }
 }
 

@@ -6,7 +6,7 @@
 //! reply of a job that changes something, keys that the verb does without may be absent: the change is made, whatever
 //! the reply of an older daemon lacks.
 //!
-//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `listing`, `logs`, `process`, `status`,
+//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `listing`, `logging`, `logs`, `process`, `status`,
 //! `swap`.
 
 mod changes;
@@ -14,6 +14,7 @@ mod command;
 mod explain;
 mod handler;
 mod listing;
+mod logging;
 mod logs;
 mod pairs;
 mod process;
@@ -30,6 +31,7 @@ pub use handler::{CallLimitsReport, GrantsReport, LimitsReport, ScheduleReport, 
 pub use listing::{
     CommandsCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport, RoutesCommand,
 };
+pub use logging::{LogLevelCommand, LogLevelReply, LogReopenCommand, LogReopenReply};
 pub use logs::{DroppedLines, LoggedLine, LogsCommand};
 pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};

@@ -1,0 +1,380 @@
+//! The line of a request in the access log, in each of its formats.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use http::header::{HeaderName, REFERER, USER_AGENT};
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+use serde::Serialize;
+use tracing::{Level, info};
+
+use crate::job::{HandlerVersion, JobDurations, JobId};
+use crate::net::Remote;
+use crate::observe::access_file::{self, AccessLogFormat};
+use crate::observe::{QueryMask, log, plain};
+
+/// How requests are logged.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    /// The format of a line.
+    pub format: AccessLogFormat,
+    /// The query parameters whose values are not logged.
+    pub mask: QueryMask,
+}
+
+/// What a line says of the request, noted before the request is answered.
+pub(in crate::http) struct LoggedRequest {
+    format: AccessLogFormat,
+    method: Method,
+    /// With masked values.
+    target: String,
+    version: Version,
+    remote: Remote,
+    user_agent: Option<String>,
+    referer: Option<String>,
+    /// The route that was found.
+    pub(in crate::http) route: Option<Arc<str>>,
+}
+
+/// What a line says of the response.
+pub(in crate::http) struct LoggedResponse<'a> {
+    /// `None` if the client left before there was a response.
+    pub(in crate::http) status: Option<StatusCode>,
+    pub(in crate::http) bytes: u64,
+    pub(in crate::http) time: Duration,
+    /// The code of the reason, if the daemon answered or gave up the client.
+    pub(in crate::http) reason: Option<&'static str>,
+    pub(in crate::http) is_complete: bool,
+    pub(in crate::http) job: Option<LoggedRun<'a>>,
+}
+
+/// What a line says of the job.
+pub(in crate::http) struct LoggedRun<'a> {
+    pub(in crate::http) id: JobId,
+    pub(in crate::http) entry: &'a HandlerVersion,
+    pub(in crate::http) durations: JobDurations,
+    /// From its end to the last byte of the response.
+    pub(in crate::http) send: Option<Duration>,
+    /// The bytes of the request body that have arrived.
+    pub(in crate::http) received: u64,
+}
+
+/// A line in JSON. Times are in milliseconds. Absent values are left out.
+#[derive(Serialize, Default)]
+struct JsonLine<'a> {
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handler: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    target: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<String>,
+    status: Option<u16>,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instantiate_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referer: Option<Cow<'a, str>>,
+}
+
+impl LoggedRequest {
+    /// Notes what the format needs of a request.
+    pub(in crate::http) fn of(
+        head: &Parts,
+        remote: Remote,
+        AccessLog { format, mask }: &AccessLog,
+    ) -> LoggedRequest {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let field = |name: HeaderName| {
+            let wanted = matches!(format, AccessLogFormat::Combined | AccessLogFormat::Json);
+            let value = head.headers.get(name).filter(|_| wanted)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        LoggedRequest {
+            format: *format,
+            method: head.method.clone(),
+            target: mask.mask(target).into_owned(),
+            version: head.version,
+            remote,
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER).map(|referer| mask.mask(&referer).into_owned()),
+            route: None,
+        }
+    }
+
+    /// Writes the line.
+    pub(in crate::http) fn write(&self, response: &LoggedResponse<'_>) {
+        match self.format {
+            AccessLogFormat::Text => emit_text(format_args!("{}", TextLine { request: self, response })),
+            AccessLogFormat::Common => emit(self.common(response)),
+            AccessLogFormat::Combined => {
+                let [referer, agent] = [&self.referer, &self.user_agent].map(|field| {
+                    field.as_ref().map_or_else(|| "-".to_owned(), |text| text.escape_debug().to_string())
+                });
+                emit(format!("{} \"{referer}\" \"{agent}\"", self.common(response)));
+            }
+            AccessLogFormat::Json => emit(json(&self.json(response))),
+        }
+    }
+
+    fn common(&self, LoggedResponse { status, bytes, .. }: &LoggedResponse<'_>) -> String {
+        let LoggedRequest { method, target, version, remote, .. } = self;
+        let request = format!("{method} {} {version:?}", target.escape_debug());
+        common(*remote, &request, status.map(|status| status.as_u16()), *bytes)
+    }
+
+    fn json<'a>(&'a self, response: &'a LoggedResponse<'_>) -> JsonLine<'a> {
+        let LoggedResponse { status, bytes, time, reason, is_complete, job } = response;
+        let durations = job.as_ref().map(|job| job.durations);
+        JsonLine {
+            time: log::now(),
+            job: job.as_ref().map(|job| job.id.to_string()),
+            handler: job.as_ref().map(|job| job.entry.name.as_str()),
+            version: job.as_ref().map(|job| job.entry.version.as_str()),
+            route: self.route.as_deref(),
+            client: self.remote.to_string(),
+            method: Some(self.method.as_str()),
+            target: plain(&self.target),
+            protocol: Some(format!("{:?}", self.version)),
+            status: status.map(|status| status.as_u16()),
+            bytes: *bytes,
+            request_bytes: job.as_ref().map(|job| job.received),
+            reason: *reason,
+            complete: *is_complete,
+            duration_ms: Some(millis(*time)),
+            queue_ms: durations.map(|durations| millis(durations.queue)),
+            instantiate_ms: durations.and_then(|durations| durations.instantiate).map(millis),
+            guest_ms: durations.and_then(|durations| durations.guest).map(millis),
+            send_ms: job.as_ref().and_then(|job| job.send).map(millis),
+            user_agent: self.user_agent.as_deref().map(plain),
+            referer: self.referer.as_deref().map(plain),
+        }
+    }
+}
+
+/// A line in the daemon's own text.
+struct TextLine<'a> {
+    request: &'a LoggedRequest,
+    response: &'a LoggedResponse<'a>,
+}
+
+impl fmt::Display for TextLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LoggedRequest { method, target, remote, .. } = self.request;
+        let LoggedResponse { status, bytes, time, reason, is_complete, job } = self.response;
+        if let Some(LoggedRun { id, .. }) = job {
+            write!(f, "[{id}] ")?;
+        }
+        write!(f, "{method} {} -> ", target.escape_debug())?;
+        match status {
+            Some(status) => write!(f, "{} ", status.as_u16())?,
+            None => f.write_str("- ")?,
+        }
+        if let Some(LoggedRun { entry, .. }) = job {
+            write!(f, "{}@{} ", entry.name, entry.version)?;
+        }
+        write!(f, "{bytes} bytes in {time:.1?}")?;
+        if let Some(code) = reason {
+            write!(f, " ({code})")?;
+        }
+        if !is_complete {
+            f.write_str(" (broken off)")?;
+        }
+        write!(f, " for {remote}")
+    }
+}
+
+/// Writes the line of a client that was refused before its request was read. `asked` is what is known of the request,
+/// escaped, and `end` what it got: a response, or the reason why the connection was closed.
+pub(in crate::http) fn refused(
+    AccessLog { format, mask }: &AccessLog,
+    asked: &str,
+    (status, bytes, end): (Option<u16>, u64, fmt::Arguments<'_>),
+    code: &str,
+    remote: Remote,
+) {
+    let asked = mask.mask(asked);
+    match format {
+        AccessLogFormat::Text => emit_text(format_args!("{asked} -> {end} ({code}) for {remote}")),
+        AccessLogFormat::Common => emit(common(remote, &asked, status, bytes)),
+        AccessLogFormat::Combined => emit(common(remote, &asked, status, bytes) + " \"-\" \"-\""),
+        AccessLogFormat::Json => emit(json(&JsonLine {
+            time: log::now(),
+            client: remote.to_string(),
+            target: plain(&asked),
+            status,
+            bytes,
+            reason: Some(code),
+            complete: status.is_some(),
+            ..JsonLine::default()
+        })),
+    }
+}
+
+/// Formats a line in the Common Log Format: `%h %l %u %t "%r" %>s %b`.
+fn common(remote: Remote, request: &str, status: Option<u16>, bytes: u64) -> String {
+    let host = match remote {
+        Remote::Tcp(address) => address.ip().to_string(),
+        // The format has no place for the user of a Unix socket.
+        Remote::Unix(_) => "unix".to_owned(),
+    };
+    let time = Utc::now().format("%d/%b/%Y:%H:%M:%S +0000");
+    let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let bytes = if bytes == 0 { "-".to_owned() } else { bytes.to_string() };
+    format!("{host} - - [{time}] \"{request}\" {status} {bytes}")
+}
+
+fn json(line: &JsonLine<'_>) -> String {
+    serde_json::to_string(line).expect("texts and numbers are JSON")
+}
+
+/// Converts to milliseconds, with microseconds as fractions.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a time of 2^53 microseconds is as good without its last digits"
+)]
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
+/// Writes a line in a format of its own, to the file or to stderr.
+fn emit(mut line: String) {
+    line.push('\n');
+    if access_file::is_open() {
+        access_file::write(&line);
+    } else {
+        log::write_line(Level::INFO, &line);
+    }
+}
+
+/// Writes a line of text, to the file with its time or to the log.
+fn emit_text(line: fmt::Arguments<'_>) {
+    if access_file::is_open() {
+        access_file::write(&format!("{} {line}\n", log::now()));
+    } else {
+        info!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::idle;
+    use http::Request;
+    use serde_json::Value;
+
+    const ADDRESS: &str = "192.0.2.7:4711";
+
+    fn request(format: AccessLogFormat) -> LoggedRequest {
+        let request = Request::get("/a?token=s3cret&x=\"1\"")
+            .header(USER_AGENT, "curl/8 \"quoted\"")
+            .header(REFERER, "https://x.example/?token=s3cret")
+            .body(());
+        let (head, ()) = request.unwrap().into_parts();
+        let mask = QueryMask::new(["token".to_owned()]);
+        LoggedRequest::of(&head, Remote::Tcp(ADDRESS.parse().unwrap()), &AccessLog { format, mask })
+    }
+
+    fn response<'a>(job: Option<LoggedRun<'a>>) -> LoggedResponse<'a> {
+        LoggedResponse {
+            status: Some(StatusCode::OK),
+            bytes: 12,
+            time: Duration::from_micros(1500),
+            reason: None,
+            is_complete: true,
+            job,
+        }
+    }
+
+    #[test]
+    fn the_common_format_has_the_request_without_the_masked_value() {
+        let line = request(AccessLogFormat::Common).common(&response(None));
+
+        let (head, tail) = line.split_once('[').unwrap();
+        assert_eq!(head, "192.0.2.7 - - ");
+        let (time, tail) = tail.split_once("] ").unwrap();
+        assert!(time.ends_with(" +0000") && time.len() == "29/Nov/2026:10:00:00 +0000".len(), "{time}");
+        assert_eq!(tail, "\"GET /a?token=***&x=\\\"1\\\" HTTP/1.1\" 200 12");
+    }
+
+    #[test]
+    fn the_common_format_has_hyphens_for_what_there_is_not() {
+        let none = LoggedResponse { status: None, bytes: 0, ..response(None) };
+
+        let line = request(AccessLogFormat::Common).common(&none);
+
+        assert!(line.ends_with("\" - -"), "{line}");
+    }
+
+    #[test]
+    fn json_has_the_job_the_parts_of_the_time_and_no_masked_value() {
+        let job = idle::engine().job("idle").unwrap();
+        let durations = JobDurations {
+            queue: Duration::ZERO,
+            instantiate: Some(Duration::from_micros(20)),
+            guest: Some(Duration::from_micros(1200)),
+        };
+        let run = LoggedRun { id: JobId(0xe5), entry: &job.entry, durations, send: None, received: 3 };
+        let mut request = request(AccessLogFormat::Json);
+        request.route = Some("/a".into());
+
+        let line: Value = serde_json::from_str(&json(&request.json(&response(Some(run))))).unwrap();
+
+        for (key, wanted) in [
+            ("job", Value::from("00000000000000e5")),
+            ("handler", "idle".into()),
+            ("route", "/a".into()),
+            ("client", ADDRESS.into()),
+            ("target", "/a?token=***&x=\"1\"".into()),
+            ("referer", "https://x.example/?token=***".into()),
+            ("user_agent", "curl/8 \"quoted\"".into()),
+            ("status", 200.into()),
+            ("bytes", 12.into()),
+            ("request_bytes", 3.into()),
+            ("complete", true.into()),
+            ("duration_ms", 1.5.into()),
+            ("queue_ms", 0.0.into()),
+            ("instantiate_ms", 0.02.into()),
+            ("guest_ms", 1.2.into()),
+        ] {
+            assert_eq!(line[key], wanted, "{key}");
+        }
+        assert_eq!((line.get("reason"), line.get("send_ms")), (None, None));
+    }
+
+    #[test]
+    fn text_of_a_client_cannot_end_a_line_or_a_quotation() {
+        let head = Request::get("/").header(USER_AGENT, "a\"\tb").body(()).unwrap().into_parts().0;
+        let log = AccessLog { format: AccessLogFormat::Combined, mask: QueryMask::default() };
+        let request = LoggedRequest::of(&head, Remote::Tcp(ADDRESS.parse().unwrap()), &log);
+
+        assert_eq!(request.user_agent.unwrap().escape_debug().to_string(), "a\\\"\\tb");
+    }
+}

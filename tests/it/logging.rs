@@ -1,0 +1,202 @@
+//! The log and the access log: their formats, their levels, the file and its rotation, and masked values.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+
+/// Serves a program at `/`, with these lines in front.
+fn logging(lines: &str) -> Setup {
+    Setup::one("", &Program::text().say("hello\n").wasm())
+        .add("[[route]]\npath = \"/b/{x}\"\nhandler = \"one\"\n")
+        .prepend(&format!("admin = \"unix://admin.sock\"\n{lines}\n"))
+}
+
+fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
+    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
+}
+
+/// Returns the lines of a file once there are so many.
+fn lines(path: &Path, count: usize) -> Vec<String> {
+    until(&format!("{count} lines in {}", path.display()), || {
+        let text = fs::read_to_string(path).ok()?;
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn a_json_line_has_the_job_the_route_and_the_parts_of_the_time() {
+    let daemon = logging("access_log = \"json\"\nmask_query = [\"token\"]").start();
+
+    daemon.client().ask("GET", "/b/c?token=s3cret&x=1", "User-Agent: curl/8\r\nReferer: /?token=s3cret\r\n");
+
+    let line: Value = serde_json::from_str(&daemon.log.line("\"target\":\"/b/c")).unwrap();
+    for (key, wanted) in [
+        ("handler", Value::from("one")),
+        ("route", "/b/{x}".into()),
+        ("method", "GET".into()),
+        ("target", "/b/c?token=***&x=1".into()),
+        ("protocol", "HTTP/1.1".into()),
+        ("status", 200.into()),
+        ("bytes", 6.into()),
+        ("complete", true.into()),
+        ("user_agent", "curl/8".into()),
+        ("referer", "/?token=***".into()),
+    ] {
+        assert_eq!(line[key], wanted, "{key}: {line}");
+    }
+    assert_eq!(line["job"].as_str().map(str::len), Some(16));
+    assert!(line["client"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    let parts =
+        ["queue_ms", "instantiate_ms", "guest_ms", "send_ms"].map(|part| line[part].as_f64().unwrap());
+    let whole = line["duration_ms"].as_f64().unwrap();
+    assert!(parts.iter().sum::<f64>() <= whole + 0.01, "{line}");
+    assert_eq!(daemon.log.count("s3cret"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn a_request_without_a_handler_has_a_json_line_with_the_reason() {
+    let daemon = logging("access_log = \"json\"").start();
+    daemon.get("/nowhere");
+    let mut client = daemon.client();
+
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    client.response();
+
+    let absent: Value = serde_json::from_str(&daemon.log.line("/nowhere")).unwrap();
+    assert_eq!((&absent["status"], &absent["reason"]), (&404.into(), &"no_route".into()));
+    assert!(absent.get("job").is_none() && absent.get("queue_ms").is_none(), "{absent}");
+    let malformed: Value = serde_json::from_str(&daemon.log.line("malformed_request")).unwrap();
+    assert_eq!((&malformed["status"], &malformed["target"]), (&400.into(), &"GET /".into()));
+}
+
+#[test]
+fn the_file_of_the_access_log_is_reopened_by_a_signal_and_by_a_verb() {
+    let daemon = logging("access_log = \"combined\"\naccess_log_file = \"access.log\"").start();
+    let (file, first) = (daemon.path("access.log"), daemon.path("access.log.1"));
+    daemon.client().ask("GET", "/?x=%22", "User-Agent: a \"b\"\r\n");
+    let line = &lines(&file, 1)[0];
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    assert!(line.ends_with("] \"GET /?x=%22 HTTP/1.1\" 200 6 \"-\" \"a \\\"b\\\"\""), "{line}");
+    fs::rename(&file, &first).unwrap();
+
+    daemon.signal(Signal::USR1);
+    daemon.log.line("reopened ");
+    daemon.get("/second");
+
+    assert!(lines(&file, 1)[0].contains("/second"));
+    assert_eq!(lines(&first, 1).len(), 1);
+    fs::remove_file(&file).unwrap();
+    let reopened = verb(&daemon, &["log-reopen"]);
+    assert_eq!(reopened.code, Some(0), "{}", reopened.stderr);
+    daemon.get("/third");
+    assert!(lines(&file, 1)[0].contains("/third"));
+    assert_eq!(daemon.log.count("/third"), 0, "the log has no access lines");
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_stops_the_start_and_shows_in_check() {
+    let setup = logging("access_log = true\naccess_log_file = \"nowhere/access.log\"");
+    let file = setup.path("portcullis.toml");
+
+    let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+    let ended = setup.fail();
+
+    assert!(checked.code == Some(1) && checked.stderr.contains("access_log_file"), "{}", checked.stderr);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("access_log_file: open "), "{}", ended.stderr);
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_reopen() {
+    let daemon = logging("").start();
+
+    let refused = verb(&daemon, &["log-reopen"]);
+    daemon.signal(Signal::USR1);
+
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("set access_log_file"), "{}", refused.stderr);
+    daemon.log.line("not reopened: ");
+    assert_eq!(daemon.get("/").status(), 200);
+}
+
+#[test]
+fn the_text_lines_of_a_file_have_their_time() {
+    let daemon = logging("access_log = true\naccess_log_file = \"access.log\"").start();
+
+    daemon.get("/");
+
+    let line = &lines(&daemon.path("access.log"), 1)[0];
+    let (time, rest) = line.split_once(' ').unwrap();
+    assert!(time.len() == "2026-11-29T10:00:00.000000Z".len() && time.ends_with('Z'), "{line}");
+    assert!(rest.starts_with('[') && rest.contains("] GET / -> 200 one@"), "{line}");
+}
+
+#[test]
+fn the_whole_log_is_json_and_a_reload_makes_it_text_again() {
+    let trap = Setup::one("", &Program::new().trap().wasm());
+    let daemon = trap.prepend("admin = \"unix://admin.sock\"\nlog = \"json\"\naccess_log = true\n").start();
+    assert_eq!(daemon.get("/").status(), 502);
+
+    let access: Value = serde_json::from_str(&daemon.log.line("GET / -> 502 one@")).unwrap();
+    let failure: Value = serde_json::from_str(&daemon.log.line("trapped: ")).unwrap();
+
+    assert_eq!((&access["level"], &failure["level"]), (&"INFO".into(), &"WARN".into()));
+    assert_eq!((&access["job"], failure["job"].as_str().map(str::len)), (&failure["job"], Some(16)));
+    assert!(failure["message"].as_str().unwrap().starts_with("one@"), "{failure}");
+    assert!(failure["target"].as_str().unwrap().starts_with("portcullis::http"), "{failure}");
+    for line in daemon.log.text().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    let file = daemon.path("portcullis.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("log = \"json\"", "log = \"text\"")).unwrap();
+    let reloaded = verb(&daemon, &["reload"]);
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+    daemon.get("/?text");
+    assert!(daemon.log.line("GET /?text -> 502").contains(" INFO "), "{}", daemon.log.text());
+}
+
+#[test]
+fn levels_are_set_while_the_daemon_runs_and_a_wrong_one_changes_nothing() {
+    let daemon = logging("").start();
+    let shown = verb(&daemon, &["log-level"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("portcullis=info"), "{:?}", shown.stdout);
+    daemon.get("/");
+    assert_eq!(daemon.log.count("+job one("), 0);
+
+    let set = verb(&daemon, &["log-level", "portcullis::engine=debug,info"]);
+
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    daemon.get("/");
+    daemon.log.line("+job one(");
+    let refused = verb(&daemon, &["log-level", "portcullis::nowhere=debug"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("there is no module"), "{}", refused.stderr);
+    let reply = verb(&daemon, &["log-level", "--json", "default"]);
+    let reply: Value = serde_json::from_slice(&reply.stdout).unwrap();
+    assert!(reply["filter"].as_str().unwrap().contains("portcullis=info"), "{reply}");
+    let before = daemon.log.count("+job one(");
+    daemon.get("/");
+    daemon.counted("portcullis_requests_total", &["handler=\"one\""], 3.0);
+    assert_eq!(daemon.log.count("+job one("), before);
+}
+
+#[test]
+fn a_masked_value_is_in_no_line_whatever_the_format() {
+    for format in ["true", "\"common\"", "\"combined\"", "\"json\""] {
+        let daemon = logging(&format!("access_log = {format}\nmask_query = [\"token\", \"key\"]")).start();
+
+        daemon.client().ask("GET", "/?%74oken=s3cret&key=s3cret", "Referer: http://x/?key=s3cret\r\n");
+        let mut client = daemon.client();
+        client.send("GET /?key=s3cret HTTP/1.1\r\nbad field\r\n\r\n");
+        client.response();
+
+        daemon.log.line("key=***");
+        until("both requests to be logged", || (daemon.log.count("?") >= 2).then_some(()));
+        assert_eq!(daemon.log.count("s3cret"), 0, "{}", daemon.log.text());
+    }
+}
