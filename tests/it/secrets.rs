@@ -154,7 +154,7 @@ fn no_secret_is_shown_to_operators() {
     let plan = finish(plan.arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
     let mut seen =
         vec![daemon.metrics(), String::from_utf8(plan.stdout).unwrap(), daemon.get("/").text().to_owned()];
-    for job in ["status", "handlers", "routes", "jobs", "logs", "explain?a=GET&a=/", "reload"] {
+    for job in ["status", "handlers", "routes", "jobs", "logs", "history", "explain?a=GET&a=/", "reload"] {
         seen.push(run(&daemon, job, "", b"").text().to_owned());
     }
     for entry in fs::read_dir(daemon.path("failures")).unwrap() {

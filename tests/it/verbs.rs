@@ -115,7 +115,7 @@ fn a_verb_that_reads_does_not_wait_for_ever_for_a_daemon_that_is_stopped() {
     let daemon = daemon();
     daemon.signal(Signal::STOP);
 
-    let verbs = ["status", "handlers", "routes", "jobs", "commands", "logs"];
+    let verbs = ["status", "handlers", "routes", "jobs", "commands", "logs", "history"];
     let children: Vec<Child> = verbs
         .iter()
         .map(|name| {

@@ -29,18 +29,10 @@ pub(super) struct Args {
 
 pub(super) fn logs(args: Args) -> Result<ExitCode> {
     let Args { follow, lines, name, socket } = args;
-    let mut begun = Vec::new();
-    let each = |piece: &[u8]| {
-        begun.extend_from_slice(piece);
-        while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = begun.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line[..end]).into_owned();
-            say(&if socket.json { line } else { readable(&line) });
-        }
-    };
+    let each = |line: &str| say(&if socket.json { line.to_owned() } else { readable(line) });
     // A reader that closes stdout, such as `grep -m1`, has what it wanted.
     Ok(socket
-        .follow(&LogsCommand { follow, lines, name }, each)?
+        .follow(&LogsCommand { follow, lines, name }, follow, each)?
         .map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `logging`, `logs`, `replay`, `show`, `swap`, `up`.
+//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `swap`, `up`; `tap`.
 
 mod build;
 mod changes;
@@ -11,6 +11,7 @@ mod compile_worker;
 mod curl;
 mod exec;
 mod explain;
+mod history;
 mod logging;
 mod logs;
 mod new;
@@ -26,6 +27,7 @@ mod sources;
 mod starting;
 mod swap;
 mod table;
+mod tap;
 mod tls;
 mod up;
 mod user_caches;
@@ -75,6 +77,9 @@ enum Verb {
     Logs(logs::Args),
     LogLevel(logging::LevelArgs),
     LogReopen(logging::ReopenArgs),
+    History(history::Args),
+    Show(history::ShowArgs),
+    Tap(tap::Args),
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Plan(changes::PlanArgs),
@@ -127,6 +132,9 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => logs::logs(args),
         Verb::LogLevel(args) => logging::level(args),
         Verb::LogReopen(args) => logging::reopen(args),
+        Verb::History(args) => history::history(args),
+        Verb::Show(args) => history::show(args),
+        Verb::Tap(args) => tap::tap(args),
         Verb::Explain(args) => show::explain(args),
         Verb::Plan(args) => changes::plan(args),
         Verb::Reload(args) => changes::reload(args),

@@ -92,6 +92,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         jobs_descriptors,
         sandbox,
         compile_cache,
+        history,
         loading,
     } = status;
     // The reply has one line for each mistake; here they share a line.
@@ -121,6 +122,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         ("jobs descriptors", text(&jobs_descriptors)),
         ("sandbox", text(&sandbox)),
         ("compile cache", text(&compile_cache)),
+        ("history", text(&history)),
     ];
     rows.extend(loading.map(|loading| ("loading", text(&loading))));
     rows

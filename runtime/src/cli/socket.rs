@@ -14,7 +14,7 @@ use super::{out, serve};
 use crate::config;
 use crate::http::client::{self, JobCall, JobOutcome};
 use crate::job::AdminQuota;
-use crate::jobs::api::{Command, LogsCommand};
+use crate::jobs::api::Command;
 
 /// The name of the socket that `portcullis up DIR` makes in DIR.
 pub(super) const BESIDE: &str = ".portcullis.sock";
@@ -99,25 +99,30 @@ impl Socket {
         Ok(end(&outcome))
     }
 
-    /// Reads the journal and passes it to `each`, until the job ends or stdout has no reader. In the latter case, the
-    /// outcome is `None`.
+    /// Passes the lines of a job to `each`, until the job ends or stdout has no reader. In the latter case, the outcome
+    /// is `None`. `is_endless` tells whether the job may be silent for any time.
     ///
     /// # Errors
     /// As [`Socket::ask`].
     pub(super) fn follow(
         &self,
-        command: &LogsCommand,
-        mut each: impl FnMut(&[u8]),
+        command: &impl Command,
+        is_endless: bool,
+        mut each: impl FnMut(&str),
     ) -> Result<Option<JobOutcome>> {
-        let (path, patience) = (self.path(), if command.follow { Duration::MAX } else { PATIENCE });
+        let (path, patience) = (self.path(), if is_endless { Duration::MAX } else { PATIENCE });
         let call = command.encode();
         serve::runtime()?.block_on(async {
             let following = async {
+                let mut begun = Vec::new();
                 let mut answer = in_time(&path, patience, client::run(&path, call)).await?;
                 while out::is_open()
                     && let Some(piece) = in_time(&path, patience, answer.next()).await?
                 {
-                    each(&piece);
+                    begun.extend_from_slice(&piece);
+                    let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+                    String::from_utf8_lossy(&begun[..whole]).lines().for_each(&mut each);
+                    begun.drain(..whole);
                 }
                 Ok(out::is_open().then(|| answer.outcome()))
             };

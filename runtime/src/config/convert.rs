@@ -29,6 +29,9 @@ const JOBS: usize = 256;
 /// after, it fits into the 10 s of `docker stop` and the 30 s of Kubernetes.
 const GRACE: Duration = Duration::from_secs(8);
 
+/// The default of `history`: some thousand jobs.
+const HISTORY: usize = 4 << 20;
+
 /// The default of `upgrade_grace`: how long the old process may run after an upgrade.
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
@@ -95,6 +98,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         debug: file.debug.as_ref().is_some_and(|at| at.value),
         profiler: file.debug.as_ref().is_some_and(|at| at.value),
         record_dir: record_dir(file, base, report),
+        history: report.settle(file.history.as_ref(), HISTORY, values::history),
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         source_lines: file.source_lines.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),

@@ -64,6 +64,8 @@ pub struct Config {
     pub profiler: bool,
     /// Where failed jobs are recorded. `Some` if any handler records jobs.
     pub record_dir: Option<PathBuf>,
+    /// The bytes of memory in which ended jobs are kept. 0 keeps nothing.
+    pub history: usize,
     /// Whether a changed module or configuration file is loaded by itself.
     pub watch: bool,
     /// Whether stack traces of guests name files and lines. The size of debug information is not

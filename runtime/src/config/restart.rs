@@ -37,6 +37,7 @@ impl Config {
             // Follows `debug` or a command-line flag.
             profiler: _,
             record_dir,
+            history,
             watch,
             source_lines,
             wasi_http_03,
@@ -88,6 +89,7 @@ impl Config {
             (AtReload, "version_header", *version_header != next.version_header),
             (AtReload, "reason_header", *reason_header != next.reason_header),
             (AtReload, "debug", *debug != next.debug),
+            (AtReload, "history", *history != next.history),
             (AtReload, "watch", *watch != next.watch),
             (AtReload, "compile", *compile != next.compile),
             (AtStart, "cache", *cache != next.cache),

@@ -63,6 +63,8 @@ table! {
         debug: bool,
         /// Where failed jobs are recorded.
         record_dir: String,
+        /// The memory for ended jobs in bytes, or `none`.
+        history: Scalar,
         /// Whether a changed module or configuration file is loaded by itself.
         watch: bool,
         /// Whether stack traces of guests name files and lines.
@@ -119,9 +121,7 @@ table! {
 table! {
     /// `[unix]`: the group and mode of `unix://` endpoints.
     Unix {
-        /// A name or a number.
         group: Scalar,
-        /// Octal.
         mode: Scalar,
     }
 }

@@ -58,6 +58,17 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
     }
 }
 
+/// Reads the memory for ended jobs. `"none"` is 0.
+pub(super) fn history(scalar: &Scalar) -> Result<usize, String> {
+    match scalar {
+        Scalar::Text(text) if text == "none" => Ok(0),
+        Scalar::Text(text) if text.parse::<Size>().is_err() => {
+            Err(refusal("a size such as \"4MiB\", or \"none\"", scalar))
+        }
+        other => size_in_memory(64 << 10..=1 << 30)(other),
+    }
+}
+
 /// Reads bytes a second, or `"none"` for no minimum.
 pub(super) fn rate(scalar: &Scalar) -> Result<u64, String> {
     // More than any client's connection could be expected to reach.

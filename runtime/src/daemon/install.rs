@@ -18,12 +18,12 @@ use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
     Command, CommandsCommand, LogsCommand, PlanCommand, ReloadCommand, ShutdownCommand, SwapCommand,
-    TrialCommand,
+    TapCommand, TrialCommand,
 };
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
     Loader, Plan, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetLogLevel, Shutdown, Step,
-    Swap, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
+    Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -97,6 +97,7 @@ pub(super) fn install(
     };
     let loader = Loader::new(sandbox, Box::new(progress))
         .recording(store)
+        .remembering(engine.history().clone())
         .within(state.server.scratch.clone())
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
@@ -144,7 +145,9 @@ pub(super) fn install(
     answer(engine, Arc::new(Kill))?;
     answer(engine, Arc::new(SetLogLevel))?;
     answer(engine, Arc::new(ReopenLog))?;
+    answer(engine, Arc::new(TellHistory { state: state.clone() }))?;
     add::<LogsCommand>(engine, Arc::new(TellLogs))?;
+    add::<TapCommand>(engine, Arc::new(Tap))?;
     answer(engine, Arc::new(Explain))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;
     answer(engine, Arc::new(TellVersion))?;

@@ -1,6 +1,7 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
-//! Floors, lowest first: `calls`, `journal`, `lane`, `panic`, `parse`, `registry`; `native`, `running`, `stderr_log`;
+//! Floors, lowest first: `calls`, `journal`, `lane`, `panic`, `parse`, `registry`, `reported_end`; `native`, `running`,
+//! `stderr_log`;
 //! `admission`, `drain`; `supervise`.
 
 mod admission;
@@ -12,6 +13,7 @@ mod native;
 mod panic;
 mod parse;
 mod registry;
+mod reported_end;
 mod running;
 mod stderr_log;
 mod supervise;
@@ -39,9 +41,11 @@ use crate::job::{
     Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail,
     Usage,
 };
+use crate::observe::history::History;
 use drain::Drain;
 use lane::Lane;
 use registry::Registry;
+use reported_end::report_refused;
 use running::Running;
 use stderr_log::StderrLog;
 
@@ -56,6 +60,7 @@ pub struct Engine {
     lane: Lane,
     running: Running,
     journal: Arc<Journal>,
+    history: Arc<History>,
     drain: Drain,
     started: SystemTime,
 }
@@ -86,6 +91,7 @@ impl Engine {
             lane: Lane::default(),
             running: Running::default(),
             journal: Arc::default(),
+            history: Arc::default(),
             drain: Drain::default(),
             started: SystemTime::now(),
         })
@@ -102,10 +108,12 @@ impl Engine {
     }
 
     /// Shuts the engine down. It refuses new jobs, waits up to `grace` for running jobs, stops the rest, runs the
-    /// callbacks, and ends the followers of the journal. A second caller waits as well. Takes at most `grace` and 15
-    /// s.
+    /// callbacks, and ends the followers of the journal and of the history. A second caller waits as well. Takes at
+    /// most `grace` and 15 s.
     pub async fn shutdown(&self, grace: Duration) -> ShutdownOutcome {
-        self.drain.shutdown(&self.running, &self.journal, grace).await
+        let outcome = self.drain.shutdown(&self.running, &self.journal, grace).await;
+        self.history.close();
+        outcome
     }
 
     /// Returns when the engine was made, which is when the daemon started.
@@ -230,6 +238,7 @@ impl Engine {
             // From here on, the entry in the table counts a failure.
             job.entry.record.count_failure(&job.usage.failure, fault.code());
             job.entry.record.latencies().refused(job.usage.timing.queue());
+            report_refused(&job.entry, job.label(), &job.usage, fault);
         })?;
         job.allotment = allotment;
         job.usage.begin();
@@ -285,6 +294,11 @@ impl Engine {
     /// Returns the journal of recent stderr lines and outcomes.
     pub fn journal(&self) -> &Arc<Journal> {
         &self.journal
+    }
+
+    /// Returns the history of ended jobs.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Tells a job to stop, without waiting for its end. Returns `false` if no such job runs.

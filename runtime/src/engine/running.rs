@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
+use super::reported_end::{EndText, FinalUsage, ReportedEnd};
 use crate::job::{
-    Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Usage, Used,
+    Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Tail, Usage, Used,
     WrittenBytes,
 };
+use crate::observe::history::VersionHistory;
 
 /// The table of running jobs, split into several parts so cores seldom contend for one lock.
 #[derive(Default)]
@@ -28,24 +29,27 @@ struct Runner {
     since: Instant,
     usage: Arc<Usage>,
     written: WrittenBytes,
+    stderr_tail: Tail,
     parent: Option<JobId>,
     origin: Option<IpAddr>,
 }
 
 impl Runner {
-    /// Records how near the job came to its limits.
-    fn note_peaks(&self, now: Instant) {
-        let Runner { entry, usage, since, written, .. } = self;
-        let used = Used { usage, time: now.saturating_duration_since(*since), written: written.bytes() };
-        entry.record.peaks.note(&entry.limits, used);
+    /// Records how near the job came to its limits, and returns what it has used.
+    fn note_peaks(&self, now: Instant) -> FinalUsage<'_> {
+        let Runner { entry, usage, since, written, stderr_tail, .. } = self;
+        let written = written.bytes();
+        let used = Used { usage, time: now.saturating_duration_since(*since), written };
+        let shares = entry.record.peaks.note(&entry.limits, used);
+        FinalUsage { usage, stderr_tail, started: *since, ended: now, written, shares }
     }
 
-    /// Records that the job has ended.
-    fn end(&self) {
+    /// Records that the job has ended, and returns what it has used.
+    fn end(&self) -> FinalUsage<'_> {
         let now = Instant::now();
-        self.note_peaks(now);
         self.usage.timing.end(now);
         self.entry.record.latencies().ended(self.usage.timing.durations(now));
+        self.note_peaks(now)
     }
 }
 
@@ -96,18 +100,6 @@ pub(super) struct RunningGuard<'a> {
     end: ReportedEnd,
 }
 
-/// How a job ended, as far as it is reported.
-enum ReportedEnd {
-    /// The job was dropped before its end: its client or caller has left.
-    Cancelled,
-    /// The job succeeded, and is not reported.
-    Unremarkable,
-    /// The job succeeded; the text describes its status.
-    Well(String),
-    /// The job failed; the code of the reason, and a text that says how.
-    Failed(&'static str, String),
-}
-
 impl Running {
     /// Adds a job to the table and logs its start.
     pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> RunningGuard<'a> {
@@ -119,9 +111,13 @@ impl Running {
             since,
             usage: job.usage.clone(),
             written: job.stdout.look(),
+            stderr_tail: job.stderr_tail.clone(),
             parent: job.parent,
             origin: job.origin,
         };
+        if job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted) {
+            job.usage.ends.keep_calls();
+        }
         self.part(job.id).insert(job.id, runner);
         let (kind, on_drain) = (job.entry.kind, job.entry.policy.on_drain);
         let call = logged(kind).then(|| job.to_string());
@@ -240,8 +236,8 @@ impl RunningGuard<'_> {
         self.end = match outcome {
             Ok(_) if unremarkable => ReportedEnd::Unremarkable,
             Ok(status) if status.is_ok() => ReportedEnd::Well(status.to_string()),
-            Ok(status) => ReportedEnd::Failed("exited", status.to_string()),
-            Err(fault) => ReportedEnd::Failed(fault.code(), format!("{}: {fault}", fault.status())),
+            Ok(status) => ReportedEnd::exited(*status),
+            Err(fault) => ReportedEnd::fault(fault),
         };
     }
 
@@ -257,36 +253,29 @@ impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
-        runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::end);
-        // A failure without a code is counted by the code that noted it.
-        let (told, failed, code) = match &self.end {
-            ReportedEnd::Unremarkable => return,
-            ReportedEnd::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
-                Some(StopReason::Answered) => ("answered", false, None),
-                Some(StopReason::NoAnswer) => ("no answer", true, None),
-                Some(
-                    reason @ (StopReason::TooSlow
-                    | StopReason::TakesNothing
-                    | StopReason::OutOfShare
-                    | StopReason::Memory),
-                ) => ("cancelled", true, Some(reason.code())),
-                // The reader of the response counts the panic.
-                _ if thread::panicking() => ("the daemon panicked", true, None),
-                Some(StopReason::Killed | StopReason::Shutdown) | None => {
-                    ("cancelled", true, Some("cancelled"))
-                }
-            },
-            ReportedEnd::Well(end) => (end.as_str(), false, None),
-            ReportedEnd::Failed(code, end) => (end.as_str(), true, Some(*code)),
-        };
-        if let (Some(Runner { entry, usage, .. }), Some(code)) = (&runner, code) {
+        let end = std::mem::replace(&mut self.end, ReportedEnd::Unremarkable);
+        let stopped = runner.as_ref().and_then(|runner| runner.stop.reason());
+        self.tell(&end.text(stopped), runner.as_ref());
+        if let Some(runner) = runner.filter(|_| self.kind != Kind::Native) {
+            end.report(&runner.entry, self.label, stopped, &runner.end());
+        }
+    }
+}
+
+impl RunningGuard<'_> {
+    /// Counts a failure, and tells the log and the journal.
+    fn tell(&self, EndText { told, failed, code }: &EndText<'_>, runner: Option<&Runner>) {
+        if told.is_empty() {
+            return;
+        }
+        if let (Some(Runner { entry, usage, .. }), Some(code)) = (runner, code) {
             entry.record.count_failure(&usage.failure, code);
         }
         if let Some(call) = &self.call {
             log(self.kind, format_args!("[{}] -job {call} = {told}", self.label));
         }
-        if let Some(Runner { entry, .. }) = runner.filter(|_| failed || self.is_journaled()) {
-            self.journal.add(self.label, &entry.name, Event::Ended(told.to_owned()));
+        if let Some(Runner { entry, .. }) = runner.filter(|_| *failed || self.is_journaled()) {
+            self.journal.add(self.label, &entry.name, Event::Ended((*told).to_owned()));
         }
     }
 }

@@ -26,6 +26,7 @@ use super::upgrade::websocket::handshake::Transport;
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
 use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Kind, Usage};
+use crate::observe::history::History;
 
 /// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
@@ -62,6 +63,10 @@ impl Service for HandlerService {
 
     fn access_log<'s>(&self, settings: &'s Settings) -> Option<&'s AccessLog> {
         settings.access_log.as_ref()
+    }
+
+    fn tapped(&self) -> Option<&Arc<History>> {
+        Some(self.server.engine.history()).filter(|history| history.is_tapped())
     }
 
     fn count(&self, code: &'static str) {
@@ -172,6 +177,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let asking = RoutedRequest { catalog: self.pinned, entry, found, head: self.head, peer: self.peer }
             .proxied(engine);
         log.handler_chosen(LoggedJob::of(&asking.job), found.route, ballot);
+        log.routed(self.head, self.peer, &found.route.label);
         let expected = self.expected(entry, &asking.job.usage);
         let intaken = request_body::whole(body.take(), expected).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
@@ -207,6 +213,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
             RoutedRequest { catalog: self.pinned, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
         log.handler_chosen(LoggedJob::of(&made.job), found.route, picked.1);
+        log.routed(self.head, self.peer, &found.route.label);
         log.captured(made.job.capture.clone());
         made
     }

@@ -24,6 +24,7 @@ use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
 use crate::net::Peer;
+use crate::observe::history::History;
 
 /// Answers the requests of a listener.
 ///
@@ -56,6 +57,11 @@ pub(super) trait Service: Send + Sync + 'static {
 
     /// Returns how its requests are logged, or `None` if they have no line in the access log.
     fn access_log<'s>(&self, _settings: &'s Settings) -> Option<&'s AccessLog> {
+        None
+    }
+
+    /// Returns the history if somebody listens to the ends of its requests.
+    fn tapped(&self) -> Option<&Arc<History>> {
         None
     }
 
@@ -124,6 +130,9 @@ pub(super) async fn respond<S: Service>(
     let mut body = DrainBody::new(&head, body, progress);
     if let Some(access_log) = service.access_log(settings) {
         log.log_access(LoggedRequest::of(&head, peer.remote(), access_log));
+    }
+    if let Some(history) = service.tapped() {
+        log.tapped(&head, peer, history);
     }
     let pinned = service.pin();
     let request =

@@ -19,6 +19,7 @@ names! {
     COMMANDS = "commands",
     EXPLAIN = "explain",
     HANDLERS = "handlers",
+    HISTORY = "history",
     JOBS = "jobs",
     KILL = "kill",
     LOG_LEVEL = "log-level",
@@ -35,6 +36,7 @@ names! {
     SHUTDOWN = "shutdown",
     STATUS = "status",
     SWAP = "swap",
+    TAP = "tap",
     UPGRADE = "upgrade",
     VERSION = "version",
 }

@@ -10,6 +10,7 @@ use super::{
     Conduct, Env, Fault, HandlerStats, Job, Limits, Mount, Name, Needs, Outbound, Policy, Recorder, Schedule,
     Slots, Status,
 };
+use crate::observe::history::VersionHistory;
 use crate::store::StoreGrant;
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
@@ -126,6 +127,8 @@ pub struct HandlerVersion {
     pub record: Arc<HandlerStats>,
     /// Records its failed jobs. `None` if they are not recorded.
     pub recorder: Option<Arc<dyn Recorder>>,
+    /// Keeps its ended jobs for operators. `None` for jobs of the daemon itself.
+    pub history: Option<VersionHistory>,
 }
 
 impl HandlerVersion {
@@ -148,6 +151,7 @@ impl HandlerVersion {
             slots: Slots::new(&Limits::NATIVE),
             record: Arc::default(),
             recorder: None,
+            history: None,
         }
     }
 

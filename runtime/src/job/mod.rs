@@ -1,7 +1,8 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
 //! Floors, lowest first: `allotment`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
-//! `log_rate`, `peers`, `policy`, `schedule`, `route_stats`, `status`, `stop`, `timing`, `waits`; `fault`, `latencies`, `usage`; `output`; `arrival`,
+//! `log_rate`, `peers`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`, `waits`; `fault`,
+//! `latencies`; `ends`; `usage`; `output`; `arrival`,
 //! `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`;
 //! `counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
@@ -11,6 +12,7 @@ pub mod builtin;
 mod call;
 mod capture;
 mod counts;
+mod ends;
 mod env;
 mod failure_guard;
 mod fault;
@@ -46,6 +48,7 @@ pub use builtin::BUILTIN;
 pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
 pub use capture::{Capture, CapturedStdin, Incident, JobFailure, Recorder};
 pub use counts::Counts;
+pub use ends::JobEnds;
 pub use env::{Env, EnvError};
 pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};

@@ -239,6 +239,18 @@ impl OutboundOutcome {
         OutboundOutcome::TimedOut,
         OutboundOutcome::Failed,
     ];
+
+    /// Returns the label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            OutboundOutcome::Answered => "answered",
+            OutboundOutcome::Denied => "denied",
+            OutboundOutcome::Limited => "limited",
+            OutboundOutcome::Unreachable => "unreachable",
+            OutboundOutcome::TimedOut => "timed_out",
+            OutboundOutcome::Failed => "failed",
+        }
+    }
 }
 
 impl Tally {
@@ -256,14 +268,7 @@ impl Tally {
 /// The label in metrics.
 impl fmt::Display for OutboundOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OutboundOutcome::Answered => "answered",
-            OutboundOutcome::Denied => "denied",
-            OutboundOutcome::Limited => "limited",
-            OutboundOutcome::Unreachable => "unreachable",
-            OutboundOutcome::TimedOut => "timed_out",
-            OutboundOutcome::Failed => "failed",
-        })
+        f.write_str(self.label())
     }
 }
 

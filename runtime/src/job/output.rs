@@ -170,6 +170,22 @@ impl Tail {
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
+    /// Returns the last lines of what is kept, of at most `max` bytes together, escaped.
+    pub fn last_lines(&self, max: usize) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes.is_empty() {
+            return String::new();
+        }
+        let skipped = kept.bytes.len().saturating_sub(max);
+        let bytes: Vec<u8> = kept.bytes.iter().skip(skipped).copied().collect();
+        drop(kept);
+        let text = String::from_utf8_lossy(&bytes);
+        // A line that is cut at its beginning is left out, unless it is the only one.
+        let whole = text.split_once('\n').filter(|(_, rest)| skipped > 0 && !rest.is_empty());
+        let lines = whole.map_or(&*text, |(_, rest)| rest).lines();
+        lines.map(plain).collect::<Vec<_>>().join("\n")
+    }
+
     /// Returns the line that says why a program failed: the last line that is not blank, before any stack that
     /// the runtime wrote after it. It has no newline and is safe for the log. Empty if nothing was written.
     pub fn last_line(&self) -> String {
@@ -262,6 +278,16 @@ mod tests {
         ] {
             assert_eq!(reason(said), why);
         }
+    }
+
+    #[test]
+    fn the_last_lines_are_whole_and_escaped() {
+        let tail = Tail::new(100);
+        assert_eq!(tail.last_lines(50), "");
+        tail.write(&Bytes::from_static(b"first\nsecond\x1b\nthird\n")).unwrap();
+
+        assert_eq!(tail.last_lines(100), "first\nsecond\\u{1b}\nthird");
+        assert_eq!((tail.last_lines(10), tail.last_lines(3)), ("third".to_owned(), "rd".to_owned()));
     }
 
     #[test]

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use super::{Limits, Usage};
 
-/// The recorded limits, by their names in the configuration.
-const NAMES: [&str; 6] = ["memory", "time", "cpu", "output", "handles", "body"];
-
 /// The highest share of each limit that one job has used, in thousandths.
 #[derive(Debug, Default)]
 pub struct Peaks([AtomicU32; 6]);
@@ -24,8 +21,12 @@ pub struct Used<'a> {
 }
 
 impl Peaks {
-    /// Records a job that has ended. Takes no lock, and writes only if the job exceeds the peaks so far.
-    pub fn note(&self, limits: &Limits, Used { usage, time, written }: Used<'_>) {
+    /// The recorded limits, by their names in the configuration.
+    pub const NAMES: [&str; 6] = ["memory", "time", "cpu", "output", "handles", "body"];
+
+    /// Records a job that has ended, and returns the share of each limit that it used, in thousandths. Takes no lock,
+    /// and writes only if the job exceeds the peaks so far.
+    pub fn note(&self, limits: &Limits, Used { usage, time, written }: Used<'_>) -> [u32; 6] {
         let of_time = |time: Duration, limit: Option<Duration>| {
             limit.map_or(0, |limit| share(time.as_micros(), limit.as_micros()))
         };
@@ -43,11 +44,12 @@ impl Peaks {
                 peak.fetch_max(share, Ordering::Relaxed);
             }
         }
+        shares
     }
 
     /// Returns the peaks in percent, with the names of the limits.
     pub fn percent(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        NAMES.into_iter().zip(self.0.iter().map(|peak| f64::from(peak.load(Ordering::Relaxed)) / 10.0))
+        Peaks::NAMES.into_iter().zip(self.0.iter().map(|peak| f64::from(peak.load(Ordering::Relaxed)) / 10.0))
     }
 }
 

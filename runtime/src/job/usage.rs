@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{FailureGuard, Timing, Waits};
+use super::{FailureGuard, JobEnds, Timing, Waits};
 
 /// The account of a job, charged by the engine and the sandbox and readable by anyone.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Usage {
     pub waits: Waits,
     /// Guards that its failure is counted once.
     pub failure: FailureGuard,
+    /// What has ended of it, for the history.
+    pub ends: JobEnds,
 }
 
 /// Returns the CPU time of this thread. The wall clock would also charge a job for time in which another thread

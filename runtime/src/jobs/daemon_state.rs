@@ -264,6 +264,7 @@ impl DaemonState {
         if let Ok(units) = self.descriptors(&config) {
             self.server.engine.budgets().descriptors.resize(units);
         }
+        self.server.engine.history().resize(config.history);
         self.config.store(Arc::new(config));
         self.adopted.send_replace(read);
     }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use serde::Serialize;
 
 use super::api::{DroppedLines, LoggedLine, LogsCommand};
-use super::reply::{json, tell};
+use super::reply::{self, tell};
 use crate::engine::{Batch, Engine, Event, JournalLine, NativeJob};
 use crate::job::{BUILTIN, Fault, Job, Name, Run, Status};
 
@@ -43,7 +42,7 @@ impl NativeJob for TellLogs {
                 let Some(Batch { dropped, lines }) = follower.next().await else { return Ok(Status::OK) };
                 text = match dropped {
                     0 => String::new(),
-                    dropped => written(&DroppedLines { dropped }),
+                    dropped => reply::line(&DroppedLines { dropped }),
                 };
                 text.extend(lines.iter().filter(|line| is_wanted(line)).map(|line| report(line)));
             }
@@ -77,7 +76,7 @@ fn report(line: &JournalLine) -> String {
         Event::Said(text) => (Some(text.clone()), None),
         Event::Ended(text) => (None, Some(text.clone())),
     };
-    written(&LoggedLine {
+    reply::line(&LoggedLine {
         time: line.time.clone(),
         job: line.job.id.to_string(),
         handler: line.handler.to_string(),
@@ -85,9 +84,4 @@ fn report(line: &JournalLine) -> String {
         said,
         ended,
     })
-}
-
-fn written(line: &impl Serialize) -> String {
-    // Every type of the API can be written as JSON.
-    json(line).map(|line| line + "\n").unwrap_or_default()
 }

@@ -3,9 +3,10 @@
 //! What the daemon does to itself is a job like any other. `load` makes the catalogs; `api` types the commands and
 //! replies.
 //!
-//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`; `reply`;
-//! `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
-//! `handlers`, `running`; `open_gate`, `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
+//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
+//! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
+//! `changes`, `daemon_state`, `explain`, `generations`, `handlers`, `running`; `history`, `open_gate`,
+//! `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
 //! `upgrade`.
 
 pub mod api;
@@ -14,10 +15,12 @@ mod commands;
 mod credential;
 mod daemon_state;
 mod describe;
+mod ended_job;
 mod explain;
 mod follower;
 mod generations;
 mod handlers;
+mod history;
 mod kill;
 mod load;
 mod log_level;
@@ -36,6 +39,8 @@ mod serve;
 mod shutdown;
 mod status;
 mod swap;
+mod tap;
+mod tap_filter;
 mod trial;
 mod upgrade;
 mod version;
@@ -46,6 +51,7 @@ pub use explain::Explain;
 pub use follower::Follower;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
+pub use history::TellHistory;
 pub use kill::Kill;
 pub use load::{LoadNumber, Loader, OnProgress, Step, StepTurn, lines};
 pub use log_level::SetLogLevel;
@@ -63,6 +69,7 @@ pub use serve::ServeApi;
 pub use shutdown::Shutdown;
 pub use status::TellStatus;
 pub use swap::Swap;
+pub use tap::Tap;
 pub use trial::WatchTrial;
 pub use upgrade::{Launch, UpgradeJob};
 pub use version::TellVersion;

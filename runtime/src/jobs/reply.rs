@@ -55,6 +55,12 @@ pub(super) fn json<T: Serialize>(reply: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string(reply)?)
 }
 
+/// Writes an object as a line of JSON.
+pub(super) fn line(object: &impl Serialize) -> String {
+    // Every type of the API can be written as JSON.
+    json(object).map(|line| line + "\n").unwrap_or_default()
+}
+
 /// Ends a job with a text.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine};
 use crate::job::{Job, Needs};
 use crate::net::Term;
+use crate::observe::history::HistoryFigures;
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::{build, counted, resident};
 use crate::wasm::cache::Figures;
@@ -75,8 +76,17 @@ impl ReplyJob for TellStatus {
             },
             sandbox: self.allocation.clone(),
             compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
+            history: kept(engine.history().figures()),
             loading: self.state.compiling(),
         })
+    }
+}
+
+/// Describes how much of the history is used: `12 jobs, 9 KiB of 4096 KiB`.
+fn kept(HistoryFigures { jobs, bytes, limit }: HistoryFigures) -> String {
+    match limit {
+        0 => "none".to_owned(),
+        limit => format!("{}, {} KiB of {} KiB", counted(jobs, "job"), bytes >> 10, limit >> 10),
     }
 }
 

@@ -1,7 +1,8 @@
-//! What an operator can observe: log, profiler, process figures, and messages to the service manager.
+//! What an operator can observe: log, history, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `latency`, `profile`, `query_mask`, `queue`,
-//! `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`, `log_format`; `log`.
+//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `history`, `latency`, `profile`,
+//! `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`,
+//! `log_format`; `log`.
 
 pub mod access_file;
 pub mod build;
@@ -9,6 +10,7 @@ pub mod cgroup;
 mod escape;
 pub mod exposition;
 mod filter;
+pub mod history;
 pub mod latency;
 pub mod log;
 pub mod log_format;

@@ -102,6 +102,21 @@ pub fn examine(path: &Path) -> Result<()> {
     cache::examine_private_dir(path)
 }
 
+/// Finds the file of a failed job in the directory of a store. `None` if the job was not recorded, or its file was
+/// removed to make room.
+pub fn find(dir: &Path, id: JobId) -> Option<PathBuf> {
+    let dir = std::path::absolute(dir).ok()?;
+    let suffix = format!("-{id}{SUFFIX}");
+    let files = std::fs::read_dir(dir).ok()?.filter_map(|file| Some(file.ok()?.path()));
+    let is_its = |file: &PathBuf| {
+        file.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            // A name with a dot in front is a file that is still being written.
+            !name.starts_with('.') && name.ends_with(&suffix)
+        })
+    };
+    files.into_iter().find(is_its)
+}
+
 impl Keeper {
     /// Makes the keeper of a handler. `module` is the file of its module, `digest` the SHA-256 of its content, and
     /// `masked` the variables whose values are left out.

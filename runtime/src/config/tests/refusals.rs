@@ -103,6 +103,8 @@ fn what_cannot_be_is_refused_with_what_can() {
             "mounts = [{ host = \"data\", guest = \"/a\" }, { host = \"data\", guest = \"/a/\" }]",
             "mounted already",
         ),
+        ("", "history = \"some\"", "history: wanted a size such as \"4MiB\", or \"none\", found \"some\""),
+        ("", "history = 9", "64KiB to 1GiB"),
         ("handler", "output = \"json\"", "wanted \"cgi\" or \"raw\""),
         ("handler", "content_type = \"text/html\"", "needs output = \"raw\""),
         ("handler", "output = \"raw\"\ncontent_type = \"html\"", "such as \"text/html\""),

@@ -172,7 +172,7 @@ impl Outbound for OutboundCaller {
         payer.becomes(Some(account.usage.clone()));
         let work = async move {
             // Made first, so that a call that is dropped early is counted as well.
-            let counted = CallOutcome::new(self.tally.clone());
+            let counted = CallOutcome::new(self.tally.clone(), &account.usage, call.request.uri());
             let limits = account.limits;
             let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
             let answer = async {

@@ -1,8 +1,10 @@
 //! The access log line and the counters of one request, written when its response has ended.
 
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use tracing::{error, info};
 
@@ -11,7 +13,11 @@ use super::logged_job::LoggedJob;
 use crate::catalog::{Ballot, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
-use crate::job::{Capture, Fault, HandlerStats, HandlerVersion, JobId, RoutePosition, StopReason, Usage};
+use crate::job::{
+    Capture, Fault, HandlerStats, HandlerVersion, JobId, Label, RoutePosition, StopReason, Usage,
+};
+use crate::net::Peer;
+use crate::observe::history::{History, RequestSummary, VersionHistory};
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
 pub(in crate::http) struct RequestLog {
@@ -35,6 +41,10 @@ pub(in crate::http) struct RequestLog {
     /// The code of the refusal, if the daemon answers instead of a handler.
     reason: Option<&'static str>,
     line: Option<Box<LoggedRequest>>,
+    /// The request for the history and its listeners. `None` if nobody wants it.
+    story: Option<RequestSummary>,
+    /// Gets the request if no handler answers it.
+    tapped: Option<Arc<History>>,
 }
 
 /// How a response ended.
@@ -75,6 +85,8 @@ impl RequestLog {
             capture: None,
             reason: None,
             line: None,
+            story: None,
+            tapped: None,
         }
     }
 
@@ -97,6 +109,27 @@ impl RequestLog {
         self.call = Some(job);
     }
 
+    /// Keeps the request for the listeners of the history, whatever answers it.
+    pub(in crate::http) fn tapped(&mut self, head: &Parts, peer: &Peer, history: &Arc<History>) {
+        self.tapped = Some(history.clone());
+        self.story = Some(self.begun(head, peer));
+    }
+
+    /// Keeps the request for the history of the handler that answers it, if that is wanted.
+    pub(in crate::http) fn routed(&mut self, head: &Parts, peer: &Peer, route: &Arc<str>) {
+        let Some(LoggedJob { entry, usage, .. }) = &self.call else { return };
+        let is_kept = entry.history.as_ref().is_some_and(VersionHistory::is_wanted);
+        if self.story.is_some() || is_kept {
+            usage.ends.answers_request();
+            let story = self.story.take().unwrap_or_else(|| self.begun(head, peer));
+            self.story = Some(RequestSummary { route: Some(route.clone()), ..story });
+        }
+    }
+
+    fn begun(&self, head: &Parts, peer: &Peer) -> RequestSummary {
+        RequestSummary::begun(self.start, &head.method, head.uri.path(), peer.remote_addr())
+    }
+
     /// Sets the record of the job.
     pub(in crate::http) fn captured(&mut self, capture: Option<Capture>) {
         self.capture = capture;
@@ -106,6 +139,7 @@ impl RequestLog {
     pub(in crate::http) fn head_sent(&mut self, status: StatusCode) {
         self.progress.delivery.hand(0);
         self.status = Some(status);
+        self.story.iter_mut().for_each(|story| story.head_sent = Some(Instant::now()));
         self.ballot.iter_mut().for_each(Ballot::handed);
         // Another protocol follows, with its own deadlines.
         if status == StatusCode::SWITCHING_PROTOCOLS
@@ -187,6 +221,7 @@ impl RequestLog {
         if !fault.is_about_the_handler() {
             self.blame = Blame::Nobody;
         }
+        self.story.iter_mut().for_each(|story| story.failure = Some(Box::new(fault.summary())));
         // A fault that the engine has seen is recorded already.
         self.capture.iter().for_each(|capture| capture.fail(fault));
     }
@@ -198,6 +233,29 @@ impl RequestLog {
         if let Some(route) = self.route {
             let status = self.status.map_or(0, |status| status.as_u16());
             record.routes.at(route).ended(status, now.saturating_duration_since(self.start), id.0);
+        }
+    }
+
+    /// Adds the request to the history, or gives it to the listeners if no handler answered.
+    fn remember(&mut self, time: Duration) {
+        let Some(story) = self.story.take() else { return };
+        let story = RequestSummary {
+            ended: self.start + time,
+            status: self.status.map(|status| status.as_u16()),
+            sent: self.bytes,
+            is_complete: self.end == ResponseEnd::Complete,
+            reason: self.reason,
+            ..story
+        };
+        match (&self.call, &self.tapped) {
+            (Some(LoggedJob { id, entry, usage }), _) => {
+                let label = Label { id: *id, parent: None };
+                if let Some(history) = &entry.history {
+                    usage.ends.request_ended(history, label, story, usage.has_begun());
+                }
+            }
+            (None, Some(history)) => history.refused(story),
+            (None, None) => {}
         }
     }
 
@@ -241,6 +299,7 @@ impl Drop for RequestLog {
                 }
             }
         }
+        self.remember(time);
         let Some(line) = &self.line else { return };
         let job = self.call.as_ref().map(|LoggedJob { id, entry, usage }| LoggedRun {
             id: *id,
@@ -258,7 +317,6 @@ impl Drop for RequestLog {
 mod tests {
     use std::collections::BTreeMap;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::Arc;
 
     use super::*;
     use crate::engine::idle;

@@ -6,13 +6,14 @@
 //! reply of a job that changes something, keys that the verb does without may be absent: the change is made, whatever
 //! the reply of an older daemon lacks.
 //!
-//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `listing`, `logging`, `logs`, `process`, `status`,
-//! `swap`.
+//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `history`, `listing`, `logging`, `logs`,
+//! `process`, `status`, `swap`, `tap`.
 
 mod changes;
 mod command;
 mod explain;
 mod handler;
+mod history;
 mod listing;
 mod logging;
 mod logs;
@@ -20,6 +21,7 @@ mod pairs;
 mod process;
 mod status;
 mod swap;
+mod tap;
 
 pub use changes::{
     ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial, PlanCommand,
@@ -28,6 +30,9 @@ pub use changes::{
 pub use command::Command;
 pub use explain::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 pub use handler::{CallLimitsReport, GrantsReport, LimitsReport, ScheduleReport, TrialReport};
+pub use history::{
+    EndedJobReport, HistoryCommand, NestedJobReport, OutboundCallReport, RequestReport, RunReport,
+};
 pub use listing::{
     CommandsCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport, RoutesCommand,
 };
@@ -40,3 +45,4 @@ pub use swap::{
     BegunTrial, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialCommand, TrialEnd,
     TrialRequest,
 };
+pub use tap::TapCommand;

@@ -65,6 +65,8 @@ pub struct StatusReply {
     pub sandbox: String,
     /// The cache of compiled modules.
     pub compile_cache: String,
+    /// The ended jobs in memory, and their limit; `none` if none are kept.
+    pub history: String,
     /// The module that is being compiled; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loading: Option<String>,

@@ -17,6 +17,7 @@ use crate::job::{
     Slots,
 };
 use crate::net::outbound::{System, Trust};
+use crate::observe::history::{History, VersionLabel};
 use crate::record::{Keeper, Masked, Store};
 use crate::scratch::Scratch;
 use crate::store::{StoreGrant, StorePool};
@@ -36,6 +37,8 @@ pub(super) struct HandlerResources {
     pub(super) known: VersionsInUse,
     /// The stores of all handlers.
     pub(super) stores: StorePool,
+    /// The history of ended jobs.
+    pub(super) history: Arc<History>,
 }
 
 /// What a handler is made of, besides its code and settings.
@@ -94,7 +97,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 pub(super) fn make(
     config: &HandlerConfig,
     HandlerSources { digest, env, mounted }: HandlerSources,
-    HandlerResources { store, scratch, home, descriptors, known, stores }: &HandlerResources,
+    HandlerResources { store, scratch, home, descriptors, known, stores, history }: &HandlerResources,
     code: Code,
 ) -> Result<Arc<HandlerVersion>> {
     suits(config, code.kind())?;
@@ -119,13 +122,16 @@ pub(super) fn make(
     let descriptors = descriptors.nothing(&slots.descriptors);
     let caller = caller(config, descriptors, home.clone())?;
     let module = Arc::new(Module::new(code, files, Arc::new(caller), config.reuse));
+    let (version, kind) = (version(&digest), module.kind());
+    let label =
+        VersionLabel { handler: config.name.to_string(), version: version.clone(), kind: kind.to_string() };
     let entry = Arc::new(HandlerVersion {
         name: config.name.clone(),
-        kind: module.kind(),
+        kind,
         policy: Policy::WORK,
         grants: Grants { stores: granted(config, stores), ..module.grants() },
         handler: module.clone(),
-        version: version(&digest),
+        version,
         args: config.args.clone(),
         env,
         calls: config.calls.clone(),
@@ -136,6 +142,7 @@ pub(super) fn make(
         slots,
         record: Arc::default(),
         recorder,
+        history: Some(history.of(label)),
     });
     known.add(&entry, &module, digest);
     Ok(entry)

@@ -22,6 +22,7 @@ use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::net::Tls;
+use crate::observe::history::History;
 use crate::operator_file::{self, ReadFile};
 use crate::record::Store;
 use crate::scratch::Scratch;
@@ -57,6 +58,7 @@ impl Loader {
             descriptors: Budget::boundless(),
             known: VersionsInUse::default(),
             stores: StorePool::default(),
+            history: Arc::default(),
         };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
@@ -69,6 +71,11 @@ impl Loader {
     /// Counts the files and connections of jobs against a budget of file descriptors that all jobs share.
     pub fn sharing(self, descriptors: Arc<Budget>) -> Loader {
         Loader { ground: HandlerResources { descriptors, ..self.ground }, ..self }
+    }
+
+    /// Keeps the ended jobs of handlers in this history.
+    pub fn remembering(self, history: Arc<History>) -> Loader {
+        Loader { ground: HandlerResources { history, ..self.ground }, ..self }
     }
 
     /// Sets the scratch directory, for the handlers whose jobs have a `/tmp` of their own.

@@ -1,0 +1,157 @@
+//! How a job ended, for the log, the journal and the history.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::job::{Fault, HandlerVersion, JobDurations, Label, Status, StopReason, Tail, Usage};
+use crate::observe::history::{FailureSummary, JobSummary, PartTimes};
+
+/// The most bytes of a job's stderr that the history keeps.
+const STDERR: usize = 2 << 10;
+
+/// How a job ended, as far as it is reported.
+pub(super) enum ReportedEnd {
+    /// The job was dropped before its end: its client or caller has left.
+    Cancelled,
+    /// The job succeeded, and is not reported.
+    Unremarkable,
+    /// The job succeeded; the text describes its status.
+    Well(String),
+    /// The job failed.
+    Failed(Box<ReportedFailure>),
+}
+
+/// A failure, and the texts that describe it.
+pub(super) struct ReportedFailure {
+    status: Status,
+    /// The status and the message, for the log and the journal.
+    told: String,
+    summary: FailureSummary,
+}
+
+/// What an end says.
+pub(super) struct EndText<'a> {
+    pub(super) told: &'a str,
+    pub(super) failed: bool,
+    /// The code of the failure. `None` if it is counted by the code that noted it.
+    pub(super) code: Option<&'static str>,
+}
+
+/// What a job has used at its end.
+pub(super) struct FinalUsage<'a> {
+    pub(super) usage: &'a Usage,
+    pub(super) stderr_tail: &'a Tail,
+    pub(super) started: Instant,
+    pub(super) ended: Instant,
+    pub(super) written: u64,
+    /// The used share of each limit, in thousandths.
+    pub(super) shares: [u32; 6],
+}
+
+impl ReportedEnd {
+    /// The end of a job that failed by itself.
+    pub(super) fn exited(status: Status) -> ReportedEnd {
+        let message = format!("ended with exit status {}", status.0);
+        let summary = FailureSummary { code: "exited", message, stack: String::new(), is_own: true };
+        ReportedEnd::Failed(Box::new(ReportedFailure { status, told: status.to_string(), summary }))
+    }
+
+    /// The end of a job with a fault.
+    pub(super) fn fault(fault: &Fault) -> ReportedEnd {
+        let (status, summary) = (fault.status(), fault.summary());
+        ReportedEnd::Failed(Box::new(ReportedFailure { status, told: format!("{status}: {fault}"), summary }))
+    }
+
+    /// Returns what the end says. `stopped` is the reason for which the job was told to stop.
+    pub(super) fn text(&self, stopped: Option<StopReason>) -> EndText<'_> {
+        let (told, failed, code) = match self {
+            ReportedEnd::Unremarkable => ("", false, None),
+            ReportedEnd::Cancelled => match stopped {
+                Some(StopReason::Answered) => ("answered", false, None),
+                Some(StopReason::NoAnswer) => ("no answer", true, None),
+                Some(
+                    reason @ (StopReason::TooSlow
+                    | StopReason::TakesNothing
+                    | StopReason::OutOfShare
+                    | StopReason::Memory),
+                ) => ("cancelled", true, Some(reason.code())),
+                // The reader of the response counts the panic.
+                _ if thread::panicking() => ("the daemon panicked", true, None),
+                Some(StopReason::Killed | StopReason::Shutdown) | None => {
+                    ("cancelled", true, Some("cancelled"))
+                }
+            },
+            ReportedEnd::Well(end) => (end.as_str(), false, None),
+            ReportedEnd::Failed(failure) => (failure.told.as_str(), true, Some(failure.summary.code)),
+        };
+        EndText { told, failed, code }
+    }
+
+    /// Adds the end to the history of the handler, if it is wanted there.
+    pub(super) fn report(
+        self,
+        entry: &HandlerVersion,
+        label: Label,
+        stopped: Option<StopReason>,
+        used: &FinalUsage<'_>,
+    ) {
+        let FinalUsage { usage, stderr_tail, started, ended, written, shares } = *used;
+        let Some(history) = entry.history.as_ref().filter(|history| usage.ends.is_wanted(history)) else {
+            return;
+        };
+        let EndText { told, code, .. } = self.text(stopped);
+        let cancelled = code.map(|code| {
+            let (message, stack) = (told.to_owned(), String::new());
+            Box::new(FailureSummary { code, message, stack, is_own: false })
+        });
+        let (status, failure) = match self {
+            ReportedEnd::Failed(failure) => (failure.status, Some(Box::new(failure.summary))),
+            ReportedEnd::Cancelled => (Status::STOPPED, cancelled),
+            ReportedEnd::Unremarkable | ReportedEnd::Well(_) => (Status::OK, None),
+        };
+        let summary = JobSummary {
+            started: Some(started),
+            ended,
+            parts: parts(usage, ended),
+            cpu: usage.cpu(),
+            memory: usage.memory(),
+            read: usage.body(),
+            written,
+            used: shares,
+            status: status.0,
+            failure,
+            stderr: stderr_tail.last_lines(STDERR),
+            calls: usage.ends.take_calls(),
+        };
+        usage.ends.job_ended(history, label, summary);
+    }
+}
+
+/// Returns how long each part of the job took.
+fn parts(usage: &Usage, ended: Instant) -> PartTimes {
+    let JobDurations { queue, instantiate, guest } = usage.timing.durations(ended);
+    PartTimes { queue, instantiate, guest }
+}
+
+/// Adds a job that was refused a slot to the history of its handler, if it is wanted there.
+pub(super) fn report_refused(entry: &HandlerVersion, label: Label, usage: &Usage, fault: &Fault) {
+    let Some(history) = entry.history.as_ref().filter(|history| usage.ends.is_wanted(history)) else {
+        return;
+    };
+    let ended = Instant::now();
+    let summary = JobSummary {
+        started: None,
+        ended,
+        parts: parts(usage, ended),
+        cpu: Duration::ZERO,
+        memory: 0,
+        read: usage.body(),
+        written: 0,
+        used: [0; 6],
+        status: fault.status().0,
+        failure: Some(Box::new(fault.summary())),
+        stderr: String::new(),
+        calls: Vec::new(),
+    };
+    usage.ends.job_ended(history, label, summary);
+}

@@ -1,0 +1,233 @@
+//! `HistoryEntry`: one ended job, with its request, its usage and its failure.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::Method;
+
+/// The most bytes of a path that an entry keeps.
+const PATH: usize = 256;
+
+/// A handler version, as entries name it. Holds no code of it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct VersionLabel {
+    /// The name of the handler.
+    pub handler: String,
+    /// Its version.
+    pub version: String,
+    /// The kind of its module.
+    pub kind: String,
+}
+
+/// An ended job, or a request that no handler answered.
+#[derive(Clone, Debug)]
+pub struct HistoryEntry {
+    /// The number of the job. `None` without a job.
+    pub id: Option<u64>,
+    /// The number of the job that called it.
+    pub parent: Option<u64>,
+    /// The handler version. `None` without a job.
+    pub version: Option<Arc<VersionLabel>>,
+    /// When the last part of it ended.
+    pub ended: SystemTime,
+    /// The run of the job. `None` if the job did not come as far as the queue.
+    pub job: Option<JobSummary>,
+    /// The request that the job answered. `None` if a job, a schedule or an operator started it.
+    pub request: Option<RequestSummary>,
+}
+
+/// The run of a job.
+#[derive(Clone, Debug)]
+pub struct JobSummary {
+    /// When it got its slot. `None` if it was refused one.
+    pub started: Option<Instant>,
+    /// When it ended.
+    pub ended: Instant,
+    /// How long its parts took.
+    pub parts: PartTimes,
+    /// Its CPU time.
+    pub cpu: Duration,
+    /// Its memory at the end, in bytes.
+    pub memory: usize,
+    /// Bytes of its request body that have arrived.
+    pub read: u64,
+    /// Bytes that it has written to stdout.
+    pub written: u64,
+    /// The used share of each limit in thousandths, in the order of `job::Peaks::NAMES`.
+    pub used: [u32; 6],
+    /// Its exit status.
+    pub status: u8,
+    /// How it failed. `None` if it did not.
+    pub failure: Option<Box<FailureSummary>>,
+    /// The end of its stderr.
+    pub stderr: String,
+    /// Its outbound calls, in the order of their ends.
+    pub calls: Vec<CallSummary>,
+}
+
+/// How long the parts of a job took.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PartTimes {
+    /// The wait for a slot.
+    pub queue: Duration,
+    /// Making the instance. `None` without a slot.
+    pub instantiate: Option<Duration>,
+    /// Running the guest. `None` if it was not entered.
+    pub guest: Option<Duration>,
+}
+
+/// The request that a job answered.
+#[derive(Clone, Debug)]
+pub struct RequestSummary {
+    /// When its head was complete.
+    pub accepted: Instant,
+    /// When the head of the response was handed over.
+    pub head_sent: Option<Instant>,
+    /// When the response ended.
+    pub ended: Instant,
+    /// The method.
+    pub method: Method,
+    /// The path without the query, which may hold a credential.
+    pub path: String,
+    /// The pattern of the route. `None` if no route matched.
+    pub route: Option<Arc<str>>,
+    /// The address of the client. Empty for a client on a Unix socket.
+    pub client: Arc<str>,
+    /// The status of the response. `None` if the client left before there was one.
+    pub status: Option<u16>,
+    /// Bytes of the response body that were handed over.
+    pub sent: u64,
+    /// Whether the whole response was handed over.
+    pub is_complete: bool,
+    /// The code of the refusal, if the daemon answered instead of a handler.
+    pub reason: Option<&'static str>,
+    /// Why the job gave no response, or only a part of one.
+    pub failure: Option<Box<FailureSummary>>,
+}
+
+/// How a job failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailureSummary {
+    /// The code of the fault, as in the log and the metrics.
+    pub code: &'static str,
+    /// A description in one line.
+    pub message: String,
+    /// The guest's stack; may be empty.
+    pub stack: String,
+    /// Whether the handler or the daemon is to blame, and not the client or the load.
+    pub is_own: bool,
+}
+
+/// An outbound call of a job.
+#[derive(Clone, Debug)]
+pub struct CallSummary {
+    /// When the call began.
+    pub started: Instant,
+    /// How long it took, with its response.
+    pub time: Duration,
+    /// The origin of the server, without path and query.
+    pub origin: String,
+    /// How it ended, as metrics label it.
+    pub outcome: &'static str,
+}
+
+impl HistoryEntry {
+    /// Returns how the job failed: the reason for the missing response, or else the end of its run.
+    pub fn failure(&self) -> Option<&FailureSummary> {
+        let request = self.request.as_ref().and_then(|request| request.failure.as_deref());
+        request.or_else(|| self.job.as_ref().and_then(|job| job.failure.as_deref()))
+    }
+
+    /// Returns the code of the failure or of the refusal. `None` if all went well.
+    pub fn code(&self) -> Option<&'static str> {
+        /// The code of a client that left, as in `Fault::ReaderGone`.
+        const GONE: &str = "client_gone";
+        /// The status of a connection that leaves HTTP. Its end is no end of a response.
+        const SWITCHING: u16 = 101;
+        let request = |request: &RequestSummary| {
+            let is_whole = request.is_complete || request.status == Some(SWITCHING);
+            request.reason.or((!is_whole).then_some(GONE))
+        };
+        let failure = self.failure().map(|failure| failure.code);
+        failure.or_else(|| self.request.as_ref().and_then(request))
+    }
+
+    /// Reports whether the handler or the daemon has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure().is_some_and(|failure| failure.is_own)
+    }
+
+    /// Returns when it began: with its request, or with its slot.
+    pub fn began(&self) -> Option<Instant> {
+        let request = self.request.as_ref().map(|request| request.accepted);
+        request.or_else(|| self.job.as_ref().map(|job| job.started.unwrap_or(job.ended)))
+    }
+
+    /// Returns the time from its beginning to its last end.
+    pub fn total(&self) -> Duration {
+        let ends = [self.request.as_ref().map(|one| one.ended), self.job.as_ref().map(|one| one.ended)];
+        let last = ends.into_iter().flatten().max();
+        last.zip(self.began()).map(|(last, began)| last.saturating_duration_since(began)).unwrap_or_default()
+    }
+
+    /// Returns the bytes that it takes, with its counters and its place in a ring.
+    pub(super) fn size(&self) -> usize {
+        /// Two counters of an `Arc`, and a pointer in a ring that may be half empty.
+        const PLACE: usize = 32;
+        let failure = |failure: &Option<Box<FailureSummary>>| {
+            let size =
+                |one: &FailureSummary| size_of_val(one) + one.message.capacity() + one.stack.capacity();
+            failure.as_deref().map_or(0, size)
+        };
+        let job = self.job.as_ref().map_or(0, |job| {
+            let calls: usize = job.calls.iter().map(|call| call.origin.capacity()).sum();
+            job.stderr.capacity()
+                + job.calls.capacity() * size_of::<CallSummary>()
+                + calls
+                + failure(&job.failure)
+        });
+        let request = self.request.as_ref().map_or(0, |request| {
+            request.path.capacity() + request.method.as_str().len() + failure(&request.failure)
+        });
+        PLACE + size_of::<HistoryEntry>() + job + request
+    }
+}
+
+impl RequestSummary {
+    /// Describes a request that has just begun.
+    pub fn begun(accepted: Instant, method: &Method, target: &str, client: &Arc<str>) -> RequestSummary {
+        RequestSummary {
+            accepted,
+            head_sent: None,
+            ended: accepted,
+            method: method.clone(),
+            path: path(target),
+            route: None,
+            client: client.clone(),
+            status: None,
+            sent: 0,
+            is_complete: false,
+            reason: None,
+            failure: None,
+        }
+    }
+}
+
+/// Returns the path of a request target, without its query and shortened.
+fn path(target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let end = (0..=PATH.min(path.len())).rev().find(|end| path.is_char_boundary(*end)).unwrap_or_default();
+    path[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_no_query_and_a_bounded_length() {
+        assert_eq!(path("/a?token=s3cret"), "/a");
+        let long = format!("/{}", "é".repeat(PATH));
+        assert_eq!((path(&long).len(), path("")), (PATH - 1, String::new()));
+    }
+}

@@ -1,0 +1,15 @@
+//! The history of jobs: the last ended jobs of each handler, kept in bounded memory, and live listeners to their ends.
+//!
+//! Floors, lowest first: `entry`; `ring`, `tap`; `store`.
+
+mod entry;
+mod ring;
+mod store;
+mod tap;
+
+pub use entry::{
+    CallSummary, FailureSummary, HistoryEntry, JobSummary, PartTimes, RequestSummary, VersionLabel,
+};
+pub use ring::HistoryFigures;
+pub use store::{History, VersionHistory};
+pub use tap::{TapBatch, TapListener};

@@ -1,0 +1,87 @@
+//! The ended jobs of one handler, in two rings: failures, and all others.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::entry::HistoryEntry;
+
+/// The ended jobs of one handler, over all its versions.
+#[derive(Default)]
+pub(super) struct HandlerHistory(Mutex<Rings>);
+
+#[derive(Default)]
+struct Rings {
+    /// Jobs that failed by the fault of the handler or the daemon. Successes do not push them out.
+    failed: EntryRing,
+    ended: EntryRing,
+}
+
+/// Entries, oldest first, and their bytes.
+#[derive(Default)]
+struct EntryRing {
+    entries: VecDeque<Arc<HistoryEntry>>,
+    bytes: usize,
+}
+
+/// How much the history holds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HistoryFigures {
+    /// The number of jobs.
+    pub jobs: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The limit of their bytes; 0 if nothing is kept.
+    pub limit: usize,
+}
+
+impl HandlerHistory {
+    /// Adds an entry. Each ring keeps half of `share` bytes.
+    pub(super) fn add(&self, entry: Arc<HistoryEntry>, share: usize) {
+        let has_failed = entry.has_failed();
+        let mut rings = self.lock();
+        let ring = if has_failed { &mut rings.failed } else { &mut rings.ended };
+        ring.bytes += entry.size();
+        ring.entries.push_back(entry);
+        ring.shrink_to(share / 2);
+    }
+
+    /// Drops the oldest entries until the rest fits into `share` bytes.
+    pub(super) fn shrink_to(&self, share: usize) {
+        let mut rings = self.lock();
+        rings.failed.shrink_to(share / 2);
+        rings.ended.shrink_to(share / 2);
+    }
+
+    /// Appends all entries.
+    pub(super) fn collect(&self, all: &mut Vec<Arc<HistoryEntry>>) {
+        let rings = self.lock();
+        all.extend(rings.failed.entries.iter().chain(&rings.ended.entries).cloned());
+    }
+
+    /// Adds what this handler holds to the figures.
+    pub(super) fn count(&self, figures: &mut HistoryFigures) {
+        let rings = self.lock();
+        for ring in [&rings.failed, &rings.ended] {
+            figures.jobs += ring.entries.len();
+            figures.bytes += ring.bytes;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EntryRing {
+    fn shrink_to(&mut self, bytes: usize) {
+        while self.bytes > bytes
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= oldest.size();
+        }
+        if self.entries.is_empty() {
+            // The ring of a handler that is switched off takes nothing.
+            self.entries = VecDeque::new();
+        }
+    }
+}

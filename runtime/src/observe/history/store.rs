@@ -1,0 +1,254 @@
+//! `History`: the ended jobs of all handlers within one bound of memory, and the listeners to their ends.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
+use super::ring::{HandlerHistory, HistoryFigures};
+use super::tap::{TapListener, Taps};
+
+/// The ended jobs of all handlers. Each handler has an equal part of the memory, half of it for failures.
+#[derive(Default)]
+pub struct History {
+    /// The bytes of all entries together. 0 keeps nothing.
+    limit: AtomicUsize,
+    /// The bytes of each handler.
+    share: AtomicUsize,
+    /// The handlers by name. A handler that no version refers to is gone.
+    handlers: Mutex<BTreeMap<String, Weak<HandlerHistory>>>,
+    taps: Arc<Taps>,
+}
+
+/// The history, as one handler version feeds it.
+pub struct VersionHistory {
+    history: Arc<History>,
+    handler: Arc<HandlerHistory>,
+    label: Arc<VersionLabel>,
+}
+
+impl History {
+    /// Returns the history of a version. All versions of a handler share its entries.
+    pub fn of(self: &Arc<Self>, label: VersionLabel) -> VersionHistory {
+        let mut handlers = self.lock();
+        let place = handlers.entry(label.handler.clone()).or_default();
+        let handler = place.upgrade().unwrap_or_else(|| {
+            let handler = Arc::default();
+            *place = Arc::downgrade(&handler);
+            handler
+        });
+        if handlers.len().is_power_of_two() {
+            // A plan makes handlers that are never used. This keeps their number below that of the others.
+            handlers.retain(|_, handler| handler.strong_count() > 0);
+        }
+        self.divide(handlers.len());
+        VersionHistory { history: self.clone(), handler, label: Arc::new(label) }
+    }
+
+    /// Sets the bytes of all entries together, and divides them among the handlers that are in use. 0 keeps nothing.
+    pub fn resize(&self, limit: usize) {
+        let mut handlers = self.lock();
+        handlers.retain(|_, handler| handler.strong_count() > 0);
+        self.limit.store(limit, Ordering::Relaxed);
+        self.divide(handlers.len());
+        let share = self.share.load(Ordering::Relaxed);
+        handlers.values().filter_map(Weak::upgrade).for_each(|handler| handler.shrink_to(share));
+    }
+
+    fn divide(&self, handlers: usize) {
+        self.share.store(self.limit.load(Ordering::Relaxed) / handlers.max(1), Ordering::Relaxed);
+    }
+
+    /// Reports whether anything listens to the ends of requests.
+    pub fn is_tapped(&self) -> bool {
+        self.taps.is_listening()
+    }
+
+    /// Adds a listener to the jobs and requests that end from now on and that `is_wanted` selects.
+    pub fn tap(&self, is_wanted: impl Fn(&HistoryEntry) -> bool + Send + Sync + 'static) -> TapListener {
+        self.taps.listen(Box::new(is_wanted))
+    }
+
+    /// Tells the listeners of a request that no handler answered.
+    pub fn refused(&self, request: RequestSummary) {
+        if self.is_tapped() {
+            let (ended, request) = (SystemTime::now(), Some(request));
+            let entry = HistoryEntry { id: None, parent: None, version: None, ended, job: None, request };
+            self.taps.send(&Arc::new(entry));
+        }
+    }
+
+    /// Ends every listener.
+    pub fn close(&self) {
+        self.taps.close();
+    }
+
+    /// Returns the entries of all handlers, oldest first.
+    pub fn recent(&self) -> Vec<Arc<HistoryEntry>> {
+        let mut all = Vec::new();
+        let handlers: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        handlers.iter().for_each(|handler| handler.collect(&mut all));
+        all.sort_by_key(|entry| entry.ended);
+        all
+    }
+
+    /// Returns how much is kept.
+    pub fn figures(&self) -> HistoryFigures {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut figures = HistoryFigures { limit, ..HistoryFigures::default() };
+        let handlers: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        handlers.iter().for_each(|handler| handler.count(&mut figures));
+        figures
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Weak<HandlerHistory>>> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VersionHistory {
+    /// Reports whether ended jobs are kept or listened to.
+    pub fn is_wanted(&self) -> bool {
+        self.history.share.load(Ordering::Relaxed) > 0 || self.history.is_tapped()
+    }
+
+    /// Adds an ended job. Takes the lock of its handler for the insertion alone.
+    pub fn add(
+        &self,
+        (id, parent): (u64, Option<u64>),
+        job: Option<JobSummary>,
+        request: Option<RequestSummary>,
+    ) {
+        let share = self.history.share.load(Ordering::Relaxed);
+        let is_tapped = self.history.is_tapped();
+        if share == 0 && !is_tapped {
+            return;
+        }
+        let (version, ended) = (Some(self.label.clone()), SystemTime::now());
+        let entry = Arc::new(HistoryEntry { id: Some(id), parent, version, ended, job, request });
+        if is_tapped {
+            self.history.taps.send(&entry);
+        }
+        if share > 0 {
+            self.handler.add(entry, share);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::observe::history::{FailureSummary, PartTimes};
+
+    fn label(handler: &str) -> VersionLabel {
+        VersionLabel { handler: handler.to_owned(), version: "1".to_owned(), kind: "wasip1".to_owned() }
+    }
+
+    fn history(limit: usize) -> Arc<History> {
+        let history = Arc::new(History::default());
+        history.resize(limit);
+        history
+    }
+
+    fn job(is_own: Option<bool>) -> JobSummary {
+        let failure = |is_own| FailureSummary {
+            code: "trapped",
+            message: "x".repeat(100),
+            stack: String::new(),
+            is_own,
+        };
+        let now = Instant::now();
+        JobSummary {
+            started: Some(now),
+            ended: now,
+            parts: PartTimes::default(),
+            cpu: Duration::ZERO,
+            memory: 0,
+            read: 0,
+            written: 0,
+            used: [0; 6],
+            status: 0,
+            failure: is_own.map(|is_own| Box::new(failure(is_own))),
+            stderr: String::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    fn ids(history: &History) -> Vec<u64> {
+        history.recent().iter().filter_map(|entry| entry.id).collect()
+    }
+
+    #[test]
+    fn successes_and_cancelled_jobs_do_not_push_out_failures_and_no_handler_those_of_another() {
+        const LIMIT: usize = 32 << 10;
+        let history = history(LIMIT);
+        let (quiet, loud) = (history.of(label("quiet")), history.of(label("loud")));
+        quiet.add((1, None), Some(job(Some(true))), None);
+        quiet.add((2, None), Some(job(None)), None);
+
+        (100..1100).for_each(|id| loud.add((id, None), Some(job(None)), None));
+        (2000..3000).for_each(|id| loud.add((id, None), Some(job(Some(true))), None));
+        (3000..4000).for_each(|id| loud.add((id, None), Some(job(Some(false))), None));
+
+        let kept = ids(&history);
+        assert!(kept.contains(&1) && kept.contains(&2), "{kept:?}");
+        assert!(kept.contains(&2999) && kept.contains(&3999), "{kept:?}");
+        let figures = history.figures();
+        assert!(figures.bytes <= LIMIT && figures.bytes > LIMIT / 3, "{figures:?}");
+        assert_eq!(figures.jobs, kept.len());
+    }
+
+    #[test]
+    fn versions_of_a_handler_share_its_entries_and_a_removed_handler_leaves_its_part() {
+        let history = history(1 << 20);
+        let (old, new) = (history.of(label("one")), history.of(label("one")));
+        let other = history.of(label("two"));
+        old.add((1, None), Some(job(None)), None);
+        new.add((2, None), Some(job(None)), None);
+        other.add((3, None), Some(job(None)), None);
+
+        drop(old);
+        assert_eq!(ids(&history), [1, 2, 3]);
+        drop(other);
+        history.resize(1 << 20);
+
+        assert_eq!((ids(&history), history.lock().len()), (vec![1, 2], 1));
+    }
+
+    #[test]
+    fn with_no_room_nothing_is_kept_and_what_was_kept_is_dropped() {
+        let history = history(1 << 20);
+        let version = history.of(label("one"));
+        version.add((1, None), Some(job(None)), None);
+        assert!(version.is_wanted());
+
+        history.resize(0);
+        version.add((2, None), Some(job(None)), None);
+
+        assert!(!version.is_wanted() && ids(&history).is_empty());
+        assert_eq!(history.figures(), HistoryFigures::default());
+    }
+
+    #[tokio::test]
+    async fn a_listener_gets_what_it_asked_for_and_learns_what_it_missed() {
+        let history = history(0);
+        let version = history.of(label("one"));
+        let mut odd = history.tap(|entry| entry.id.is_some_and(|id| id % 2 == 1));
+        assert!(version.is_wanted());
+
+        (0..1030).for_each(|id| version.add((id, None), Some(job(None)), None));
+
+        let batch = odd.next().await.unwrap();
+        assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (3, 512, Some(7)));
+        version.add((2000, None), Some(job(None)), None);
+        version.add((2001, None), Some(job(None)), None);
+        assert_eq!(odd.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
+        history.close();
+        assert!(odd.next().await.is_none());
+        drop(odd);
+        assert!(!version.is_wanted());
+    }
+}

@@ -1,0 +1,163 @@
+//! Live requests: what a listener gets, what its conditions leave out, and what happens to a slow one.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::{
+    Client, Daemon, PATIENCE, Program, Setup, finish, output, portcullis, reaped, until, within,
+};
+
+fn setup() -> Setup {
+    Setup::one("", &Program::text().say("hi").wasm())
+        .handler("bad", "", &Program::new().complain("why\n").trap().wasm())
+        .handler("slow", "", &Program::text().sleep(Duration::from_millis(80)).say("late").wasm())
+        .prepend("admin = \"unix://admin.sock\"\nhistory = \"none\"\n")
+}
+
+/// A running `tap`. Dropping it ends it.
+struct Tap {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Tap {
+    /// Starts a listener, and waits until it listens.
+    fn on(daemon: &Daemon, args: &[&str]) -> Tap {
+        let before = listeners(daemon);
+        let mut command = portcullis();
+        command.arg("tap").args(args).arg("--socket").arg(daemon.path("admin.sock"));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        until("the listener", || (listeners(daemon) > before).then_some(()));
+        Tap { child, lines }
+    }
+
+    /// Reads the next line.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn job(&mut self) -> Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Counts the running jobs `tap`.
+fn listeners(daemon: &Daemon) -> usize {
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("POST /jobs/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let jobs: Vec<Value> = serde_json::from_slice(&client.response().body).unwrap();
+    jobs.iter().filter(|job| job["handler"] == "tap").count()
+}
+
+#[test]
+fn every_request_is_shown_as_it_ends_also_one_that_no_handler_answers() {
+    let daemon = setup().start();
+    let mut tap = Tap::on(&daemon, &["--json"]);
+
+    daemon.get("/?token=s3cret");
+    let job = tap.job();
+    assert_eq!((&job["handler"], &job["request"]["path"]), (&"one".into(), &"/".into()));
+    assert_eq!((&job["request"]["status"], &job["run"]["status"]), (&200.into(), &0.into()));
+    assert!(!job.to_string().contains("s3cret"), "{job}");
+
+    daemon.get("/nowhere");
+    let refused = tap.job();
+    assert_eq!((&refused["id"], &refused["outcome"]), (&Value::Null, &"no_route".into()));
+    assert_eq!(refused["request"]["status"], 404);
+}
+
+#[test]
+fn conditions_are_applied_by_the_daemon() {
+    let daemon = setup().start();
+    let mut slow = Tap::on(&daemon, &["duration>50ms", "status<500"]);
+    let mut failed = Tap::on(&daemon, &["--json", "handler=bad status=5xx outcome=trapped"]);
+
+    for path in ["/", "/bad", "/slow", "/nowhere"] {
+        daemon.get(path);
+    }
+
+    let line = slow.line();
+    assert!(line.contains(" GET /slow -> 200, 4B by slow@") && line.ends_with(": ok"), "{line}");
+    let job = failed.job();
+    assert_eq!((&job["handler"], &job["run"]["stderr"]), (&"bad".into(), &"why".into()));
+}
+
+#[test]
+fn a_malformed_condition_is_refused() {
+    let daemon = setup().start();
+
+    let ended = finish(
+        portcullis().args(["tap", "statuss>=500", "--socket"]).arg(daemon.path("admin.sock")),
+        b"",
+        PATIENCE,
+    );
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("there is no field \"statuss\": handler, version, "), "{}", ended.stderr);
+}
+
+#[test]
+fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
+    /// More than a pipe, two sockets and the queue hold.
+    const REQUESTS: usize = 4000;
+    let daemon = setup().start();
+    let mut tap = Tap::on(&daemon, &["--json"]);
+    let pid = Pid::from_child(&tap.child);
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut client = daemon.client();
+
+    for _ in 0..REQUESTS {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    kill_process(pid, Signal::CONT).unwrap();
+
+    let (mut seen, mut dropped) = (0, 0);
+    within(PATIENCE, "all lines", || {
+        let line = tap.job();
+        match line["dropped"].as_u64() {
+            Some(count) => dropped += usize::try_from(count).unwrap(),
+            None => seen += 1,
+        }
+        (seen + dropped == REQUESTS).then_some(())
+    });
+    assert!(dropped > 0 && seen > 512, "{seen} seen, {dropped} dropped");
+}
+
+#[test]
+fn a_listener_ends_with_the_daemon() {
+    let mut daemon = setup().start();
+    let mut tap = Tap::on(&daemon, &[]);
+
+    daemon.terminate();
+
+    assert_eq!(reaped(&mut tap.child, PATIENCE).code(), Some(0));
+    assert_eq!(tap.line(), "");
+}
+
+#[test]
+fn a_listener_whose_reader_has_gone_ends_and_costs_nothing_more() {
+    let daemon = setup().start();
+    let mut tap = Tap::on(&daemon, &[]);
+    let child = std::mem::replace(
+        &mut tap.child,
+        portcullis().arg("--version").stdout(Stdio::null()).spawn().unwrap(),
+    );
+    drop(tap);
+
+    assert_eq!(output(child, PATIENCE).code, Some(0));
+    until("the listener to go", || (listeners(&daemon) == 0).then_some(()));
+}
