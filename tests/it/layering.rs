@@ -20,6 +20,8 @@ const DOORS: &[(&str, &str)] = &[
     ("matchit", "catalog"),
     ("toml", "config"),
     ("clap", "cli"),
+    ("inferno", "observe"),
+    ("fxprof_processed_profile", "observe"),
     ("indicatif", "cli"),
     ("notify", "cli"),
     ("tokio::net", "net"),

@@ -57,6 +57,116 @@ fn a_profile_names_the_function_that_computes_and_none_that_waits() {
     }
 }
 
+/// The parts of pprof's `profile.proto` that a test reads.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Pprof {
+    #[prost(message, repeated, tag = "1")]
+    sample_type: Vec<PprofType>,
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<PprofSample>,
+    #[prost(message, repeated, tag = "4")]
+    location: Vec<PprofLocation>,
+    #[prost(message, repeated, tag = "5")]
+    function: Vec<PprofFunction>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(int64, tag = "10")]
+    duration_nanos: i64,
+    #[prost(message, optional, tag = "11")]
+    period_type: Option<PprofType>,
+    #[prost(int64, tag = "12")]
+    period: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PprofType {
+    #[prost(int64, tag = "1")]
+    kind: i64,
+    #[prost(int64, tag = "2")]
+    unit: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PprofSample {
+    #[prost(uint64, repeated, tag = "1")]
+    location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PprofLocation {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(message, repeated, tag = "4")]
+    line: Vec<PprofLine>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PprofLine {
+    #[prost(uint64, tag = "1")]
+    function_id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PprofFunction {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(int64, tag = "2")]
+    name: i64,
+}
+
+impl Pprof {
+    fn text(&self, number: i64) -> &str {
+        &self.string_table[usize::try_from(number).unwrap()]
+    }
+
+    /// Returns the names of the functions of a sample, the innermost first.
+    fn stack(&self, sample: &PprofSample) -> Vec<&str> {
+        let function = |location: &u64| {
+            let location = self.location.iter().find(|found| found.id == *location).unwrap();
+            let function = self.function.iter().find(|found| found.id == location.line[0].function_id);
+            self.text(function.unwrap().name)
+        };
+        sample.location_id.iter().map(function).collect()
+    }
+}
+
+#[test]
+fn a_profile_is_also_what_pprof_the_firefox_profiler_and_a_browser_open() {
+    let daemon = setup().prepend("debug = true\n").start();
+    let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));
+    all_run(&daemon);
+
+    let [pprof, firefox, svg] = std::thread::scope(|scope| {
+        let daemon = &daemon;
+        let pages = ["pprof", "firefox", "svg"].map(|format| {
+            scope.spawn(move || page(daemon, &format!("/debug/profile?seconds=1&format={format}")))
+        });
+        pages.map(|page| page.join().unwrap())
+    });
+
+    let profile = <Pprof as prost::Message>::decode(&*pprof.body).unwrap();
+    let most = profile.sample.iter().max_by_key(|sample| sample.value[0]).unwrap();
+    assert_eq!(profile.stack(most), ["inner", "outer", "start", "bad"]);
+    assert_eq!((most.value[1], profile.period), (most.value[0] * profile.period, 10_000_000));
+    let types: Vec<_> =
+        profile.sample_type.iter().map(|kind| (profile.text(kind.kind), profile.text(kind.unit))).collect();
+    assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+    assert_eq!((profile.string_table[0].as_str(), profile.duration_nanos), ("", 1_000_000_000));
+
+    let profile: Value = serde_json::from_slice(&firefox.body).unwrap();
+    let threads = profile["threads"].as_array().unwrap();
+    let thread =
+        threads.iter().find(|thread| thread["name"] == "bad").unwrap_or_else(|| panic!("{profile:#}"));
+    let weight: i64 = thread["samples"]["weight"].as_array().unwrap().iter().filter_map(Value::as_i64).sum();
+    assert!(weight >= 5 && profile["meta"]["preprocessedProfileVersion"].is_u64(), "{profile:#}");
+    assert!(profile.to_string().contains("\"inner\""), "{profile:#}");
+
+    let svg = svg.text();
+    assert!(svg.contains("<svg") && svg.contains("<title>inner (") && svg.contains("<title>bad ("), "{svg}");
+}
+
 #[test]
 fn jobs_are_shown_with_the_place_where_they_are() {
     let daemon = setup().prepend("debug = true\n").start();
@@ -138,6 +248,7 @@ fn the_flag_of_debug_mode_brings_the_profiler_and_what_cannot_be_is_refused() {
 
     assert_eq!(status("/debug/vars"), 200);
     assert_eq!((status("/debug/profile?seconds=0"), status("/debug/profile?seconds=301")), (400, 400));
+    assert_eq!(status("/debug/profile?format=png"), 400);
     let mut client = Client::unix(&daemon.path("admin.sock"));
     client.send("POST /debug/vars HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.response().status(), 405);

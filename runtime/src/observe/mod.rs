@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `history`, `latency`, `profile`,
 //! `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`,
-//! `log_format`; `log`.
+//! `log_format`, `stacks`; `log`.
 
 pub mod access_file;
 pub mod build;
@@ -21,6 +21,7 @@ mod queue;
 pub mod reloads;
 mod resident;
 pub mod series;
+pub mod stacks;
 pub mod systemd;
 pub mod threads;
 pub mod writes;

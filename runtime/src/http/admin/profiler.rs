@@ -2,20 +2,23 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use anyhow::bail;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::engine::{Engine, JobSnapshot};
 use crate::http::refusal::Refusal;
 use crate::http::request::response_body::Body;
 use crate::job::{HandlerVersion, Kind};
-use crate::observe::profile::ProfileRun;
-use crate::observe::{plain, threads};
+use crate::observe::profile::{ProfileRun, StackCounts};
+use crate::observe::{plain, stacks, threads};
 
 /// A page of the profiler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +40,7 @@ const PAGES: [(Page, &str, &str); 4] = [
     (
         Page::Profile,
         "/debug/profile",
-        "?seconds=10: stacks of handlers and how often they were seen, for flame graphs",
+        "?seconds=10&format=collapsed: stacks of handlers and how often they were seen; or svg, pprof, firefox",
     ),
     (Page::Jobs, "/debug/jobs", "the jobs that run, and where they are"),
     (Page::Vars, "/debug/vars", "counters of the process, its threads and its handlers, as JSON"),
@@ -48,6 +51,9 @@ const LONGEST: u64 = 300;
 
 /// The length of a profile if the query names none, in seconds.
 const USUAL: u64 = 10;
+
+/// The time between two samples: a tick.
+const PERIOD: Duration = Duration::from_millis(10);
 
 /// How long jobs are sampled to see where they are: some ticks of 10 ms.
 const GLANCE: Duration = Duration::from_millis(60);
@@ -72,40 +78,125 @@ impl Page {
         engine: &Arc<Engine>,
         query: &str,
     ) -> Result<Response<Body>, Refusal> {
-        let (kind, text) = match self {
-            Page::Index => ("text/plain; charset=utf-8", index()),
-            Page::Profile => ("text/plain; charset=utf-8", profile(seconds(query)?).await),
-            Page::Jobs => ("text/plain; charset=utf-8", jobs(engine).await),
-            Page::Vars => ("application/json", vars(engine)),
+        let (kind, text): (_, Bytes) = match self {
+            Page::Index => (TEXT, index().into()),
+            Page::Profile => {
+                let ProfileRequest { time, format } = ProfileRequest::parse(query)?;
+                (format.content_type(), profile(time, format).await?.into())
+            }
+            Page::Jobs => (TEXT, jobs(engine).await.into()),
+            Page::Vars => ("application/json", vars(engine).into()),
         };
-        let mut response = Response::new(Body::full(text.into()));
+        let mut response = Response::new(Body::full(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Ok(response)
     }
 }
 
-/// Parses `seconds=10`.
-fn seconds(query: &str) -> Result<Duration, Refusal> {
-    let malformed = || Refusal::Malformed(format!("wanted ?seconds=N, N from 1 to {LONGEST}"));
-    let seconds = match query {
-        "" => USUAL,
-        query => query.strip_prefix("seconds=").and_then(|text| text.parse().ok()).ok_or_else(malformed)?,
-    };
-    if !(1..=LONGEST).contains(&seconds) {
-        return Err(malformed());
+/// The content type of text.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A profile as it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct ProfileRequest {
+    time: Duration,
+    format: ProfileFormat,
+}
+
+/// The format of a profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ProfileFormat {
+    /// A stack and its count a line, as flame graph tools read it.
+    Collapsed,
+    /// A flame graph for browsers.
+    Svg,
+    /// The protocol buffer of pprof.
+    Pprof,
+    /// The JSON of the Firefox Profiler.
+    Firefox,
+}
+
+impl ProfileRequest {
+    /// Parses `seconds=10&format=svg`, in any order.
+    fn parse(query: &str) -> Result<ProfileRequest, Refusal> {
+        let malformed = || {
+            Refusal::Malformed(format!(
+                "wanted ?seconds=N, N from 1 to {LONGEST}, and format=collapsed, svg, pprof or firefox"
+            ))
+        };
+        let mut request =
+            ProfileRequest { time: Duration::from_secs(USUAL), format: ProfileFormat::Collapsed };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("seconds", text)) => {
+                    let seconds = text.parse().ok().filter(|seconds| (1..=LONGEST).contains(seconds));
+                    request.time = Duration::from_secs(seconds.ok_or_else(malformed)?);
+                }
+                Some(("format", name)) => {
+                    request.format = ProfileFormat::of(name).ok_or_else(malformed)?;
+                }
+                Some(_) | None => return Err(malformed()),
+            }
+        }
+        Ok(request)
     }
-    Ok(Duration::from_secs(seconds))
+}
+
+impl ProfileFormat {
+    fn of(name: &str) -> Option<ProfileFormat> {
+        match name {
+            "collapsed" => Some(ProfileFormat::Collapsed),
+            "svg" => Some(ProfileFormat::Svg),
+            "pprof" => Some(ProfileFormat::Pprof),
+            "firefox" => Some(ProfileFormat::Firefox),
+            _ => None,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            ProfileFormat::Collapsed => TEXT,
+            ProfileFormat::Svg => "image/svg+xml",
+            // As Go's net/http/pprof says.
+            ProfileFormat::Pprof => "application/octet-stream",
+            ProfileFormat::Firefox => "application/json",
+        }
+    }
 }
 
 fn index() -> String {
     PAGES.iter().fold(String::new(), |text, (_, path, what)| text + &format!("{path:<16}{what}\n"))
 }
 
-/// Writes the stacks, the most frequent first, in the format of flame graph tools.
-async fn profile(time: Duration) -> String {
-    let look = ProfileRun::begin();
+/// Takes a profile.
+///
+/// # Errors
+/// It cannot be written in this format: a flame graph of nothing.
+async fn profile(time: Duration, format: ProfileFormat) -> Result<Vec<u8>, Refusal> {
+    let (look, began) = (ProfileRun::begin(), SystemTime::now());
     sleep(time).await;
-    let mut stacks: Vec<(String, u64)> = look.stacks().into_iter().collect();
+    let stacks = look.stacks();
+    drop(look);
+    // A thread of its own: thousands of stacks take a while to draw.
+    let written = spawn_blocking(move || match format {
+        ProfileFormat::Collapsed => Ok(collapsed(&stacks).into_bytes()),
+        ProfileFormat::Svg if stacks.is_empty() => {
+            bail!("no handler has computed, so there is nothing to draw")
+        }
+        ProfileFormat::Svg => stacks::flame_graph(&stacks, &format!("Handlers, {} s", time.as_secs())),
+        ProfileFormat::Pprof => Ok(stacks::pprof(&stacks, began, time, PERIOD)),
+        ProfileFormat::Firefox => stacks::firefox(&stacks, began, PERIOD),
+    });
+    match written.await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(Refusal::Malformed(format!("{error:#}"))),
+        Err(_) => Err(Refusal::Internal),
+    }
+}
+
+/// Writes the stacks, the most frequent first, in the format of flame graph tools.
+fn collapsed(stacks: &StackCounts) -> String {
+    let mut stacks: Vec<(&String, &u64)> = stacks.iter().collect();
     stacks.sort_by(|(one, count), (other, more)| more.cmp(count).then_with(|| one.cmp(other)));
     stacks.iter().fold(String::new(), |text, (stack, count)| text + &format!("{stack} {count}\n"))
 }
@@ -191,11 +282,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_whole_seconds_within_bounds() {
-        let read = |query| seconds(query).map(|time| time.as_secs()).ok();
+    fn a_time_is_whole_seconds_within_bounds_and_a_format_is_known() {
+        let read = |query| ProfileRequest::parse(query).ok();
+        let wanted = |seconds, format| Some(ProfileRequest { time: Duration::from_secs(seconds), format });
 
-        assert_eq!((read(""), read("seconds=1"), read("seconds=300")), (Some(10), Some(1), Some(300)));
-        for query in ["seconds=0", "seconds=301", "seconds=1.5", "seconds=", "time=1", "seconds=-1"] {
+        assert_eq!(read(""), wanted(10, ProfileFormat::Collapsed));
+        assert_eq!(read("seconds=300"), wanted(300, ProfileFormat::Collapsed));
+        assert_eq!(read("format=svg&seconds=1"), wanted(1, ProfileFormat::Svg));
+        assert_eq!(read("format=pprof"), wanted(10, ProfileFormat::Pprof));
+        for query in
+            ["seconds=0", "seconds=301", "seconds=1.5", "seconds=", "time=1", "seconds=-1", "format=png", "x"]
+        {
             assert_eq!(read(query), None, "{query}");
         }
     }

@@ -1,0 +1,127 @@
+//! A profile as pprof reads it: the protocol buffer `perftools.profiles.Profile` of `profile.proto`, uncompressed.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::observe::profile::StackCounts;
+
+/// Writes a profile that was taken from `began` for `time`, with a sample every `period`.
+pub fn pprof(stacks: &StackCounts, began: SystemTime, time: Duration, period: Duration) -> Vec<u8> {
+    let mut names = Names::default();
+    let mut profile = Message::default();
+    let types =
+        [("samples", "count"), ("cpu", "nanoseconds")].map(|(kind, unit)| names.value_type(kind, unit));
+    types.iter().for_each(|kind| profile.message(1, kind));
+    for (stack, count) in stacks {
+        let mut sample = Message::default();
+        // The innermost function comes first.
+        let locations: Vec<u64> = stack.rsplit(';').map(|name| names.function(name)).collect();
+        sample.packed(1, &locations);
+        sample.packed(2, &[*count, count.saturating_mul(nanos(period))]);
+        profile.message(2, &sample);
+    }
+    // Every function has one location, with its own number.
+    for (number, name) in (1..).zip(&names.functions) {
+        let (mut location, mut line, mut function) = <(Message, Message, Message)>::default();
+        line.number(1, number);
+        location.number(1, number);
+        location.message(4, &line);
+        profile.message(4, &location);
+        function.number(1, number);
+        function.number(2, *name);
+        function.number(3, *name);
+        profile.message(5, &function);
+    }
+    let period_type = names.value_type("cpu", "nanoseconds");
+    names.texts.iter().for_each(|text| profile.bytes(6, text.as_bytes()));
+    profile.number(9, nanos(began.duration_since(UNIX_EPOCH).unwrap_or_default()));
+    profile.number(10, nanos(time));
+    profile.message(11, &period_type);
+    profile.number(12, nanos(period));
+    profile.0
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The table of texts, which begins with the empty one, and the functions.
+struct Names {
+    texts: Vec<String>,
+    numbers: HashMap<String, u64>,
+    /// The texts that are names of functions.
+    functions: Vec<u64>,
+    function_numbers: HashMap<u64, u64>,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        let (numbers, functions, function_numbers) = Default::default();
+        Names { texts: vec![String::new()], numbers, functions, function_numbers }
+    }
+}
+
+impl Names {
+    fn text(&mut self, text: &str) -> u64 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.texts.len() as u64;
+        self.texts.push(text.to_owned());
+        self.numbers.insert(text.to_owned(), number);
+        number
+    }
+
+    fn function(&mut self, name: &str) -> u64 {
+        let text = self.text(name);
+        let functions = &mut self.functions;
+        *self.function_numbers.entry(text).or_insert_with(|| {
+            functions.push(text);
+            functions.len() as u64
+        })
+    }
+
+    fn value_type(&mut self, kind: &str, unit: &str) -> Message {
+        let mut message = Message::default();
+        message.number(1, self.text(kind));
+        message.number(2, self.text(unit));
+        message
+    }
+}
+
+/// A message of protocol buffers, as it is written.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number.to_le_bytes()[0]);
+    }
+
+    fn number(&mut self, field: u64, number: u64) {
+        self.varint(field << 3);
+        self.varint(number);
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        /// The wire type of a field with a length.
+        const LENGTH: u64 = 2;
+        self.varint(field << 3 | LENGTH);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn message(&mut self, field: u64, message: &Message) {
+        self.bytes(field, &message.0);
+    }
+
+    fn packed(&mut self, field: u64, numbers: &[u64]) {
+        let mut packed = Message::default();
+        numbers.iter().for_each(|number| packed.varint(*number));
+        self.message(field, &packed);
+    }
+}
