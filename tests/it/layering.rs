@@ -20,6 +20,7 @@ const DOORS: &[(&str, &str)] = &[
     ("matchit", "catalog"),
     ("toml", "config"),
     ("clap", "cli"),
+    ("ratatui", "cli"),
     ("inferno", "observe"),
     ("fxprof_processed_profile", "observe"),
     ("indicatif", "cli"),

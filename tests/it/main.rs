@@ -86,6 +86,7 @@ mod swapped;
 mod tap;
 mod tls;
 mod tmp;
+mod top;
 mod unread;
 mod up;
 mod upgrade;

@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `swap`, `up`; `tap`.
+//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `swap`, `up`; `tap`, `top`.
 
 mod build;
 mod changes;
@@ -29,6 +29,7 @@ mod swap;
 mod table;
 mod tap;
 mod tls;
+mod top;
 mod up;
 mod user_caches;
 mod version;
@@ -80,6 +81,7 @@ enum Verb {
     History(history::Args),
     Show(history::ShowArgs),
     Tap(tap::Args),
+    Top(top::verb::Args),
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Plan(changes::PlanArgs),
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
         Verb::History(args) => history::history(args),
         Verb::Show(args) => history::show(args),
         Verb::Tap(args) => tap::tap(args),
+        Verb::Top(args) => top::verb::top(args),
         Verb::Explain(args) => show::explain(args),
         Verb::Plan(args) => changes::plan(args),
         Verb::Reload(args) => changes::reload(args),

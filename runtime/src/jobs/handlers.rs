@@ -1,15 +1,18 @@
 //! `handlers`: the handlers of the live catalog with their counters, as a JSON array.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use super::api::{HandlerReport, HandlersCommand};
+use super::api::{DurationBucket, HandlerReport, HandlersCommand};
 use super::describe;
 use super::reply::ReplyJob;
 use crate::catalog::{Catalog, Route};
 use crate::engine::Engine;
-use crate::job::{HandlerVersion, Job};
+use crate::job::{HandlerStats, HandlerVersion, Job, Name};
+use crate::observe::latency::{BOUNDS, LatencySnapshot};
 
 /// Lists the handlers of this engine.
 pub struct ListHandlers;
@@ -19,11 +22,25 @@ impl ReplyJob for ListHandlers {
 
     async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<Vec<HandlerReport>> {
         let catalog = engine.live().pin();
-        Ok(catalog.handlers.values().map(|entry| report(entry, &catalog)).collect())
+        // One look at the table of jobs for all handlers.
+        let mut running: HashMap<Name, RunningUsage> = HashMap::new();
+        for job in engine.sightings() {
+            let usage = running.entry(job.entry.name.clone()).or_default();
+            (usage.cpu, usage.memory) = (usage.cpu + job.cpu, usage.memory + job.memory);
+        }
+        let usage = |entry: &HandlerVersion| running.get(&entry.name).copied().unwrap_or_default();
+        Ok(catalog.handlers.values().map(|entry| report(entry, &catalog, usage(entry))).collect())
     }
 }
 
-fn report(entry: &HandlerVersion, catalog: &Catalog) -> HandlerReport {
+/// What the running jobs of a handler use.
+#[derive(Clone, Copy, Default)]
+struct RunningUsage {
+    cpu: Duration,
+    memory: usize,
+}
+
+fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> HandlerReport {
     let taken = entry.slots.taken(&entry.limits);
     let leads_here = |route: &&Route| route.handler.name == entry.name;
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
@@ -40,6 +57,9 @@ fn report(entry: &HandlerVersion, catalog: &Catalog) -> HandlerReport {
         failures: entry.record.requests.failed(),
         reasons: entry.record.reasons().into_iter().collect(),
         mean_ms: (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
+        cpu_ms: (entry.record.cpu() + running.cpu).as_secs_f64() * 1000.0,
+        memory: running.memory,
+        durations: durations(&entry.record),
         limits: describe::limits(&entry.limits),
         peaks: entry.record.peaks.percent().collect(),
         private: routes.is_empty(),
@@ -50,4 +70,15 @@ fn report(entry: &HandlerVersion, catalog: &Catalog) -> HandlerReport {
         schedule: entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),
         trial: catalog.trials.get(&entry.name).map(describe::trial),
     }
+}
+
+/// Adds up the distributions of all routes of a version. Empty before its first request.
+fn durations(stats: &HandlerStats) -> Vec<DurationBucket> {
+    let mut all = LatencySnapshot::default();
+    stats.routes.iter().for_each(|route| all.merge(&route.durations()));
+    if all.count() == 0 {
+        return Vec::new();
+    }
+    let bounds = BOUNDS.iter().map(|micros| Some(*micros as f64 / 1000.0)).chain([None]);
+    bounds.zip(all.buckets).map(|(up_to_ms, count)| DurationBucket { up_to_ms, count }).collect()
 }

@@ -64,6 +64,12 @@ pub struct HandlerReport {
     pub reasons: Pairs<u64>,
     /// The mean time of a request; `null` before the first one has ended.
     pub mean_ms: Option<f64>,
+    /// The CPU time of all its jobs.
+    pub cpu_ms: f64,
+    /// The memory of its running jobs, in bytes.
+    pub memory: usize,
+    /// Its requests by duration; those of upgraded connections are left out.
+    pub durations: Vec<DurationBucket>,
     /// The limits of each job.
     pub limits: LimitsReport,
     /// The highest use of each limit by one job, in percent.
@@ -82,6 +88,15 @@ pub struct HandlerReport {
     pub schedule: Option<ScheduleReport>,
     /// The trial of its new version; `null` without one.
     pub trial: Option<TrialReport>,
+}
+
+/// The requests with a duration above the previous bucket and within this one.
+#[derive(Serialize, Deserialize)]
+pub struct DurationBucket {
+    /// The longest duration of the bucket; `null` for no limit.
+    pub up_to_ms: Option<f64>,
+    /// The number of requests.
+    pub count: u64,
 }
 
 /// A route.

@@ -1,0 +1,170 @@
+//! The verb `top`: asks the daemon every second, draws, and reads keys.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use serde::de::DeserializeOwned;
+
+use super::order::Order;
+use super::samples::Samples;
+use super::screen::{self, Screen};
+use crate::cli::socket::{self, Reply, Socket};
+use crate::jobs::api::{Command, HandlerReport, HandlersCommand, StatusCommand, StatusReply};
+
+/// The time between two samples.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How soon a key is noticed while nothing is drawn.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Show the handlers with their load, latency and failures, as they change.
+///
+/// A letter sorts the rows; the last line lists the letters. Arrow keys scroll, q ends. P50, P99 and MAX are of the last
+/// ten seconds, from histograms: MAX is the bound of a bucket. FAILED counts the jobs of the version that serves.
+#[derive(clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// What the daemon says of itself and of its handlers.
+struct Sample {
+    at: Instant,
+    daemon: StatusReply,
+    handlers: Vec<HandlerReport>,
+}
+
+/// What is known, and how it is shown.
+struct Top {
+    samples: Samples,
+    daemon: Option<StatusReply>,
+    trouble: Option<String>,
+    order: Order,
+    first: usize,
+}
+
+/// What a key asks for.
+enum Pressed {
+    End,
+    Shown,
+    Nothing,
+}
+
+pub(in crate::cli) fn top(Args { socket }: Args) -> Result<ExitCode> {
+    ensure!(
+        !socket.json,
+        "top draws on a terminal: `portcullis handlers --json` prints its figures for programs"
+    );
+    ensure!(
+        io::stdout().is_terminal() && io::stdin().is_terminal(),
+        "top needs a terminal for its input and output: `portcullis handlers` prints the figures once"
+    );
+    // Before the screen is taken over: a daemon that is not there is a plain error.
+    let first = sample(&socket)?;
+    let (sender, samples) = sync_channel(1);
+    // The thread ends with the process, or at its next sample after this function has returned.
+    std::thread::Builder::new().name("samples".to_owned()).spawn(move || ask(&socket, &sender))?;
+    let mut terminal = ratatui::try_init()?;
+    let outcome = Top::new(first).run(&mut terminal, &samples);
+    ratatui::restore();
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Takes a sample every second, until its reader has gone.
+fn ask(socket: &Socket, sender: &SyncSender<Result<Sample>>) {
+    loop {
+        std::thread::sleep(PERIOD);
+        if sender.send(sample(socket)).is_err() {
+            return;
+        }
+    }
+}
+
+fn sample(socket: &Socket) -> Result<Sample> {
+    let handlers = replied(socket, &HandlersCommand)?;
+    let at = Instant::now();
+    Ok(Sample { at, handlers, daemon: replied(socket, &StatusCommand)? })
+}
+
+fn replied<C: Command>(socket: &Socket, command: &C) -> Result<C::Reply>
+where
+    C::Reply: DeserializeOwned,
+{
+    let Reply { stdout, outcome } = socket.ask(command, "")?;
+    ensure!(outcome.status.is_ok(), "{}", outcome.error);
+    socket::read::<C>(&String::from_utf8_lossy(&stdout))
+}
+
+impl Top {
+    fn new(first: Sample) -> Top {
+        let (samples, order) = (Samples::default(), Order::Rate);
+        let mut top = Top { samples, daemon: None, trouble: None, order, first: 0 };
+        top.take(Ok(first));
+        top
+    }
+
+    fn take(&mut self, sample: Result<Sample>) {
+        match sample {
+            Ok(Sample { at, daemon, handlers }) => {
+                self.samples.push(at, handlers);
+                (self.daemon, self.trouble) = (Some(daemon), None);
+            }
+            Err(error) => self.trouble = Some(format!("{error:#}")),
+        }
+    }
+
+    fn run(&mut self, terminal: &mut DefaultTerminal, samples: &Receiver<Result<Sample>>) -> Result<()> {
+        loop {
+            let rows = self.samples.rows(self.order);
+            self.first = self.first.min(rows.len().saturating_sub(1));
+            let Top { daemon, trouble, order, first, .. } = self;
+            let (daemon, trouble) = (daemon.as_ref(), trouble.as_deref());
+            let shown = Screen { daemon, trouble, rows: &rows, first: *first, order: *order };
+            terminal.draw(|frame| screen::draw(frame, &shown))?;
+            loop {
+                match samples.recv_timeout(LOOK) {
+                    Ok(sample) => {
+                        self.take(sample);
+                        break;
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    // Its thread has panicked, and has said why.
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+                match self.pressed()? {
+                    Pressed::End => return Ok(()),
+                    Pressed::Shown => break,
+                    Pressed::Nothing => {}
+                }
+            }
+        }
+    }
+
+    /// Handles the keys that were pressed.
+    fn pressed(&mut self) -> Result<Pressed> {
+        let mut pressed = Pressed::Nothing;
+        while event::poll(Duration::ZERO)? {
+            pressed = Pressed::Shown;
+            let Event::Key(key) = event::read()? else { continue };
+            if key.kind == KeyEventKind::Release {
+                continue;
+            }
+            match key.code {
+                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                    return Ok(Pressed::End);
+                }
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(Pressed::End),
+                KeyCode::Down => self.first += 1,
+                KeyCode::Up => self.first = self.first.saturating_sub(1),
+                KeyCode::Char(letter) => self.order = Order::of(letter).unwrap_or(self.order),
+                _ => {}
+            }
+        }
+        Ok(pressed)
+    }
+}
