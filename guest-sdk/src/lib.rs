@@ -51,6 +51,7 @@ mod pairs;
 mod query;
 mod request;
 mod response;
+pub mod sql;
 mod sse;
 mod stdout;
 pub mod store;

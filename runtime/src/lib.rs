@@ -15,6 +15,7 @@
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
 //! | 0 | [`observe`] | the log, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
+//! | 0 | [`database`] | what handlers keep in tables: SQLite files, their connections and transactions |
 //! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
 //! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
 //! | 1 | [`net`] | sockets, from the configured address to the accepted stream; handover between processes; the gate |
@@ -63,6 +64,7 @@
 
 pub mod budget;
 pub mod confine;
+pub mod database;
 pub mod observe;
 pub mod operator_file;
 pub mod store;

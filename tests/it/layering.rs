@@ -37,6 +37,7 @@ const DOORS: &[(&str, &str)] = &[
     ("libc", "confine"),
     ("rustls_native_certs", "net"),
     ("redb", "store"),
+    ("rusqlite", "database"),
     ("redis", "store"),
     ("async_nats", "store"),
 ];

@@ -22,6 +22,7 @@ mod config;
 mod corpus;
 mod cramped;
 mod crowd;
+mod databases;
 mod deadlines;
 mod disk;
 mod endings;

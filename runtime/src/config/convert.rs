@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::database::Databases;
 use super::directories::Directories;
 use super::handler::HandlerContext;
 use super::limits::{self, LimitBounds};
@@ -44,6 +45,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
     let ca = outbound::ca(file.outbound.as_ref(), base, report);
     let stores = Stores::read(file.store.as_ref(), base, report);
+    let databases = Databases::read(file.database.as_ref(), base, report);
     let given = HandlerContext {
         names: &names,
         limits: &limits,
@@ -52,6 +54,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         ca: ca.as_ref(),
         stores: &stores,
         directories,
+        databases: &databases,
     };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
@@ -111,6 +114,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         http: http::read(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
         stores: stores.sound,
+        databases: databases.sound,
         handlers,
         routes: route::read(routes, &names, version_prefix, report),
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
+use super::database::Databases;
 use super::directories::Directories;
 use super::limits::{self, LimitBounds};
 use super::model::{Ca, HandlerConfig, MountConfig, Probe, Recording};
@@ -39,12 +40,13 @@ pub(super) struct HandlerContext<'a> {
     pub(super) ca: Option<&'a Ca>,
     pub(super) stores: &'a Stores<'a>,
     pub(super) directories: Directories,
+    pub(super) databases: &'a Databases<'a>,
 }
 
 /// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
     (name, written): &(String, Keyed<schema::Handler>),
-    HandlerContext { names, limits: defaults, bounds, base, ca, stores, directories }: HandlerContext<'_>,
+    HandlerContext { names, limits: defaults, bounds, base, ca, stores, databases, directories }: HandlerContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<HandlerConfig> {
     let Keyed { value: handler, key, line } = written;
@@ -82,6 +84,7 @@ pub(super) fn read(
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     let outbound = outbound::read(handler, ca, report);
     let stores = stores.granted(handler.stores.as_ref(), report);
+    let databases = databases.granted(handler.databases.as_ref(), report);
     Some(HandlerConfig {
         name: name?,
         module: module?,
@@ -101,6 +104,7 @@ pub(super) fn read(
         probe,
         outbound,
         stores,
+        databases,
         line: *line,
     })
 }

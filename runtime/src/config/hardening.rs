@@ -77,6 +77,9 @@ impl Config {
             for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
                 add(key("stores"), parent(file), Reach::Write);
             }
+            for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
+                add(key("databases"), parent(file), Reach::Write);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }

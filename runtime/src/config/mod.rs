@@ -1,7 +1,7 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
-//! `compile`, `request_handling`, `cors`, `http`, `logging`, `schedule`, `secret`, `store`, `tls`, `websocket`; `model`; `development`,
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
+//! `compile`, `request_handling`, `cors`, `http`, `logging`, `schedule`, `secret`, `store`, `tls`, `websocket`; `database`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
 mod calls;
@@ -9,6 +9,7 @@ mod cargo;
 mod compile;
 mod convert;
 mod cors;
+mod database;
 pub mod development;
 mod directories;
 mod handler;
@@ -31,6 +32,7 @@ mod schema;
 mod secret;
 mod store;
 mod store_names;
+mod table;
 mod tls;
 mod tmp;
 mod units;
@@ -41,6 +43,7 @@ use self::directories::Directories;
 pub use self::http::HttpLimits;
 pub use self::logging::Logging;
 pub use cargo::cargo_replacements;
+pub use database::DatabaseGrantConfig;
 pub use memory_bound::MemoryBound;
 pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::database::DatabaseGrantConfig;
 use super::http::HttpLimits;
 use super::logging::Logging;
 use super::memory_bound::MemoryBound;
@@ -17,6 +18,7 @@ use super::store::StoreGrantConfig;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
+use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, HandlerVersion, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
@@ -94,6 +96,8 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// The stores that have a table, in the order of the file.
     pub stores: Vec<StoreOptions>,
+    /// The databases that have a table, in the order of the file.
+    pub databases: Vec<DatabaseOptions>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file. Each leads to an existing handler, and none conflicts with
@@ -161,6 +165,8 @@ pub struct HandlerConfig {
     pub outbound: OutboundConfig,
     /// The stores that its jobs may open. Names are unique.
     pub stores: Vec<StoreGrantConfig>,
+    /// The databases that its jobs may open. Names are unique.
+    pub databases: Vec<DatabaseGrantConfig>,
     /// The line of the file on which the handler starts.
     pub line: usize,
 }
@@ -257,6 +263,7 @@ impl HandlerConfig {
             probe: None,
             outbound: OutboundConfig::default(),
             stores: Vec::new(),
+            databases: Vec::new(),
             line: 0,
         }
     }

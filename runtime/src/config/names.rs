@@ -77,7 +77,7 @@ impl Config {
                 let mut errors = self.exchangeable_in(file, &untrusted);
                 let reach = self.hardening.reach.iter().filter_map(|dir| untrusted.open(dir).err());
                 errors.extend(reach.map(|refusal| error(0, "hardening.reach", format!("{refusal:#}"))));
-                errors.extend(self.readable_stores());
+                errors.extend(self.readable_files());
                 errors
             }
             Err(failure) => vec![error(0, "", format!("{failure:#}"))],
@@ -109,8 +109,9 @@ impl Config {
         named.collect()
     }
 
-    /// Lists the files of stores that lie in a mount without `write`: a handler could read every entry.
-    pub(super) fn readable_stores(&self) -> Vec<ConfigError> {
+    /// Lists the files of stores and databases that lie in a mount without `write`: a handler could read all that is in
+    /// them.
+    pub(super) fn readable_files(&self) -> Vec<ConfigError> {
         let readable = |handler: &HandlerConfig| {
             let name = handler.name.to_string();
             let mounts = handler.mounts.iter().filter(|mount| !mount.write);
@@ -121,15 +122,17 @@ impl Config {
             });
             dirs.collect::<Vec<_>>()
         };
-        let stores = self.handlers.iter().flat_map(|handler| {
-            let files = handler.stores.iter().filter_map(|grant| grant.options.file());
-            files.map(move |file| (handler, file))
+        let kept = self.handlers.iter().flat_map(|handler| {
+            let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
+            let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
+            let stores = stores.map(move |file| (handler, "stores", file));
+            stores.chain(databases.map(move |file| (handler, "databases", file)))
         });
         let readable = match Untrusted::following(self.handlers.iter().flat_map(readable)) {
             Ok(readable) => readable,
             Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
         };
-        let shown = stores.filter_map(|(handler, file)| {
+        let shown = kept.filter_map(|(handler, key, file)| {
             let message = match readable.find(file) {
                 Ok(mount) => mount.map(|mount| {
                     format!(
@@ -142,7 +145,7 @@ impl Config {
                 }),
                 Err(failure) => Some(format!("{}: {failure:#}", file.display())),
             };
-            message.map(|message| error(handler.line, &format!("handler.{}.stores", handler.name), message))
+            message.map(|message| error(handler.line, &format!("handler.{}.{key}", handler.name), message))
         });
         shown.collect()
     }
@@ -169,6 +172,9 @@ impl Config {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
             for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
                 add(handler.line, &format!("handler.{}.stores", handler.name), file);
+            }
+            for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
+                add(handler.line, &format!("handler.{}.databases", handler.name), file);
             }
             if let Some(ca) = &handler.outbound.ca {
                 add(0, "outbound.ca", &ca.path);

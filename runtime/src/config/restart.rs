@@ -52,6 +52,7 @@ impl Config {
             cors: _,
             // Described by the handlers that are granted them.
             stores: _,
+            databases: _,
             handlers: _,
             routes: _,
         } = self;

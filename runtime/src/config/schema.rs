@@ -6,27 +6,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
 use super::store_names;
-
-/// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
-/// documented but not read, or read but unknown.
-macro_rules! table {
-    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Default)]
-        pub(super) struct $name {
-            $($(#[$key_doc])* pub(super) $key: Option<Keyed<$kind>>,)*
-        }
-
-        impl FromToml for $name {
-            fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
-                let mut section = Section::of(value, key, report)?;
-                let table = $name { $($key: section.take(stringify!($key)),)* };
-                section.finish();
-                Some(table)
-            }
-        }
-    };
-}
+use super::table::table;
 
 table! {
     /// The file itself.
@@ -87,6 +67,7 @@ table! {
         /// The limits of every handler that does not set its own.
         limits: Limits,
         store: NamedTable<Store>,
+        database: NamedTable<Database>,
         handler: NamedTable<Handler>,
         route: Vec<Keyed<Route>>,
     }
@@ -239,6 +220,18 @@ table! {
 }
 
 table! {
+    /// `[database.NAME]`.
+    Database {
+        /// `sqlite:PATH`. A relative path starts at the directory of this file.
+        url: String,
+        /// The most bytes of the file.
+        quota: Scalar,
+        /// The most connections at once.
+        connections: Scalar,
+    }
+}
+
+table! {
     /// `[handler.NAME]`.
     Handler {
         /// A relative path starts at the directory of this file.
@@ -281,6 +274,8 @@ table! {
         allow_addresses: Vec<Keyed<String>>,
         /// The stores that its jobs may open.
         stores: store_names::WrittenStores,
+        /// The databases that its jobs may open.
+        databases: store_names::WrittenStores,
     }
 }
 

@@ -174,7 +174,7 @@ fn embedded(base: &Path) -> Result<StoreOptions, String> {
 /// this configuration, so that two projects do not share a store. `var` reads an environment variable.
 ///
 /// Sources: systemd.exec(5), the XDG Base Directory Specification.
-fn state_dir(base: &Path, var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+pub(super) fn state_dir(base: &Path, var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
     // Both specifications require absolute paths; others must be ignored.
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let service = var("STATE_DIRECTORY").and_then(|paths| std::env::split_paths(&paths).next());

@@ -139,7 +139,8 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
         add(&made(dir.clone()), Reach::Write);
     }
     for handler in &config.handlers {
-        let files = handler.stores.iter().filter_map(|grant| grant.options.file());
+        let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
+        let files = stores.chain(handler.databases.iter().filter_map(|grant| grant.options.file()));
         files.filter_map(Path::parent).for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
     }
     places.extend(config.places().into_iter().map(|(_, place)| place));

@@ -10,6 +10,7 @@ use super::{
     Conduct, Env, Fault, HandlerStats, Job, Limits, Mount, Name, Needs, Outbound, Policy, Recorder, Schedule,
     Slots, Status,
 };
+use crate::database::DatabaseGrant;
 use crate::observe::history::VersionHistory;
 use crate::store::StoreGrant;
 
@@ -58,6 +59,8 @@ pub struct Grants {
     pub outbound: Option<Arc<dyn Outbound>>,
     /// The stores that they may open, each under their name for it.
     pub stores: Arc<[StoreGrant]>,
+    /// The databases that they may open, each under their name for it.
+    pub databases: Arc<[DatabaseGrant]>,
 }
 
 /// The kind of a handler's code.

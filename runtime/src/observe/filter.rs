@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "budget",
     "catalog",
     "cgi",
@@ -18,6 +18,7 @@ const MODULES: [&str; 18] = [
     "config",
     "confine",
     "daemon",
+    "database",
     "engine",
     "http",
     "job",

@@ -34,6 +34,15 @@ const FILES: &[(&str, &str)] = &[
     ("src/request/test.rs", include_str!("../../../../guest-sdk/src/request/test.rs")),
     ("src/request/tests.rs", include_str!("../../../../guest-sdk/src/request/tests.rs")),
     ("src/response.rs", include_str!("../../../../guest-sdk/src/response.rs")),
+    ("src/sql/error.rs", include_str!("../../../../guest-sdk/src/sql/error.rs")),
+    ("src/sql/mod.rs", include_str!("../../../../guest-sdk/src/sql/mod.rs")),
+    ("src/sql/row.rs", include_str!("../../../../guest-sdk/src/sql/row.rs")),
+    ("src/sql/sys/core.rs", include_str!("../../../../guest-sdk/src/sql/sys/core.rs")),
+    ("src/sql/sys/memory.rs", include_str!("../../../../guest-sdk/src/sql/sys/memory.rs")),
+    ("src/sql/sys/mod.rs", include_str!("../../../../guest-sdk/src/sql/sys/mod.rs")),
+    ("src/sql/sys/nowhere.rs", include_str!("../../../../guest-sdk/src/sql/sys/nowhere.rs")),
+    ("src/sql/tests.rs", include_str!("../../../../guest-sdk/src/sql/tests.rs")),
+    ("src/sql/value.rs", include_str!("../../../../guest-sdk/src/sql/value.rs")),
     ("src/sse.rs", include_str!("../../../../guest-sdk/src/sse.rs")),
     ("src/stdout.rs", include_str!("../../../../guest-sdk/src/stdout.rs")),
     ("src/store/error.rs", include_str!("../../../../guest-sdk/src/store/error.rs")),
@@ -127,7 +136,8 @@ mod tests {
         let source = fs::read_to_string(Path::new(SOURCE).join("Cargo.toml")).unwrap();
 
         let p2 = "[target.'cfg(all(target_os = \"wasi\", target_env = \"p2\"))'.dependencies]";
-        for name in ["[features]", "[dependencies]", p2] {
+        let native = "[target.'cfg(not(target_os = \"wasi\"))'.dependencies]";
+        for name in ["[features]", "[dependencies]", native, p2] {
             assert_eq!(section(MANIFEST, name), section(&source, name), "{name}");
         }
     }

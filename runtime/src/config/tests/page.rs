@@ -27,10 +27,10 @@ fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
 
 #[test]
 fn what_the_page_shows_can_be_pasted_and_is_the_default() {
-    let [daemon, store, handler, route] = examples(PAGE)[..] else { panic!("four examples") };
+    let [daemon, store, database, handler, route] = examples(PAGE)[..] else { panic!("five examples") };
 
     assert_eq!(read(daemon).unwrap(), read("").unwrap());
-    let whole = read_beside_hello(&[daemon, store, handler, route].concat()).unwrap();
+    let whole = read_beside_hello(&[daemon, store, database, handler, route].concat()).unwrap();
     let least = "[handler.hello]\nmodule = \"build/hello.wasm\"\n\
                  [[route]]\npath = \"/hello/{who}\"\nhandler = \"hello\"\n";
     let least = read_beside_hello(least).unwrap();
@@ -41,6 +41,8 @@ fn what_the_page_shows_can_be_pasted_and_is_the_default() {
     assert_eq!((schedule, mounts, limits), (&shown.schedule, &shown.mounts, &shown.limits));
     assert_eq!((mapping, least.handlers[0].recording), (&shown.mapping, shown.recording));
     assert_eq!((&least.handlers[0].stores, whole.stores[0].quota), (&shown.stores, 256 << 20));
+    let databases = &whole.databases[0];
+    assert_eq!((databases.quota, databases.connections), (256 << 20, 8));
     assert_eq!((&least.handlers[0].outbound, &least.handlers[0].probe), (&shown.outbound, &shown.probe));
     assert_eq!(
         (&least.routes[0].methods, &least.routes[0].host),
@@ -74,7 +76,7 @@ fn no_example_has_a_key_that_is_not_known() {
         let text = fs::read_to_string(&page).unwrap();
         // A Cargo.toml is an example as well.
         let ours =
-            |text: &&str| !["[package", "[profile", "[dependencies"].iter().any(|word| text.contains(word));
+            |text: &&str| !["[package", "[profile", "[dependencies", "[dev-dependencies"].iter().any(|word| text.contains(word));
         for example in examples(&text).into_iter().filter(ours) {
             let said = mistakes(&uncommented(example)).join("\n");
             assert!(!said.contains("unknown key") && !said.contains("TOML"), "{}: {said}", page.display());

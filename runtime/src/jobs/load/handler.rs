@@ -9,8 +9,9 @@ use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
 use crate::budget::{Budget, Portion};
-use crate::config::{self, Ca, Config, HandlerConfig, Recording, StoreGrantConfig};
+use crate::config::{self, Ca, Config, DatabaseGrantConfig, HandlerConfig, Recording, StoreGrantConfig};
 use crate::confine::Untrusted;
+use crate::database::{DatabaseGrant, DatabasePool};
 use crate::http::outbound::{Grant, OutboundCaller};
 use crate::job::{
     Access, Captures, Env, Grants, HandlerVersion, Intake, Kind, Mount, Name, OutputFormat, Policy, Recorder,
@@ -39,6 +40,8 @@ pub(super) struct HandlerResources {
     pub(super) stores: StorePool,
     /// The history of ended jobs.
     pub(super) history: Arc<History>,
+    /// The databases of all handlers.
+    pub(super) databases: DatabasePool,
 }
 
 /// What a handler is made of, besides its code and settings.
@@ -97,7 +100,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 pub(super) fn make(
     config: &HandlerConfig,
     HandlerSources { digest, env, mounted }: HandlerSources,
-    HandlerResources { store, scratch, home, descriptors, known, stores, history }: &HandlerResources,
+    HandlerResources { store, scratch, home, descriptors, known, stores, databases, history }: &HandlerResources,
     code: Code,
 ) -> Result<Arc<HandlerVersion>> {
     suits(config, code.kind())?;
@@ -129,7 +132,11 @@ pub(super) fn make(
         name: config.name.clone(),
         kind,
         policy: Policy::WORK,
-        grants: Grants { stores: granted(config, stores), ..module.grants() },
+        grants: Grants {
+            stores: granted(config, stores),
+            databases: granted_databases(config, databases),
+            ..module.grants()
+        },
         handler: module.clone(),
         version,
         args: config.args.clone(),
@@ -153,6 +160,15 @@ pub(super) fn granted(config: &HandlerConfig, stores: &StorePool) -> Arc<[StoreG
     let grant =
         |grant: &StoreGrantConfig| StoreGrant { name: grant.name.clone(), store: stores.get(&grant.options) };
     config.stores.iter().map(grant).collect()
+}
+
+/// Finds the databases that a handler's jobs may open.
+fn granted_databases(config: &HandlerConfig, databases: &DatabasePool) -> Arc<[DatabaseGrant]> {
+    let grant = |grant: &DatabaseGrantConfig| DatabaseGrant {
+        name: grant.name.clone(),
+        database: databases.get(&grant.options),
+    };
+    config.databases.iter().map(grant).collect()
 }
 
 /// Makes the directory in which each job of a handler gets its `/tmp`.

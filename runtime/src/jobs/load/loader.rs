@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::code::{Codes, read};
+use super::databases;
 use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, Uploaded};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits, version};
@@ -20,6 +21,7 @@ use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
+use crate::database::DatabasePool;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::net::Tls;
 use crate::observe::history::History;
@@ -59,6 +61,7 @@ impl Loader {
             known: VersionsInUse::default(),
             stores: StorePool::default(),
             history: Arc::default(),
+            databases: DatabasePool::default(),
         };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
@@ -92,6 +95,7 @@ impl Loader {
         let _telling = progress::Telling(&self.progress, codes.count.load);
         known.prune();
         let _held = stores::open(&self.ground, &config, AbsentFile::Made)?;
+        let _open = databases::open(&self.ground, &config, AbsentFile::Made)?;
         let Draft { handlers, routes, made, displaced } =
             self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
@@ -117,6 +121,9 @@ impl Loader {
         for grant in next.loaded.handlers.values().flat_map(|handler| &handler.stores) {
             self.ground.stores.get(&grant.options).apply();
         }
+        for grant in next.loaded.handlers.values().flat_map(|handler| &handler.databases) {
+            self.ground.databases.get(&grant.options).apply();
+        }
         // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog
@@ -129,8 +136,10 @@ impl Loader {
         let _telling = progress::Telling(&self.progress, codes.count.load);
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: stores::open(&self.ground, config, AbsentFile::Left)
-                .and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),
+            draft: stores::open(&self.ground, config, AbsentFile::Left).and_then(|_held| {
+                let _open = databases::open(&self.ground, config, AbsentFile::Left)?;
+                self.drafted(config, base, &codes, Others::Compiled)
+            }),
         }
     }
 

@@ -5,6 +5,7 @@
 //! `code`; `loader`; `in_use`.
 
 mod code;
+mod databases;
 mod draft;
 mod examined;
 mod handler;

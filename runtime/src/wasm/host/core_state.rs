@@ -5,6 +5,7 @@ use wasmtime::error::Context as _;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::calls::{Calling, LastError};
+use super::databases::GuestDatabases;
 use super::directory::LastListing;
 use super::guest::Wasi;
 use super::handles::DescriptorCount;
@@ -29,6 +30,8 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) calls: Option<Box<(Calling, LastError)>>,
     /// `None` if the module does not import the functions that use stores.
     pub(in crate::wasm) stores: Option<Box<GuestStores>>,
+    /// `None` if the module does not import the functions that use databases.
+    pub(in crate::wasm) databases: Option<Box<GuestDatabases>>,
 }
 
 impl State {
@@ -54,12 +57,18 @@ impl State {
             tmp,
             calls,
             stores,
+            databases: None,
         }
     }
 
     /// Returns the stores of the guest.
     pub(in crate::wasm) fn stores(&mut self) -> Result<&mut GuestStores> {
         self.stores.as_deref_mut().context("the module imports no stores")
+    }
+
+    /// Returns the databases of the guest.
+    pub(in crate::wasm) fn databases(&mut self) -> Result<&mut GuestDatabases> {
+        self.databases.as_deref_mut().context("the module imports no databases")
     }
 
     /// Returns the jobs that the guest calls, and its last error.

@@ -3,8 +3,8 @@
 //! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
 //! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
 //! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
-//! counts; the grants of `stores`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`
-//! and `stores`.
+//! counts; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`,
+//! `stores` and `databases`.
 
 pub(super) mod body;
 pub(super) mod calls;
@@ -12,6 +12,7 @@ pub(super) mod cgi_script;
 pub(super) mod component_state;
 mod confine_refusal;
 pub(super) mod core_state;
+pub(super) mod databases;
 mod directory;
 pub(super) mod environ;
 mod file_thread_cpu;

@@ -10,6 +10,7 @@ use super::foreign_imports;
 use crate::job::{Env, Fault, Job, Limits, Status};
 use crate::wasm::host::calls::{self, Calling, LastError};
 use crate::wasm::host::core_state::State;
+use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
 use crate::wasm::host::stdio::{Descriptor, EndMark, Gone, Stdout};
@@ -25,6 +26,8 @@ pub struct CoreCode {
     calls: bool,
     /// Whether it imports the functions that use stores.
     stores: bool,
+    /// Whether it imports the functions that use databases.
+    databases: bool,
 }
 
 /// Makes the linker for WASI preview 1, with our calls of jobs added. It has nothing else.
@@ -39,6 +42,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;
     stores::link_core(&mut linker)?;
+    databases::link_core(&mut linker)?;
     Ok(linker)
 }
 
@@ -52,7 +56,7 @@ impl CoreCode {
         let instance = linker.instantiate_pre(module).context(ABSENT)?;
         let imports = |name: &str| module.imports().any(|import| import.module() == name);
         let (calls, stores) = (imports(calls::MODULE), imports(stores::MODULE));
-        Ok(CoreCode { instance, start, calls, stores })
+        Ok(CoreCode { instance, start, calls, stores, databases: imports(databases::MODULE) })
     }
 
     /// Runs one job in a fresh instance. The store is made before the first poll, which keeps the future small.
@@ -66,11 +70,13 @@ impl CoreCode {
         let (meter, opened) = guest::metered(&mut job);
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let stores = self.stores.then(|| Box::new(GuestStores::of(&job)));
+        let databases = self.databases.then(|| Box::new(GuestDatabases::of(&job)));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         guest::give(&mut wasi, job, Gone::Pipe);
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
-        let mut store = self.store(State::new(wasi, env, (meter, opened, handles), calls, stores), &limits);
+        let state = State::new(wasi, env, (meter, opened, handles), calls, stores);
+        let mut store = self.store(State { databases, ..state }, &limits);
         async move {
             // Dropped before the store, even if the future is dropped half-way.
             let _over = EndMark(stdout);
@@ -83,9 +89,10 @@ impl CoreCode {
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
         let stores = self.stores.then(|| Box::new(GuestStores::nothing()));
+        let databases = self.databases.then(|| Box::new(GuestDatabases::nothing()));
         let (meter, opened) = guest::unmetered(limits);
         let state = State::new(wasi, Env::new(), (meter, opened, limits.handles), calls, stores);
-        let mut store = self.store(state, limits);
+        let mut store = self.store(State { databases, ..state }, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
@@ -118,14 +125,16 @@ impl CoreCode {
 /// The module imports something that the daemon does not provide. The message names imports from unknown modules,
 /// or else the first name that is missing in a module we have.
 pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
-    let ours = |module: &str| [WASI, calls::MODULE, stores::MODULE].contains(&module);
+    let ours = |module: &str| [WASI, calls::MODULE, stores::MODULE, databases::MODULE].contains(&module);
     let pairs = imports.iter().map(|(module, name)| (module.as_str(), name.as_str()));
     let foreign: Vec<_> = pairs.filter(|(module, _)| !ours(module)).collect();
     if !foreign.is_empty() {
         let (names, advice) = (foreign_imports::named(&foreign), foreign_imports::advice(&foreign));
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        let (jobs, stores) = (calls::MODULE, stores::MODULE);
-        bail!("{ABSENT}: {names}; a core module gets `{WASI}`, `{jobs}` and `{stores}` only{advice}");
+        let (jobs, stores, sql) = (calls::MODULE, stores::MODULE, databases::MODULE);
+        bail!(
+            "{ABSENT}: {names}; a core module gets `{WASI}`, `{jobs}`, `{stores}` and `{sql}` only{advice}"
+        );
     }
     let (meter, opened) = guest::unmetered(&Limits::default());
     let state = State::new(guest::bare(), Env::new(), (meter, opened, usize::MAX), None, None);

@@ -1,0 +1,234 @@
+//! Reads `[database.NAME]` and `handler.NAME.databases`: the databases, and the handlers that may open them.
+
+use std::path::Path;
+
+use super::nearest::Names;
+use super::reader::{Keyed, NamedTable};
+use super::report::Diagnostics;
+use super::store::state_dir;
+use super::store_names::WrittenStores;
+use super::{schema, values};
+use crate::database::{DatabaseOptions, DatabaseUrl};
+
+/// The name of the database that needs no table.
+const DEFAULT: &str = "default";
+
+/// The default of `quota`.
+const QUOTA: u64 = 256 << 20;
+
+/// The default of `connections`: SQLite has one writer at a time, so that more of them would wait.
+const CONNECTIONS: usize = 8;
+
+/// The longest name.
+const LONGEST: usize = 64;
+
+/// A database that a handler may open, under the handler's name for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseGrantConfig {
+    /// The name that the handler uses.
+    pub name: String,
+    /// The database.
+    pub options: DatabaseOptions,
+}
+
+/// The databases of a file.
+pub(super) struct Databases<'f> {
+    written: &'f [(String, Keyed<schema::Database>)],
+    /// Those without mistakes.
+    pub(super) sound: Vec<DatabaseOptions>,
+    base: &'f Path,
+}
+
+impl<'f> Databases<'f> {
+    /// Reads the tables. One with a mistake is reported and left out.
+    pub(super) fn read(
+        written: Option<&'f Keyed<NamedTable<schema::Database>>>,
+        base: &'f Path,
+        report: &Diagnostics<'_>,
+    ) -> Databases<'f> {
+        let written = written.map_or(&[][..], |table| &table.value.0);
+        let mut sound: Vec<DatabaseOptions> = Vec::new();
+        for (name, at) in written {
+            let Some(options) = database(name, at, base, report) else { continue };
+            match sound.iter().find(|other| other.url == options.url) {
+                Some(other) => {
+                    let message = format!("{} is database {:?} already", options.url, other.name);
+                    report.add(at.line, &format!("{}.url", at.key), message);
+                }
+                None => sound.push(options),
+            }
+        }
+        Databases { written, sound, base }
+    }
+
+    /// Reads the databases of a handler. An entry with a mistake is reported and left out.
+    pub(super) fn granted(
+        &self,
+        written: Option<&Keyed<WrittenStores>>,
+        report: &Diagnostics<'_>,
+    ) -> Vec<DatabaseGrantConfig> {
+        let mut granted: Vec<DatabaseGrantConfig> = Vec::new();
+        let mut add = |name: &str, at: &Keyed<String>| {
+            let options = report.settle(Some(at), None, |database| self.find(database).map(Some));
+            let Some(options) = options else { return };
+            if granted.iter().any(|grant| grant.name == name) {
+                report.add(at.line, &at.key, format!("{name:?} is in this list already"));
+                return;
+            }
+            granted.push(DatabaseGrantConfig { name: name.to_owned(), options });
+        };
+        match written.map(|at| &at.value) {
+            None => {}
+            Some(WrittenStores::List(list)) => list.iter().for_each(|at| add(&at.value, at)),
+            Some(WrittenStores::Table(table)) => table.0.iter().for_each(|(name, at)| add(name, at)),
+        }
+        granted
+    }
+
+    /// Finds a database by its name; `default` exists without a table too.
+    fn find(&self, name: &str) -> Result<DatabaseOptions, String> {
+        if let Some(options) = self.sound.iter().find(|options| options.name == name) {
+            return Ok(options.clone());
+        }
+        let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
+        if name == DEFAULT && !names.contains(DEFAULT) {
+            let url = embedded(self.base)?;
+            return Ok(DatabaseOptions {
+                name: DEFAULT.to_owned(),
+                url,
+                quota: QUOTA,
+                connections: CONNECTIONS,
+            });
+        }
+        Err(match names.nearest(name) {
+            _ if names.contains(name) => format!("the table [database.{name}] has a mistake"),
+            Some(near) => format!("there is no database {name:?}; did you mean {near:?}?"),
+            None => format!("there is no database {name:?}: add [database.{name}] with a url"),
+        })
+    }
+}
+
+/// Reads a table. Returns `None` if it has a mistake, which is reported.
+fn database(
+    name: &str,
+    Keyed { value: table, key, line }: &Keyed<schema::Database>,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> Option<DatabaseOptions> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
+    if !is_name {
+        let message = format!("wanted a name of letters, digits, `_` and `-`, {LONGEST} at most");
+        report.add(*line, key, message);
+    }
+    let url = match &table.url {
+        None if name == DEFAULT => embedded(base).map_err(|message| report.add(*line, key, message)).ok(),
+        None => {
+            report.missing(*line, key, "url", "write url = \"sqlite:data/app.sqlite\"");
+            None
+        }
+        Some(at) => report.settle(Some(at), None, |text| url(text, base).map(Some)),
+    };
+    let quota = report.settle(table.quota.as_ref(), QUOTA, values::size(64 << 10..=1 << 40));
+    let connections = report.settle(table.connections.as_ref(), CONNECTIONS, values::count(1..=256));
+    is_name.then_some(())?;
+    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections })
+}
+
+/// Reads a URL. A relative path starts at the directory of the file.
+fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
+    if text.contains('\0') {
+        return Err("wanted a URL, found a NUL in it".to_owned());
+    }
+    match text.parse().map_err(|error| format!("{error}"))? {
+        DatabaseUrl::Sqlite(path) => Ok(DatabaseUrl::Sqlite(base.join(path))),
+    }
+}
+
+/// Returns the place of the database `default` where none is written: a file in the state directory.
+///
+/// # Errors
+/// There is no such directory, not even a home directory.
+fn embedded(base: &Path) -> Result<DatabaseUrl, String> {
+    let dir = state_dir(base, |name| std::env::var_os(name)).ok_or(
+        "there is no place for this database: set HOME or STATE_DIRECTORY, or write a url in [database.default]",
+    )?;
+    Ok(DatabaseUrl::Sqlite(dir.join("default.sqlite")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn read(databases: &str, grants: &str) -> Result<Vec<String>, String> {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a.wasm"), "").unwrap();
+        let text = format!("{databases}\n[handler.a]\nmodule = \"a.wasm\"\n{grants}\n");
+        let config = parse(&text, place.path(), "p.toml").map_err(|errors| errors.to_string())?;
+        let base = place.path().display().to_string();
+        let shown = |grant: &DatabaseGrantConfig| {
+            let DatabaseOptions { name, url, quota, connections } = &grant.options;
+            format!("{} = {name} {url} {quota} {connections}", grant.name).replace(&base, "BASE")
+        };
+        Ok(config.handlers[0].databases.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn a_handler_has_the_databases_that_it_is_granted() {
+        let databases =
+            "[database.app]\nurl = \"sqlite:data/app.sqlite\"\nquota = \"1MiB\"\nconnections = 2\n";
+
+        assert_eq!(read(databases, "").unwrap(), [""; 0]);
+        assert_eq!(
+            read(databases, "databases = { main = \"app\" }").unwrap(),
+            ["main = app sqlite:BASE/data/app.sqlite 1048576 2"]
+        );
+        let embedded = read("", "databases = [\"default\"]").unwrap().concat();
+        assert!(embedded.ends_with("/default.sqlite 268435456 8"), "{embedded}");
+        let embedded =
+            read("[database.default]\nquota = \"1MiB\"", "databases = [\"default\"]").unwrap().concat();
+        assert!(embedded.ends_with("/default.sqlite 1048576 8"), "{embedded}");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_to_is_refused() {
+        for (databases, grants, wanted) in [
+            ("[database.a]\nurl = \"x\"", "", "database.a.url: write sqlite:PATH"),
+            ("[database.a]\n", "", "the key url is missing"),
+            ("[database.a]\nurl = \"sqlite:x\"\nsize = 1", "", "unknown key"),
+            ("[database.a]\nurl = \"sqlite:x\"\nconnections = 0", "", "1 to 256"),
+            ("[database.'a b']\nurl = \"sqlite:x\"", "", "wanted a name of letters"),
+            (
+                "[database.a]\nurl = \"sqlite:x\"\n[database.b]\nurl = \"sqlite:x\"",
+                "",
+                "is database \"a\" already",
+            ),
+            ("[database.app]\nurl = \"sqlite:x\"", "databases = [\"ap\"]", "did you mean \"app\"?"),
+            ("", "databases = [\"app\"]", "add [database.app] with a url"),
+            ("", "databases = true", "wanted a list of databases"),
+        ] {
+            let error = read(databases, grants).unwrap_err();
+            assert!(error.contains(wanted) && error.contains("p.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_database_lies_in_no_mount() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a.wasm"), "").unwrap();
+        std::fs::create_dir(place.path().join("data")).unwrap();
+        for (mount, is_refused) in [("", true), (", write = true", true)] {
+            let text = format!(
+                "[database.a]\nurl = \"sqlite:data/a.sqlite\"\n[handler.a]\nmodule = \"a.wasm\"\ndatabases = [\"a\"]\n\
+                 [handler.b]\nmodule = \"a.wasm\"\nmounts = [{{ host = \"data\", guest = \"/data\"{mount} }}]\n"
+            );
+            let config = parse(&text, place.path(), "p.toml").unwrap();
+
+            let refused = config.check_whole(&place.path().join("p.toml")).err();
+
+            let refused = refused.map(|errors| errors.to_string()).unwrap_or_default();
+            assert_eq!(refused.contains("handler.a.databases"), is_refused, "{refused}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The macro that defines a table of the configuration file.
+
+/// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
+/// documented but not read, or read but unknown.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $name {
+            $($(#[$key_doc])* pub(super) $key: Option<Keyed<$kind>>,)*
+        }
+
+        impl FromToml for $name {
+            fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
+                let mut section = Section::of(value, key, report)?;
+                let table = $name { $($key: section.take(stringify!($key)),)* };
+                section.finish();
+                Some(table)
+            }
+        }
+    };
+}
+
+pub(super) use table;

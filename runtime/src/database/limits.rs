@@ -1,0 +1,95 @@
+//! Bounds on statements, results and waits, the same for every back end.
+
+use std::time::Duration;
+
+use super::error::SqlError;
+use super::value::{SqlCommand, SqlResult, SqlValue};
+
+/// Bytes of the longest statement: data belongs into parameters. SQLite's guide to hostile SQL names this figure.
+pub const MAX_SQL: usize = 100_000;
+
+/// Parameters of one statement. A batch of rows with more is better split.
+pub const MAX_PARAMETERS: usize = 1000;
+
+/// Bytes of all parameters of one statement, which are held in memory.
+pub const MAX_PARAMETER_BYTES: usize = 8 << 20;
+
+/// Bytes of the largest text or blob, and of the largest row in SQLite: the bound that stores have on a value. One
+/// function of SQLite on larger values could compute for minutes without a place to stop it.
+pub(super) const MAX_VALUE: usize = 1_000_000;
+
+/// Rows of one result. A page has hundreds; a report is read in pieces.
+pub(super) const MAX_ROWS: usize = 10_000;
+
+/// Bytes of one result, which is held in memory by the daemon and by the guest.
+pub(super) const MAX_RESULT_BYTES: usize = 8 << 20;
+
+/// Bytes that each value of a result counts beside its content.
+const PER_VALUE: usize = size_of::<SqlValue>();
+
+/// The longest wait for a free connection, for another transaction, or for a database that is opened.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest statement, if `limits.time` of the job allows as much.
+pub(super) const STATEMENT: Duration = Duration::from_secs(30);
+
+/// The longest transaction: while it is open, others may wait for it, and the log of changes grows.
+pub(super) const TRANSACTION: Duration = Duration::from_secs(30);
+
+/// Counts the bytes of a result while it is read.
+#[derive(Default)]
+pub(super) struct ResultSize {
+    bytes: usize,
+}
+
+impl ResultSize {
+    /// Adds a value.
+    ///
+    /// # Errors
+    /// The result is too large.
+    pub(super) fn add(&mut self, value: &SqlValue) -> Result<(), SqlError> {
+        self.bytes += PER_VALUE + value.length();
+        if self.bytes > MAX_RESULT_BYTES {
+            return Err(SqlError::TooLarge(format!(
+                "the result has more than {MAX_RESULT_BYTES} bytes: select fewer columns, or use LIMIT"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a result may have one more row.
+pub(super) fn rows(result: &SqlResult) -> Result<(), SqlError> {
+    if result.rows.len() >= MAX_ROWS {
+        return Err(SqlError::TooLarge(format!("the result has more than {MAX_ROWS} rows: use LIMIT")));
+    }
+    Ok(())
+}
+
+/// Checks a statement and its parameters.
+pub(super) fn command(command: &SqlCommand) -> Result<(), SqlError> {
+    let SqlCommand::Statement { sql, parameters } = command else { return Ok(()) };
+    let invalid = |what: String| Err(SqlError::Invalid(what));
+    if sql.len() > MAX_SQL {
+        let length = sql.len();
+        return invalid(format!(
+            "a statement has {MAX_SQL} bytes at most, and this one has {length}: pass data as parameters"
+        ));
+    }
+    if parameters.len() > MAX_PARAMETERS {
+        let count = parameters.len();
+        return invalid(format!(
+            "a statement has {MAX_PARAMETERS} parameters at most, and this one has {count}"
+        ));
+    }
+    if let Some(large) = parameters.iter().map(SqlValue::length).find(|length| *length > MAX_VALUE) {
+        return invalid(format!("a value has {MAX_VALUE} bytes at most, and this one has {large}"));
+    }
+    let bytes: usize = parameters.iter().map(SqlValue::length).sum();
+    if bytes > MAX_PARAMETER_BYTES {
+        return invalid(format!(
+            "parameters have {MAX_PARAMETER_BYTES} bytes at most together, and these have {bytes}"
+        ));
+    }
+    Ok(())
+}

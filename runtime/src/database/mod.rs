@@ -1,0 +1,28 @@
+//! SQL databases that handlers are granted: an SQLite file, a connection of its own for each job.
+//!
+//! Floors, lowest first: `error`, `limits`, `value`, `url`; the back end `sqlite`; `session`; `shared`, which the rest of
+//! the daemon uses.
+//!
+//! | situation | holds on every back end |
+//! |---|---|
+//! | a statement outside of a transaction | whole or not at all; durable before it returns |
+//! | a transaction | on a connection that no other job uses until it ends |
+//! | a job that ends, however it ends | its open transaction is rolled back, and its statement is stopped |
+//! | a connection that returns | has no transaction, no temporary table and no setting of the job |
+
+mod error;
+mod limits;
+mod session;
+mod shared;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod url;
+mod value;
+
+pub use self::error::SqlError;
+pub use self::limits::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL};
+pub use self::session::DatabaseSession;
+pub use self::shared::{DatabaseGrant, DatabaseOptions, DatabasePool, SharedDatabase};
+pub use self::url::{DatabaseUrl, DatabaseUrlError};
+pub use self::value::{SqlCommand, SqlResult, SqlValue};

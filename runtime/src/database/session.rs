@@ -1,0 +1,56 @@
+//! What one job has of a database: a connection while it has a transaction, and otherwise nothing.
+
+use tokio::time::timeout;
+
+use super::error::SqlError;
+use super::limits::{self, PATIENCE};
+use super::shared::SharedDatabase;
+use super::sqlite::SqliteLease;
+use super::value::{SqlCommand, SqlResult};
+
+/// A job's use of a database. Dropping it rolls back an open transaction and stops a statement that runs.
+#[derive(Default)]
+pub struct DatabaseSession {
+    lease: Option<SqliteLease>,
+}
+
+impl DatabaseSession {
+    /// Runs a command. Waits for a connection no longer than a client would.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the command is stopped; its transaction is rolled back when the session is dropped.
+    ///
+    /// # Errors
+    /// Those of the command; or no connection became free in time.
+    pub async fn run(
+        &mut self,
+        database: &SharedDatabase,
+        command: SqlCommand,
+    ) -> Result<SqlResult, SqlError> {
+        limits::command(&command)?;
+        if self.lease.is_none() {
+            match &command {
+                SqlCommand::Commit | SqlCommand::Rollback => {
+                    return Err(SqlError::Invalid("no transaction is open".to_owned()));
+                }
+                SqlCommand::Begin | SqlCommand::Statement { .. } => {}
+            }
+            let late = || {
+                SqlError::Timeout(
+                    "no connection became free: other jobs have them in transactions; end those sooner, or raise \
+                     `connections`"
+                        .to_owned(),
+                )
+            };
+            self.lease = Some(timeout(PATIENCE, database.lease()).await.map_err(|_| late())??);
+        }
+        let Some(lease) = &mut self.lease else {
+            return Err(SqlError::Unavailable("the connection is closed".to_owned()));
+        };
+        let outcome = lease.run(command).await;
+        if !lease.is_open() {
+            self.lease = None;
+        }
+        outcome
+    }
+}

@@ -1,0 +1,134 @@
+//! The databases of all handlers: one of each, however many handlers and generations use it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::error::SqlError;
+use super::sqlite::{Sqlite, SqliteLease};
+use super::url::DatabaseUrl;
+use super::value::SqlCommand;
+
+/// How a database is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DatabaseOptions {
+    /// The name in the configuration.
+    pub name: String,
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// The most bytes of the file.
+    pub quota: u64,
+    /// The most connections at once: jobs with an open transaction or a running statement.
+    pub connections: usize,
+}
+
+/// Databases by their place, as long as a handler has them.
+#[derive(Default)]
+pub struct DatabasePool(Mutex<HashMap<DatabaseUrl, Weak<DatabaseSlot>>>);
+
+/// A database with its connections.
+struct DatabaseSlot {
+    backend: Sqlite,
+    quota: Arc<AtomicU64>,
+    connections: usize,
+}
+
+/// A database as a configuration has it.
+pub struct SharedDatabase {
+    options: DatabaseOptions,
+    slot: Arc<DatabaseSlot>,
+}
+
+/// A database under the name that a handler has for it.
+#[derive(Clone)]
+pub struct DatabaseGrant {
+    /// The name that the handler uses.
+    pub name: String,
+    /// The database.
+    pub database: Arc<SharedDatabase>,
+}
+
+impl DatabasePool {
+    /// Returns the database with these options. If its place is in use with others, those stay until
+    /// [`apply`](SharedDatabase::apply).
+    pub fn get(&self, options: &DatabaseOptions) -> Arc<SharedDatabase> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        let slot = slots.get(&options.url).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let slot = Arc::new(DatabaseSlot::new(options));
+            slots.insert(options.url.clone(), Arc::downgrade(&slot));
+            slot
+        });
+        Arc::new(SharedDatabase { options: options.clone(), slot })
+    }
+}
+
+impl DatabaseSlot {
+    fn new(options: &DatabaseOptions) -> DatabaseSlot {
+        let quota = Arc::new(AtomicU64::new(options.quota));
+        let DatabaseUrl::Sqlite(path) = &options.url;
+        let backend = Sqlite::new(path.clone(), options.connections, quota.clone());
+        DatabaseSlot { backend, quota, connections: options.connections }
+    }
+}
+
+impl SharedDatabase {
+    /// Opens the database, and makes its file if there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open(&self) -> Result<(), SqlError> {
+        let sql = "SELECT 1".to_owned();
+        self.lease().await?.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
+    }
+
+    /// Checks whether the database can be opened. Makes no file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn examine(&self) -> Result<(), SqlError> {
+        match &self.options.url {
+            DatabaseUrl::Sqlite(path) if !path.exists() => Ok(()),
+            DatabaseUrl::Sqlite(_) => self.open().await,
+        }
+    }
+
+    /// Gives the database the options of this configuration, which is about to serve. The number of connections of a
+    /// database that is in use stays.
+    pub fn apply(&self) {
+        self.slot.quota.store(self.options.quota, Ordering::Relaxed);
+        if self.slot.connections != self.options.connections {
+            let name = &self.options.name;
+            tracing::warn!(
+                "database {name:?}: the changed number of connections takes effect when the daemon is restarted"
+            );
+        }
+    }
+
+    /// Returns the options of this configuration.
+    pub fn options(&self) -> &DatabaseOptions {
+        &self.options
+    }
+
+    /// Returns a connection as soon as one is free.
+    pub(super) async fn lease(&self) -> Result<SqliteLease, SqlError> {
+        self.slot.backend.lease().await
+    }
+}
+
+impl DatabaseOptions {
+    /// Returns the file of the database, if it is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => Some(path),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.database.options.url)
+    }
+}

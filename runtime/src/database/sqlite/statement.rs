@@ -1,0 +1,140 @@
+//! Runs one statement on a connection.
+
+use std::path::Path;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement};
+
+use super::authorizer::Authorizer;
+use super::failure;
+use crate::database::error::SqlError;
+use crate::database::limits::{self, ResultSize};
+use crate::database::value::{SqlResult, SqlValue};
+
+/// The longest statement that is kept prepared: longer ones are not written to be repeated.
+const KEPT: usize = 4096;
+
+/// Runs a statement. What it changes is kept whole or not at all.
+///
+/// # Errors
+/// The statement is wrong, fails or returns too much; it has then changed nothing.
+pub(super) fn run(
+    path: &Path,
+    connection: &Connection,
+    authorizer: &Authorizer,
+    (sql, parameters): (&str, &[SqlValue]),
+) -> Result<SqlResult, SqlError> {
+    let wrong = |error: rusqlite::Error| match (authorizer.take_reason(), failure::of(path, &error)) {
+        (Some(reason), SqlError::NotAllowed(_)) => SqlError::NotAllowed(reason),
+        (_, error) => error,
+    };
+    if sql.len() <= KEPT {
+        let mut statement = connection.prepare_cached(sql).map_err(wrong)?;
+        run_prepared(path, connection, authorizer, (&mut statement, parameters))
+    } else {
+        let mut statement = connection.prepare(sql).map_err(wrong)?;
+        run_prepared(path, connection, authorizer, (&mut statement, parameters))
+    }
+}
+
+fn run_prepared(
+    path: &Path,
+    connection: &Connection,
+    authorizer: &Authorizer,
+    (statement, parameters): (&mut Statement<'_>, &[SqlValue]),
+) -> Result<SqlResult, SqlError> {
+    bind(path, statement, parameters)?;
+    let before = connection.total_changes();
+    // `INSERT ... RETURNING` has written when its first row comes, and may then return too much.
+    let may_be_undone = !statement.readonly() && statement.column_count() > 0;
+    let savepoint = |sql: &str| {
+        let done = authorizer.as_daemon(|| connection.execute_batch(sql));
+        done.map_err(|error| failure::of(path, &error))
+    };
+    if may_be_undone {
+        savepoint("SAVEPOINT _portcullis_statement")?;
+    }
+    let mut result = collect(path, statement);
+    if may_be_undone {
+        let kept = match &result {
+            Ok(_) => savepoint("RELEASE _portcullis_statement"),
+            Err(_) => savepoint("ROLLBACK TO _portcullis_statement; RELEASE _portcullis_statement"),
+        };
+        result = result.and_then(|rows| kept.map(|()| rows));
+    }
+    let mut result = result?;
+    // For a statement that changes no rows, `changes` is still that of an earlier one.
+    result.changed = if connection.total_changes() == before { 0 } else { connection.changes() };
+    Ok(result)
+}
+
+/// Binds the values: `?` by its place, `?2` and `$2` by their number.
+fn bind(path: &Path, statement: &mut Statement<'_>, parameters: &[SqlValue]) -> Result<(), SqlError> {
+    let mut wanted = 0;
+    for place in 1..=statement.parameter_count() {
+        let number = match statement.parameter_name(place) {
+            None => Some(place),
+            Some(name) => name.strip_prefix(['$', '?']).and_then(|number| number.parse().ok()),
+        };
+        let number: usize = number.filter(|number| *number > 0).ok_or_else(|| {
+            let name = statement.parameter_name(place).unwrap_or_default();
+            SqlError::Invalid(format!("the parameter {name}: write $1, $2 and so on, or ?"))
+        })?;
+        wanted = wanted.max(number);
+        // A value that is missing is reported below.
+        let Some(value) = parameters.get(number - 1) else { continue };
+        let bound = statement.raw_bind_parameter(place, ToSqlOutput::Borrowed(borrowed(value)));
+        bound.map_err(|error| failure::of(path, &error))?;
+    }
+    if wanted != parameters.len() {
+        let given = parameters.len();
+        return Err(SqlError::Invalid(format!(
+            "the statement has {wanted} parameters, and {given} values are given"
+        )));
+    }
+    Ok(())
+}
+
+fn borrowed(value: &SqlValue) -> ValueRef<'_> {
+    match value {
+        SqlValue::Null => ValueRef::Null,
+        SqlValue::Integer(number) => ValueRef::Integer(*number),
+        SqlValue::Real(number) => ValueRef::Real(*number),
+        SqlValue::Text(text) => ValueRef::Text(text.as_bytes()),
+        SqlValue::Blob(bytes) => ValueRef::Blob(bytes),
+    }
+}
+
+/// Runs the statement to its end, and collects its rows.
+fn collect(path: &Path, statement: &mut Statement<'_>) -> Result<SqlResult, SqlError> {
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let width = columns.len();
+    let mut result = SqlResult { columns, ..SqlResult::default() };
+    let mut size = ResultSize::default();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(|error| failure::of(path, &error))? {
+        limits::rows(&result)?;
+        let mut values = Vec::with_capacity(width);
+        for place in 0..width {
+            let value = owned(row.get_ref(place).map_err(|error| failure::of(path, &error))?)?;
+            size.add(&value)?;
+            values.push(value);
+        }
+        result.rows.push(values);
+    }
+    Ok(result)
+}
+
+fn owned(value: ValueRef<'_>) -> Result<SqlValue, SqlError> {
+    Ok(match value {
+        ValueRef::Null => SqlValue::Null,
+        ValueRef::Integer(number) => SqlValue::Integer(number),
+        ValueRef::Real(number) => SqlValue::Real(number),
+        ValueRef::Text(bytes) => {
+            SqlValue::Text(std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| {
+                SqlError::Invalid("a text in the result is not UTF-8: select CAST(column AS BLOB)".to_owned())
+            })?)
+        }
+        ValueRef::Blob(bytes) => SqlValue::Blob(bytes.to_vec()),
+    })
+}

@@ -1,0 +1,46 @@
+//! Opens the databases of a configuration before its handlers are made.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::{Error, anyhow};
+use tracing::warn;
+
+use super::handler::HandlerResources;
+use super::stores::AbsentFile;
+use crate::config::Config;
+use crate::database::{SharedDatabase, SqlError};
+
+/// Opens the databases that handlers are granted, and returns them: a database is closed when nothing holds it. Blocks.
+///
+/// A database that cannot be reached is logged; its users get the error until it can be.
+///
+/// # Errors
+/// A database that is damaged, one error each.
+pub(super) fn open(
+    ground: &HandlerResources,
+    config: &Config,
+    absent: AbsentFile,
+) -> Result<Vec<Arc<SharedDatabase>>, Vec<Error>> {
+    let granted: HashSet<_> =
+        config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.options).collect();
+    let databases: Vec<_> = granted.into_iter().map(|options| ground.databases.get(options)).collect();
+    // Without a runtime, nothing serves: a database is opened by the first job that uses it.
+    let Some(runtime) = &ground.home else { return Ok(databases) };
+    let mut errors = Vec::new();
+    for database in &databases {
+        let opened = runtime.block_on(async {
+            match absent {
+                AbsentFile::Made => database.open().await,
+                AbsentFile::Left => database.examine().await,
+            }
+        });
+        let name = &database.options().name;
+        match opened {
+            Ok(()) => {}
+            Err(error @ SqlError::Corrupt(_)) => errors.push(anyhow!("database {name:?}: {error}")),
+            Err(error) => warn!("database {name:?}: {error}; jobs that use it fail until it can be"),
+        }
+    }
+    if errors.is_empty() { Ok(databases) } else { Err(errors) }
+}

@@ -1,0 +1,75 @@
+//! Uses a database: its argument selects what it does.
+
+use std::process::ExitCode;
+
+#[cfg(not(target_env = "p2"))]
+fn act(verb: &str) -> Result<(), portcullis_guest::sql::SqlError> {
+    use portcullis_guest::sql::{self, SqlError};
+    let main = sql::open("main")?;
+    main.execute("create table if not exists notes (id bigint primary key, title text unique, size float)", ())?;
+    match verb {
+        "sdk" => {
+            let added = main.execute("insert into notes values ($1, $2, $3)", (1, "milk", 0.5))?;
+            println!("added {added}");
+            main.execute("insert into notes values ($1, $2, null)", (2, "é".repeat(100_000)))?;
+            let rows: Vec<(u64, String, Option<f64>)> =
+                main.query("select id, title, size from notes order by id", ())?.all()?;
+            let lengths: Vec<_> = rows.iter().map(|(id, title, size)| (id, title.len(), size)).collect();
+            println!("rows {lengths:?}");
+            let moved = main.transaction(|t| {
+                t.execute("update notes set id = id + 10", ())?;
+                t.query("select max(id) from notes", ())?.all::<i64>()
+            })?;
+            println!("moved {moved:?}");
+            let failed = main.transaction(|t| {
+                t.execute("delete from notes", ())?;
+                t.execute("insert into notes values (1, 'a', null), (2, 'a', null)", ())
+            });
+            println!("failed {:?}", failed.map_err(|error| error.kind()));
+            let count: Vec<i64> = main.query("select count(*) from notes", ())?.all()?;
+            println!("kept {count:?}");
+            println!("{:?}", main.execute("attach 'x' as y", ()));
+            println!("{:?}", sql::open("other").err());
+        }
+        // Ends in the middle of a transaction, in one of several ways.
+        "exit" | "trap" | "spin" => {
+            let _outcome = main.transaction(|t| -> Result<(), SqlError> {
+                t.execute("insert into notes values (99, 'never', null)", ())?;
+                match verb {
+                    "exit" => std::process::exit(3),
+                    "trap" => std::process::abort(),
+                    _ => loop {
+                        std::hint::black_box(());
+                    },
+                }
+            });
+        }
+        "query" => {
+            let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i < 0";
+            main.query(endless, ())?;
+        }
+        _ => {
+            main.execute("insert into notes values (1, 'one', null)", ())?;
+            let titles: Vec<String> = main.query("select title from notes", ())?.all()?;
+            println!("{titles:?}");
+            main.execute("delete from notes", ())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_env = "p2")]
+fn act(_: &str) -> Result<(), String> {
+    Err("build for wasm32-wasip1".to_owned())
+}
+
+fn main() -> ExitCode {
+    let verb = std::env::args().nth(1).unwrap_or_default();
+    match act(&verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
