@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::harness::{Daemon, Origin, Response, Setup, handlers, soon};
 
-/// Serves `handlers/portcullis.toml`, but with a separate directory for the notes.
+/// Serves `handlers/portcullis.toml`, but with a store and a database in a directory of the test.
 fn shipped() -> Daemon {
     shipped_with(|config| config)
 }
@@ -19,11 +19,10 @@ fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
     // Not in the home directory of whoever runs the tests.
-    let store = "\n[store.default]\nurl = \"redb:default.redb\"\n";
-    let setup = Setup::new(&(change(config) + store));
+    let state = "\n[store.default]\nurl = \"redb:default.redb\"\n[database.default]\nurl = \"sqlite:default.sqlite\"\n";
+    let setup = Setup::new(&(change(config) + state));
     symlink(handlers(), setup.path("build")).unwrap();
     symlink(source.join("public"), setup.path("public")).unwrap();
-    fs::create_dir_all(setup.path("data/notes")).unwrap();
     setup.start()
 }
 
@@ -309,13 +308,14 @@ fn wc_is_reached_by_no_route() {
 }
 
 #[test]
-fn census_counts_the_notes_it_is_shown() {
-    let source = handlers().join("census.wasm");
-    let config = "[handler.census]\nmodule = \"census.wasm\"\nschedule = \"* * * * * *\"\nmounts = [{ host = \"notes\", guest = \"/data\" }]\n";
-    let setup = Setup::new(config).file("census.wasm", &fs::read(source).unwrap());
-    for name in ["1", "2", "other"] {
-        fs::create_dir_all(setup.path("notes").join(name)).unwrap();
+fn census_counts_the_notes() {
+    let daemon = shipped_with(|config| config.replace("*/5 * * * *", "* * * * * *"));
+    daemon.log.line("census: 0 notes");
+
+    for title in ["milk", "tea"] {
+        let body = format!("{{\"title\": \"{title}\"}}");
+        assert_eq!(daemon.client().submit("POST", "/notes", "", body.as_bytes()).status(), 201);
     }
 
-    setup.start().log.line("census: 2 notes");
+    daemon.log.line("census: 2 notes");
 }

@@ -1,8 +1,7 @@
-//! Keeps notes in the directory mounted at `/data`, behind a JSON API.
+//! Keeps notes in the database `default`, behind a JSON API.
 //!
-//! Any number of instances run at once. None sees the memory of another, each may be killed between two instructions,
-//! and WASI preview1 has no file locks. The store therefore uses only atomic steps of the file system: see `store`
-//! for the scheme and why it is correct.
+//! Any number of instances run at once, and each may be killed between two instructions. A change is a transaction: it
+//! reads the note, compares its entity tag and writes the new state, and no other request comes in between.
 //!
 //! ```text
 //! GET    /notes?limit=20&after=7   {"notes": [{"id", "title", "etag", "updated_ms"}...], "next": 27 or null}
@@ -15,17 +14,10 @@
 mod api;
 mod listing;
 mod store;
-mod version;
 
-use portcullis_guest::{Request, serve};
+use portcullis_guest::serve;
 use std::process::ExitCode;
 
-/// The path of the mount, unless the variable `ROOT` names another.
-const ROOT: &str = "/data";
-
 fn main() -> ExitCode {
-    serve(|request: Request| {
-        let root = request.var("ROOT").unwrap_or(ROOT).to_owned();
-        api::answer(request, &store::Store::at(root))
-    })
+    serve(api::answer)
 }

@@ -1,11 +1,11 @@
-//! The JSON API of the store: methods, statuses, entity tags.
+//! The JSON API of the notes: methods, statuses, entity tags.
 
 use crate::listing::{self, Page};
-use crate::store::{self, Change, Found, Note, Store};
-use crate::version::Version;
+use crate::store::{self, Note};
+use portcullis_guest::sql::{Database, SqlError, SqlErrorKind, Transaction};
 use portcullis_guest::{Error, Request, Response};
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The largest request body, in bytes: a text of maximum length with every character escaped.
@@ -16,9 +16,6 @@ const TITLE: usize = 200;
 
 /// The longest text, in bytes.
 const TEXT: usize = 64 * 1024;
-
-/// How often a change without `If-Match` is retried when another change came first.
-const TRIES: usize = 16;
 
 /// A note as a client sends it.
 #[derive(Deserialize)]
@@ -32,121 +29,134 @@ struct Draft {
 /// A note as a client receives it.
 #[derive(Serialize)]
 struct View<'a> {
-    id: u64,
-    #[serde(flatten)]
-    note: &'a Note,
+    id: i64,
+    title: &'a str,
+    text: &'a str,
+    created_ms: i64,
+    updated_ms: i64,
 }
 
 /// Answers one request.
 ///
 /// # Errors
-/// 4xx for a client's mistake, 503 for a note that others keep changing, 507 for a full store, 500 for a disk
-/// error.
-pub(crate) fn answer(request: Request, store: &Store) -> Result<Response, Error> {
+/// 4xx for a client's mistake, 503 for a note that others keep changing, 507 for a full database, 500 for a database
+/// that cannot be used.
+pub(crate) fn answer(request: Request) -> Result<Response, Error> {
+    let notes = store::open()?;
     let method = request.method().to_owned();
     let Some(id) = request.capture("id").map(str::to_owned) else {
         return match method.as_str() {
-            "GET" | "HEAD" => list(&request, store),
-            "POST" => create(request, store),
+            "GET" | "HEAD" => list(&request, &notes),
+            "POST" => create(request, &notes),
             _ => Ok(not_allowed("GET, HEAD, POST")),
         };
     };
     // Only the canonical form of an id is accepted, so a note has one name.
     let Some(id) = id
-        .parse::<u64>()
+        .parse::<i64>()
         .ok()
         .filter(|number| (1..=store::MOST).contains(number) && number.to_string() == id)
     else {
         return Ok(Response::not_found());
     };
     match method.as_str() {
-        "GET" | "HEAD" => read(&request, store, id),
-        "PUT" => update(request, store, id),
-        "DELETE" => delete(&request, store, id),
+        "GET" | "HEAD" => read(&request, &notes, id),
+        "PUT" => update(request, &notes, id),
+        "DELETE" => delete(&request, &notes, id),
         _ => Ok(not_allowed("DELETE, GET, HEAD, PUT")),
     }
 }
 
-fn list(request: &Request, store: &Store) -> Result<Response, Error> {
-    let number = |name: &str, default: u64| match request.query(name) {
+fn list(request: &Request, notes: &Database) -> Result<Response, Error> {
+    let number = |name: &str, default: i64| match request.query(name) {
         None => Ok(default),
-        Some(text) => text
-            .parse::<u64>()
-            .map_err(|_| Error::bad_request(format!("{name}: {text:?} is not a whole number"))),
+        // A number beyond all ids is one.
+        Some(text) => match text.parse::<u64>() {
+            Ok(number) => Ok(i64::try_from(number).unwrap_or(i64::MAX)),
+            Err(_) => Err(Error::bad_request(format!("{name}: {text:?} is not a whole number"))),
+        },
     };
     let (after, limit) = (number("after", 0)?, number("limit", 20)?);
     if !(1..=listing::MOST).contains(&limit) {
         return Err(Error::bad_request(format!("limit: {limit} is not between 1 and {}", listing::MOST)));
     }
-    Ok(Response::json(&Page::read(store, after, limit).map_err(failed)?))
+    Ok(Response::json(&Page::read(notes, after, limit)?))
 }
 
-fn create(request: Request, store: &Store) -> Result<Response, Error> {
+fn create(request: Request, notes: &Database) -> Result<Response, Error> {
     let place = request.path().trim_end_matches('/').to_owned();
     let draft = Draft::read(request)?;
-    let now = now_ms();
-    let note = Note { title: draft.title, text: draft.text, created_ms: now, updated_ms: now };
-    match store.create(&note).map_err(failed)? {
-        Some((id, version)) => {
-            let response = shown(id, version, &note).with_status(201);
-            Ok(response.header("Location", format!("{place}/{id}")))
+    match store::create(notes, &draft.title, &draft.text, now_ms()) {
+        Ok(Some(note)) => {
+            let response = shown(&note).with_status(201);
+            Ok(response.header("Location", format!("{place}/{}", note.id)))
         }
-        None => Err(Error::new(507, format!("the store holds its {} notes", store::MOST))),
+        Ok(None) => Err(Error::new(507, format!("there are {} notes already", store::MOST))),
+        Err(error) => Err(failed(error)),
     }
 }
 
-fn read(request: &Request, store: &Store, id: u64) -> Result<Response, Error> {
-    let Found::Note(version, note) = store.read(id).map_err(failed)? else {
-        return Ok(Response::not_found());
-    };
+fn read(request: &Request, notes: &Database, id: i64) -> Result<Response, Error> {
+    let Some(note) = store::find(notes, id)? else { return Ok(Response::not_found()) };
     // RFC 9110 §13.1.2: weak comparison, so the `W/` of a cache is ignored.
     let known = request.header("if-none-match").map(|tags| tags.replace("W/", ""));
-    if known.is_some_and(|tags| version.is_named_by(&tags)) {
-        return Ok(Response::new(304).header("ETag", version.etag()));
+    if known.is_some_and(|tags| note.is_named_by(&tags)) {
+        return Ok(Response::new(304).header("ETag", note.etag()));
     }
-    Ok(shown(id, version, &note))
+    Ok(shown(&note))
 }
 
-fn update(request: Request, store: &Store, id: u64) -> Result<Response, Error> {
+fn update(request: Request, notes: &Database, id: i64) -> Result<Response, Error> {
     let wanted = request.header("if-match").map(str::to_owned);
     let draft = Draft::read(request)?;
-    for _ in 0..TRIES {
-        let Some((from, old)) = current(store, id, wanted.as_deref())? else {
-            return Ok(Response::not_found());
-        };
-        let note = Note {
-            title: draft.title.clone(),
-            text: draft.text.clone(),
-            created_ms: old.created_ms,
-            updated_ms: now_ms(),
-        };
-        if let (to, Change::Made) = store.replace(id, from, &note).map_err(failed)? {
-            return Ok(shown(id, to, &note));
-        }
-    }
-    Err(failed(store::busy()))
+    change(notes, id, wanted.as_deref(), |t, mut note| {
+        note.version += 1;
+        note.title.clone_from(&draft.title);
+        note.text.clone_from(&draft.text);
+        note.updated_ms = now_ms();
+        store::replace(t, &note)?;
+        Ok(shown(&note))
+    })
 }
 
-fn delete(request: &Request, store: &Store, id: u64) -> Result<Response, Error> {
-    for _ in 0..TRIES {
-        let Some((from, _)) = current(store, id, request.header("if-match"))? else {
-            return Ok(Response::not_found());
-        };
-        if store.delete(id, from).map_err(failed)? == Change::Made {
-            return Ok(Response::no_content());
-        }
-    }
-    Err(failed(store::busy()))
+fn delete(request: &Request, notes: &Database, id: i64) -> Result<Response, Error> {
+    change(notes, id, request.header("if-match"), |t, note| {
+        store::delete(t, note.id)?;
+        Ok(Response::no_content())
+    })
 }
 
-/// Reads a note that is about to be changed. Returns 412 if its state is not in `wanted`. A change that lost a
-/// race is retried from here: an `If-Match` with one tag then refuses it, while `*` or none lets it proceed.
-fn current(store: &Store, id: u64, wanted: Option<&str>) -> Result<Option<(Version, Note)>, Error> {
-    let Found::Note(version, note) = store.read(id).map_err(failed)? else { return Ok(None) };
-    if wanted.is_some_and(|tags| !version.is_named_by(tags)) {
-        return Err(Error::new(412, format!("the note is in state {version} by now")));
+/// Why a change was not made.
+enum Unmade {
+    /// The note has another state than wanted. This is the tag of that state.
+    Late(String),
+    Failed(SqlError),
+}
+
+impl From<SqlError> for Unmade {
+    fn from(error: SqlError) -> Unmade {
+        Unmade::Failed(error)
     }
-    Ok(Some((version, note)))
+}
+
+/// Changes a note in a transaction. Returns 412 if its state is not in `wanted`, and 404 if there is no such note.
+fn change(
+    notes: &Database,
+    id: i64,
+    wanted: Option<&str>,
+    make: impl Fn(&Transaction<'_>, Note) -> Result<Response, SqlError>,
+) -> Result<Response, Error> {
+    let outcome = notes.transaction(|t| {
+        let Some(note) = store::find_in(t, id)? else { return Ok(Response::not_found()) };
+        if wanted.is_some_and(|tags| !note.is_named_by(tags)) {
+            return Err(Unmade::Late(note.etag()));
+        }
+        Ok(make(t, note)?)
+    });
+    outcome.map_err(|unmade| match unmade {
+        Unmade::Late(state) => Error::new(412, format!("the note is in state {state} by now")),
+        Unmade::Failed(error) => failed(error),
+    })
 }
 
 impl Draft {
@@ -172,26 +182,29 @@ impl Draft {
     }
 }
 
-fn shown(id: u64, version: Version, note: &Note) -> Response {
-    Response::json(&View { id, note }).header("ETag", version.etag())
+fn shown(note: &Note) -> Response {
+    let Note { id, title, text, created_ms, updated_ms, .. } = note;
+    let view = View { id: *id, title, text, created_ms: *created_ms, updated_ms: *updated_ms };
+    Response::json(&view).header("ETag", note.etag())
 }
 
 fn not_allowed(methods: &str) -> Response {
     Response::text("method not allowed\n").with_status(405).header("Allow", methods)
 }
 
-/// Distinguishes a note that others keep changing, for which a client should retry, from a disk error.
-fn failed(error: std::io::Error) -> Error {
+/// Tells apart what a client should try again, and what it should not.
+fn failed(error: SqlError) -> Error {
     match error.kind() {
-        ErrorKind::WouldBlock => Error::new(503, error.to_string()),
+        SqlErrorKind::Conflict | SqlErrorKind::Timeout => Error::new(503, "others were faster: try again"),
+        SqlErrorKind::QuotaExceeded => Error::new(507, "no room for more notes"),
         _ => error.into(),
     }
 }
 
 /// Returns the milliseconds since 1970; 0 if the clock is set to an earlier time.
-fn now_ms() -> u64 {
+fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

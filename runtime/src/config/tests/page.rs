@@ -75,8 +75,11 @@ fn no_example_has_a_key_that_is_not_known() {
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
         // A Cargo.toml is an example as well.
-        let ours =
-            |text: &&str| !["[package", "[profile", "[dependencies", "[dev-dependencies"].iter().any(|word| text.contains(word));
+        let ours = |text: &&str| {
+            !["[package", "[profile", "[dependencies", "[dev-dependencies"]
+                .iter()
+                .any(|word| text.contains(word))
+        };
         for example in examples(&text).into_iter().filter(ours) {
             let said = mistakes(&uncommented(example)).join("\n");
             assert!(!said.contains("unknown key") && !said.contains("TOML"), "{}: {said}", page.display());
