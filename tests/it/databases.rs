@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Daemon, Setup, guests};
+use crate::harness::{Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
 
 /// Serves the guest "sql" under a name for each verb, with one database.
 fn serve(verbs: &[&str]) -> Daemon {
@@ -63,4 +63,62 @@ fn a_damaged_database_is_refused_with_what_to_do() {
         "{}",
         ended.stderr
     );
+}
+
+fn ask(daemon: &Daemon, verb: &str) -> Ended {
+    finish(portcullis().arg(verb).arg("-c").arg(daemon.path("portcullis.toml")), b"", PATIENCE)
+}
+
+fn told(ended: &Ended) -> String {
+    String::from_utf8_lossy(&ended.stdout).into_owned()
+}
+
+/// Serves a handler that lists the users, whose table and first row come with a migration.
+fn users() -> Daemon {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"sqlite:app.sqlite\"\nmigrations = \"steps\"\n";
+    let settings = "output = \"raw\"\nargs = [\"users\"]\ndatabases = { main = \"app\" }";
+    let setup = Setup::new(config).handler("users", settings, &module);
+    fs::create_dir(setup.path("steps")).unwrap();
+    let first = b"create table users (name text);\ninsert into users values ('ada');\n";
+    setup.file("steps/0001_users.sql", first).start()
+}
+
+#[test]
+fn migrations_are_a_part_of_start_and_reload() {
+    let daemon = users();
+    assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n");
+    fs::write(daemon.path("steps/0002_more.sql"), "insert into users values ('bob');").unwrap();
+
+    let (planned, checked) = (ask(&daemon, "plan"), ask(&daemon, "check"));
+    assert!(told(&planned).contains("+ migration of app: 0002_more.sql"), "{}", planned.stderr);
+    assert!(told(&checked).contains("would apply the migration app: 0002_more.sql"), "{}", checked.stderr);
+    assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n", "nothing is applied yet");
+
+    let reloaded = ask(&daemon, "reload");
+    assert!(told(&reloaded).contains("+ migration of app: 0002_more.sql"), "{}", reloaded.stderr);
+    assert_eq!(daemon.get("/users").text(), "[\"ada\", \"bob\"]\n");
+}
+
+#[test]
+fn a_migration_that_fails_or_has_changed_is_refused() {
+    let daemon = users();
+    let wrong = "insert into users values ('eve');\ninsert into nowhere values (1);";
+    fs::write(daemon.path("steps/0002_wrong.sql"), wrong).unwrap();
+
+    let refused = ask(&daemon, "reload");
+    assert!(
+        refused.stderr.contains("0002_wrong.sql is not applied: no such table: nowhere"),
+        "{}",
+        refused.stderr
+    );
+
+    fs::remove_file(daemon.path("steps/0002_wrong.sql")).unwrap();
+    fs::write(daemon.path("steps/0001_users.sql"), "create table users (name text);").unwrap();
+    for verb in ["plan", "check", "reload"] {
+        let refused = ask(&daemon, verb);
+        let why = "0001_users.sql is applied, and its file has changed";
+        assert!(refused.stderr.contains(why), "{verb}: {}", refused.stderr);
+    }
+    assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n");
 }

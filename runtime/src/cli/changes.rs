@@ -110,6 +110,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
         routes,
         trials_ended,
         displaced,
+        migrations,
     } = changes;
     let detail = |line: &String| format!("    {}", text(line));
     let mut lines = Vec::new();
@@ -136,6 +137,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
         lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
     }
     lines.extend(displaced.iter().map(|mount| format!("! {}", text(mount))));
+    lines.extend(migrations.iter().map(|line| format!("+ migration of {}", text(line))));
     lines.extend(refused.iter().map(|why| format!("! a reload refuses this: {}", text(why))));
     lines
 }
@@ -157,6 +159,7 @@ mod tests {
             "needs_restart": [],
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
             "displaced": ["handler \"a\": the mount /srv/a keeps"],
+            "migrations": ["app: 0002_users.sql"],
             "refused": ["needs restart: jobs"],
             "of_a_newer_daemon": 1
         }"#;
@@ -175,6 +178,7 @@ mod tests {
                 "~ grace",
                 "- trial of a: 3, with 10% of the requests",
                 "! handler \"a\": the mount /srv/a keeps",
+                "+ migration of app: 0002_users.sql",
                 "! a reload refuses this: needs restart: jobs"
             ]
         );

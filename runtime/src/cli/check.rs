@@ -9,7 +9,7 @@ use super::{progress, say, serve, user_caches};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed, Secret, SecretSource};
 use crate::daemon::{self, Lacking};
-use crate::jobs::{Loader, lines};
+use crate::jobs::{Loader, Migrating, lines};
 use crate::net::Tls;
 use crate::observe::counted;
 use crate::wasm::{Room, Sandbox, Stacks, WasiHttp03};
@@ -61,8 +61,15 @@ pub(super) fn check(args: Args) -> Result<()> {
         complain(&format!("warning: {warning}"));
     }
     errors.extend(named.sound().err().into_iter().flatten());
+    let migrations = loader.migrate(&config, Migrating::List).unwrap_or_else(|refused| {
+        errors.extend(refused);
+        Vec::new()
+    });
     if !errors.is_empty() {
         return Err(lines(&errors));
+    }
+    for line in migrations {
+        say(&format!("a start would apply the migration {line}"));
     }
     say(&format!("{file}: {}, {}: ok", counted(handlers, "handler"), counted(routes, "route")));
     Ok(())

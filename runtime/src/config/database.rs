@@ -1,6 +1,6 @@
 //! Reads `[database.NAME]` and `handler.NAME.databases`: the databases, and the handlers that may open them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
@@ -98,6 +98,7 @@ impl<'f> Databases<'f> {
                 url,
                 quota: QUOTA,
                 connections: CONNECTIONS,
+                migrations: None,
             });
         }
         Err(match names.nearest(name) {
@@ -131,8 +132,9 @@ fn database(
     };
     let quota = report.settle(table.quota.as_ref(), QUOTA, values::size(64 << 10..=1 << 40));
     let connections = report.settle(table.connections.as_ref(), CONNECTIONS, values::count(1..=256));
+    let migrations = report.settle(table.migrations.as_ref(), None, |path| directory(path, base).map(Some));
     is_name.then_some(())?;
-    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections })
+    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections, migrations })
 }
 
 /// Reads a URL. A relative path starts at the directory of the file.
@@ -142,6 +144,16 @@ fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
     }
     match text.parse().map_err(|error| format!("{error}"))? {
         DatabaseUrl::Sqlite(path) => Ok(DatabaseUrl::Sqlite(base.join(path))),
+    }
+}
+
+/// Reads a directory. A relative path starts at the directory of the file.
+fn directory(path: &str, base: &Path) -> Result<PathBuf, String> {
+    let dir = base.join(path);
+    match path {
+        "" => Err("wanted a directory, found \"\"".to_owned()),
+        _ if dir.is_dir() => Ok(dir),
+        _ => Err(format!("there is no directory {path:?}: make it, with files such as 0001_users.sql")),
     }
 }
 
@@ -168,7 +180,7 @@ mod tests {
         let config = parse(&text, place.path(), "p.toml").map_err(|errors| errors.to_string())?;
         let base = place.path().display().to_string();
         let shown = |grant: &DatabaseGrantConfig| {
-            let DatabaseOptions { name, url, quota, connections } = &grant.options;
+            let DatabaseOptions { name, url, quota, connections, .. } = &grant.options;
             format!("{} = {name} {url} {quota} {connections}", grant.name).replace(&base, "BASE")
         };
         Ok(config.handlers[0].databases.iter().map(shown).collect())
@@ -198,6 +210,7 @@ mod tests {
             ("[database.a]\n", "", "the key url is missing"),
             ("[database.a]\nurl = \"sqlite:x\"\nsize = 1", "", "unknown key"),
             ("[database.a]\nurl = \"sqlite:x\"\nconnections = 0", "", "1 to 256"),
+            ("[database.a]\nurl = \"sqlite:x\"\nmigrations = \"no\"", "", "there is no directory \"no\""),
             ("[database.'a b']\nurl = \"sqlite:x\"", "", "wanted a name of letters"),
             (
                 "[database.a]\nurl = \"sqlite:x\"\n[database.b]\nurl = \"sqlite:x\"",

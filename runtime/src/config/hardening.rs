@@ -80,6 +80,9 @@ impl Config {
             for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
                 add(key("databases"), parent(file), Reach::Write);
             }
+            for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
+                add(key("databases"), dir, Reach::Read);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }

@@ -287,7 +287,7 @@ impl Config {
     /// # Errors
     /// The others of [`check_whole`](Config::check_whole).
     pub fn check_again(&self, file: &Path) -> Result<(), ConfigErrors> {
-        self.check_with(self.readable_stores(), file)
+        self.check_with(self.readable_files(), file)
     }
 
     fn check_with(&self, more: Vec<ConfigError>, file: &Path) -> Result<(), ConfigErrors> {

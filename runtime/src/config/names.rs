@@ -176,6 +176,9 @@ impl Config {
             for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
                 add(handler.line, &format!("handler.{}.databases", handler.name), file);
             }
+            for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
+                add(handler.line, &format!("handler.{}.databases", handler.name), dir);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add(0, "outbound.ca", &ca.path);
             }

@@ -228,6 +228,8 @@ table! {
         quota: Scalar,
         /// The most connections at once.
         connections: Scalar,
+        /// The directory of its migrations, `NNNN_name.sql`.
+        migrations: String,
     }
 }
 

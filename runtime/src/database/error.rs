@@ -25,6 +25,8 @@ pub enum SqlError {
     Interrupted(String),
     /// The file is not a database, or is damaged. The text says what to do.
     Corrupt(String),
+    /// A migration cannot be applied, or does not match those that are. The text says what to do.
+    Migration(String),
 }
 
 impl SqlError {
@@ -41,6 +43,7 @@ impl SqlError {
             SqlError::Unavailable(_) => "unavailable",
             SqlError::Interrupted(_) => "interrupted",
             SqlError::Corrupt(_) => "corrupt",
+            SqlError::Migration(_) => "migration",
         }
     }
 }
@@ -53,7 +56,8 @@ impl fmt::Display for SqlError {
             | SqlError::Constraint(what)
             | SqlError::TooLarge(what)
             | SqlError::Timeout(what)
-            | SqlError::Corrupt(what) => f.write_str(what),
+            | SqlError::Corrupt(what)
+            | SqlError::Migration(what) => f.write_str(what),
             SqlError::Conflict(what) => write!(f, "{what}: try the transaction again"),
             SqlError::QuotaExceeded => {
                 f.write_str("the database is full: delete rows, raise `quota`, or free space on its disk")

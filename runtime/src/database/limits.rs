@@ -36,6 +36,9 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(30);
 /// The longest transaction: while it is open, others may wait for it, and the log of changes grows.
 pub(super) const TRANSACTION: Duration = Duration::from_secs(30);
 
+/// The longest statement of a migration, which may rebuild a table.
+pub(super) const MIGRATION: Duration = Duration::from_secs(600);
+
 /// Counts the bytes of a result while it is read.
 #[derive(Default)]
 pub(super) struct ResultSize {

@@ -1,6 +1,6 @@
 //! SQL databases that handlers are granted: an SQLite file, a connection of its own for each job.
 //!
-//! Floors, lowest first: `error`, `limits`, `value`, `url`; the back end `sqlite`; `session`; `shared`, which the rest of
+//! Floors, lowest first: `error`, `limits`, `value`, `url`; `migrations`; the back end `sqlite`; `session`; `shared`, which the rest of
 //! the daemon uses.
 //!
 //! | situation | holds on every back end |
@@ -12,6 +12,7 @@
 
 mod error;
 mod limits;
+mod migrations;
 mod session;
 mod shared;
 mod sqlite;
@@ -22,6 +23,7 @@ mod value;
 
 pub use self::error::SqlError;
 pub use self::limits::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL};
+pub use self::migrations::Migration;
 pub use self::session::DatabaseSession;
 pub use self::shared::{DatabaseGrant, DatabaseOptions, DatabasePool, SharedDatabase};
 pub use self::url::{DatabaseUrl, DatabaseUrlError};

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::error::SqlError;
+use super::migrations::Migration;
 use super::sqlite::{Sqlite, SqliteLease};
 use super::url::DatabaseUrl;
 use super::value::SqlCommand;
@@ -22,6 +23,8 @@ pub struct DatabaseOptions {
     pub quota: u64,
     /// The most connections at once: jobs with an open transaction or a running statement.
     pub connections: usize,
+    /// The directory of its migrations, if it has any.
+    pub migrations: Option<PathBuf>,
 }
 
 /// Databases by their place, as long as a handler has them.
@@ -82,6 +85,23 @@ impl SharedDatabase {
     pub async fn open(&self) -> Result<(), SqlError> {
         let sql = "SELECT 1".to_owned();
         self.lease().await?.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
+    }
+
+    /// Applies the migrations that are not applied yet, in the order of their numbers, each whole or not at all. Returns
+    /// the names of their files.
+    ///
+    /// # Errors
+    /// A migration fails; those before it are applied. Or an applied one has changed or is missing.
+    pub async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
+        self.slot.backend.migrate(files).await
+    }
+
+    /// Returns the names of the migrations that are to be applied. Changes nothing.
+    ///
+    /// # Errors
+    /// An applied migration has changed or is missing, or the database cannot be opened.
+    pub async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
+        self.slot.backend.pending(files).await
     }
 
     /// Checks whether the database can be opened. Makes no file.

@@ -11,7 +11,7 @@ const QUOTA: u64 = 1 << 20;
 
 fn options(path: &Path, connections: usize) -> DatabaseOptions {
     let url = DatabaseUrl::Sqlite(path.to_owned());
-    DatabaseOptions { name: "suite".to_owned(), url, quota: QUOTA, connections }
+    DatabaseOptions { name: "suite".to_owned(), url, quota: QUOTA, connections, migrations: None }
 }
 
 /// A database in a new directory, with a table.
@@ -239,4 +239,59 @@ async fn a_file_that_is_no_database_is_left_as_it_is() {
 
     assert!(error.code() == "corrupt" && error.to_string().contains("move it away"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), vec![b'x'; 10_000]);
+}
+
+fn migration(number: i64, sql: &str) -> Migration {
+    let file = format!("{number:04}_test.sql");
+    Migration { number, file, sql: sql.to_owned(), digest: format!("digest of {sql}") }
+}
+
+#[tokio::test]
+async fn migrations_are_applied_once_and_in_order() {
+    let (_place, database) = notes(1).await;
+    let first = migration(1, "alter table notes add column size bigint; create index sizes on notes (size);");
+    let second = migration(2, "update notes set size = 1");
+
+    assert_eq!(database.pending(vec![first.clone()]).await.unwrap(), ["0001_test.sql"]);
+    assert_eq!(database.migrate(vec![first.clone()]).await.unwrap(), ["0001_test.sql"]);
+    let both = vec![first, second];
+    assert_eq!(database.pending(both.clone()).await.unwrap(), ["0002_test.sql"]);
+    assert_eq!(database.migrate(both.clone()).await.unwrap(), ["0002_test.sql"]);
+
+    assert_eq!(database.migrate(both).await.unwrap(), [""; 0]);
+    run(&database, "select size from notes").await.unwrap();
+    let error = run(&database, "delete from _portcullis_migrations").await.unwrap_err();
+    assert_eq!(error.code(), "not_allowed");
+}
+
+#[tokio::test]
+async fn a_migration_is_applied_whole_or_not_at_all() {
+    let (_place, database) = notes(1).await;
+    for (sql, why) in [
+        ("create table a (x); create table notes (y);", "already exists"),
+        ("create table a (x); commit; create table b (y);", "leave BEGIN, COMMIT and ROLLBACK out"),
+        ("create table a (x); attach 'y' as z;", "ATTACH"),
+    ] {
+        let error = database.migrate(vec![migration(1, sql)]).await.unwrap_err().to_string();
+
+        assert!(error.contains("0001_test.sql is not applied") && error.contains(why), "{error}");
+        assert_eq!(run(&database, "select * from a").await.unwrap_err().code(), "invalid");
+    }
+}
+
+#[tokio::test]
+async fn of_two_that_apply_at_once_one_does() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("a.sqlite");
+    let files: Vec<Migration> =
+        (1..=5).map(|number| migration(number, &format!("create table t{number} (x);"))).collect();
+    // Two pools, as two daemons have them.
+    let apply = |files: Vec<Migration>| {
+        let database = DatabasePool::default().get(&options(&path, 1));
+        tokio::spawn(async move { database.migrate(files).await.unwrap() })
+    };
+
+    let (one, other) = (apply(files.clone()), apply(files));
+
+    assert_eq!(one.await.unwrap().len() + other.await.unwrap().len(), 5);
 }

@@ -126,6 +126,8 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     compare("reuse", reuse(old), reuse(new));
     let tmp = |entry: &HandlerVersion| entry.grants.tmp.map_or("off".to_owned(), |bytes| bytes.to_string());
     compare("tmp", tmp(old), tmp(new));
+    let databases = |entry: &HandlerVersion| format!("{:?}", entry.grants.databases);
+    compare("databases", databases(old), databases(new));
     let [before, after] = [old, new].map(|entry| limits(&entry.limits));
     for (key, value) in before {
         compare(&format!("limits.{key}"), value.to_string(), after[&key].to_string());

@@ -53,7 +53,7 @@ pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use history::TellHistory;
 pub use kill::Kill;
-pub use load::{LoadNumber, Loader, OnProgress, Step, StepTurn, lines};
+pub use load::{LoadNumber, Loader, Migrating, OnProgress, Step, StepTurn, lines};
 pub use log_level::SetLogLevel;
 pub use log_reopen::ReopenLog;
 pub use logs::TellLogs;

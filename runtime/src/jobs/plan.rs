@@ -9,7 +9,7 @@ use super::api::{ChangesReport, PlanCommand, PlanReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::Generations;
-use super::load::{DisplacedMount, Draft, lines};
+use super::load::{DisplacedMount, Draft, Migrating, lines};
 use super::refusals::refusals;
 use super::reload::Granted;
 use super::reply::reply;
@@ -84,9 +84,13 @@ impl Plan {
         let live = engine.live().pin();
         let loader = &self.generations.loader;
         let refused = refusals(&self.state, self.granted.as_deref(), (&config, &file), &live, loader);
-        let (tls, draft) = match loader.examine(&config, &live).sound() {
-            Ok(sound) => sound,
-            Err(errors) => return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>())),
+        let sound = loader.examine(&config, &live).sound();
+        let (tls, draft, migrations) = match (sound, loader.migrate(&config, Migrating::List)) {
+            (Ok((tls, draft)), Ok(migrations)) => (tls, draft, migrations),
+            (sound, migrations) => {
+                let errors = sound.err().into_iter().flatten().chain(migrations.err().into_iter().flatten());
+                return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>()));
+            }
         };
         let unlike = differences(self.state.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.state.config.load(), &config, unlike);
@@ -95,6 +99,7 @@ impl Plan {
         Ok(PlanReply {
             changes: ChangesReport {
                 displaced: displaced.iter().map(DisplacedMount::to_string).collect(),
+                migrations,
                 ..changes::between(old, new, settings, changes::trials(&live))
             },
             refused: refused.iter().map(|refusal| format!("{refusal:#}")).collect(),

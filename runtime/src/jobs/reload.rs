@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Error, Result, anyhow};
+use tracing::info;
 
 use super::api::{ChangesReport, RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
-use super::load::{Candidate, DisplacedMount, lines};
+use super::load::{Candidate, DisplacedMount, Migrating, lines};
 use super::refusals::{denied, refusals};
 use super::reply::{json, tell};
 use crate::catalog::Catalog;
@@ -58,6 +59,8 @@ struct LoadedGeneration {
     tls: Option<Tls>,
     config: Config,
     read: SystemTime,
+    /// The migrations that were applied.
+    migrations: Vec<String>,
 }
 
 impl NativeJob for Reload {
@@ -112,7 +115,7 @@ impl Reload {
 
     /// Puts a generation into effect. Cannot fail, so that no catalog is served without its sockets.
     fn publish(&self, turn: Publisher<'_>, loaded: LoadedGeneration) -> ReloadReply {
-        let LoadedGeneration { next, change, tls, config, read } = loaded;
+        let LoadedGeneration { next, change, tls, config, read, migrations } = loaded;
         let base = turn.base.clone();
         let (old, new) = (CatalogSide::of(&base), CatalogSide::of(&next.catalog));
         let before = self.state.tls();
@@ -125,6 +128,7 @@ impl Reload {
             routes: next.catalog.routes.len(),
             changes: ChangesReport {
                 displaced: next.displaced.iter().map(DisplacedMount::to_string).collect(),
+                migrations,
                 ..changes::between(old, new, settings, changes::trials(&base))
             },
         };
@@ -164,7 +168,16 @@ impl Reload {
         let change = self.state.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(tls), Ok(next)) => Ok(LoadedGeneration { next, change, tls, config, read }),
+            (Ok(change), Ok(tls), Ok(next)) => {
+                // After all else is sound: a schema is not changed for a configuration that cannot serve. Before new
+                // versions are proved, because their probes may need it.
+                let migrations = self.generations.loader.migrate(&config, Migrating::Apply);
+                let migrations = migrations.map_err(|errors| lines(&errors))?;
+                for line in &migrations {
+                    info!("migration applied: {line}");
+                }
+                Ok(LoadedGeneration { next, change, tls, config, read, migrations })
+            }
             (change, tls, next) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
                 let errors: Vec<Error> = refused.chain(next.err().into_iter().flatten()).collect();

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// The table of applied migrations.
-pub(in crate::database) const MIGRATIONS: &str = "_portcullis_migrations";
+use crate::database::migrations::TABLE as MIGRATIONS;
 
 /// Pragmas that describe the schema. All others change the file or the connection, or name paths.
 const DESCRIBING: [&str; 13] = [
@@ -57,6 +56,11 @@ pub(super) struct Authorizer(Arc<Mutex<(Author, Option<String>)>>);
 impl Authorizer {
     pub(super) fn new(author: Author) -> Authorizer {
         Authorizer(Arc::new(Mutex::new((author, None))))
+    }
+
+    /// Sets whose statements follow.
+    pub(super) fn set(&self, author: Author) {
+        self.state().0 = author;
     }
 
     /// Runs a statement of the daemon's own.

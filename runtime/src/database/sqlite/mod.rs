@@ -1,11 +1,13 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `failure`, `control`, `authorizer`; `open`, `statement`; `connection`, the thread of one; `pool`.
+//! Floors, lowest first: `failure`, `control`, `authorizer`; `open`, `statement`; `connection`, the thread of one;
+//! `migrate`; `pool`.
 
 mod authorizer;
 mod connection;
 mod control;
 mod failure;
+mod migrate;
 mod open;
 mod pool;
 mod statement;

@@ -8,7 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::connection::{ConnectionThread, Replied, ThreadOrder};
 use super::control::StatementControl;
+use super::migrate;
 use crate::database::error::SqlError;
+use crate::database::migrations::Migration;
 use crate::database::value::{SqlCommand, SqlResult};
 
 /// A file with its connections.
@@ -54,6 +56,24 @@ impl Sqlite {
         }
     }
 
+    /// Applies migrations; see [`migrate::apply`].
+    ///
+    /// # Errors
+    /// Those of [`migrate::apply`].
+    pub(in crate::database) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
+        let (path, quota) = (self.path.clone(), self.quota.clone());
+        blocking(move || migrate::apply(&path, quota, &files)).await
+    }
+
+    /// Lists the migrations that are to be applied.
+    ///
+    /// # Errors
+    /// Those of [`migrate::pending`].
+    pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
+        let (path, quota) = (self.path.clone(), self.quota.clone());
+        blocking(move || migrate::pending(&path, quota, &files)).await
+    }
+
     /// Returns a connection as soon as one is free.
     ///
     /// # Errors
@@ -69,6 +89,14 @@ impl Sqlite {
         let (idle, next) = (self.idle.clone(), self.next.clone());
         Ok(SqliteLease { thread: Some((thread, permit)), idle, next, is_open: false })
     }
+}
+
+/// Runs work that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    let ended = |error| SqlError::Unavailable(format!("the work was ended: {error}"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended(error)))
 }
 
 impl SqliteLease {

@@ -139,6 +139,9 @@ pub struct ChangesReport {
     /// that were loaded.
     #[serde(default)]
     pub displaced: Vec<String>,
+    /// The migrations that are applied, as `DATABASE: FILE`.
+    #[serde(default)]
+    pub migrations: Vec<String>,
 }
 
 /// How a part of the configuration changes.

@@ -13,6 +13,7 @@ use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, Upload
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits, version};
 use super::known::VersionsInUse;
+use super::migrations::{self, Migrating};
 use super::parallel::each;
 use super::prepared::{Prepared, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
@@ -112,6 +113,14 @@ impl Loader {
             displaced,
             loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made, displaced: hosts },
         })
+    }
+
+    /// Applies, or lists, the migrations of a configuration, a line for each. Blocks.
+    ///
+    /// # Errors
+    /// One error for each database whose migrations cannot be applied. Those that were applied stay so.
+    pub fn migrate(&self, config: &Config, how: Migrating) -> Result<Vec<String>, Vec<Error>> {
+        migrations::run(&self.ground, config, how)
     }
 
     /// Makes a load the base of the next one. Call it when the catalog is about to be published.

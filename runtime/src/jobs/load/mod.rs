@@ -13,6 +13,7 @@ mod in_use;
 mod known;
 mod left_directories;
 mod loader;
+mod migrations;
 mod parallel;
 mod prepared;
 mod progress;
@@ -20,4 +21,5 @@ mod stores;
 
 pub(super) use draft::{Candidate, DisplacedMount, Draft, Uploaded};
 pub use loader::{Loader, lines};
+pub use migrations::Migrating;
 pub use progress::{LoadNumber, OnProgress, Step, StepTurn};

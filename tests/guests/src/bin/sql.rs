@@ -6,6 +6,11 @@ use std::process::ExitCode;
 fn act(verb: &str) -> Result<(), portcullis_guest::sql::SqlError> {
     use portcullis_guest::sql::{self, SqlError};
     let main = sql::open("main")?;
+    if verb == "users" {
+        let names: Vec<String> = main.query("select name from users order by name", ())?.all()?;
+        println!("{names:?}");
+        return Ok(());
+    }
     main.execute("create table if not exists notes (id bigint primary key, title text unique, size float)", ())?;
     match verb {
         "sdk" => {

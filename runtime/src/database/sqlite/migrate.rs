@@ -1,0 +1,128 @@
+//! Applies migrations to a file, on a connection of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+
+use super::authorizer::{Author, Authorizer};
+use super::control::StatementControl;
+use super::{failure, open};
+use crate::database::error::SqlError;
+use crate::database::limits::MIGRATION;
+use crate::database::migrations::{self, AppliedMigration, Migration};
+
+/// How long another process may hold the file, such as one that applies migrations too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection that applies migrations.
+struct Migrating<'p> {
+    path: &'p Path,
+    authorizer: Authorizer,
+    connection: Connection,
+}
+
+/// Applies what is not applied yet, in order, each whole or not at all, and returns the names of the files. Blocks.
+///
+/// # Errors
+/// A migration fails; those before it are applied. Or an applied one has changed or is missing.
+pub(super) fn apply(
+    path: &Path,
+    quota: Arc<AtomicU64>,
+    files: &[Migration],
+) -> Result<Vec<String>, SqlError> {
+    let migrating = Migrating::open(path, quota)?;
+    migrating.execute(migrations::CREATE)?;
+    let mut done = Vec::new();
+    for migration in migrations::pending(files, &migrating.applied()?)? {
+        if migrating.apply(files, migration)? {
+            done.push(migration.file.clone());
+        }
+    }
+    Ok(done)
+}
+
+/// Returns the names of the files that are to be applied. Changes nothing. Blocks.
+///
+/// # Errors
+/// An applied migration has changed or is missing, or the file cannot be opened.
+pub(super) fn pending(
+    path: &Path,
+    quota: Arc<AtomicU64>,
+    files: &[Migration],
+) -> Result<Vec<String>, SqlError> {
+    let applied = if path.exists() { Migrating::open(path, quota)?.applied()? } else { Vec::new() };
+    Ok(migrations::pending(files, &applied)?.into_iter().map(|pending| pending.file.clone()).collect())
+}
+
+impl Migrating<'_> {
+    fn open(path: &Path, quota: Arc<AtomicU64>) -> Result<Migrating<'_>, SqlError> {
+        let control = Arc::new(StatementControl::new(quota));
+        control.begin(1, Instant::now() + MIGRATION);
+        let authorizer = Authorizer::new(Author::Daemon);
+        let connection = open::open(path, &control, &authorizer)?;
+        open::bound(&connection, control.quota()).map_err(|error| failure::of(path, &error))?;
+        Ok(Migrating { path, authorizer, connection })
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        self.connection.execute_batch(sql).map_err(|error| match self.authorizer.take_reason() {
+            Some(reason) => SqlError::NotAllowed(reason),
+            None => failure::of(self.path, &error),
+        })
+    }
+
+    fn applied(&self) -> Result<Vec<AppliedMigration>, SqlError> {
+        let wrong = |error: rusqlite::Error| failure::of(self.path, &error);
+        if !self.connection.table_exists(None, migrations::TABLE).map_err(wrong)? {
+            return Ok(Vec::new());
+        }
+        let mut list = self.connection.prepare(migrations::LIST).map_err(wrong)?;
+        let rows = list.query_map([], |row| {
+            Ok(AppliedMigration { number: row.get(0)?, file: row.get(1)?, digest: row.get(2)? })
+        });
+        rows.and_then(Iterator::collect).map_err(wrong)
+    }
+
+    /// Applies one migration. Returns whether it was this process that did.
+    fn apply(&self, files: &[Migration], migration: &Migration) -> Result<bool, SqlError> {
+        self.begin()?;
+        let outcome = self.applied().and_then(|applied| {
+            // Another daemon may have been faster; of both, one sees the row of the other.
+            if !migrations::pending(files, &applied)?.contains(&migration) {
+                return Ok(false);
+            }
+            self.authorizer.set(Author::Migration);
+            let done = self.execute(&migration.sql);
+            self.authorizer.set(Author::Daemon);
+            done.map_err(|error| migrations::failed(&migration.file, &error))?;
+            self.record(migration)?;
+            self.execute("COMMIT").map_err(|error| migrations::failed(&migration.file, &error))?;
+            Ok(true)
+        });
+        if !self.connection.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        outcome
+    }
+
+    /// Begins a transaction, as soon as no other process has one.
+    fn begin(&self) -> Result<(), SqlError> {
+        let begun = Instant::now();
+        loop {
+            match self.execute("BEGIN IMMEDIATE") {
+                Err(SqlError::Conflict(_)) if begun.elapsed() < PATIENCE => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn record(&self, Migration { number, file, digest, .. }: &Migration) -> Result<(), SqlError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let recorded = self.connection.execute(migrations::RECORD, (number, file, digest, now_ms));
+        recorded.map(drop).map_err(|error| failure::of(self.path, &error))
+    }
+}
