@@ -38,9 +38,16 @@ const DOORS: &[(&str, &str)] = &[
     ("rustls_native_certs", "net"),
     ("redb", "store"),
     ("rusqlite", "database"),
+    ("tokio_postgres", "database"),
+    ("deadpool_postgres", "database"),
+    ("tokio_postgres_rustls", "database"),
     ("redis", "store"),
     ("async_nats", "store"),
 ];
+
+/// Files that may name a crate although its door is elsewhere: their layer is below that of the door.
+const SIDE_DOORS: &[(&str, &str)] =
+    &[("rustls", "database/postgres/tls.rs"), ("rustls_native_certs", "database/postgres/tls.rs")];
 
 /// The most lines of a file.
 const LONGEST: usize = 400;
@@ -175,7 +182,9 @@ fn each_outside_crate_has_one_door() {
     for source in sources("runtime/src") {
         let module = source.module();
         for (number, line) in source.code() {
-            for (name, door) in DOORS.iter().filter(|(_, door)| *door != module) {
+            let is_side_door = |name: &str| SIDE_DOORS.contains(&(name, source.name().as_str()));
+            let closed = DOORS.iter().filter(|(name, door)| *door != module && !is_side_door(name));
+            for (name, door) in closed {
                 let names = line.match_indices(name).any(|(at, _)| {
                     let before = line[..at].chars().next_back();
                     let after = &line[at + name.len()..];

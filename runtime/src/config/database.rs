@@ -98,6 +98,7 @@ impl<'f> Databases<'f> {
                 url,
                 quota: QUOTA,
                 connections: CONNECTIONS,
+                ca: None,
                 migrations: None,
             });
         }
@@ -133,8 +134,17 @@ fn database(
     let quota = report.settle(table.quota.as_ref(), QUOTA, values::size(64 << 10..=1 << 40));
     let connections = report.settle(table.connections.as_ref(), CONNECTIONS, values::count(1..=256));
     let migrations = report.settle(table.migrations.as_ref(), None, |path| directory(path, base).map(Some));
+    let is_server = matches!(url, Some(DatabaseUrl::Postgres(_)));
+    let ca = report.settle(table.ca.as_ref(), None, |path| match base.join(path) {
+        _ if !is_server => Err("is for postgres: leave the key out".to_owned()),
+        file if file.is_file() => Ok(Some(file)),
+        _ => Err(format!("there is no file {path:?}")),
+    });
+    if let Some(at) = table.quota.as_ref().filter(|_| is_server) {
+        report.add(at.line, &at.key, "is for sqlite: a server has quotas of its own; leave the key out");
+    }
     is_name.then_some(())?;
-    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections, migrations })
+    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections, ca, migrations })
 }
 
 /// Reads a URL. A relative path starts at the directory of the file.
@@ -144,6 +154,7 @@ fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
     }
     match text.parse().map_err(|error| format!("{error}"))? {
         DatabaseUrl::Sqlite(path) => Ok(DatabaseUrl::Sqlite(base.join(path))),
+        url @ DatabaseUrl::Postgres(_) => Ok(url),
     }
 }
 
@@ -206,11 +217,18 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_to_is_refused() {
         for (databases, grants, wanted) in [
-            ("[database.a]\nurl = \"x\"", "", "database.a.url: write sqlite:PATH"),
+            ("[database.a]\nurl = \"x\"", "", "database.a.url: write sqlite:PATH or postgres://"),
             ("[database.a]\n", "", "the key url is missing"),
             ("[database.a]\nurl = \"sqlite:x\"\nsize = 1", "", "unknown key"),
             ("[database.a]\nurl = \"sqlite:x\"\nconnections = 0", "", "1 to 256"),
             ("[database.a]\nurl = \"sqlite:x\"\nmigrations = \"no\"", "", "there is no directory \"no\""),
+            (
+                "[database.a]\nurl = \"postgres://h/d\"\nquota = 1000000",
+                "",
+                "database.a.quota: is for sqlite",
+            ),
+            ("[database.a]\nurl = \"sqlite:x\"\nca = \"ca.pem\"", "", "database.a.ca: is for postgres"),
+            ("[database.a]\nurl = \"postgres://u:secret@h/d?x=1\"", "", "not a URL of a PostgreSQL server"),
             ("[database.'a b']\nurl = \"sqlite:x\"", "", "wanted a name of letters"),
             (
                 "[database.a]\nurl = \"sqlite:x\"\n[database.b]\nurl = \"sqlite:x\"",

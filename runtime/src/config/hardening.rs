@@ -83,6 +83,9 @@ impl Config {
             for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
                 add(key("databases"), dir, Reach::Read);
             }
+            for file in handler.databases.iter().filter_map(|grant| grant.options.ca.as_deref()) {
+                add(key("databases"), parent(file), Reach::Read);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }

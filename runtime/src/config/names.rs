@@ -179,6 +179,9 @@ impl Config {
             for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
                 add(handler.line, &format!("handler.{}.databases", handler.name), dir);
             }
+            for file in handler.databases.iter().filter_map(|grant| grant.options.ca.as_deref()) {
+                add(handler.line, &format!("handler.{}.databases", handler.name), file);
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add(0, "outbound.ca", &ca.path);
             }

@@ -222,7 +222,7 @@ table! {
 table! {
     /// `[database.NAME]`.
     Database {
-        /// `sqlite:PATH`. A relative path starts at the directory of this file.
+        /// `sqlite:PATH` or `postgres://...`. A relative path starts at the directory of this file.
         url: String,
         /// The most bytes of the file.
         quota: Scalar,
@@ -230,6 +230,8 @@ table! {
         connections: Scalar,
         /// The directory of its migrations, `NNNN_name.sql`.
         migrations: String,
+        /// A file of certificates to trust instead of the system's.
+        ca: String,
     }
 }
 

@@ -1,7 +1,7 @@
-//! SQL databases that handlers are granted: an SQLite file, a connection of its own for each job.
+//! SQL databases that handlers are granted: an SQLite file or a PostgreSQL server, a connection of its own for each job.
 //!
-//! Floors, lowest first: `error`, `limits`, `value`, `url`; `migrations`; the back end `sqlite`; `session`; `shared`, which the rest of
-//! the daemon uses.
+//! Floors, lowest first: `error`, `limits`, `value`; `migrations`; the back ends `sqlite` and
+//! `postgres`; `url`; `backend`; `shared`; `session`, which a job has.
 //!
 //! | situation | holds on every back end |
 //! |---|---|
@@ -10,9 +10,11 @@
 //! | a job that ends, however it ends | its open transaction is rolled back, and its statement is stopped |
 //! | a connection that returns | has no transaction, no temporary table and no setting of the job |
 
+mod backend;
 mod error;
 mod limits;
 mod migrations;
+mod postgres;
 mod session;
 mod shared;
 mod sqlite;

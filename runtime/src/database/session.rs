@@ -2,16 +2,16 @@
 
 use tokio::time::timeout;
 
+use super::backend::DatabaseLease;
 use super::error::SqlError;
 use super::limits::{self, PATIENCE};
 use super::shared::SharedDatabase;
-use super::sqlite::SqliteLease;
 use super::value::{SqlCommand, SqlResult};
 
 /// A job's use of a database. Dropping it rolls back an open transaction and stops a statement that runs.
 #[derive(Default)]
 pub struct DatabaseSession {
-    lease: Option<SqliteLease>,
+    lease: Option<DatabaseLease>,
 }
 
 impl DatabaseSession {

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::time::timeout;
+
+use super::backend::{DatabaseBackend, DatabaseLease};
 use super::error::SqlError;
+use super::limits::PATIENCE;
 use super::migrations::Migration;
-use super::sqlite::{Sqlite, SqliteLease};
 use super::url::DatabaseUrl;
 use super::value::SqlCommand;
 
@@ -23,6 +26,8 @@ pub struct DatabaseOptions {
     pub quota: u64,
     /// The most connections at once: jobs with an open transaction or a running statement.
     pub connections: usize,
+    /// The file of the authorities that certify the server. `None` stands for those of the system.
+    pub ca: Option<PathBuf>,
     /// The directory of its migrations, if it has any.
     pub migrations: Option<PathBuf>,
 }
@@ -33,7 +38,7 @@ pub struct DatabasePool(Mutex<HashMap<DatabaseUrl, Weak<DatabaseSlot>>>);
 
 /// A database with its connections.
 struct DatabaseSlot {
-    backend: Sqlite,
+    backend: DatabaseBackend,
     quota: Arc<AtomicU64>,
     connections: usize,
 }
@@ -71,8 +76,8 @@ impl DatabasePool {
 impl DatabaseSlot {
     fn new(options: &DatabaseOptions) -> DatabaseSlot {
         let quota = Arc::new(AtomicU64::new(options.quota));
-        let DatabaseUrl::Sqlite(path) = &options.url;
-        let backend = Sqlite::new(path.clone(), options.connections, quota.clone());
+        let DatabaseOptions { url, ca, connections, .. } = options;
+        let backend = DatabaseBackend::new(url, ca.clone(), *connections, quota.clone());
         DatabaseSlot { backend, quota, connections: options.connections }
     }
 }
@@ -84,7 +89,9 @@ impl SharedDatabase {
     /// It cannot be opened.
     pub async fn open(&self) -> Result<(), SqlError> {
         let sql = "SELECT 1".to_owned();
-        self.lease().await?.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
+        let late = || SqlError::Unavailable("no connection in time".to_owned());
+        let mut lease = timeout(PATIENCE, self.lease()).await.map_err(|_| late())??;
+        lease.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
     }
 
     /// Applies the migrations that are not applied yet, in the order of their numbers, each whole or not at all. Returns
@@ -111,7 +118,7 @@ impl SharedDatabase {
     pub async fn examine(&self) -> Result<(), SqlError> {
         match &self.options.url {
             DatabaseUrl::Sqlite(path) if !path.exists() => Ok(()),
-            DatabaseUrl::Sqlite(_) => self.open().await,
+            DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => self.open().await,
         }
     }
 
@@ -133,7 +140,7 @@ impl SharedDatabase {
     }
 
     /// Returns a connection as soon as one is free.
-    pub(super) async fn lease(&self) -> Result<SqliteLease, SqlError> {
+    pub(super) async fn lease(&self) -> Result<DatabaseLease, SqlError> {
         self.slot.backend.lease().await
     }
 }
@@ -143,6 +150,7 @@ impl DatabaseOptions {
     pub fn file(&self) -> Option<&Path> {
         match &self.url {
             DatabaseUrl::Sqlite(path) => Some(path),
+            DatabaseUrl::Postgres(_) => None,
         }
     }
 }

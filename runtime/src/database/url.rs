@@ -1,13 +1,17 @@
-//! The place of a database: `sqlite:PATH`.
+//! The place of a database: `sqlite:PATH` or `postgres://...`.
 
 use std::fmt;
 use std::path::PathBuf;
+
+use super::postgres;
 
 /// A back end and its address. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum DatabaseUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL server, `postgres://` or `postgresql://`.
+    Postgres(String),
 }
 
 /// A text that names no back end.
@@ -22,7 +26,10 @@ impl std::str::FromStr for DatabaseUrl {
             Some(("sqlite", path)) if !path.is_empty() && !path.starts_with("//") && !path.contains('?') => {
                 Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
             }
-            _ => Err(DatabaseUrlError("write sqlite:PATH, as in sqlite:data/app.sqlite".to_owned())),
+            Some(("postgres" | "postgresql", _)) => postgres::config(text)
+                .map(|_| DatabaseUrl::Postgres(text.to_owned()))
+                .map_err(DatabaseUrlError),
+            _ => Err(DatabaseUrlError("write sqlite:PATH or postgres://USER@HOST/DATABASE".to_owned())),
         }
     }
 }
@@ -31,6 +38,13 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DatabaseUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            DatabaseUrl::Postgres(url) => {
+                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                // The last `@`: a password may hold others that should have been percent-encoded.
+                let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+                // A query may hold a password too.
+                write!(f, "postgres://{}", rest.split(['?', '#']).next().unwrap_or_default())
+            }
         }
     }
 }
@@ -55,8 +69,19 @@ mod tests {
 
     #[test]
     fn what_is_no_database_is_refused() {
-        for url in ["", "sqlite:", "sqlite://x", "sqlite:a?mode=memory", "mysql://x", "data.sqlite"] {
+        for url in [
+            "",
+            "sqlite:",
+            "sqlite://x",
+            "sqlite:a?mode=memory",
+            "mysql://x",
+            "data.sqlite",
+            "postgres://a/b?nonsense=1",
+        ] {
             assert!(url.parse::<DatabaseUrl>().is_err(), "{url}");
+        }
+        for url in ["postgres://ada:s3c@ret@db/app?password=x", "postgresql://db/app"] {
+            assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), "postgres://db/app");
         }
         let url: DatabaseUrl = "sqlite:data/a.sqlite".parse().unwrap();
         assert_eq!(url.to_string(), "sqlite:data/a.sqlite");

@@ -1,0 +1,116 @@
+//! PostgreSQL: the suite, and what is told of it alone.
+
+use std::time::{Duration, Instant};
+
+use super::server::postgres;
+use super::*;
+
+#[tokio::test]
+async fn postgres_keeps_to_the_suite() {
+    let Some(server) = postgres().await else { return };
+    let admin = server.open("postgres", 1);
+    for number in 0..10 {
+        run(&admin, &format!("create database d{number}")).await.unwrap();
+    }
+    let number = std::cell::Cell::new(0);
+
+    suite::keeps(&|connections| {
+        number.set(number.get() + 1);
+        server.open(&format!("d{}", number.get() - 1), connections)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
+    let Some(mut server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+
+    stopped(&database).await;
+    clean(&database).await;
+    types(&database).await;
+    failed(&database).await;
+
+    server.stop();
+    let error = run(&database, "select 1").await.unwrap_err();
+    assert!(matches!(error.code(), "unavailable" | "interrupted"), "{error:?}");
+    server.start().await;
+    run(&database, "select 1").await.unwrap();
+}
+
+/// A statement of a job that ends is stopped, and its connection replaced.
+async fn stopped(database: &SharedDatabase) {
+    let mut session = DatabaseSession::default();
+    let sleeping = session.run(database, statement("select pg_sleep(60)", &[]));
+    assert!(tokio::time::timeout(Duration::from_millis(200), sleeping).await.is_err());
+    let begun = Instant::now();
+    drop(session);
+
+    let waiting = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'";
+    while run(database, waiting).await.unwrap().rows != [[SqlValue::Integer(0)]] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Nothing of a job stays with the connection.
+async fn clean(database: &SharedDatabase) {
+    for sql in [
+        "set search_path = pg_catalog",
+        "set statement_timeout = 0",
+        "create temp table leftover (a bigint)",
+        "select pg_advisory_lock(7)",
+        "prepare leftover as select 1",
+    ] {
+        run(database, sql).await.unwrap();
+    }
+
+    for (sql, wanted) in [
+        ("show search_path", "\"$user\", public"),
+        ("show statement_timeout", "30s"),
+        ("select cast(to_regclass('leftover') is null as text)", "true"),
+        ("select cast(count(*) as text) from pg_locks where locktype = 'advisory'", "0"),
+    ] {
+        let found = run(database, sql).await.unwrap();
+        assert_eq!(found.rows, [[SqlValue::Text(wanted.to_owned())]], "{sql}");
+    }
+    run(database, "prepare leftover as select 1").await.unwrap();
+}
+
+async fn types(database: &SharedDatabase) {
+    let sql = "select true, 12.340::numeric, '{\"a\": 1}'::jsonb, '00112233-4455-6677-8899-aabbccddeeff'::uuid, \
+               timestamptz '2024-02-29 12:00:00.5+01', date '1999-12-31'";
+    let text = |text: &str| SqlValue::Text(text.to_owned());
+
+    let found = run(database, sql).await.unwrap();
+
+    let wanted = [
+        SqlValue::Integer(1),
+        text("12.340"),
+        text("{\"a\": 1}"),
+        text("00112233-4455-6677-8899-aabbccddeeff"),
+        text("2024-02-29T11:00:00.500000Z"),
+        text("1999-12-31"),
+    ];
+    assert_eq!(found.rows, [wanted]);
+    let parameters = [text("2024-01-01"), SqlValue::Integer(1), SqlValue::Real(0.5)];
+    let compared = "select cast($1 as date) < now(), cast($2 as boolean), cast($3 as numeric) * 2";
+    let found = DatabaseSession::default().run(database, statement(compared, &parameters)).await.unwrap();
+    assert_eq!(found.rows, [[SqlValue::Integer(1), SqlValue::Integer(1), text("1.0")]]);
+    let error = run(database, "select array[1]").await.unwrap_err();
+    assert!(error.code() == "invalid" && error.to_string().contains("CAST(column AS text)"), "{error}");
+}
+
+/// A transaction with a failed statement is not kept, and the commit says so.
+async fn failed(database: &SharedDatabase) {
+    run(database, "create table t (a bigint primary key)").await.unwrap();
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("insert into t values (1)", &[])).await.unwrap();
+    session.run(database, statement("insert into t values (1)", &[])).await.unwrap_err();
+
+    let error = session.run(database, statement("commit", &[])).await.unwrap_err();
+
+    assert!(error.to_string().contains("it was rolled back"), "{error}");
+    assert_eq!(run(database, "select * from t").await.unwrap().rows.len(), 0);
+}
