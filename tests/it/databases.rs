@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
+use crate::harness::{Client, Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
 
 /// Serves the guest "sql" under a name for each verb, with one database.
 fn serve(verbs: &[&str]) -> Daemon {
@@ -121,4 +121,50 @@ fn a_migration_that_fails_or_has_changed_is_refused() {
         assert!(refused.stderr.contains(why), "{verb}: {}", refused.stderr);
     }
     assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n");
+}
+
+fn sql(daemon: &Daemon, args: &[&str]) -> Ended {
+    let mut command = portcullis();
+    command.arg("sql").args(args).arg("--socket").arg(daemon.path("admin.sock"));
+    finish(&mut command, b"select count(*) as n from users", PATIENCE)
+}
+
+#[test]
+fn an_operator_runs_statements_and_saves_a_copy() {
+    let daemon = users();
+
+    let asked = sql(&daemon, &["app", "select name, null as more, 7 as n from users"]);
+    assert_eq!(told(&asked), "name  more  n\nada   -     7\n", "{}", asked.stderr);
+    let changed = sql(&daemon, &["app", "insert into users values ('bob')"]);
+    assert_eq!(told(&changed), "1 row changed\n", "{}", changed.stderr);
+    let json = sql(&daemon, &["app", "--json"]);
+    assert_eq!(told(&json), "{\"columns\":[\"n\"],\"rows\":[[2]],\"changed\":0}\n", "{}", json.stderr);
+    let wrong = sql(&daemon, &["ap", "select 1"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("databases: app"), "{}", wrong.stderr);
+
+    let copy = daemon.path("copy.sqlite");
+    let saved = sql(&daemon, &["app", "--backup", copy.to_str().unwrap()]);
+
+    assert_eq!(saved.code, Some(0), "{}", saved.stderr);
+    let bytes = fs::read(&copy).unwrap();
+    assert!(bytes.starts_with(b"SQLite format 3\0") && bytes.windows(3).any(|piece| piece == b"bob"));
+    let left = fs::read_dir(daemon.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".backup")));
+}
+
+#[test]
+fn databases_are_in_status_and_metrics() {
+    let daemon = users();
+    assert_eq!(daemon.get("/users").status(), 200);
+
+    let shown =
+        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
+    assert!(told(&shown).contains("app.sqlite, 0 of 8 connections in use"), "{}", told(&shown));
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = client.response().text().to_owned();
+
+    let wanted =
+        "portcullis_database_operations_total{database=\"app\",operation=\"statement\",end=\"ok\"} 1\n";
+    assert!(metrics.contains(wanted), "{metrics}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `swap`, `up`; `tap`, `top`.
+//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `swap`, `up`; `tap`, `top`.
 
 mod build;
 mod changes;
@@ -24,6 +24,7 @@ mod serve;
 mod show;
 mod socket;
 mod sources;
+mod sql;
 mod starting;
 mod swap;
 mod table;
@@ -84,6 +85,7 @@ enum Verb {
     Top(top::verb::Args),
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
+    Sql(sql::Args),
     Plan(changes::PlanArgs),
     Reload(changes::ReloadArgs),
     Swap(swap::SwapArgs),
@@ -139,6 +141,7 @@ pub fn main() -> ExitCode {
         Verb::Tap(args) => tap::tap(args),
         Verb::Top(args) => top::verb::top(args),
         Verb::Explain(args) => show::explain(args),
+        Verb::Sql(args) => sql::sql(args),
         Verb::Plan(args) => changes::plan(args),
         Verb::Reload(args) => changes::reload(args),
         Verb::Swap(args) => swap::swap(args),

@@ -91,6 +91,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         jobs_memory,
         jobs_descriptors,
         sandbox,
+        databases,
         compile_cache,
         history,
         loading,
@@ -124,6 +125,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         ("compile cache", text(&compile_cache)),
         ("history", text(&history)),
     ];
+    rows.extend(databases.iter().map(|database| ("database", text(database))));
     rows.extend(loading.map(|loading| ("loading", text(&loading))));
     rows
 }

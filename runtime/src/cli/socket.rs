@@ -133,6 +133,25 @@ impl Socket {
         })
     }
 
+    /// Runs a job and passes its output to `each`, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Socket::ask`]; or those of `each`.
+    pub(super) fn copy<C: Command>(
+        &self,
+        command: &C,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<JobOutcome> {
+        let (path, call) = (self.path(), command.encode());
+        serve::runtime()?.block_on(async {
+            let mut answer = client::run(&path, call).await?;
+            while let Some(piece) = answer.next().await? {
+                each(&piece)?;
+            }
+            Ok(answer.outcome())
+        })
+    }
+
     fn path(&self) -> PathBuf {
         let variable = || std::env::var("PORTCULLIS_ADMIN").ok().filter(|_| self.config.is_none());
         let named = self.socket.clone().or_else(variable);

@@ -17,13 +17,13 @@ use crate::engine::{Engine, NativeJob};
 use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
-    Command, CommandsCommand, LogsCommand, PlanCommand, ReloadCommand, ShutdownCommand, SwapCommand,
-    TapCommand, TrialCommand,
+    Command, CommandsCommand, LogsCommand, PlanCommand, QueryCommand, ReloadCommand, ShutdownCommand,
+    SwapCommand, TapCommand, TrialCommand,
 };
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetLogLevel, Shutdown, Step,
-    Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
+    Loader, Plan, QueryDatabase, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetLogLevel,
+    Shutdown, Step, Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -138,6 +138,7 @@ pub(super) fn install(
     add::<TrialCommand>(engine, Arc::new(watch))?;
     answer(engine, Arc::new(upgrade))?;
     add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;
+    add::<QueryCommand>(engine, Arc::new(QueryDatabase))?;
     answer(engine, Arc::new(status))?;
     answer(engine, Arc::new(ListHandlers))?;
     answer(engine, Arc::new(ListRoutes))?;

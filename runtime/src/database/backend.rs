@@ -1,5 +1,6 @@
 //! One of the back ends, and a connection of it.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -46,6 +47,24 @@ impl DatabaseBackend {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.lease().await.map(DatabaseLease::Sqlite),
             DatabaseBackend::Postgres(postgres) => postgres.lease().await.map(DatabaseLease::Postgres),
+        }
+    }
+
+    /// Copies the database.
+    pub(super) async fn backup(&self) -> Result<File, SqlError> {
+        match self {
+            DatabaseBackend::Sqlite(sqlite) => sqlite.backup().await,
+            DatabaseBackend::Postgres(_) => {
+                Err(SqlError::Invalid("a copy is for SQLite: use pg_dump for a PostgreSQL server".to_owned()))
+            }
+        }
+    }
+
+    /// Returns how many connections jobs have.
+    pub(super) fn in_use(&self) -> usize {
+        match self {
+            DatabaseBackend::Sqlite(sqlite) => sqlite.in_use(),
+            DatabaseBackend::Postgres(postgres) => postgres.in_use(),
         }
     }
 

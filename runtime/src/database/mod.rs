@@ -1,7 +1,7 @@
 //! SQL databases that handlers are granted: an SQLite file or a PostgreSQL server, a connection of its own for each job.
 //!
 //! Floors, lowest first: `error`, `limits`, `value`; `migrations`; the back ends `sqlite` and
-//! `postgres`; `url`; `backend`; `shared`; `session`, which a job has.
+//! `postgres`; `counts`, `url`; `backend`; `shared`; `session`, which a job has.
 //!
 //! | situation | holds on every back end |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | a connection that returns | has no transaction, no temporary table and no setting of the job |
 
 mod backend;
+mod counts;
 mod error;
 mod limits;
 mod migrations;
@@ -23,6 +24,7 @@ mod tests;
 mod url;
 mod value;
 
+pub use self::counts::{SQL_OPERATIONS, SqlCounts};
 pub use self::error::SqlError;
 pub use self::limits::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL};
 pub use self::migrations::Migration;

@@ -1,8 +1,11 @@
 //! What one job has of a database: a connection while it has a transaction, and otherwise nothing.
 
+use std::time::Instant;
+
 use tokio::time::timeout;
 
 use super::backend::DatabaseLease;
+use super::counts;
 use super::error::SqlError;
 use super::limits::{self, PATIENCE};
 use super::shared::SharedDatabase;
@@ -23,6 +26,17 @@ impl DatabaseSession {
     /// # Errors
     /// Those of the command; or no connection became free in time.
     pub async fn run(
+        &mut self,
+        database: &SharedDatabase,
+        command: SqlCommand,
+    ) -> Result<SqlResult, SqlError> {
+        let (operation, begun) = (counts::place(&command), Instant::now());
+        let outcome = self.execute(database, command).await;
+        database.count(operation, &outcome, begun.elapsed());
+        outcome
+    }
+
+    async fn execute(
         &mut self,
         database: &SharedDatabase,
         command: SqlCommand,

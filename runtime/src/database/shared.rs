@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::backend::{DatabaseBackend, DatabaseLease};
+use super::counts::{SQL_OPERATIONS, SqlCounts};
 use super::error::SqlError;
 use super::limits::PATIENCE;
 use super::migrations::Migration;
@@ -41,6 +44,7 @@ struct DatabaseSlot {
     backend: DatabaseBackend,
     quota: Arc<AtomicU64>,
     connections: usize,
+    counts: [SqlCounts; SQL_OPERATIONS.len()],
 }
 
 /// A database as a configuration has it.
@@ -78,7 +82,7 @@ impl DatabaseSlot {
         let quota = Arc::new(AtomicU64::new(options.quota));
         let DatabaseOptions { url, ca, connections, .. } = options;
         let backend = DatabaseBackend::new(url, ca.clone(), *connections, quota.clone());
-        DatabaseSlot { backend, quota, connections: options.connections }
+        DatabaseSlot { backend, quota, connections: *connections, counts: Default::default() }
     }
 }
 
@@ -132,6 +136,29 @@ impl SharedDatabase {
                 "database {name:?}: the changed number of connections takes effect when the daemon is restarted"
             );
         }
+    }
+
+    /// Copies the database while it is in use: a file without a name, of one moment.
+    ///
+    /// # Errors
+    /// It is on a server, or cannot be copied.
+    pub async fn backup(&self) -> Result<File, SqlError> {
+        self.slot.backend.backup().await
+    }
+
+    /// Returns how many connections jobs have.
+    pub fn in_use(&self) -> usize {
+        self.slot.backend.in_use()
+    }
+
+    /// Returns what is counted of an operation, by its name in [`SQL_OPERATIONS`].
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, &SqlCounts)> {
+        SQL_OPERATIONS.into_iter().zip(&self.slot.counts)
+    }
+
+    /// Counts a command.
+    pub(super) fn count<T>(&self, operation: usize, outcome: &Result<T, SqlError>, took: Duration) {
+        self.slot.counts[operation].count(outcome, took);
     }
 
     /// Returns the options of this configuration.

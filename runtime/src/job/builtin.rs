@@ -34,6 +34,7 @@ names! {
     SERVE_API = "serveapi",
     SERVE_OBSERVE = "serveobserve",
     SHUTDOWN = "shutdown",
+    SQL = "sql",
     STATUS = "status",
     SWAP = "swap",
     TAP = "tap",

@@ -5,7 +5,7 @@
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
-//! `changes`, `daemon_state`, `explain`, `generations`, `handlers`, `running`; `history`, `open_gate`,
+//! `changes`, `daemon_state`, `explain`, `generations`, `handlers`, `running`, `sql`; `history`, `open_gate`,
 //! `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
 //! `upgrade`.
 
@@ -37,6 +37,7 @@ mod running;
 mod scheduler;
 mod serve;
 mod shutdown;
+mod sql;
 mod status;
 mod swap;
 mod tap;
@@ -67,6 +68,7 @@ pub use running::ListJobs;
 pub use scheduler::RunSchedules;
 pub use serve::ServeApi;
 pub use shutdown::Shutdown;
+pub use sql::QueryDatabase;
 pub use status::TellStatus;
 pub use swap::Swap;
 pub use tap::Tap;

@@ -11,7 +11,9 @@ use super::api::{StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
 use super::reply::ReplyJob;
+use super::sql;
 use crate::catalog::Alive;
+use crate::database::{DatabaseOptions, SharedDatabase};
 use crate::engine::{Budgets, Engine};
 use crate::job::{Job, Needs};
 use crate::net::Term;
@@ -75,6 +77,7 @@ impl ReplyJob for TellStatus {
                 None => descriptors.used().to_string(),
             },
             sandbox: self.allocation.clone(),
+            databases: sql::databases(engine).into_values().map(|one| database(&one)).collect(),
             compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
             history: kept(engine.history().figures()),
             loading: self.state.compiling(),
@@ -93,6 +96,12 @@ fn kept(HistoryFigures { jobs, bytes, limit }: HistoryFigures) -> String {
 /// Formats a time as the log does, to the second.
 fn written(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Describes a database: `app sqlite:/var/lib/app.sqlite, 1 of 8 connections in use`.
+fn database(database: &SharedDatabase) -> String {
+    let DatabaseOptions { name, url, connections, .. } = database.options();
+    format!("{name} {url}, {} of {} in use", database.in_use(), counted(*connections, "connection"))
 }
 
 /// Describes when a certificate expires: `/etc/cert.pem until 2027-01-31 (68 days)`.

@@ -89,6 +89,14 @@ impl Postgres {
         })
     }
 
+    /// Returns how many connections jobs have.
+    pub(in crate::database) fn in_use(&self) -> usize {
+        self.opened.get().map_or(0, |(pool, _)| {
+            let status = pool.status();
+            status.size.saturating_sub(status.available)
+        })
+    }
+
     /// Applies migrations; see [`migrate::apply`].
     ///
     /// # Errors
@@ -151,20 +159,43 @@ impl PostgresLease {
     /// Those of the command.
     pub(in crate::database) async fn run(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
         let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        if elapsed >= TRANSACTION && !command.is_rollback() {
-            self.client = None;
+        if elapsed >= TRANSACTION {
+            self.abandon();
+        }
+        if self.client.is_none() {
+            // What follows was meant for the transaction, and must not run without it.
+            if command.is_rollback() {
+                self.since = None;
+                return Ok(SqlResult::default());
+            }
             return Err(SqlError::Timeout(
-                "the transaction was rolled back: it was open for too long".to_owned(),
+                "the transaction was rolled back: end it, and begin again".to_owned(),
             ));
         }
-        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed).max(Duration::from_millis(1))) + GRACE;
+        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + GRACE;
         self.is_running = true;
-        let outcome = timeout(left, self.execute(command)).await;
-        if outcome.is_ok() {
-            self.is_running = false;
-        }
         let late = || Err(SqlError::Timeout("the statement took too long".to_owned()));
-        outcome.unwrap_or_else(|_| late())
+        let outcome = timeout(left, self.execute(command)).await.unwrap_or_else(|_| late());
+        match outcome {
+            // The server may still compute, or send rows that nothing reads.
+            Err(SqlError::Timeout(_) | SqlError::TooLarge(_)) => self.abandon(),
+            Ok(_) | Err(_) => self.is_running = false,
+        }
+        outcome
+    }
+
+    /// Closes the connection, outside of its pool. The server then rolls back; a statement that runs is stopped.
+    fn abandon(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let client = Object::take(client);
+        if self.is_running
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (cancel, tls) = (client.cancel_token(), self.tls.clone());
+            // Bounded by the time of a statement if the server does not listen.
+            drop(runtime.spawn(async move { timeout(CONNECT, cancel.cancel_query(tls)).await }));
+        }
+        self.is_running = false;
     }
 
     async fn execute(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
@@ -213,16 +244,8 @@ impl PostgresLease {
 
 impl Drop for PostgresLease {
     fn drop(&mut self) {
-        let is_open = self.is_open();
-        let Some(client) = self.client.take_if(|_| is_open) else { return };
-        // Taken out of its pool and closed: the server then rolls back.
-        let client = Object::take(client);
-        if self.is_running
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (cancel, tls) = (client.cancel_token(), self.tls.clone());
-            // Bounded by the time of a statement if the server does not listen.
-            drop(runtime.spawn(async move { timeout(CONNECT, cancel.cancel_query(tls)).await }));
+        if self.is_open() {
+            self.abandon();
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::database::migrations::{self, AppliedMigration, Migration};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection that applies migrations.
-struct Migrating<'p> {
+struct MigratingConnection<'p> {
     path: &'p Path,
     authorizer: Authorizer,
     connection: Connection,
@@ -33,7 +33,7 @@ pub(super) fn apply(
     quota: Arc<AtomicU64>,
     files: &[Migration],
 ) -> Result<Vec<String>, SqlError> {
-    let migrating = Migrating::open(path, quota)?;
+    let migrating = MigratingConnection::open(path, quota)?;
     migrating.execute(migrations::CREATE)?;
     let mut done = Vec::new();
     for migration in migrations::pending(files, &migrating.applied()?)? {
@@ -53,18 +53,18 @@ pub(super) fn pending(
     quota: Arc<AtomicU64>,
     files: &[Migration],
 ) -> Result<Vec<String>, SqlError> {
-    let applied = if path.exists() { Migrating::open(path, quota)?.applied()? } else { Vec::new() };
+    let applied = if path.exists() { MigratingConnection::open(path, quota)?.applied()? } else { Vec::new() };
     Ok(migrations::pending(files, &applied)?.into_iter().map(|pending| pending.file.clone()).collect())
 }
 
-impl Migrating<'_> {
-    fn open(path: &Path, quota: Arc<AtomicU64>) -> Result<Migrating<'_>, SqlError> {
+impl MigratingConnection<'_> {
+    fn open(path: &Path, quota: Arc<AtomicU64>) -> Result<MigratingConnection<'_>, SqlError> {
         let control = Arc::new(StatementControl::new(quota));
         control.begin(1, Instant::now() + MIGRATION);
         let authorizer = Authorizer::new(Author::Daemon);
         let connection = open::open(path, &control, &authorizer)?;
         open::bound(&connection, control.quota()).map_err(|error| failure::of(path, &error))?;
-        Ok(Migrating { path, authorizer, connection })
+        Ok(MigratingConnection { path, authorizer, connection })
     }
 
     fn execute(&self, sql: &str) -> Result<(), SqlError> {

@@ -1,9 +1,10 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `failure`, `control`, `authorizer`; `open`, `statement`; `connection`, the thread of one;
+//! Floors, lowest first: `failure`, `control`, `authorizer`, `backup`; `open`, `statement`; `connection`, the thread of one;
 //! `migrate`; `pool`.
 
 mod authorizer;
+mod backup;
 mod connection;
 mod control;
 mod failure;

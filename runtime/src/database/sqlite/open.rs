@@ -39,7 +39,6 @@ pub(super) fn open(
     make(path).map_err(|error| SqlError::Unavailable(format!("{}: {error}", path.display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
         waits(&mut connection, control)?;

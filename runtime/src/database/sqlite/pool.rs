@@ -1,5 +1,6 @@
 //! The connections of one file: a bounded number, each for one job at a time.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::connection::{ConnectionThread, Replied, ThreadOrder};
 use super::control::StatementControl;
-use super::migrate;
+use super::{backup, migrate};
 use crate::database::error::SqlError;
 use crate::database::migrations::Migration;
 use crate::database::value::{SqlCommand, SqlResult};
@@ -17,6 +18,7 @@ use crate::database::value::{SqlCommand, SqlResult};
 pub(in crate::database) struct Sqlite {
     path: PathBuf,
     quota: Arc<AtomicU64>,
+    connections: usize,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<ConnectionThread>>>,
     /// The number of the next statement.
@@ -50,6 +52,7 @@ impl Sqlite {
         Sqlite {
             path,
             quota,
+            connections,
             permits: Arc::new(Semaphore::new(connections)),
             idle: Arc::default(),
             next: Arc::new(AtomicU64::new(1)),
@@ -72,6 +75,20 @@ impl Sqlite {
     pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
         let (path, quota) = (self.path.clone(), self.quota.clone());
         blocking(move || migrate::pending(&path, quota, &files)).await
+    }
+
+    /// Copies the file; see [`backup::copy`].
+    ///
+    /// # Errors
+    /// Those of [`backup::copy`].
+    pub(in crate::database) async fn backup(&self) -> Result<File, SqlError> {
+        let path = self.path.clone();
+        blocking(move || backup::copy(&path)).await
+    }
+
+    /// Returns how many connections jobs have.
+    pub(in crate::database) fn in_use(&self) -> usize {
+        self.connections.saturating_sub(self.permits.available_permits())
     }
 
     /// Returns a connection as soon as one is free.

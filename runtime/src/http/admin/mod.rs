@@ -9,6 +9,7 @@
 //! | `handler_metrics` | the metrics of handler versions |
 //! | `metrics` | the metrics of the engine, connections and the process |
 //! | `daemon_metrics` | the metrics of the compiler, of its cache, and of reloads |
+//! | `database_metrics` | the metrics of databases |
 //! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
@@ -18,6 +19,7 @@
 
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
+pub(in crate::http) mod database_metrics;
 pub(in crate::http) mod handler_metrics;
 pub(in crate::http) mod latency_metrics;
 pub(in crate::http) mod metrics;

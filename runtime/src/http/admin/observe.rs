@@ -4,7 +4,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
-use super::{daemon_metrics, handler_metrics, metrics, store_metrics};
+use super::{daemon_metrics, database_metrics, handler_metrics, metrics, store_metrics};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
@@ -53,6 +53,7 @@ pub(in crate::http) fn metrics(
     daemon_metrics::compilations(&mut exposed);
     daemon_metrics::reloads(&mut exposed, &observed.reloads.last());
     store_metrics::stores(&mut exposed, &server.engine);
+    database_metrics::databases(&mut exposed, &server.engine);
     metrics::process(&mut exposed, &server.engine);
     if let Some(tls) = &settings.tls {
         metrics::encrypted(&mut exposed, &server.handshakes, tls.terms());

@@ -7,7 +7,7 @@
 //! the reply of an older daemon lacks.
 //!
 //! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `history`, `listing`, `logging`, `logs`,
-//! `process`, `status`, `swap`, `tap`.
+//! `process`, `sql`, `status`, `swap`, `tap`.
 
 mod changes;
 mod command;
@@ -19,6 +19,7 @@ mod logging;
 mod logs;
 mod pairs;
 mod process;
+mod sql;
 mod status;
 mod swap;
 mod tap;
@@ -40,6 +41,7 @@ pub use logging::{LogLevelCommand, LogLevelReply, LogReopenCommand, LogReopenRep
 pub use logs::{DroppedLines, LoggedLine, LogsCommand};
 pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
+pub use sql::{QueryCommand, QueryReply};
 pub use status::{StatusCommand, StatusReply, VersionCommand, VersionReply};
 pub use swap::{
     BegunTrial, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialCommand, TrialEnd,

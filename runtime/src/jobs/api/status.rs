@@ -63,6 +63,9 @@ pub struct StatusReply {
     pub jobs_descriptors: String,
     /// How instances get their memory.
     pub sandbox: String,
+    /// The databases of handlers, with their connections in use.
+    #[serde(default)]
+    pub databases: Vec<String>,
     /// The cache of compiled modules.
     pub compile_cache: String,
     /// The ended jobs in memory, and their limit; `none` if none are kept.
