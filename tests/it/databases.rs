@@ -25,6 +25,26 @@ fn a_program_uses_a_database() {
 }
 
 #[test]
+fn a_component_of_spin_uses_a_database() {
+    let module = fs::read(guests().join("sql-wasip2.wasm")).unwrap();
+    let settings = "output = \"raw\"\ndatabases = { main = \"app\" }";
+    let config = "[database.app]\nurl = \"sqlite:app.sqlite\"\nconnections = 1\n";
+    let daemon = Setup::new(config).handler("one", settings, &module).start();
+
+    let first = daemon.get("/one").text().to_owned();
+    let second = daemon.get("/one").text().to_owned();
+
+    let wanted = "id 2 changes 2\n[\"word\", \"id\", \"0.5\"] \
+        [RowResult { values: [Value::Text(\"a\"), Value::Integer(1), Value::Real(0.5)] }, \
+        RowResult { values: [Value::Null, Value::Integer(2), Value::Real(0.5)] }]\n\
+        Some(Error::AccessDenied)\n\
+        Some(Error::Io(\"not_allowed: database main: ATTACH and VACUUM are not allowed\"))\n\
+        [RowResult { values: [Value::Integer(1)] }]\n";
+    assert_eq!(first, wanted);
+    assert!(second.starts_with("id 4 changes 2\n"), "the rows of the first job are there: {second}");
+}
+
+#[test]
 fn a_job_that_ends_in_a_transaction_leaves_nothing_and_no_lock() {
     let daemon = serve(&["exit", "trap", "spin", "query", "plain"]);
     assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
@@ -66,7 +86,12 @@ fn a_damaged_database_is_refused_with_what_to_do() {
 }
 
 fn ask(daemon: &Daemon, verb: &str) -> Ended {
-    finish(portcullis().arg(verb).arg("-c").arg(daemon.path("portcullis.toml")), b"", PATIENCE)
+    let mut command = portcullis();
+    command.arg(verb).arg("-c").arg(daemon.path("portcullis.toml"));
+    if verb == "plan" {
+        command.arg("--socket").arg(daemon.path("admin.sock"));
+    }
+    finish(&mut command, b"", PATIENCE)
 }
 
 fn told(ended: &Ended) -> String {

@@ -66,4 +66,6 @@ pub struct SqlResult {
     pub rows: Vec<Vec<SqlValue>>,
     /// The rows that the statement inserted, updated or deleted.
     pub changed: u64,
+    /// In SQLite, the id of the row that the connection inserted last; 0 on a server.
+    pub row_id: i64,
 }

@@ -65,6 +65,7 @@ fn run_prepared(
     let mut result = result?;
     // For a statement that changes no rows, `changes` is still that of an earlier one.
     result.changed = if connection.total_changes() == before { 0 } else { connection.changes() };
+    result.row_id = connection.last_insert_rowid();
     Ok(result)
 }
 

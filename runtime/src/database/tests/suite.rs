@@ -36,7 +36,7 @@ async fn made(make: Make<'_>, connections: usize) -> Arc<SharedDatabase> {
     database
 }
 
-async fn values(database: &SharedDatabase) {
+async fn values(database: &Arc<SharedDatabase>) {
     let values = [
         SqlValue::Null,
         SqlValue::Integer(i64::MIN),
@@ -71,7 +71,7 @@ async fn values(database: &SharedDatabase) {
     }
 }
 
-async fn changed_rows(database: &SharedDatabase) {
+async fn changed_rows(database: &Arc<SharedDatabase>) {
     let inserted = run(database, "insert into notes values (1, 'a'), (2, 'b') returning id").await.unwrap();
 
     assert_eq!((inserted.columns, inserted.changed), (vec!["id".to_owned()], 2));
@@ -82,7 +82,7 @@ async fn changed_rows(database: &SharedDatabase) {
     assert_eq!(run(database, "create table more (id integer)").await.unwrap().changed, 0);
 }
 
-async fn too_much(database: &SharedDatabase) {
+async fn too_much(database: &Arc<SharedDatabase>) {
     let sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) \
                insert into notes (id) select i from n returning id";
 
@@ -91,7 +91,7 @@ async fn too_much(database: &SharedDatabase) {
     assert_eq!(count(database).await, 0);
 }
 
-async fn rolled_back(database: &SharedDatabase) {
+async fn rolled_back(database: &Arc<SharedDatabase>) {
     let insert = |id: i64| statement("insert into notes (id) values ($1)", &[SqlValue::Integer(id)]);
     let mut session = DatabaseSession::default();
     session.run(database, SqlCommand::Begin).await.unwrap();
@@ -112,7 +112,7 @@ async fn rolled_back(database: &SharedDatabase) {
     assert_eq!(session.run(database, SqlCommand::Rollback).await.unwrap_err().code(), "invalid");
 }
 
-async fn isolated(database: &SharedDatabase) {
+async fn isolated(database: &Arc<SharedDatabase>) {
     let (mut one, mut other) = (DatabaseSession::default(), DatabaseSession::default());
     one.run(database, SqlCommand::Begin).await.unwrap();
     one.run(database, statement("insert into notes values (1, 'a')", &[])).await.unwrap();
@@ -156,7 +156,7 @@ async fn increments(database: &Arc<SharedDatabase>) {
     assert_eq!(sum.rows, [[SqlValue::Integer(80)]]);
 }
 
-async fn errors(database: &SharedDatabase) {
+async fn errors(database: &Arc<SharedDatabase>) {
     run(database, "insert into notes values (1, 'a')").await.unwrap();
     for (sql, code) in [
         ("insert into notes values (2, 'a')", "constraint"),
@@ -177,7 +177,7 @@ async fn errors(database: &SharedDatabase) {
     assert_eq!(error.unwrap_err().code(), "invalid");
 }
 
-async fn migrated(database: &SharedDatabase) {
+async fn migrated(database: &Arc<SharedDatabase>) {
     let first = migration(1, "alter table notes add column size bigint; create index sizes on notes (size);");
     let second = migration(2, "update notes set size = 1");
 
@@ -194,7 +194,7 @@ async fn migrated(database: &SharedDatabase) {
     assert!(changed.to_string().contains("has changed since"), "{changed}");
 }
 
-async fn migrated_whole(database: &SharedDatabase) {
+async fn migrated_whole(database: &Arc<SharedDatabase>) {
     for (sql, why) in [
         ("create table a (x bigint); create table notes (y bigint);", "already exists"),
         ("create table a (x bigint); commit; create table b (y bigint);", "leave"),
@@ -206,7 +206,7 @@ async fn migrated_whole(database: &SharedDatabase) {
     }
 }
 
-async fn migrated_by_two(database: &SharedDatabase) {
+async fn migrated_by_two(database: &Arc<SharedDatabase>) {
     let create = |number| migration(number, &format!("create table t{number} (x bigint);"));
     let files: Vec<Migration> = (1..=5).map(create).collect();
     // Of pools of their own, as two daemons have them.

@@ -7,6 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::Calling;
+use super::databases::GuestDatabases;
 use super::handles::{self, DescriptorCount};
 use super::memory_meter::Meter;
 use super::outbound::Http;
@@ -28,6 +29,8 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) calls: Option<Box<Calling>>,
     /// `None` if the component imports no interface of stores, settings or messages, or runs no job.
     pub(in crate::wasm) stores: Option<Box<GuestStores>>,
+    /// `None` if the component imports no interface of databases, or runs no job.
+    pub(in crate::wasm) databases: Option<Box<GuestDatabases>>,
 }
 
 impl State {
@@ -39,6 +42,11 @@ impl State {
     /// Returns the stores of the guest.
     pub(in crate::wasm) fn stores(&mut self) -> Result<&mut GuestStores> {
         self.stores.as_deref_mut().context("the component uses stores before it has a job")
+    }
+
+    /// Returns the databases of the guest.
+    pub(in crate::wasm) fn databases(&mut self) -> Result<&mut GuestDatabases> {
+        self.databases.as_deref_mut().context("the component uses databases before it has a job")
     }
 
     /// Notes how many handles the instance holds. A component that leaks handles has its maximum at the end.

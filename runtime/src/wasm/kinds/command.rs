@@ -40,11 +40,11 @@ impl CommandCode {
         let metered = guest::metered(&mut job);
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
-        let stores = self.imports.stores(&job);
+        let (stores, databases) = (self.imports.stores(&job), self.imports.databases(&job));
         guest::give(&mut wasi, job, Gone::Closed);
         let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
         let state = store.data_mut();
-        (state.http, state.stores) = (http, stores);
+        (state.http, state.stores, state.databases) = (http, stores, databases);
         let outcome = self.start(&mut store).await;
         component::conclude(outcome, &store, &limits)
     }

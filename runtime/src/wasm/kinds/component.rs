@@ -9,6 +9,7 @@ use wasmtime::{Engine, Result, Store};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 use crate::wasm::host::calls::{self, Calling};
 use crate::wasm::host::component_state::State;
+use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::handles::DescriptorCount;
 use crate::wasm::host::memory_meter::Meter;
@@ -30,6 +31,8 @@ pub(in crate::wasm) struct Imports {
     calls: bool,
     /// Whether it imports an interface of stores, settings or messages.
     stores: bool,
+    /// Whether it imports an interface of databases.
+    databases: bool,
 }
 
 impl Imports {
@@ -43,6 +46,7 @@ impl Imports {
             asks: Imports::ASKING.into_iter().any(found),
             calls: found(calls::PACKAGE),
             stores: stores::PACKAGES.into_iter().any(found),
+            databases: databases::INTERFACES.into_iter().any(found),
         }
     }
 
@@ -65,6 +69,11 @@ impl Imports {
     pub(in crate::wasm) fn stores(self, job: &Job) -> Option<Box<GuestStores>> {
         self.stores.then(|| Box::new(GuestStores::of(job)))
     }
+
+    /// Makes the state with which a job uses databases; `None` if the component imports nothing of the kind.
+    pub(in crate::wasm) fn databases(self, job: &Job) -> Option<Box<GuestDatabases>> {
+        self.databases.then(|| Box::new(GuestDatabases::of(job)))
+    }
 }
 
 /// Makes the linker for the worlds `wasi:cli/command` and `wasi:http/proxy`, with our calls of jobs
@@ -82,6 +91,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
     stores::link_component(&mut linker)?;
+    databases::link_component(&mut linker)?;
     Ok(linker)
 }
 
@@ -109,7 +119,8 @@ pub(in crate::wasm) fn store(
     // The HTTP client is shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
     let pollables = Pollables::new(limits.handles);
-    let state = State { wasi, table, meter, opened, tmp, http, pollables, calls, stores: None };
+    let state =
+        State { wasi, table, meter, opened, tmp, http, pollables, calls, stores: None, databases: None };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     guest::bound(&mut store, limits, |state| &mut state.table);

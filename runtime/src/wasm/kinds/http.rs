@@ -107,11 +107,11 @@ impl HttpComponent {
         };
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
-        let stores = self.imports.stores(&job);
+        let (stores, databases) = (self.imports.stores(&job), self.imports.databases(&job));
         let Some(idle) = idle else {
             let mut store = self.fresh(wasi(), job.stderr.clone(), &mut job, calls);
             let state = store.data_mut();
-            (state.http, state.stores) = (http, stores);
+            (state.http, state.stores, state.databases) = (http, stores, databases);
             let outcome = async {
                 let instance = self.version.instantiate(&mut store).await?;
                 job.usage.timing.ready();
@@ -131,13 +131,15 @@ impl HttpComponent {
         warm.log.point_at(Some(job.stderr.clone()));
         let state = warm.store.data_mut();
         state.meter.charge(job.usage.clone());
-        (state.calls, state.http, state.stores) = (calls, http, stores);
+        (state.calls, state.http, state.stores, state.databases) = (calls, http, stores, databases);
         job.usage.timing.ready();
         let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
         // Noted now: the store, whose drop notes it otherwise, may outlive the job.
         warm.store.data_mut().note_handles();
         // Its calls of jobs end with the request. An instance that still holds a job or a swap is not reused.
         let state = warm.store.data_mut();
+        // An open transaction is rolled back.
+        state.databases = None;
         let holds = state.calls.take().is_some_and(|calling| calling.knows_jobs())
             | state.stores.take().is_some_and(|stores| stores.knows_swaps());
         match outcome {

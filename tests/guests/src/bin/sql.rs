@@ -64,8 +64,73 @@ fn act(verb: &str) -> Result<(), portcullis_guest::sql::SqlError> {
 }
 
 #[cfg(target_env = "p2")]
+mod spin3 {
+    wit_bindgen::generate!({
+        inline: "
+            package spin:sqlite@3.0.0;
+            interface sqlite {
+                resource connection {
+                    open: static func(database: string) -> result<connection, error>;
+                    execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
+                    last-insert-rowid: func() -> s64;
+                    changes: func() -> u64;
+                }
+                variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }
+                record query-result { columns: list<string>, rows: list<row-result> }
+                record row-result { values: list<value> }
+                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+            }
+            world imports { import sqlite; }
+        ",
+    });
+}
+
+#[cfg(target_env = "p2")]
+mod spin2 {
+    wit_bindgen::generate!({
+        inline: "
+            package fermyon:spin@2.0.0;
+            interface sqlite {
+                resource connection {
+                    open: static func(database: string) -> result<connection, error>;
+                    execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
+                }
+                variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }
+                record query-result { columns: list<string>, rows: list<row-result> }
+                record row-result { values: list<value> }
+                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+            }
+            world imports { import sqlite; }
+        ",
+    });
+}
+
+#[cfg(target_env = "p2")]
 fn act(_: &str) -> Result<(), String> {
-    Err("build for wasm32-wasip1".to_owned())
+    let newest = || -> Result<(), spin3::spin::sqlite::sqlite::Error> {
+        use spin3::spin::sqlite::sqlite::{Connection, Value};
+        let main = Connection::open("main")?;
+        main.execute("create table if not exists words (id integer primary key, word text)", &[])?;
+        main.execute("insert into words (word) values (?), (?)", &[Value::Text("a".to_owned()), Value::Null])?;
+        println!("id {} changes {}", main.last_insert_rowid(), main.changes());
+        let found = main.execute("select word, id, 0.5 from words order by id", &[])?;
+        println!("{:?} {:?}", found.columns, found.rows);
+        println!("{:?}", Connection::open("other").err());
+        println!("{:?}", main.execute("attach 'x' as y", &[]).err());
+        // Left open: it is rolled back when the job ends.
+        main.execute("begin", &[])?;
+        main.execute("delete from words", &[])?;
+        Ok(())
+    };
+    let older = || -> Result<(), spin2::fermyon::spin::sqlite::Error> {
+        use spin2::fermyon::spin::sqlite::{Connection, Value};
+        let main = Connection::open("main")?;
+        let found = main.execute("select count(*) from sqlite_schema where name = ?", &[Value::Text("words".to_owned())])?;
+        println!("{:?}", found.rows);
+        Ok(())
+    };
+    newest().map_err(|error| format!("{error:?}"))?;
+    older().map_err(|error| format!("{error:?}"))
 }
 
 fn main() -> ExitCode {

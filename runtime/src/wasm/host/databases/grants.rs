@@ -19,6 +19,8 @@ pub(in crate::wasm) struct GuestDatabases {
     /// What is open, in the order of the grants.
     sessions: Vec<DatabaseSession>,
     statements: u32,
+    /// The last row id and the number of changed rows, in the order of the grants.
+    last: Vec<(i64, u64)>,
     /// What the last statement returned, until the guest takes it.
     pub(super) result: Bytes,
     /// The message of the last failure.
@@ -36,7 +38,14 @@ impl GuestDatabases {
     pub(in crate::wasm) fn of(job: &Job) -> GuestDatabases {
         let granted = job.entry.grants.databases.clone();
         let sessions = granted.iter().map(|_| DatabaseSession::default()).collect();
-        GuestDatabases { entry: Some(job.entry.clone()), granted, sessions, ..GuestDatabases::nothing() }
+        let last = vec![(0, 0); granted.len()];
+        GuestDatabases {
+            entry: Some(job.entry.clone()),
+            granted,
+            sessions,
+            last,
+            ..GuestDatabases::nothing()
+        }
     }
 
     /// Makes the state for an instance that runs no job. It may open nothing.
@@ -46,6 +55,7 @@ impl GuestDatabases {
             granted: Arc::new([]),
             sessions: Vec::new(),
             statements: 0,
+            last: Vec::new(),
             result: Bytes::new(),
             last_error: String::new(),
         }
@@ -80,7 +90,17 @@ impl GuestDatabases {
             return Err(SqlFailure::invalid("there is no database with this number: open it first"));
         };
         let outcome = session.run(&grant.database, command).await;
+        if let (Ok(result), Some(last)) = (&outcome, self.last.get_mut(place)) {
+            let id = if result.changed > 0 { result.row_id } else { last.0 };
+            *last = (id, result.changed);
+        }
         outcome.map_err(|error| SqlFailure::of(grant, &error))
+    }
+
+    /// Returns the row id of the last inserted row and the number of rows that the last statement changed.
+    pub(super) fn last(&self, database: u32) -> (i64, u64) {
+        let place = usize::try_from(database).unwrap_or(usize::MAX);
+        self.last.get(place).copied().unwrap_or_default()
     }
 
     /// Converts an outcome to a return value. A failure is kept for `error`, and returns -1.

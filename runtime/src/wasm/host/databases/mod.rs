@@ -1,10 +1,26 @@
 //! The databases that a guest opens, with the numbers by which it knows them.
 //!
-//! Floors, lowest first: `grants`, `records`; `core`.
+//! Floors, lowest first: `grants`, `records`; `core`, `spin2`, `spin3`.
 
 mod core;
 mod grants;
 mod records;
+mod spin2;
+mod spin3;
 
 pub(in crate::wasm) use self::core::{MODULE, link as link_core};
 pub(in crate::wasm) use self::grants::GuestDatabases;
+
+use wasmtime::Result;
+use wasmtime::component::Linker;
+
+use super::component_state::State;
+
+/// The interfaces, as prefixes of a component's imports.
+pub(in crate::wasm) const INTERFACES: [&str; 2] = ["spin:sqlite/", "fermyon:spin/sqlite@"];
+
+/// Adds the interfaces of components to a linker.
+pub(in crate::wasm) fn link_component(linker: &mut Linker<State>) -> Result<()> {
+    spin2::link(linker)?;
+    spin3::link(linker)
+}

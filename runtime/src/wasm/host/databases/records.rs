@@ -95,7 +95,8 @@ mod tests {
             SqlValue::Text("é".to_owned()),
             SqlValue::Blob(vec![255]),
         ];
-        let one = SqlResult { columns: vec!["a".to_owned()], rows: vec![values.clone()], changed: 0 };
+        let one =
+            SqlResult { columns: vec!["a".to_owned()], rows: vec![values.clone()], changed: 0, row_id: 0 };
 
         let written = result(&one);
 

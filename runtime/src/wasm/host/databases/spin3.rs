@@ -1,0 +1,109 @@
+//! `spin:sqlite@3`: databases as components built with the newest of Spin's SDKs use them.
+
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+use self::spin::sqlite::sqlite::{self, Error, QueryResult, RowResult, Value};
+use super::grants::SqlFailure;
+use crate::database::{SqlCommand, SqlResult, SqlValue};
+use crate::wasm::host::component_state::State;
+
+wasmtime::component::bindgen!({
+    inline: "
+        package spin:sqlite@3.0.0;
+
+        interface sqlite {
+            resource connection {
+                open: static func(database: string) -> result<connection, error>;
+                execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
+                last-insert-rowid: func() -> s64;
+                changes: func() -> u64;
+            }
+            variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }
+            record query-result { columns: list<string>, rows: list<row-result> }
+            record row-result { values: list<value> }
+            variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+        }
+
+        world imports { import sqlite; }
+    ",
+    imports: { default: async | trappable },
+    with: { "spin:sqlite/sqlite.connection": SpinConnection },
+});
+
+/// A component's handle of a database. Its representation is the database's number in `GuestDatabases`.
+#[expect(unreachable_pub, reason = "what the macro makes of it is public")]
+pub struct SpinConnection;
+
+/// Adds the interface to a linker.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    sqlite::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+type SpinResult<T> = Result<std::result::Result<T, Error>>;
+
+impl From<SqlFailure> for Error {
+    fn from(failure: SqlFailure) -> Error {
+        match failure.code {
+            "access_denied" => Error::AccessDenied,
+            "quota_exceeded" => Error::DatabaseFull,
+            _ => Error::Io(failure.to_string()),
+        }
+    }
+}
+
+impl sqlite::Host for State {}
+
+impl sqlite::HostConnection for State {
+    async fn open(&mut self, database: String) -> SpinResult<Resource<SpinConnection>> {
+        let found = self.databases()?.find(&database);
+        Ok(found.map(|number| Resource::new_own(number.unsigned_abs())).map_err(Error::from))
+    }
+
+    async fn execute(
+        &mut self,
+        connection: Resource<SpinConnection>,
+        sql: String,
+        parameters: Vec<Value>,
+    ) -> SpinResult<QueryResult> {
+        let parameters = parameters.into_iter().map(ours).collect();
+        let command = SqlCommand::Statement { sql, parameters };
+        let result = self.databases()?.run(connection.rep(), command).await;
+        Ok(result.map(theirs).map_err(Error::from))
+    }
+
+    async fn last_insert_rowid(&mut self, connection: Resource<SpinConnection>) -> Result<i64> {
+        Ok(self.databases()?.last(connection.rep()).0)
+    }
+
+    async fn changes(&mut self, connection: Resource<SpinConnection>) -> Result<u64> {
+        Ok(self.databases()?.last(connection.rep()).1)
+    }
+
+    async fn drop(&mut self, _: Resource<SpinConnection>) -> Result<()> {
+        // The representation is a number: nothing is held for the handle.
+        Ok(())
+    }
+}
+
+fn ours(value: Value) -> SqlValue {
+    match value {
+        Value::Integer(number) => SqlValue::Integer(number),
+        Value::Real(number) => SqlValue::Real(number),
+        Value::Text(text) => SqlValue::Text(text),
+        Value::Blob(bytes) => SqlValue::Blob(bytes),
+        Value::Null => SqlValue::Null,
+    }
+}
+
+fn theirs(result: SqlResult) -> QueryResult {
+    let value = |value: SqlValue| match value {
+        SqlValue::Null => Value::Null,
+        SqlValue::Integer(number) => Value::Integer(number),
+        SqlValue::Real(number) => Value::Real(number),
+        SqlValue::Text(text) => Value::Text(text),
+        SqlValue::Blob(bytes) => Value::Blob(bytes),
+    };
+    let row = |row: Vec<SqlValue>| RowResult { values: row.into_iter().map(value).collect() };
+    QueryResult { columns: result.columns, rows: result.rows.into_iter().map(row).collect() }
+}
