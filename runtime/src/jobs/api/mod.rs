@@ -35,7 +35,8 @@ pub use history::{
     EndedJobReport, HistoryCommand, NestedJobReport, OutboundCallReport, RequestReport, RunReport,
 };
 pub use listing::{
-    CommandsCommand, DurationBucket, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport, RoutesCommand,
+    CommandsCommand, DurationBucket, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport,
+    RoutesCommand,
 };
 pub use logging::{LogLevelCommand, LogLevelReply, LogReopenCommand, LogReopenReply};
 pub use logs::{DroppedLines, LoggedLine, LogsCommand};

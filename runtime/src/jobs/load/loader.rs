@@ -9,9 +9,9 @@ use tracing::warn;
 
 use super::code::{Codes, read};
 use super::databases;
-use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, Uploaded};
+use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
 use super::examined::Examined;
-use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits, version};
+use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits};
 use super::known::VersionsInUse;
 use super::migrations::{self, Migrating};
 use super::parallel::each;
@@ -26,7 +26,7 @@ use crate::database::DatabasePool;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::net::Tls;
 use crate::observe::history::History;
-use crate::operator_file::{self, ReadFile};
+use crate::operator_file::ReadFile;
 use crate::record::Store;
 use crate::scratch::Scratch;
 use crate::store::StorePool;
@@ -279,50 +279,9 @@ impl Loader {
         same.then(|| old.clone())
     }
 
-    /// Compiles a module that may become a version of a handler. Blocks meanwhile.
-    ///
-    /// # Errors
-    /// There is no such handler, or the module cannot be a handler.
-    pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
-        let wanted = self.wanted(name)?;
-        let (source, limits) = (ModuleBytes::new(bytes), self.limits());
-        let codes = Codes::new(limits);
-        let _telling = progress::Telling(&self.progress, codes.count.load);
-        let kind = self.sandbox.look(&source, &limits);
-        suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
-        if self.compiled(source.digest()).is_none() && !self.sandbox.keeps(&source) {
-            let examined = self.sandbox.examine(&source, &limits);
-            examined.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?;
-        }
-        let code = self.code(name, &source, &codes);
-        let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        Ok(Uploaded { digest: *source.digest(), code })
-    }
-
     /// Returns the current limits on compiling a module.
     pub fn limits(&self) -> CompileLimits {
         self.last().limits
-    }
-
-    /// Makes another version of a configured handler: its current settings with this module.
-    ///
-    /// # Errors
-    /// There is no such handler, or the module cannot be a handler.
-    pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<HandlerVersion>> {
-        let config = self.wanted(name)?;
-        // Reuses the open mounts. Their paths are looked up again only by a reload.
-        let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
-        let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
-        let sources = HandlerSources { digest, env: variables(&config)?, mounted };
-        self.ground.known.prune();
-        make(&config, sources, &self.ground, code)
-    }
-
-    /// Returns the version in the module file of a handler. `None` if there is no such handler or the file cannot be
-    /// read.
-    pub fn on_disk(&self, name: &Name) -> Option<String> {
-        let module = operator_file::read(&self.configured(name)?.module, self.limits().module).ok()?;
-        Some(version(ModuleBytes::new(module.bytes).digest()))
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -334,7 +293,7 @@ impl Loader {
         self.last().configured(name).cloned()
     }
 
-    fn wanted(&self, name: &Name) -> Result<HandlerConfig> {
+    pub(super) fn wanted(&self, name: &Name) -> Result<HandlerConfig> {
         self.configured(name).with_context(|| format!("there is no handler {:?}", name.as_str()))
     }
 
@@ -392,12 +351,12 @@ impl Loader {
     }
 
     /// Returns the code of a module that is in use.
-    fn compiled(&self, digest: &Digest) -> Option<Code> {
+    pub(super) fn compiled(&self, digest: &Digest) -> Option<Code> {
         self.last().code.get(digest).cloned()
     }
 
     /// Returns the code of a module, compiling it if necessary.
-    fn code(&self, name: &Name, source: &ModuleBytes, codes: &Codes) -> Result<Code, String> {
+    pub(super) fn code(&self, name: &Name, source: &ModuleBytes, codes: &Codes) -> Result<Code, String> {
         let digest = *source.digest();
         codes.of(digest, || match self.compiled(&digest) {
             Some(code) => Ok(code),

@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`;
 //! `handler`;
-//! `code`; `loader`; `in_use`.
+//! `code`; `loader`; `uploaded`; `in_use`.
 
 mod code;
 mod databases;
@@ -18,6 +18,7 @@ mod parallel;
 mod prepared;
 mod progress;
 mod stores;
+mod uploaded;
 
 pub(super) use draft::{Candidate, DisplacedMount, Draft, Uploaded};
 pub use loader::{Loader, lines};
