@@ -1,0 +1,68 @@
+//! Mounts that another handler moves, removes or replaces: a reload keeps the directories that are held.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::{guest, nested, operate, untouched};
+use crate::harness::{PATIENCE, finish, portcullis};
+
+#[test]
+fn no_handler_keeps_an_operator_from_a_reload() {
+    // What `up` does to the mount of `files`, as steps of a guest, and what is told of it.
+    let ways = [
+        ("rename /data/mid/public /data/gone", "there is no directory at "),
+        ("rename /data/mid/public /data/gone\nwrite /data/mid/public x", "it is not a directory"),
+        ("rename /data/mid /data/gone", "there is no directory at "),
+        // To where the modules lie: a link that leads out once its directory is moved.
+        (
+            "mkdir /data/x\nmkdir /data/x/y\nsymlink ../.. /data/x/y/mid\nrename /data/mid /data/gone\n\
+             rename /data/x/y/mid /data/mid",
+            "",
+        ),
+    ];
+    for (steps, why) in ways {
+        let setup = nested("files", false, true)
+            .prepend("admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n");
+        let daemon = setup.start();
+        let ask = |verb: &[&str]| {
+            let mut asked = portcullis();
+            asked.args(verb).arg("--socket").arg(daemon.path("admin.sock"));
+            finish(&mut asked, b"", PATIENCE)
+        };
+        let outcomes = operate(&daemon, "/up", steps);
+        if why.is_empty() {
+            // The last step is refused, because the link would lead out; the host does it instead.
+            assert_eq!(outcomes.last().unwrap(), "failed PermissionDenied", "{outcomes:?}");
+            symlink("..", daemon.path("data/mid")).unwrap();
+        } else {
+            assert!(outcomes.iter().all(|outcome| outcome == "ok "), "{outcomes:?}");
+        }
+
+        let file = daemon.path("portcullis.toml");
+        let planned = ask(&["plan", "-c", file.to_str().unwrap()]);
+        for generation in 2..4 {
+            let reloaded = ask(&["reload"]);
+            assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);
+            let told = String::from_utf8(reloaded.stdout).unwrap();
+            assert!(told.contains(&format!("generation {generation}: ")), "{told}");
+            assert!(told.contains("! handler \"files\": the mount ") && told.contains(why), "{told}");
+        }
+        let said = String::from_utf8(planned.stdout).unwrap();
+        assert!(planned.code == Some(0) && said.contains("! handler \"files\": the mount "), "{said}");
+
+        assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"], "{steps}");
+        // A changed handler and a new one with the same mount.
+        let text = fs::read_to_string(&file).unwrap();
+        let another = text.replace("guest = \"/public\"", "guest = \"/moved\"")
+            + "\n[handler.new]\nmodule = \"new.wasm\"\noutput = \"raw\"\n\
+               mounts = [{ host = \"data/mid/public\", guest = \"/public\" }]\n\
+               [[route]]\npath = \"/new\"\nhandler = \"new\"\n";
+        fs::write(daemon.path("new.wasm"), guest("files")).unwrap();
+        fs::write(&file, another).unwrap();
+        let reloaded = ask(&["reload"]);
+        assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);
+        assert_eq!(operate(&daemon, "/files", "read /moved/file"), ["ok mine"], "{steps}");
+        assert_eq!(operate(&daemon, "/new", "read /public/file"), ["ok mine"], "{steps}");
+        untouched(&daemon);
+    }
+}
