@@ -210,16 +210,13 @@ impl PostgresLease {
         };
         let words = syntax::words(&sql);
         let words: Vec<&str> = words.iter().map(String::as_str).take(4).collect();
-        match words[..] {
-            ["COMMIT" | "END", ..] if self.has_failed => {
-                // The server would answer this without an error, and keep nothing.
-                self.since = None;
-                client.batch_execute("ROLLBACK").await.map_err(|error| failure::of(&error))?;
-                return Err(SqlError::Invalid(
-                    "a statement in the transaction has failed: it was rolled back".to_owned(),
-                ));
-            }
-            _ => {}
+        if self.has_failed && matches!(words[..], ["COMMIT" | "END", ..]) {
+            // The server would answer this without an error, and keep nothing.
+            (self.since, self.has_failed) = (None, false);
+            client.batch_execute("ROLLBACK").await.map_err(|error| failure::of(&error))?;
+            return Err(SqlError::Invalid(
+                "a statement in the transaction has failed: it was rolled back".to_owned(),
+            ));
         }
         let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
         match words[..] {

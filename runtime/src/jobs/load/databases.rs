@@ -1,4 +1,4 @@
-//! Opens the databases of a configuration before its handlers are made.
+//! Opens the stores and databases of a configuration before its handlers are made.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,9 +7,33 @@ use anyhow::{Error, anyhow};
 use tracing::warn;
 
 use super::handler::HandlerResources;
-use super::stores::AbsentFile;
-use crate::config::Config;
+use super::stores::{self, AbsentFile};
+use crate::config::{Config, HandlerConfig};
 use crate::database::{SharedDatabase, SqlError};
+use crate::store::SharedStore;
+
+/// What a load holds open: a store or database is closed when nothing holds it.
+type HeldOpen = (Vec<Arc<SharedStore>>, Vec<Arc<SharedDatabase>>);
+
+/// Opens the stores and databases that handlers are granted. Blocks.
+///
+/// # Errors
+/// A store or database that is damaged, one error each.
+pub(super) fn open(
+    ground: &HandlerResources,
+    config: &Config,
+    absent: AbsentFile,
+) -> Result<HeldOpen, Vec<Error>> {
+    Ok((stores::open(ground, config, absent)?, databases(ground, config, absent)?))
+}
+
+/// Gives the stores and databases of handlers the options of their configuration, which is about to serve.
+pub(super) fn apply<'h>(ground: &HandlerResources, handlers: impl Iterator<Item = &'h HandlerConfig>) {
+    for HandlerConfig { stores, databases, .. } in handlers {
+        stores.iter().for_each(|grant| ground.stores.get(&grant.options).apply());
+        databases.iter().for_each(|grant| ground.databases.get(&grant.options).apply());
+    }
+}
 
 /// Opens the databases that handlers are granted, and returns them: a database is closed when nothing holds it. Blocks.
 ///
@@ -17,7 +41,7 @@ use crate::database::{SharedDatabase, SqlError};
 ///
 /// # Errors
 /// A database that is damaged, one error each.
-pub(super) fn open(
+fn databases(
     ground: &HandlerResources,
     config: &Config,
     absent: AbsentFile,

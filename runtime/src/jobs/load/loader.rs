@@ -8,16 +8,15 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::code::{Codes, read};
-use super::databases;
+use super::databases::{apply, open};
 use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits};
 use super::known::VersionsInUse;
-use super::migrations::{self, Migrating};
 use super::parallel::each;
 use super::prepared::{Prepared, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
-use super::stores::{self, AbsentFile};
+use super::stores::AbsentFile;
 use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe};
@@ -95,8 +94,7 @@ impl Loader {
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         let _telling = progress::Telling(&self.progress, codes.count.load);
         known.prune();
-        let _held = stores::open(&self.ground, &config, AbsentFile::Made)?;
-        let _open = databases::open(&self.ground, &config, AbsentFile::Made)?;
+        let _held = open(&self.ground, &config, AbsentFile::Made)?;
         let Draft { handlers, routes, made, displaced } =
             self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
@@ -115,24 +113,11 @@ impl Loader {
         })
     }
 
-    /// Applies, or lists, the migrations of a configuration, a line for each. Blocks.
-    ///
-    /// # Errors
-    /// One error for each database whose migrations cannot be applied. Those that were applied stay so.
-    pub fn migrate(&self, config: &Config, how: Migrating) -> Result<Vec<String>, Vec<Error>> {
-        migrations::run(&self.ground, config, how)
-    }
-
     /// Makes a load the base of the next one. Call it when the catalog is about to be published.
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
         self.sandbox.resize_cache(next.loaded.cache_size);
-        for grant in next.loaded.handlers.values().flat_map(|handler| &handler.stores) {
-            self.ground.stores.get(&grant.options).apply();
-        }
-        for grant in next.loaded.handlers.values().flat_map(|handler| &handler.databases) {
-            self.ground.databases.get(&grant.options).apply();
-        }
+        apply(&self.ground, next.loaded.handlers.values());
         // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog
@@ -145,10 +130,8 @@ impl Loader {
         let _telling = progress::Telling(&self.progress, codes.count.load);
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: stores::open(&self.ground, config, AbsentFile::Left).and_then(|_held| {
-                let _open = databases::open(&self.ground, config, AbsentFile::Left)?;
-                self.drafted(config, base, &codes, Others::Compiled)
-            }),
+            draft: open(&self.ground, config, AbsentFile::Left)
+                .and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),
         }
     }
 

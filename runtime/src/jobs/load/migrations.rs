@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Builder, Handle};
 
 use super::handler::HandlerResources;
+use super::loader::Loader;
 use crate::config::Config;
 use crate::database::{DatabaseOptions, Migration};
 use crate::operator_file;
@@ -28,16 +29,22 @@ pub enum Migrating {
     List,
 }
 
+impl Loader {
+    /// Applies, or lists, the migrations of a configuration, a line for each. Blocks.
+    ///
+    /// # Errors
+    /// One error for each database whose migrations cannot be applied. Those that were applied stay so.
+    pub fn migrate(&self, config: &Config, how: Migrating) -> Result<Vec<String>, Vec<Error>> {
+        run(&self.ground, config, how)
+    }
+}
+
 /// Applies or lists what is not applied yet, for the databases that handlers are granted. Returns a line for each
 /// migration. Blocks.
 ///
 /// # Errors
 /// A migration cannot be applied, or an applied one has changed or is missing; one error for each database.
-pub(super) fn run(
-    ground: &HandlerResources,
-    config: &Config,
-    how: Migrating,
-) -> Result<Vec<String>, Vec<Error>> {
+fn run(ground: &HandlerResources, config: &Config, how: Migrating) -> Result<Vec<String>, Vec<Error>> {
     let granted = config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.options);
     let granted: BTreeMap<&str, &DatabaseOptions> =
         granted.map(|options| (options.name.as_str(), options)).collect();

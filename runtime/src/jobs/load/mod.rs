@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`;
 //! `handler`;
-//! `code`; `loader`; `uploaded`; `in_use`.
+//! `code`, `stores`; `databases`; `loader`; `uploaded`; `in_use`, `migrations`.
 
 mod code;
 mod databases;
