@@ -83,7 +83,7 @@ fn every_request_is_shown_as_it_ends_also_one_that_no_handler_answers() {
 #[test]
 fn conditions_are_applied_by_the_daemon() {
     let daemon = setup().start();
-    let mut slow = Tap::on(&daemon, &["duration>50ms", "status<500"]);
+    let mut slow = Tap::on(&daemon, &["path=/s*", "duration>50ms status<500"]);
     let mut failed = Tap::on(&daemon, &["--json", "handler=bad status=5xx outcome=trapped"]);
 
     for path in ["/", "/bad", "/slow", "/nowhere"] {

@@ -121,16 +121,19 @@ fn without_a_terminal_or_a_daemon_top_says_what_to_do() {
 }
 
 #[test]
-fn a_terminal_that_is_too_narrow_for_everything_leaves_out_versions() {
+fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
     if !found(&["tmux"], "tmux") {
         return;
     }
     let daemon = setup().start();
+    assert_eq!(daemon.get("/bad").status(), 502);
     let terminal = Terminal::start(80, &words(&daemon));
 
-    let screen = terminal.shows("the handlers", |screen| row(screen, "bad").is_some());
+    // Everything is drawn at once, and the last line comes last.
+    let screen = terminal.shows("the handlers", |screen| screen.contains("q end"));
 
     assert!(!screen.contains("VERSION") && screen.contains("FAILED"), "{screen}");
+    assert!(row(&screen, "bad").unwrap().contains("trapped 1"), "{screen}");
     terminal.press("Escape");
     terminal.shows("the end", |screen| screen.contains("ended with 0"));
 }

@@ -295,6 +295,7 @@ mod tests {
         };
         let request = RequestSummary {
             status: Some(503),
+            is_complete: true,
             ended: accepted + Duration::from_millis(80),
             sent: 2048,
             route: Some("/notes/{id}".into()),

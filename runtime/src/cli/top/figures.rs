@@ -1,4 +1,4 @@
-//! `Figures`: what `top` shows of one handler, from two reports of its counters.
+//! `HandlerFigures`: what `top` shows of one handler, from two reports of its counters.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::jobs::api::{DurationBucket, HandlerReport, Pairs};
 
 /// The figures of one handler between two samples.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Figures {
+pub(super) struct HandlerFigures {
     pub(super) name: String,
     pub(super) version: String,
     /// Requests a second. `None` after the first sample.
@@ -36,14 +36,14 @@ pub(super) struct Durations {
     pub(super) max: f64,
 }
 
-impl Figures {
+impl HandlerFigures {
     /// Compares a report with one that is `before.1` older, for rates, and with the oldest of the window, for
     /// durations.
     pub(super) fn of(
         now: &HandlerReport,
         before: Option<(&HandlerReport, Duration)>,
         oldest: Option<&HandlerReport>,
-    ) -> Figures {
+    ) -> HandlerFigures {
         let per_second = |counter: fn(&HandlerReport) -> f64| {
             let (before, time) = before?;
             // The counters of another version start again.
@@ -53,7 +53,7 @@ impl Figures {
         let Pairs(mut reasons) = now.reasons.clone();
         reasons.sort_by(|(_, one), (_, other)| other.cmp(one));
         let oldest = oldest.filter(|oldest| oldest.version == now.version);
-        Figures {
+        HandlerFigures {
             name: now.name.clone(),
             version: now.version.clone(),
             rate: per_second(|report| report.requests as f64),

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::figures::Figures;
+use super::figures::HandlerFigures;
 
 /// What the rows are sorted by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +45,8 @@ impl Order {
     }
 
     /// Compares two rows: names forwards, figures with the largest first. Rows with equal figures are sorted by name.
-    pub(super) fn compare(self, one: &Figures, other: &Figures) -> Ordering {
-        let figure = |row: &Figures| {
+    pub(super) fn compare(self, one: &HandlerFigures, other: &HandlerFigures) -> Ordering {
+        let figure = |row: &HandlerFigures| {
             let of = |read: fn(&super::figures::Durations) -> f64| row.durations.as_ref().map_or(-1.0, read);
             match self {
                 Order::Name => 0.0,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::figures::Figures;
+use super::figures::HandlerFigures;
 use super::order::Order;
 use crate::jobs::api::HandlerReport;
 
@@ -31,7 +31,7 @@ impl Samples {
     }
 
     /// Returns the rows, in this order.
-    pub(super) fn rows(&self, order: Order) -> Vec<Figures> {
+    pub(super) fn rows(&self, order: Order) -> Vec<HandlerFigures> {
         let Some(last) = self.0.back() else { return Vec::new() };
         let before = self.0.len().checked_sub(2).and_then(|position| self.0.get(position));
         let oldest = self.0.front().filter(|oldest| oldest.at < last.at);
@@ -40,9 +40,9 @@ impl Samples {
                 let time = last.at.saturating_duration_since(sample.at);
                 Some((sample.handlers.get(&report.name)?, time))
             });
-            Figures::of(report, before, oldest.and_then(|sample| sample.handlers.get(&report.name)))
+            HandlerFigures::of(report, before, oldest.and_then(|sample| sample.handlers.get(&report.name)))
         };
-        let mut rows: Vec<Figures> = last.handlers.values().map(figures).collect();
+        let mut rows: Vec<HandlerFigures> = last.handlers.values().map(figures).collect();
         rows.sort_by(|one, other| order.compare(one, other));
         rows
     }

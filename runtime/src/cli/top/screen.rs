@@ -6,21 +6,24 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Row, Table};
 
-use super::figures::Figures;
+use super::figures::HandlerFigures;
 use super::order::Order;
 use crate::cli::history::ms;
 use crate::cli::table::{size, text, time};
 use crate::jobs::api::StatusReply;
 
-/// Below this width, versions are left out.
+/// Below this width, the columns of [`WIDE_ONLY`] are left out.
 const WIDE: u16 = 110;
+
+/// The columns that a narrow screen has no room for.
+const WIDE_ONLY: [&str; 2] = ["VERSION", "MAX"];
 
 /// What is drawn.
 pub(super) struct Screen<'a> {
     pub(super) daemon: Option<&'a StatusReply>,
     /// Why the last sample is old. `None` if it is not.
     pub(super) trouble: Option<&'a str>,
-    pub(super) rows: &'a [Figures],
+    pub(super) rows: &'a [HandlerFigures],
     /// The first row that is shown.
     pub(super) first: usize,
     pub(super) order: Order,
@@ -30,7 +33,7 @@ pub(super) struct Screen<'a> {
 struct ScreenColumn {
     title: &'static str,
     width: Constraint,
-    show: fn(&Figures) -> String,
+    show: fn(&HandlerFigures) -> String,
 }
 
 const COLUMNS: [ScreenColumn; 11] = [
@@ -54,7 +57,7 @@ const COLUMNS: [ScreenColumn; 11] = [
     },
     ScreenColumn {
         title: "RUNNING",
-        width: Constraint::Length(8),
+        width: Constraint::Length(7),
         show: |row| format!("{}/{}", row.running, row.slots),
     },
     ScreenColumn {
@@ -79,7 +82,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     frame.render_widget(Line::from(title(screen)), head);
     let is_wide = table.width >= WIDE;
     let columns: Vec<&ScreenColumn> =
-        COLUMNS.iter().filter(|column| is_wide || column.title != "VERSION").collect();
+        COLUMNS.iter().filter(|column| is_wide || !WIDE_ONLY.contains(&column.title)).collect();
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let is_sorted = |column: &ScreenColumn| column.title.eq_ignore_ascii_case(column_of(screen.order));
     let titles = columns.iter().map(|column| {
@@ -140,7 +143,7 @@ fn bound(longest: f64) -> String {
 }
 
 /// Formats failures: those a second if there are any now, and those of the version by reason.
-fn failures(row: &Figures) -> String {
+fn failures(row: &HandlerFigures) -> String {
     if row.reasons.is_empty() {
         return "-".to_owned();
     }
@@ -161,8 +164,8 @@ mod tests {
     use super::*;
     use crate::cli::top::figures::Durations;
 
-    fn row(name: &str) -> Figures {
-        Figures {
+    fn row(name: &str) -> HandlerFigures {
+        HandlerFigures {
             name: name.to_owned(),
             version: "5f2d9c1ab0e7".to_owned(),
             rate: Some(15_300.0),
@@ -178,7 +181,7 @@ mod tests {
         }
     }
 
-    fn drawn(width: u16, rows: &[Figures], trouble: Option<&str>) -> String {
+    fn drawn(width: u16, rows: &[HandlerFigures], trouble: Option<&str>) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, 5)).unwrap();
         let screen = Screen { daemon: None, trouble, rows, first: 0, order: Order::Rate };
         terminal.draw(|frame| draw(frame, &screen)).unwrap();

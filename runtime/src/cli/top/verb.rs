@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -67,18 +67,18 @@ pub(in crate::cli) fn top(Args { socket }: Args) -> Result<ExitCode> {
     // Before the screen is taken over: a daemon that is not there is a plain error.
     let first = sample(&socket)?;
     let (sender, samples) = sync_channel(1);
-    // The thread ends with the process, or at its next sample after this function has returned.
-    std::thread::Builder::new().name("samples".to_owned()).spawn(move || ask(&socket, &sender))?;
+    // Dropped at the end of this function, which ends the thread.
+    let (_ends, ended) = channel();
+    std::thread::Builder::new().name("samples".to_owned()).spawn(move || ask(&socket, &sender, &ended))?;
     let mut terminal = ratatui::try_init()?;
     let outcome = Top::new(first).run(&mut terminal, &samples);
     ratatui::restore();
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Takes a sample every second, until its reader has gone.
-fn ask(socket: &Socket, sender: &SyncSender<Result<Sample>>) {
-    loop {
-        std::thread::sleep(PERIOD);
+/// Takes a sample every second, until the other end of `ended` or the reader of the samples is dropped.
+fn ask(socket: &Socket, sender: &SyncSender<Result<Sample>>, ended: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PERIOD) {
         if sender.send(sample(socket)).is_err() {
             return;
         }

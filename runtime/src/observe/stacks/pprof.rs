@@ -7,7 +7,7 @@ use crate::observe::profile::StackCounts;
 
 /// Writes a profile that was taken from `began` for `time`, with a sample every `period`.
 pub fn pprof(stacks: &StackCounts, began: SystemTime, time: Duration, period: Duration) -> Vec<u8> {
-    let mut names = Names::default();
+    let mut names = ProfileTables::default();
     let mut profile = Message::default();
     let types =
         [("samples", "count"), ("cpu", "nanoseconds")].map(|(kind, unit)| names.value_type(kind, unit));
@@ -46,7 +46,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// The table of texts, which begins with the empty one, and the functions.
-struct Names {
+struct ProfileTables {
     texts: Vec<String>,
     numbers: HashMap<String, u64>,
     /// The texts that are names of functions.
@@ -54,14 +54,14 @@ struct Names {
     function_numbers: HashMap<u64, u64>,
 }
 
-impl Default for Names {
-    fn default() -> Names {
+impl Default for ProfileTables {
+    fn default() -> ProfileTables {
         let (numbers, functions, function_numbers) = Default::default();
-        Names { texts: vec![String::new()], numbers, functions, function_numbers }
+        ProfileTables { texts: vec![String::new()], numbers, functions, function_numbers }
     }
 }
 
-impl Names {
+impl ProfileTables {
     fn text(&mut self, text: &str) -> u64 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
@@ -110,7 +110,7 @@ impl Message {
     fn bytes(&mut self, field: u64, bytes: &[u8]) {
         /// The wire type of a field with a length.
         const LENGTH: u64 = 2;
-        self.varint(field << 3 | LENGTH);
+        self.varint((field << 3) | LENGTH);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
