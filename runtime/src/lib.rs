@@ -17,6 +17,7 @@
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
 //! | 0 | [`database`] | what handlers keep in tables: SQLite files, their connections and transactions |
 //! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
+//! | 1 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
 //! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
 //! | 1 | [`net`] | sockets, from the configured address to the accepted stream; handover between processes; the gate |
 //! | 1 | [`job`] | the job with its streams, environment, limits and faults |
@@ -69,6 +70,7 @@ pub mod observe;
 pub mod operator_file;
 pub mod store;
 
+pub mod files;
 pub mod net;
 pub mod scratch;
 

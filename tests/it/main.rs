@@ -24,6 +24,7 @@ mod cramped;
 mod crowd;
 mod databases;
 mod deadlines;
+mod direct;
 mod disk;
 mod endings;
 mod endurance;

@@ -2,6 +2,7 @@
 
 use super::cors::Cors;
 use super::generation_count::Alive;
+use super::response_rules::ErrorPages;
 use super::routes::Routes;
 use super::trial::{Ballot, Rules, Trial};
 use super::trial_version::{Percent, TrialVersion};
@@ -23,6 +24,8 @@ pub struct Catalog {
     pub cors: Option<Cors>,
     /// Versions on trial, by the name of their handler.
     pub trials: BTreeMap<Name, TrialVersion>,
+    /// The form of error responses to requests without a route.
+    pub errors: ErrorPages,
     /// Whether responses name the version that made them.
     pub version_header: VersionHeader,
     /// Whether responses give the reason of a failure.
@@ -121,6 +124,7 @@ impl Catalog {
             routes: self.routes.clone(),
             cors: self.cors.clone(),
             trials: self.trials.clone(),
+            errors: self.errors.clone(),
             version_header: self.version_header,
             reason_header: self.reason_header,
             alive: Alive::default(),

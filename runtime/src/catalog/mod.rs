@@ -1,28 +1,40 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
-//! Floors, lowest first: `generation_count`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `route`, `trial_version`;
-//! `routes`;
-//! `generation`; `replaced`; `serving`.
+//! Floors, lowest first: `generation_count`, `coding`, `cors`, `wildcard`, `host`, `pattern`, `trial`, `upgrade`;
+//! `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`; `routes`; `generation`; `replaced`;
+//! `serving`.
 
+mod coding;
 mod cors;
 mod generation;
 mod generation_count;
 mod host;
 mod pattern;
 mod replaced;
+mod response_rules;
 mod route;
 mod routes;
 mod serving;
+mod static_files;
+mod target;
+mod template;
 mod trial;
 mod trial_version;
 mod upgrade;
+mod wildcard;
 
+pub use coding::Coding;
 pub use cors::Cors;
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
-pub use pattern::PathCapture;
+pub use pattern::{PathCapture, captures};
+pub use response_rules::{ErrorPage, ErrorPages, FieldChanges, ResponseRules};
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
 pub use serving::{Live, Stale};
+pub use static_files::{StaticFiles, StaticOptions};
+pub use target::{FixedResponse, Redirect, RouteTarget};
+pub use template::{NoHost, RequestParts, Template};
 pub use trial::{Ballot, Judgement, Rules, Showing, Trial};
 pub use trial_version::{Percent, TrialVersion};
 pub use upgrade::{Messages, Origins, Upgrade, WebSocket};
+pub use wildcard::Wildcard;

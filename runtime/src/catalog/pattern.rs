@@ -30,6 +30,11 @@ struct Segment<'a> {
     is_tail: bool,
 }
 
+/// Parses the path of a route, and returns its captures in order. Returns `None` if the path is invalid.
+pub fn captures(path: &str) -> Option<Vec<PathCapture>> {
+    PathPattern::read(path).ok().map(|pattern| pattern.captures)
+}
+
 impl PathPattern {
     /// Parses a path.
     ///

@@ -9,6 +9,7 @@ use super::{progress, say, serve, user_caches};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed, Secret, SecretSource};
 use crate::daemon::{self, Lacking};
+use crate::job::Name;
 use crate::jobs::{Loader, Migrating, lines};
 use crate::net::Tls;
 use crate::observe::counted;
@@ -38,7 +39,9 @@ pub(super) fn check(args: Args) -> Result<()> {
     let Some(mut config) = config else { return Err(lines(&errors)) };
     if !errors.is_empty() {
         // A route to a handler with a mistake is not a mistake of its own.
-        config.routes.retain(|route| config.handlers.iter().any(|handler| handler.name == route.handler));
+        let handlers = &config.handlers;
+        let is_known = |name: &Name| handlers.iter().any(|handler| handler.name == *name);
+        config.routes.retain(|route| route.handler().is_none_or(is_known));
     }
     errors.extend(args.flags.put_over(&mut config).err());
     errors.extend(config.check_whole(&args.config).err().map(Error::from));

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Route};
 use crate::daemon::Address;
 use crate::net::Guide;
 
-/// Lists the addresses and, for each route, a curl command and its handler.
+/// Lists the addresses and, for each route, a curl command and what answers it.
 pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     let Some(first) = listening.first() else { return Vec::new() };
     let calls: Vec<String> = catalog.routes.iter().map(|route| call(route, first)).collect();
@@ -16,8 +16,7 @@ pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     let how = |address: &Address| if address.tls.is_some() { " over TLS" } else { "" };
     let served = listening.iter().map(|address| format!("serving {}{}", address.local, how(address)));
     let called = calls.iter().zip(catalog.routes.iter());
-    let called =
-        called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.handler.name, upgrade(route)));
+    let called = called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.target, upgrade(route)));
     served.chain(called).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use super::say;
 use super::table::{list, or_dash, size, text, time};
-use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedRoute, NearMiss};
+use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 
 /// Prints an explanation for people.
 pub(super) fn print(reply: &ExplainReply) {
@@ -39,7 +39,15 @@ fn found(found: &ExplainedRoute) {
     }
     field("script name", &format!("{:?}", text(&found.script_name)));
     field("path info", &format!("{:?}", text(&found.path_info)));
-    let handler = &found.handler;
+    field("location", &found.location.as_ref().map(|location| text(location)).unwrap_or_default());
+    field("responses", &found.responses.as_ref().map(|rules| text(rules)).unwrap_or_default());
+    match &found.handler {
+        Some(handler) => leads_to(handler),
+        None => field("target", &text(&found.target)),
+    }
+}
+
+fn leads_to(handler: &ExplainedHandler) {
     let (name, kind, version) = (text(&handler.name), text(&handler.kind), text(&handler.version));
     field("handler", &format!("{name} ({kind}, {version})"));
     let grants = &handler.grants;

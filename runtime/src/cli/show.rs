@@ -192,11 +192,11 @@ pub(super) fn routes(Args { socket }: Args) -> Result<ExitCode> {
                 route.host.as_ref().map_or_else(|| "*".to_owned(), |host| text(host)),
                 text(&route.path),
                 text_or_dash(route.upgrade.as_ref()),
-                text(&route.handler),
-                text(&route.version),
+                text(&route.target),
+                text_or_dash(route.version.as_ref()),
             ]
         };
-        let titles = ["METHODS", "HOST", "PATH", "UPGRADE", "HANDLER", "VERSION"];
+        let titles = ["METHODS", "HOST", "PATH", "UPGRADE", "TARGET", "VERSION"];
         table::print(&titles, &routes.iter().map(row).collect::<Vec<_>>());
     })
 }

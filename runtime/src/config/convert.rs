@@ -12,9 +12,10 @@ use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
 use super::reader::Keyed;
 use super::report::Diagnostics;
+use super::route::RouteContext;
 use super::schema::{self, File};
 use super::store::Stores;
-use super::{compile, cors, handler, hardening, http, logging, outbound, route, tls, values};
+use super::{compile, cors, handler, hardening, http, logging, outbound, response_rules, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -73,7 +74,10 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
             false => Ok(Some(path)),
         }
     });
+    let response_rules = response_rules::of_all(file, base, report);
+    let context = RouteContext { handlers: &names, base, versions: version_prefix, rules: &response_rules };
     Config {
+        routes: route::read(routes, context, report),
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
         listen,
@@ -98,6 +102,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
             Some(Keyed { value: true, .. }) => ReasonHeader::Present,
             Some(Keyed { value: false, .. }) | None => ReasonHeader::Absent,
         },
+        https_redirect: tls::redirects(file.https.as_ref(), file.tls.as_ref(), report),
         debug: file.debug.as_ref().is_some_and(|at| at.value),
         profiler: file.debug.as_ref().is_some_and(|at| at.value),
         record_dir: record_dir(file, base, report),
@@ -116,7 +121,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         stores: stores.sound,
         databases: databases.sound,
         handlers,
-        routes: route::read(routes, &names, version_prefix, report),
+        response_rules,
     }
 }
 

@@ -237,7 +237,8 @@ fn mount(
     Some(MountConfig { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
 }
 
-fn directory(path: &Path) -> Result<PathBuf, String> {
+/// Checks that a directory exists.
+pub(super) fn directory(path: &Path) -> Result<PathBuf, String> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Ok(path.to_owned()),
         Ok(_) => Err(format!("wanted a directory, found something else: {}", path.display())),

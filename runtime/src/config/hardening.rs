@@ -6,6 +6,7 @@ use super::directories::Directories;
 use super::model::{Config, Hardening};
 use super::reader::Keyed;
 use super::report::Diagnostics;
+use super::route_model::RouteConfig;
 use super::schema;
 use crate::confine::{PathGrant, Reach};
 use crate::net::Endpoint;
@@ -89,6 +90,12 @@ impl Config {
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }
+        }
+        for (_, page) in self.error_pages() {
+            add("errors".to_owned(), parent(page), Reach::Read);
+        }
+        for dir in self.routes.iter().filter_map(RouteConfig::dir) {
+            add("route.static.dir".to_owned(), dir, Reach::Read);
         }
         for endpoint in &self.listen {
             if let Endpoint::Unix(path) = endpoint {

@@ -1,11 +1,14 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`, `store_names`, `values`; `schema`;
-//! `compile`, `request_handling`, `cors`, `http`, `logging`, `schedule`, `secret`, `store`, `tls`, `websocket`; `database`; `model`; `development`,
-//! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
+//! `store_names`, `values`; `coding`, `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`,
+//! `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`, `route_model`; `model`; `development`,
+//! `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`; `limits`; `handler`; `static_files`;
+//! `response_rules`; `route`; `convert`.
 
 mod calls;
 mod cargo;
+mod coding;
 mod compile;
 mod convert;
 mod cors;
@@ -25,14 +28,21 @@ mod outbound;
 mod reader;
 mod report;
 mod request_handling;
+mod response_rules;
 mod restart;
 mod route;
+mod route_model;
+mod route_schema;
+mod routes;
 mod schedule;
 mod schema;
 mod secret;
+mod served;
+mod static_files;
 mod store;
 mod store_names;
 mod table;
+mod target;
 mod tls;
 mod tmp;
 mod units;
@@ -47,10 +57,11 @@ pub use database::DatabaseGrantConfig;
 pub use memory_bound::MemoryBound;
 pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
-    RouteConfig, UnixOptions,
+    UnixOptions,
 };
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
+pub use route_model::{RouteConfig, TargetConfig};
 pub use secret::{Secret, SecretSource};
 pub use store::StoreGrantConfig;
 pub use units::{Mode, Size, Span, UnitError};

@@ -1,25 +1,23 @@
 //! The checked configuration: every value valid, every default filled in, every path absolute.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::database::DatabaseGrantConfig;
 use super::http::HttpLimits;
 use super::logging::Logging;
 use super::memory_bound::MemoryBound;
 use super::report::{ConfigError, ConfigErrors};
+use super::route_model::RouteConfig;
 use super::secret::Secret;
 use super::store::StoreGrantConfig;
-use crate::catalog::{
-    Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
-};
+use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
 use crate::database::DatabaseOptions;
-use crate::job::{Conduct, Env, HandlerVersion, Limits, Name, OutputFormat, Schedule};
+use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
 use crate::store::StoreOptions;
@@ -60,6 +58,10 @@ pub struct Config {
     pub version_header: VersionHeader,
     /// Whether responses say why a request failed.
     pub reason_header: ReasonHeader,
+    /// Whether requests over TCP in clear are redirected to `https:`.
+    pub https_redirect: bool,
+    /// What happens to the responses of all routes.
+    pub response_rules: ResponseRules,
     /// Whether error responses carry the details of a failed job, such as its last line of stderr.
     pub debug: bool,
     /// Whether the admin socket serves the profiler: set by `debug` or by `-D`.
@@ -100,8 +102,7 @@ pub struct Config {
     pub databases: Vec<DatabaseOptions>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
-    /// The routes, in the order of the file. Each leads to an existing handler, and none conflicts with
-    /// another.
+    /// The routes, in the order of the file. Their handlers exist, and none conflicts with another.
     pub routes: Vec<RouteConfig>,
 }
 
@@ -224,23 +225,6 @@ pub struct MountConfig {
     pub write: bool,
 }
 
-/// A route to a handler.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RouteConfig {
-    /// The path: `/hello/{who}`.
-    pub path: String,
-    /// The methods. An empty list means all of them.
-    pub methods: Vec<Method>,
-    /// The host. `None` matches every host.
-    pub host: Option<String>,
-    /// The handler that answers.
-    pub handler: Name,
-    /// The protocol that its clients upgrade to. `None` keeps HTTP.
-    pub upgrade: Option<Upgrade>,
-    /// The line of the file on which the route starts.
-    pub line: usize,
-}
-
 impl HandlerConfig {
     /// Makes a handler with default settings for a module that has no configuration.
     pub fn of_module(name: Name, module: PathBuf) -> HandlerConfig {
@@ -340,33 +324,6 @@ impl Config {
                 "cannot be combined with idle_exit: a daemon that has ended runs nothing; leave one of them out"
                     .to_owned(),
         })
-    }
-
-    /// Makes the routing table from the routes and the handlers.
-    ///
-    /// # Errors
-    /// A route leads to a handler that is not in `handlers`, or routes conflict. A configuration that
-    /// was read has no conflicts.
-    pub fn routes(&self, handlers: &BTreeMap<Name, Arc<HandlerVersion>>) -> Result<Routes, Vec<RouteError>> {
-        let mut specs = Vec::with_capacity(self.routes.len());
-        let mut errors = Vec::new();
-        for (position, route) in self.routes.iter().enumerate() {
-            let RouteConfig { path, methods, host, handler, upgrade, .. } = route;
-            match handlers.get(handler) {
-                Some(entry) => specs.push(RouteSpec {
-                    pattern: path.clone(),
-                    methods: methods.clone(),
-                    host: host.clone(),
-                    handler: entry.clone(),
-                    upgrade: upgrade.clone(),
-                }),
-                None => errors.push(RouteError {
-                    position,
-                    message: format!("route {path:?}: there is no handler {:?}", handler.as_str()),
-                }),
-            }
-        }
-        if errors.is_empty() { Routes::new(specs, self.version_prefix) } else { Err(errors) }
     }
 }
 

@@ -158,7 +158,10 @@ impl Config {
             let refusals = handler.mounts.iter().filter_map(|mount| untrusted.grant(&mount.host).err());
             refusals.map(|refusal| error(handler.line, &key, format!("{refusal:#}"))).collect::<Vec<_>>()
         };
-        self.handlers.iter().flat_map(refused).collect()
+        let routes =
+            self.routes.iter().filter_map(|route| Some((route.line, untrusted.grant(route.dir()?).err()?)));
+        let served = routes.map(|(line, refusal)| error(line, "route.static.dir", format!("{refusal:#}")));
+        self.handlers.iter().flat_map(refused).chain(served).collect()
     }
 
     /// Lists all paths that the daemon looks up, except mounts.
@@ -198,6 +201,9 @@ impl Config {
                     add(0, key, path);
                 }
             }
+        }
+        for (line, page) in self.error_pages() {
+            add(line, "errors", page);
         }
         self.admin.iter().for_each(|path| add(0, "admin", path));
         self.tls.iter().flat_map(|tls| tls.files()).for_each(|path| add(0, "tls", path));

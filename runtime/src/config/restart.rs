@@ -33,6 +33,8 @@ impl Config {
             version_prefix,
             version_header,
             reason_header,
+            https_redirect,
+            response_rules,
             debug,
             // Follows `debug` or a command-line flag.
             profiler: _,
@@ -89,6 +91,9 @@ impl Config {
             (AtReload, "version_prefix", *version_prefix != next.version_prefix),
             (AtReload, "version_header", *version_header != next.version_header),
             (AtReload, "reason_header", *reason_header != next.reason_header),
+            (AtReload, "https", *https_redirect != next.https_redirect),
+            (AtReload, "errors", response_rules.errors != next.response_rules.errors),
+            (AtReload, "compress", response_rules.compress != next.response_rules.compress),
             (AtReload, "debug", *debug != next.debug),
             (AtReload, "history", *history != next.history),
             (AtReload, "watch", *watch != next.watch),

@@ -1,32 +1,43 @@
 //! Reads `[[route]]`: the routes, checked against the handlers and each other.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use http::Method;
 
-use super::model::RouteConfig;
 use super::nearest::Names;
 use super::reader::Keyed;
 use super::report::Diagnostics;
-use super::schema;
+use super::route_model::{RouteConfig, TargetConfig};
+use super::route_schema::Route;
 use super::values::method;
-use super::websocket;
-use crate::catalog::{Claim, Upgrade, VersionPrefix, conflicts};
+use super::{response_rules, static_files, target, websocket};
+use crate::catalog::{Claim, ResponseRules, Upgrade, VersionPrefix, captures, conflicts};
 use crate::job::Name;
 
-/// Reads the routes; `handlers` are the names written in the file, valid or not. A route with an error is
-/// reported and left out.
+/// The context for reading a route.
+#[derive(Clone, Copy)]
+pub(super) struct RouteContext<'a> {
+    /// The names of handlers written in the file, valid or not.
+    pub(super) handlers: &'a Names<'a>,
+    /// The directory at which relative paths start.
+    pub(super) base: &'a Path,
+    pub(super) versions: VersionPrefix,
+    /// What happens to the responses of all routes.
+    pub(super) rules: &'a ResponseRules,
+}
+
+/// Reads the routes. A route with an error is reported and left out.
 pub(super) fn read(
-    written: &[Keyed<schema::Route>],
-    handlers: &Names<'_>,
-    versions: VersionPrefix,
+    written: &[Keyed<Route>],
+    context: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Vec<RouteConfig> {
     let (places, routes): (Vec<_>, Vec<_>) =
-        written.iter().filter_map(|at| Some((at, one(at, handlers, report)?))).unzip();
+        written.iter().filter_map(|at| Some((at, one(at, context, report)?))).unzip();
     let claims: Vec<_> = routes.iter().map(claim).collect();
     let mut reported = HashSet::new();
-    for error in conflicts(&claims, versions) {
+    for error in conflicts(&claims, context.versions) {
         let Keyed { line, key, .. } = places[error.position];
         report.add(*line, key, error.message);
         reported.insert(error.position);
@@ -40,25 +51,29 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
         pattern: &route.path,
         methods: &route.methods,
         host: route.host.as_deref(),
-        handler: route.handler.as_str(),
+        handler: route.handler().map(Name::as_str),
     }
 }
 
 fn one(
-    written: &Keyed<schema::Route>,
-    handlers: &Names<'_>,
+    written: &Keyed<Route>,
+    RouteContext { handlers, base, rules, .. }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
     if route.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/{who}\"");
     }
-    if route.handler.is_none() {
-        report.missing(*line, key, "handler", "write the NAME of a [handler.NAME]");
-    }
+    target::exactly_one(written, report);
     let methods = route.methods.as_ref().map(|list| methods(list, report)).unwrap_or_default();
     let handler = route.handler.as_ref();
     let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
+    let captures = route.path.as_ref().and_then(|at| captures(&at.value)).unwrap_or_default();
+    let redirect = target::redirect(route, &captures, report).map(TargetConfig::Redirect);
+    let respond = route.respond.as_ref().map(|at| TargetConfig::Respond(target::respond(&at.value, report)));
+    let files = static_files::read(route, base, report);
+    let rewrite = target::rewrite(route, &captures, report).map(TargetConfig::Rewrite);
+    let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
     // A route whose method or host is invalid must not count as a route for all of them.
     if report.blames(key) {
@@ -66,14 +81,22 @@ fn one(
     }
     let methods = match upgrade {
         Some(Upgrade::WebSocket(_)) => vec![Method::GET],
+        // GET brings HEAD.
+        None if files.is_some() && methods.is_empty() => vec![Method::GET],
         Some(Upgrade::Tcp) | None => methods,
     };
     Some(RouteConfig {
         path: route.path.as_ref()?.value.clone(),
         methods,
         host: route.host.as_ref().map(|at| at.value.clone()),
-        handler: handler?,
+        target: handler
+            .map(TargetConfig::Handler)
+            .or(redirect)
+            .or(respond)
+            .or(files.map(TargetConfig::Files))
+            .or(rewrite)?,
         upgrade,
+        rules,
         line: *line,
     })
 }

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
+use super::route_schema::{Route, WrittenErrors};
 use super::store_names;
 use super::table::table;
 
@@ -39,6 +40,12 @@ table! {
         version_header: bool,
         /// Whether responses say why a request failed.
         reason_header: bool,
+        /// What happens to requests in clear: `redirect`.
+        https: String,
+        /// The form of error responses: `json`, or pages by status.
+        errors: WrittenErrors,
+        /// The content codings of all routes, the preferred first.
+        compress: Vec<Keyed<String>>,
         /// Whether error responses carry the details of a failed job, such as its last line of stderr.
         debug: bool,
         /// Where failed jobs are recorded.
@@ -358,32 +365,6 @@ table! {
         /// The guest path.
         guest: String,
         write: bool,
-    }
-}
-
-table! {
-    /// `[[route]]`.
-    Route {
-        path: String,
-        methods: Vec<Keyed<String>>,
-        host: String,
-        handler: String,
-        /// The protocol that its clients upgrade to: `tcp` or `websocket`.
-        upgrade: String,
-        websocket: WebSocket,
-    }
-}
-
-table! {
-    /// `route.websocket`.
-    WebSocket {
-        /// `lines` or `frames`.
-        messages: String,
-        message_size: Scalar,
-        protocols: Vec<Keyed<String>>,
-        origins: Vec<Keyed<String>>,
-        ping: Scalar,
-        idle: Scalar,
     }
 }
 

@@ -13,7 +13,7 @@ macro_rules! table {
         impl FromToml for $name {
             fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
                 let mut section = Section::of(value, key, report)?;
-                let table = $name { $($key: section.take(stringify!($key)),)* };
+                let table = $name { $($key: section.take(stringify!($key).trim_start_matches("r#")),)* };
                 section.finish();
                 Some(table)
             }

@@ -30,6 +30,23 @@ pub(super) fn read(
     TlsOptions { certificates, clients: clients(tls, base, report), plain: plain.collect() }
 }
 
+/// Reads whether requests in clear are redirected to `https:`.
+pub(super) fn redirects(
+    written: Option<&Keyed<String>>,
+    tls: Option<&Keyed<schema::Tls>>,
+    report: &Diagnostics<'_>,
+) -> bool {
+    let is_in_clear = tls.is_some_and(|tls| tls.value.plain.as_ref().is_some_and(|at| !at.value.is_empty()));
+    report.settle(written, false, |word| match word.as_str() {
+        "redirect" if is_in_clear => Ok(true),
+        "redirect" => {
+            Err("no endpoint is served both ways: add [tls], and name an endpoint in clear in tls.plain"
+                .to_owned())
+        }
+        _ => Err(format!("wanted \"redirect\", found {word:?}")),
+    })
+}
+
 /// Reads the paths of a certificate and its key.
 fn pair(
     line: usize,

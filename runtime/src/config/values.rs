@@ -223,6 +223,15 @@ pub(super) fn args(written: &[Keyed<String>], report: &Diagnostics<'_>) -> Vec<S
     written.iter().filter_map(|at| report.settle(Some(at), None, sound)).collect()
 }
 
+/// Shows a value in an error.
+pub(super) fn shown(found: &Scalar) -> String {
+    match found {
+        Scalar::Text(text) => format!("{:?}", text.chars().take(48).collect::<String>()),
+        Scalar::Number(number, _) => number.to_string(),
+        Scalar::Other(found) => found.clone(),
+    }
+}
+
 fn refusal(wanted: &str, found: &Scalar) -> String {
     match found {
         Scalar::Text(text) => {

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 
 use super::reader::Keyed;
 use super::report::Diagnostics;
-use super::schema;
+use super::route_schema::{self, Route};
 use super::values::{self, origin};
 use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
 
@@ -23,7 +23,7 @@ const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
 
 /// Reads the protocol that a route's clients upgrade to. Returns `None` if they stay with HTTP.
 pub(super) fn read(
-    Keyed { value: route, key, line }: &Keyed<schema::Route>,
+    Keyed { value: route, key, line }: &Keyed<Route>,
     report: &Diagnostics<'_>,
 ) -> Option<Upgrade> {
     let written = route.websocket.as_ref();
@@ -39,7 +39,7 @@ pub(super) fn read(
     report.settle(route.upgrade.as_ref(), None, |text| match text.as_str() {
         "tcp" => Ok(Some(Upgrade::Tcp)),
         "websocket" => {
-            let defaults = schema::WebSocket::default();
+            let defaults = route_schema::WebSocket::default();
             let websocket = options(written.map_or(&defaults, |at| &at.value), report);
             Ok(Some(Upgrade::WebSocket(Arc::new(websocket))))
         }
@@ -47,7 +47,7 @@ pub(super) fn read(
     })
 }
 
-fn options(written: &schema::WebSocket, report: &Diagnostics<'_>) -> WebSocket {
+fn options(written: &route_schema::WebSocket, report: &Diagnostics<'_>) -> WebSocket {
     WebSocket {
         messages: report.settle(written.messages.as_ref(), Messages::Lines, |word| match word.as_str() {
             "lines" => Ok(Messages::Lines),

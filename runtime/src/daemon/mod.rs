@@ -133,6 +133,7 @@ impl Daemon {
             activity: Activity::default(),
             handshakes: Arc::default(),
             refused: Arc::default(),
+            direct: Arc::default(),
             scratch: preflight::scratch(&config),
         });
         let config = ArcSwap::from_pointee(config);

@@ -99,6 +99,7 @@ impl Operators {
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),
+                direct: asked.direct.clone(),
                 scratch: None,
             })
         };

@@ -7,11 +7,13 @@ use arc_swap::ArcSwap;
 
 use super::limits::activity::Activity;
 use super::limits::connections::ConnectionLimit;
+use super::limits::direct_counts::DirectCounts;
 use super::limits::handshakes::Handshakes;
 use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::request::access_line::AccessLog;
 use super::wire::progress::Deadlines;
+use crate::catalog::Template;
 use crate::engine::Engine;
 use crate::net::{DrainSignal, Gate, Peer, Tls};
 use crate::observe::{QueryMask, Reloads};
@@ -35,6 +37,8 @@ pub struct Server {
     pub handshakes: Arc<Handshakes>,
     /// Counts refused requests to handlers. The daemon's own listener shows the counts.
     pub refused: Arc<RefusalCounts>,
+    /// Counts the responses of routes without a handler.
+    pub direct: Arc<DirectCounts>,
     /// Stores bodies that do not fit in memory; `None` if there is no place for them.
     pub scratch: Option<Arc<Scratch>>,
 }
@@ -76,6 +80,8 @@ pub struct Settings {
     pub handshake: Duration,
     /// How many TLS handshakes may be in progress at once.
     pub handshakes: usize,
+    /// Where requests in clear are redirected. `None` answers them.
+    pub https: Option<Arc<Template>>,
     /// The TLS settings, or `None` without TLS.
     pub tls: Option<Arc<Tls>>,
 }

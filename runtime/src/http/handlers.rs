@@ -1,5 +1,6 @@
 //! The service of clients: routes a request by the catalog, and runs the job of its handler.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{ALLOW, EXPECT, ORIGIN};
@@ -15,17 +16,23 @@ use super::request::access_log::RequestLog;
 use super::request::cgi_job::{PreparedJob, RoutedRequest};
 use super::request::drain_body::DrainBody;
 use super::request::logged_job::LoggedJob;
+use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
 use super::request::spooled_body::SpoolSpace;
-use super::request::{h2_rules, health};
+use super::request::{compress, direct_response, error_page, h2_rules, health, rewrite};
 use super::server::accept::AcceptLoop;
 use super::service::{RequestContext, Service};
+use super::static_files::file_response::FileRequest;
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
-use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
+use crate::catalog::{
+    Ballot, Catalog, Cors, ErrorPages, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles, Upgrade,
+    VersionHeader,
+};
 use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Kind, Usage};
+use crate::net::Remote;
 use crate::observe::history::History;
 
 /// The field with the handler and version of a response, if the configuration asks for it.
@@ -81,12 +88,29 @@ impl Service for HandlerService {
         catalog.reason_header
     }
 
+    fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
+        match log.and_then(RequestLog::rules).map_or(&catalog.errors, |rules| &rules.errors) {
+            ErrorPages::Json => ErrorFormat::Json,
+            ErrorPages::Negotiated | ErrorPages::Pages(_) => ErrorFormat::Negotiated,
+        }
+    }
+
     fn finish(
         &self,
         catalog: &Arc<Catalog>,
         request: Option<(&Parts, &RequestLog)>,
         response: &mut Response<Body>,
     ) {
+        if let Some((head, log)) = request {
+            let rules = log.rules();
+            if log.is_refused() {
+                error_page::apply(rules.map_or(&catalog.errors, |rules| &rules.errors), response);
+            }
+            if let Some(rules) = rules {
+                rules.fields.apply(response.headers_mut());
+                compress::apply(head, &rules.compress, response);
+            }
+        }
         if let Some(cors) = &catalog.cors {
             // Without a head the origin is unknown, so only a grant to all origins applies.
             let origin = request.and_then(|(head, _)| head.headers.get(ORIGIN));
@@ -112,20 +136,39 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         if uri.path() == "*" {
             return Ok(ping());
         }
-        let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let path = decoded(self.head)?;
         if let Some(cors) = self.pinned.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
             let mut response = no_content();
             cors.grant_preflight(headers.get(ORIGIN), response.headers_mut());
             return Ok(response);
         }
-        match self.pinned.routes.lookup(host, method, &path) {
-            Lookup::Found(found) => match &found.route.upgrade {
-                None => self.run(&found, body, log).await,
-                // Boxed, so that ordinary requests stay small.
-                Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, log)).await,
-            },
-            Lookup::NotFound if path == "/healthz" => Ok(health::of(self.server.gate.state())),
-            Lookup::NotFound => Err(Refusal::NoRoute),
+        if let Some(to) = self.settings.https.as_ref().filter(|_| self.is_in_clear() && path != "/healthz") {
+            return direct_response::to_https(to, self.head);
+        }
+        if self.pinned.routes.has_rewrites()
+            && let Lookup::Found(found) = self.pinned.routes.lookup(host, method, &path)
+            && let RouteTarget::Rewrite(to) = &found.route.target
+        {
+            let head = rewrite::apply(to, &found, self.head, self.settings.target_size)?;
+            let path = decoded(&head)?;
+            let request: RequestContext<'_, Arc<Catalog>> = self;
+            return Box::pin(RequestContext { head: &head, ..request }.serve(&path, body, log)).await;
+        }
+        self.serve(&path, body, log).await
+    }
+
+    /// Answers the request with the route of a decoded path.
+    async fn serve(
+        self,
+        path: &str,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let (method, host) = (&self.head.method, h2_rules::host(self.head));
+        let found = match self.pinned.routes.lookup(host, method, path) {
+            Lookup::Found(found) => found,
+            Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),
+            Lookup::NotFound => return Err(Refusal::NoRoute),
             Lookup::MethodNotAllowed { allow } => {
                 let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 if method != Method::OPTIONS {
@@ -134,19 +177,57 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                 let mut response = no_content();
                 // The names of methods are tokens, which are valid values.
                 response.headers_mut().extend(HeaderValue::from_str(&allow).ok().map(|allow| (ALLOW, allow)));
-                Ok(response)
+                return Ok(response);
             }
+        };
+        log.route_found(found.route);
+        match &found.route.target {
+            RouteTarget::Handler(handler) => match &found.route.upgrade {
+                None => self.run(&found, handler, body, log).await,
+                // Boxed, so that ordinary requests stay small.
+                Some(upgrade) => Box::pin(self.switch(&found, handler, upgrade, body, log)).await,
+            },
+            RouteTarget::Redirect(redirect) => {
+                self.server.direct.redirects.count();
+                direct_response::redirect(redirect, &found, self.head)
+            }
+            RouteTarget::Respond(response) => {
+                self.server.direct.fixed.count();
+                Ok(direct_response::fixed(response))
+            }
+            RouteTarget::Files(files) => Box::pin(self.file(&found, files, path)).await,
+            // A path is rewritten once, before.
+            RouteTarget::Rewrite(_) => Err(Refusal::Loop),
         }
+    }
+
+    /// Answers with a file of a directory.
+    async fn file(
+        self,
+        found: &Match<'_, '_>,
+        files: &StaticFiles,
+        path: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        self.server.direct.files.count();
+        let descriptors = &self.server.engine.budgets().descriptors;
+        let tail = found.path_info.strip_prefix('/').unwrap_or_default();
+        FileRequest { files, head: self.head, path, tail, descriptors }.answer().await
+    }
+
+    /// Reports whether the client came over TCP without TLS.
+    fn is_in_clear(self) -> bool {
+        self.peer.secured().is_none() && matches!(self.peer.remote(), Remote::Tcp(_))
     }
 
     /// Runs the job of a route and returns its response.
     async fn run(
         self,
         found: &Match<'_, '_>,
+        handler: &Arc<HandlerVersion>,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let picked = self.pinned.pick(&found.route.handler);
+        let picked = self.pinned.pick(handler);
         if picked.0.kind == Kind::Proxy {
             // Boxed, so that requests to a CGI program stay small.
             return Box::pin(self.hand_on(found, picked, body, log)).await;
@@ -190,13 +271,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     async fn switch(
         self,
         found: &Match<'_, '_>,
+        handler: &Arc<HandlerVersion>,
         upgrade: &Upgrade,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let way = if self.peer.secured().is_some() { Transport::Tls } else { Transport::Clear };
         let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
-        let picked = self.pinned.pick(&found.route.handler);
+        let picked = self.pinned.pick(handler);
         let entry = picked.0;
         harmless(found, entry)?;
         let made = self.call(found, picked, log);
@@ -235,6 +317,11 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let before = if is_awaited { AwaitFirst::Beginning } else { AwaitFirst::Nothing };
         BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
     }
+}
+
+/// Decodes the path of a request.
+fn decoded(head: &Parts) -> Result<Cow<'_, str>, Refusal> {
+    path::decode(head.uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))
 }
 
 /// Refuses a captured part of the path that the program would take for an option.

@@ -11,6 +11,7 @@
 //! | 2 | `limits` | the limits of connections, handshakes and long admin requests |
 //! | 3 | `context` | the state that the listeners of a server share |
 //! | 4 | `request` | turns a request into a job, and the job into the response |
+//! | 5 | `static_files` | the files of a directory as responses |
 //! | 5 | `upgrade` | connections that leave HTTP |
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
@@ -27,6 +28,7 @@ mod refusal;
 mod request;
 mod server;
 mod service;
+mod static_files;
 mod timeouts;
 mod upgrade;
 mod wire;
@@ -38,6 +40,7 @@ pub use handlers::handlers;
 pub use limits::activity::Activity;
 pub use limits::admin_slots::AdminSlots;
 pub use limits::connections::ConnectionLimit;
+pub use limits::direct_counts::DirectCounts;
 pub use limits::handshakes::Handshakes;
 pub use limits::refusal_counts::RefusalCounts;
 pub use refusal::Details;

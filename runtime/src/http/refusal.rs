@@ -31,6 +31,12 @@ pub(super) enum Refusal {
     Loop,
     /// No route matches.
     NoRoute,
+    /// The directory of the route has no such file.
+    NoFile,
+    /// The file is in another state than the client requires.
+    Precondition,
+    /// The range is beyond the end of the file, which has this length.
+    Range(u64),
     /// The path has routes, but only for these methods.
     WrongMethod(String),
     /// The route requires an upgrade to this protocol.
@@ -99,6 +105,9 @@ impl Refusal {
             Refusal::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed", Closes),
             Refusal::Loop => (StatusCode::LOOP_DETECTED, "loop", Stays),
             Refusal::NoRoute => (StatusCode::NOT_FOUND, "no_route", Stays),
+            Refusal::NoFile => (StatusCode::NOT_FOUND, "no_file", Stays),
+            Refusal::Precondition => (StatusCode::PRECONDITION_FAILED, "precondition_failed", Stays),
+            Refusal::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", Stays),
             Refusal::NoJob(_) => (StatusCode::NOT_FOUND, "job_not_found", Stays),
             Refusal::Rejected(..) => (StatusCode::BAD_REQUEST, "rejected", Stays),
             Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", Closes),
@@ -159,9 +168,12 @@ impl Refusal {
             }
             Refusal::Expectation => "Expect: only 100-continue is supported".to_owned(),
             Refusal::Loop => {
-                "the request loops: it has come back to this daemon too often".to_owned()
+                "the request loops: it has come back to this daemon too often, or a rewritten path is rewritten again".to_owned()
             }
             Refusal::NoRoute => "no route matches this path".to_owned(),
+            Refusal::NoFile => "there is no such file".to_owned(),
+            Refusal::Precondition => "the file is in another state than the request requires".to_owned(),
+            Refusal::Range(length) => format!("the range is beyond the end of the file, which has {length} bytes"),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
             Refusal::WebSocketVersion => "only version 13 of WebSocket is supported".to_owned(),
             Refusal::UpgradeRequired(protocol) => format!(

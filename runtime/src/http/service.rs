@@ -17,6 +17,7 @@ use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
 use super::request::panic::caught;
+use super::request::refusal_response::ErrorFormat;
 use super::request::response_body::Body;
 use super::request::{date, h2_rules};
 use super::upgrade::tunnel::PendingUpgrade;
@@ -79,6 +80,11 @@ pub(super) trait Service: Send + Sync + 'static {
     /// Returns whether a refusal names its code in a field.
     fn reason_header(&self, _pinned: &Self::Pinned) -> ReasonHeader {
         ReasonHeader::Absent
+    }
+
+    /// Returns the form of error responses. `log` is `None` if no head was read.
+    fn error_format(&self, _pinned: &Self::Pinned, _log: Option<&RequestLog>) -> ErrorFormat {
+        ErrorFormat::Negotiated
     }
 
     /// Adds the fields that every response has, refusals included. `request` is `None` if no head was read.
@@ -152,7 +158,9 @@ pub(super) async fn respond<S: Service>(
             if refusal.closes() {
                 body.abandon();
             }
-            refusal.into_response(&head.headers, service.details(settings), service.reason_header(&pinned))
+            let format = service.error_format(&pinned, Some(&log));
+            let (details, reason) = (service.details(settings), service.reason_header(&pinned));
+            refusal.into_response(&head.headers, details, reason, format)
         }
     };
     service.finish(&pinned, Some((&head, &log)), &mut response);

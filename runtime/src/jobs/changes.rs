@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial};
 use super::describe;
-use crate::catalog::{Catalog, Routes, TrialVersion};
+use crate::catalog::{Catalog, Route, Routes, TrialVersion};
 use crate::config::Config;
 use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
@@ -43,7 +43,10 @@ pub(super) fn between(
         (!same).then(|| ChangedHandler { name: name.to_string(), change, what })
     };
     let routes = |side: CatalogSide<'_>| -> BTreeSet<String> {
-        let line = |route| format!("{} -> {}", describe::route(route), route.handler.name);
+        let line = |route: &Route| {
+            let rules = route.rules.as_ref().map(|rules| format!(" ({rules})")).unwrap_or_default();
+            format!("{} -> {}{rules}", describe::route(route), route.target)
+        };
         side.routes.iter().map(line).collect()
     };
     let (before, after) = (routes(old), routes(new));

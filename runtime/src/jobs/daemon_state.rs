@@ -13,11 +13,12 @@ use tracing::{info, warn};
 
 use super::follower::Follower;
 use super::load::{LoadNumber, StepTurn};
+use crate::catalog::Template;
 use crate::config::Config;
 use crate::engine::JobSnapshot;
 use crate::http::{AccessLog, Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
-use crate::net::{GateState, Phase, Sockets, Term, Tls};
+use crate::net::{Endpoint, GateState, Phase, Sockets, Term, Tls};
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::{Reloads, brief, counted, systemd};
 
@@ -295,6 +296,24 @@ pub fn settings(config: &Config) -> Settings {
         handshake: http.handshake,
         handshakes: http.handshakes,
         linger: LINGER.min(config.grace / 4),
+        https: config.https_redirect.then(|| Arc::new(https(config))),
         tls: None,
     }
+}
+
+/// Makes the URL to which requests in clear are redirected: with the port of the first TCP endpoint that uses TLS, if
+/// the configuration names one.
+fn https(config: &Config) -> Template {
+    let plain = config.tls.as_ref().map_or(&[][..], |tls| &tls.plain);
+    let secured = config.listen.iter().filter(|endpoint| !plain.contains(endpoint));
+    let mut ports = secured.filter_map(|endpoint| match endpoint {
+        Endpoint::Tcp(address) => Some(address.port()),
+        Endpoint::Unix(_) | Endpoint::Fd(_) => None,
+    });
+    let port = match ports.next() {
+        // The default port of https (RFC 9110 §4.2.2), or a port that the kernel chooses.
+        Some(443 | 0) | None => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    Template::url(&format!("https://{{host}}{port}{{uri}}"), &[]).expect("this is a template for every port")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
-use crate::catalog::{Route, Showing, TrialVersion};
+use crate::catalog::{Route, RouteTarget, Showing, TrialVersion};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 
@@ -126,6 +126,15 @@ pub(super) fn route(route: &Route) -> String {
     let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
     format!("{methods} {}{}", route.host.as_deref().unwrap_or_default(), route.pattern)
+}
+
+/// Returns the status of a response that the daemon gives by itself, if the configuration sets it.
+pub(super) fn status(target: &RouteTarget) -> Option<u16> {
+    match target {
+        RouteTarget::Handler(_) | RouteTarget::Files(_) | RouteTarget::Rewrite(_) => None,
+        RouteTarget::Redirect(redirect) => Some(redirect.status.as_u16()),
+        RouteTarget::Respond(response) => Some(response.status.as_u16()),
+    }
 }
 
 /// Converts a duration to whole milliseconds.

@@ -8,7 +8,7 @@ use http::{Method, Uri};
 use super::api::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 use super::describe;
 use super::reply::ReplyJob;
-use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
+use crate::catalog::{Catalog, Lookup, Match, NoHost, RequestParts, Route, RouteSpec, RouteTarget, Routes};
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::Job;
@@ -23,7 +23,11 @@ const MISSES: usize = 5;
 struct Request {
     method: Method,
     host: Option<String>,
+    /// Decoded.
     path: String,
+    /// As a client sends it.
+    raw_path: String,
+    query: Option<String>,
 }
 
 impl ReplyJob for Explain {
@@ -52,6 +56,8 @@ impl Request {
             method,
             host: uri.host().map(str::to_owned),
             path: path::decode(path).with_context(wanted)?.into_owned(),
+            raw_path: path.to_owned(),
+            query: uri.query().map(str::to_owned),
         })
     }
 
@@ -61,9 +67,13 @@ impl Request {
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
             Lookup::Found(found) => {
                 route = Some(self.found(&found));
-                trial = catalog.trials.get(&found.route.handler.name).map(describe::trial);
-                match found.option(&found.route.handler) {
-                    None => (None, "this route is the most specific for the host and path"),
+                let handler = found.route.target.handler();
+                trial = handler.and_then(|handler| catalog.trials.get(&handler.name)).map(describe::trial);
+                match handler.and_then(|handler| found.option(handler)) {
+                    None => (
+                        describe::status(&found.route.target),
+                        "this route is the most specific for the host and path",
+                    ),
                     Some(_) => {
                         (Some(400), "a capture begins with `-`, which a program would read as an option")
                     }
@@ -94,7 +104,7 @@ impl Request {
     }
 
     fn found(&self, found: &Match<'_, '_>) -> ExplainedRoute {
-        let Route { handler, methods, host, upgrade, .. } = found.route;
+        let Route { target, methods, host, upgrade, .. } = found.route;
         let captures = found.captures().map(|(capture, value)| (capture.name.clone(), value.to_owned()));
         let method = match (methods.contains(&self.method), methods.is_empty()) {
             (true, _) => "is listed",
@@ -111,13 +121,28 @@ impl Request {
             captures: captures.collect(),
             script_name: found.script_name.to_owned(),
             path_info: found.path_info.to_owned(),
-            handler: ExplainedHandler {
+            target: target.to_string(),
+            location: self.location(found),
+            responses: found.route.rules.as_ref().map(|rules| rules.to_string()),
+            handler: target.handler().map(|handler| ExplainedHandler {
                 name: handler.name.to_string(),
                 kind: handler.kind.to_string(),
                 version: handler.version.clone(),
                 grants: describe::grants(handler),
-            },
+            }),
         }
+    }
+
+    /// Returns the URL that the route redirects to, or the path that is routed instead.
+    fn location(&self, found: &Match<'_, '_>) -> Option<String> {
+        let to = match &found.route.target {
+            RouteTarget::Redirect(redirect) => &redirect.to,
+            RouteTarget::Rewrite(to) => to,
+            RouteTarget::Handler(_) | RouteTarget::Respond(_) | RouteTarget::Files(_) => return None,
+        };
+        let (path, query) = (self.raw_path.as_str(), self.query.as_deref());
+        let parts = RequestParts { host: self.host.as_deref(), path, query };
+        Some(found.fill(to, parts).unwrap_or_else(|NoHost| "needs a host: write http://HOST/...".to_owned()))
     }
 
     /// Lists the routes that would match if the request were slightly different, or if no other route came first.
@@ -125,7 +150,7 @@ impl Request {
         let others = catalog.routes.iter().filter(|route| Some(&*describe::route(route)) != chosen);
         let missed = others.filter_map(|route| {
             let miss = self.miss(&alone(route, &catalog.routes)?, route)?;
-            Some(NearMiss { route: describe::route(route), handler: route.handler.name.to_string(), miss })
+            Some(NearMiss { route: describe::route(route), handler: route.target.to_string(), miss })
         });
         missed.take(MISSES).collect()
     }
@@ -176,8 +201,9 @@ fn alone(route: &Route, all: &Routes) -> Option<Routes> {
         pattern: route.pattern.clone(),
         methods: route.methods.clone(),
         host: route.host.clone(),
-        handler: route.handler.clone(),
+        target: route.target.clone(),
         upgrade: route.upgrade.clone(),
+        rules: route.rules.clone(),
     };
     Routes::new(vec![spec], all.versions()).ok()
 }

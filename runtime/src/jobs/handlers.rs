@@ -42,7 +42,7 @@ struct RunningUsage {
 
 fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> HandlerReport {
     let taken = entry.slots.taken(&entry.limits);
-    let leads_here = |route: &&Route| route.handler.name == entry.name;
+    let leads_here = |route: &&Route| route.leads_to(&entry.name);
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
     let ended = entry.record.requests.ended();
     let mean = entry.record.requests.time().as_secs_f64() * 1000.0

@@ -22,12 +22,14 @@ impl ReplyJob for ListRoutes {
 }
 
 fn report(route: &Route) -> RouteReport {
+    let handler = route.target.handler();
     RouteReport {
         methods: route.methods.iter().map(ToString::to_string).collect(),
         host: route.host.clone(),
         path: route.pattern.clone(),
         upgrade: route.upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
-        handler: route.handler.name.to_string(),
-        version: route.handler.version.clone(),
+        target: route.target.to_string(),
+        handler: handler.map(|handler| handler.name.to_string()),
+        version: handler.map(|handler| handler.version.clone()),
     }
 }

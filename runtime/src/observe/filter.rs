@@ -20,6 +20,7 @@ const MODULES: [&str; 19] = [
     "daemon",
     "database",
     "engine",
+    "files",
     "http",
     "job",
     "jobs",

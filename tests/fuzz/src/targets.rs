@@ -14,6 +14,7 @@ use portcullis::catalog::{Catalog, Lookup};
 use portcullis::cgi::{document, meta, path};
 use portcullis::config::{self, ConfigError, HandlerConfig, HttpLimits};
 use portcullis::engine::Engine;
+use portcullis::files::FileRoot;
 use portcullis::http::{HeadLimits, follow};
 use portcullis::job::{Handler, HandlerVersion, Job, Kind, Limits, Run, Slots, Status};
 use portcullis::jobs;
@@ -115,7 +116,8 @@ pub fn catalog(bytes: &[u8]) {
     let _settings = jobs::settings(&config);
     let handlers: BTreeMap<_, _> =
         config.handlers.iter().map(|handler| (handler.name.clone(), entry(handler))).collect();
-    let routes = config.routes(&handlers).unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
+    let routes =
+        config.routes(&handlers, FileRoot::open_path).unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
     let catalog = Catalog { cors: config.cors.clone(), ..Catalog::default().next(handlers, routes) };
     for route in catalog.routes.iter() {
         let method = route.methods.first().unwrap_or(&Method::GET);

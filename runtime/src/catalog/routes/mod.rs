@@ -8,9 +8,12 @@ use http::Method;
 
 use super::host::{self, RouteHost};
 use super::pattern::{PathCapture, PathPattern};
+use super::response_rules::ResponseRules;
 use super::route::{CaptureValues, Clash, Hit, Table};
+use super::target::RouteTarget;
+use super::template::{NoHost, RequestParts, Template};
 use super::upgrade::Upgrade;
-use crate::job::{HandlerVersion, Kind};
+use crate::job::{HandlerVersion, Kind, Name};
 
 /// All routes of a catalog.
 ///
@@ -22,6 +25,7 @@ pub struct Routes {
     list: Vec<Route>,
     /// Maps requests to indices in the list. Shared between generations: a swap changes handlers, not paths.
     tables: Arc<Tables>,
+    has_rewrites: bool,
 }
 
 /// A route in service. Immutable.
@@ -35,10 +39,12 @@ pub struct Route {
     pub host: Option<String>,
     /// Its name in metrics and logs: the host and the path as written.
     pub label: Arc<str>,
-    /// The handler that answers.
-    pub handler: Arc<HandlerVersion>,
+    /// What answers.
+    pub target: RouteTarget,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
+    /// What happens to its responses. `None` if nothing does.
+    pub rules: Option<Arc<ResponseRules>>,
     /// The named parts of the path, in order.
     pub captures: Vec<PathCapture>,
     has_tail: bool,
@@ -52,13 +58,15 @@ pub struct RouteSpec {
     pub methods: Vec<Method>,
     /// A host name, or `*.NAME` for every name with one label more.
     pub host: Option<String>,
-    /// The handler that answers.
-    pub handler: Arc<HandlerVersion>,
+    /// What answers.
+    pub target: RouteTarget,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
+    /// What happens to its responses. `None` if nothing does.
+    pub rules: Option<Arc<ResponseRules>>,
 }
 
-/// What a route would match: a [`RouteSpec`] without its handler.
+/// What a route would match: a [`RouteSpec`] without its target.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// As in [`RouteSpec`].
@@ -67,8 +75,8 @@ pub struct Claim<'a> {
     pub methods: &'a [Method],
     /// As in [`RouteSpec`].
     pub host: Option<&'a str>,
-    /// The handler's name, for error messages.
-    pub handler: &'a str,
+    /// The handler's name, for error messages. `None` if the daemon answers.
+    pub handler: Option<&'a str>,
 }
 
 /// Whether paths may begin with an API version, as in `/v1.14/info`.
@@ -137,11 +145,12 @@ impl Routes {
         let route = |spec: RouteSpec| {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
-            let RouteSpec { pattern, methods, host, handler, upgrade } = spec;
+            let RouteSpec { pattern, methods, host, target, upgrade, rules } = spec;
             let label = format!("{}{pattern}", host.as_deref().unwrap_or_default()).into();
-            Route { pattern, methods, host, label, handler, upgrade, captures, has_tail }
+            Route { pattern, methods, host, label, target, upgrade, rules, captures, has_tail }
         };
-        Ok(Routes { list: specs.into_iter().map(route).collect(), tables })
+        let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
+        Ok(Routes { list: specs.into_iter().map(route).collect(), tables, has_rewrites })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -161,8 +170,8 @@ impl Routes {
     /// Makes the same table with another version of one handler.
     pub fn with(&self, entry: &Arc<HandlerVersion>) -> Routes {
         let mut routes = self.clone();
-        for route in routes.list.iter_mut().filter(|route| route.handler.name == entry.name) {
-            route.handler = entry.clone();
+        for route in routes.list.iter_mut().filter(|route| route.leads_to(&entry.name)) {
+            route.target = RouteTarget::Handler(entry.clone());
         }
         routes
     }
@@ -175,6 +184,11 @@ impl Routes {
     /// Iterates over the routes, in the order given.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> {
         self.list.iter()
+    }
+
+    /// Reports whether any route rewrites requests.
+    pub fn has_rewrites(&self) -> bool {
+        self.has_rewrites
     }
 
     /// Returns the number of routes.
@@ -201,6 +215,13 @@ impl Routes {
     }
 }
 
+impl Route {
+    /// Reports whether the handler with this name answers.
+    pub fn leads_to(&self, name: &Name) -> bool {
+        self.target.handler().is_some_and(|handler| handler.name == *name)
+    }
+}
+
 impl RouteSpec {
     /// Returns what this route would match.
     pub fn claim(&self) -> Claim<'_> {
@@ -208,7 +229,7 @@ impl RouteSpec {
             pattern: &self.pattern,
             methods: &self.methods,
             host: self.host.as_deref(),
-            handler: self.handler.name.as_str(),
+            handler: self.target.handler().map(|handler| handler.name.as_str()),
         }
     }
 }
@@ -239,6 +260,14 @@ impl<'r, 'p> Match<'r, 'p> {
     /// Iterates over the captures and their values, in the order of the path.
     pub fn captures(&self) -> impl Iterator<Item = (&'r PathCapture, &'p str)> {
         self.route.captures.iter().zip(self.values.iter())
+    }
+
+    /// Fills in a template with the parts of a request and the captures of its route.
+    ///
+    /// # Errors
+    /// The request has no host.
+    pub fn fill(&self, template: &Template, request: RequestParts<'_>) -> Result<String, NoHost> {
+        template.fill(request, |index| self.values.iter().nth(index))
     }
 
     /// Finds the first capture whose value a handler program would parse as an option.
@@ -302,7 +331,10 @@ impl Tables {
 
 impl Claim<'_> {
     fn short(&self) -> String {
-        format!("{:?} (handler {:?})", self.pattern, self.handler)
+        match self.handler {
+            Some(handler) => format!("{:?} (handler {handler:?})", self.pattern),
+            None => format!("{:?}", self.pattern),
+        }
     }
 }
 

@@ -17,10 +17,14 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
     let (host, pattern) = place.split_at(place.find('/').unwrap());
     RouteSpec {
         upgrade: None,
+        rules: None,
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),
-        handler: Arc::new(HandlerVersion::native(handler.parse().unwrap(), Arc::new(Nothing))),
+        target: RouteTarget::Handler(Arc::new(HandlerVersion::native(
+            handler.parse().unwrap(),
+            Arc::new(Nothing),
+        ))),
     }
 }
 
@@ -50,7 +54,7 @@ fn ask(routes: &Routes, host: Option<&str>, method: &str, path: &str) -> String 
             assert_eq!(format!("{}{}", found.script_name, found.path_info), path);
             let captures = found.captures().map(|(capture, value)| format!("{}={value}", capture.name));
             let version = found.api_version.map(|version| format!("v{version}"));
-            [found.route.handler.name.to_string()].into_iter().chain(captures).chain(version).collect()
+            [found.route.target.to_string()].into_iter().chain(captures).chain(version).collect()
         }
     };
     words.join(" ")

@@ -4,7 +4,7 @@ use super::*;
 use std::path::PathBuf;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-const KEYS: &str = include_str!("../schema.rs");
+const KEYS: [&str; 2] = [include_str!("../schema.rs"), include_str!("../route_schema.rs")];
 
 fn examples(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(text, _)| text).collect()
@@ -27,9 +27,12 @@ fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
 
 #[test]
 fn what_the_page_shows_can_be_pasted_and_is_the_default() {
-    let [daemon, store, database, handler, route] = examples(PAGE)[..] else { panic!("five examples") };
+    let [daemon, store, database, handler, route, direct] = examples(PAGE)[..] else {
+        panic!("six examples")
+    };
 
     assert_eq!(read(daemon).unwrap(), read("").unwrap());
+    assert_eq!(read_beside_hello(direct).unwrap().routes.len(), 4);
     let whole = read_beside_hello(&[daemon, store, database, handler, route].concat()).unwrap();
     let least = "[handler.hello]\nmodule = \"build/hello.wasm\"\n\
                  [[route]]\npath = \"/hello/{who}\"\nhandler = \"hello\"\n";
@@ -52,10 +55,13 @@ fn what_the_page_shows_can_be_pasted_and_is_the_default() {
 
 #[test]
 fn every_key_is_on_the_page() {
-    let tables = KEYS.split("table! {").skip(2).filter_map(|rest| rest.split_once("\n}\n"));
+    let tables = KEYS.iter().flat_map(|keys| keys.split("table! {").skip(1));
+    let tables = tables.filter_map(|rest| rest.split_once("\n}\n"));
     let fields = tables.flat_map(|(table, _)| table.lines()).filter(|line| !line.contains("///"));
-    let keys: Vec<&str> =
-        fields.filter_map(|line| line.trim().split_once(": ")).map(|(key, _)| key).collect();
+    let keys: Vec<&str> = fields
+        .filter_map(|line| line.trim().split_once(": "))
+        .map(|(key, _)| key.trim_start_matches("r#"))
+        .collect();
     assert!(keys.len() > 80, "{keys:?}");
 
     let is_in_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';

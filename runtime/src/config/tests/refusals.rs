@@ -126,9 +126,46 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("route", "upgrade = \"websocket\"\nwebsocket.protocols = [\"a b\"]", "subprotocol such as"),
         ("route", "upgrade = \"websocket\"\nwebsocket.origins = [\"https://a.example/\"]", "without a path"),
         ("route", "upgrade = \"websocket\"\nwebsocket.ping = \"0s\"", "\"none\""),
+        ("route", "redirect = \"/x\"", "route[0]: has both handler and redirect"),
+        ("route", "respond = { body = \"x\" }", "has both handler and respond"),
+        ("route", "status = 301", "status: needs redirect"),
+        ("", "https = \"always\"", "https: wanted \"redirect\""),
+        ("", "https = \"redirect\"", "https: no endpoint is served both ways"),
         ("route", "method = [\"GET\"]", "did you mean \"methods\"?"),
     ] {
         refused(section, line, wanted);
+    }
+}
+
+#[test]
+fn a_route_without_a_handler_is_refused_with_what_it_lacks() {
+    for (line, wanted) in [
+        ("", "the key handler is missing: write the NAME of a [handler.NAME], or redirect"),
+        ("redirect = \"/a\"\nrespond = {}", "has both redirect and respond"),
+        ("redirect = \"/{nobody}\"", "redirect: there is no {nobody} here; the names are who, host"),
+        ("redirect = \"https://{who}.example/\"", "would let a client choose the host"),
+        ("redirect = \"//example.org/\"", "names a host without a scheme"),
+        ("redirect = \"new\"", "wanted a URL such as"),
+        ("redirect = \"/a\"\nstatus = 304", "status: wanted one of [301, 302, 303, 307, 308], found 304"),
+        ("redirect = \"/a\"\nupgrade = \"tcp\"", "upgrade: needs a handler"),
+        ("rewrite = \"https://a.example/\"", "rewrite: wanted a path such as"),
+        ("rewrite = \"/a\"\nfields.remove = [\"X\"]", "fields: belongs to the route that the rewritten path"),
+        ("respond = {}\nfields.set = { Date = \"x\" }", "fields.set.Date: Date is set by the daemon itself"),
+        ("respond = {}\nerrors = \"xml\"", "errors: wanted \"json\", or pages such as"),
+        ("respond = {}\nerrors = { 404 = \"none.html\" }", "errors.404: there is no page at"),
+        ("respond = {}\nerrors = { 200 = \"hello.wasm\" }", "errors.200: wanted a status from 400 to 599"),
+        ("respond = {}\ncompress = [\"deflate\"]", "compress[0]: wanted \"zstd\", \"br\" or \"gzip\""),
+        ("respond = {}\ncompress = [\"br\", \"br\"]", "\"br\" is in this list already"),
+        ("static = { dir = \"data\" }", "path: static needs a path with a tail"),
+        ("respond = { status = 199 }", "from 200 to 599, found 199"),
+        ("respond = { status = 204, body = \"x\" }", "a response with status 204 has no body"),
+        ("respond = { fields = { Content-Length = \"3\" } }", "Content-Length is set by the daemon itself"),
+        ("respond = { fields = { X = \"a\\nb\" } }", "printable and on one line"),
+        ("respond = { fields = { \"a b\" = \"x\" } }", "wanted the name of a header field"),
+        ("respond = { fields = { x = \"1\", X = \"2\" } }", "in the table already"),
+    ] {
+        let errors = mistakes(&format!("[[route]]\npath = \"/{{who}}\"\n{line}\n"));
+        assert!(errors.len() == 1 && errors[0].contains(wanted), "{line}: wanted {wanted:?} in {errors:?}");
     }
 }
 

@@ -1,8 +1,9 @@
-//! Prometheus metrics of the compiler, of its cache, and of reloads.
+//! Prometheus metrics of the compiler, of its cache, of reloads, and of routes without a handler.
 
 use std::time::UNIX_EPOCH;
 
-use crate::observe::exposition::{Exposition, MetricKind};
+use crate::http::limits::direct_counts::DirectCounts;
+use crate::observe::exposition::{Exposition, Labels, MetricKind};
 use crate::observe::reloads::LastOutcomes;
 use crate::wasm::cache::Figures;
 use crate::wasm::compile;
@@ -19,6 +20,13 @@ pub(in crate::http) fn reloads(exposed: &mut Exposition, last: &LastOutcomes) {
     let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let name = "portcullis_config_last_reload_success_timestamp_seconds";
     exposed.single(name, MetricKind::Gauge, help, since.as_secs_f64());
+}
+
+/// Writes how many requests were answered by routes without a handler.
+pub(in crate::http) fn direct(exposed: &mut Exposition, direct: &DirectCounts) {
+    let help = "Requests that were answered by a route without a handler, by the key of the route.";
+    let counts = direct.counts().map(|(target, count)| (Labels::of("target", target), count));
+    exposed.family("portcullis_direct_requests_total", MetricKind::Counter, help, counts);
 }
 
 /// Writes the metrics of the compile cache.

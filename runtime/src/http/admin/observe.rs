@@ -46,6 +46,7 @@ pub(in crate::http) fn metrics(
     let mut exposed = Exposition::default();
     handler_metrics::handlers(&mut exposed, &server.engine);
     metrics::engine(&mut exposed, &server.engine, observed.gate.state(), &server.refused);
+    daemon_metrics::direct(&mut exposed, &server.direct);
     metrics::connections(&mut exposed, &observed.clients);
     metrics::budgets(&mut exposed, server.engine.budgets());
     metrics::sandbox(&mut exposed, &observed.allocation);

@@ -21,6 +21,7 @@ use crate::http::request::job_body::{JobBody, StatusTrailers};
 use crate::http::request::job_run::{JobEvent, JobRun};
 use crate::http::request::job_task::{JobDriver, JobTask};
 use crate::http::request::logged_job::LoggedJob;
+use crate::http::request::refusal_response::ErrorFormat;
 use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
@@ -136,9 +137,12 @@ impl AdminRequest<'_> {
                     logged.complain(fault);
                 }
                 match failure(id, entry.kind, outcome, &stderr_tail).filter(|_| said.is_empty()) {
-                    Some(refusal) => {
-                        refusal.into_response(&self.request.head.headers, Details::Told, ReasonHeader::Absent)
-                    }
+                    Some(refusal) => refusal.into_response(
+                        &self.request.head.headers,
+                        Details::Told,
+                        ReasonHeader::Absent,
+                        ErrorFormat::Negotiated,
+                    ),
                     None => Response::new(Body::full(said.freeze())),
                 }
             }

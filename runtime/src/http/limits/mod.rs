@@ -5,6 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `activity` | the count of connections or requests, and how long it has been zero |
+//! | `direct_counts` | the counts of responses of routes without a handler |
 //! | `refusal_counts` | the counts of refusals by code |
 //! | `handshakes` | concurrent TLS handshakes |
 //! | `admin_slots` | concurrent long requests to the admin socket |
@@ -13,5 +14,6 @@
 pub(in crate::http) mod activity;
 pub(in crate::http) mod admin_slots;
 pub(in crate::http) mod connections;
+pub(in crate::http) mod direct_counts;
 pub(in crate::http) mod handshakes;
 pub(in crate::http) mod refusal_counts;

@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::access_line::{LoggedRequest, LoggedResponse, LoggedRun};
 use super::logged_job::LoggedJob;
-use crate::catalog::{Ballot, Route};
+use crate::catalog::{Ballot, ResponseRules, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
 use crate::job::{
@@ -40,6 +40,8 @@ pub(in crate::http) struct RequestLog {
     capture: Option<Capture>,
     /// The code of the refusal, if the daemon answers instead of a handler.
     reason: Option<&'static str>,
+    /// What happens to the response, if its route has rules.
+    rules: Option<Arc<ResponseRules>>,
     line: Option<Box<LoggedRequest>>,
     /// The request for the history and its listeners. `None` if nobody wants it.
     story: Option<RequestSummary>,
@@ -84,6 +86,7 @@ impl RequestLog {
             ballot: None,
             capture: None,
             reason: None,
+            rules: None,
             line: None,
             story: None,
             tapped: None,
@@ -128,6 +131,22 @@ impl RequestLog {
 
     fn begun(&self, head: &Parts, peer: &Peer) -> RequestSummary {
         RequestSummary::begun(self.start, &head.method, head.uri.path(), peer.remote_addr())
+    }
+
+    /// Notes the route, and its rules for the response.
+    pub(in crate::http) fn route_found(&mut self, route: &Route) {
+        self.rules = route.rules.clone();
+        self.line.iter_mut().for_each(|line| line.route = Some(route.label.clone()));
+    }
+
+    /// Returns what happens to the response.
+    pub(in crate::http) fn rules(&self) -> Option<&ResponseRules> {
+        self.rules.as_deref()
+    }
+
+    /// Reports whether the daemon answers with an error instead of the target of the route.
+    pub(in crate::http) fn is_refused(&self) -> bool {
+        self.reason.is_some()
     }
 
     /// Sets the record of the job.

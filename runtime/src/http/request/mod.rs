@@ -23,8 +23,13 @@
 //! | `job_log` | the end of a job whose response head was sent |
 //! | `running_job` | a job that runs to give a response |
 //! | `job_body` | a response body that a job is still writing |
+//! | `frame_source` | the trait of response bodies of other origin |
 //! | `response_body` | a response body, as hyper reads it |
 //! | `refusal_response` | a refusal as a response |
+//! | `error_page` | pages in place of error responses |
+//! | `compress` | compressed responses |
+//! | `direct_response` | redirects and fixed responses of routes |
+//! | `rewrite` | the target of a request, changed before it is routed |
 //! | `health` | answers to health checks |
 //! | `job_response` | the response of a job whose head is known |
 //! | `cgi_response` | the head that a CGI job writes |
@@ -38,8 +43,12 @@ pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;
 pub(in crate::http) mod cgi_response;
 pub(in crate::http) mod coalesce;
+pub(in crate::http) mod compress;
 pub(in crate::http) mod date;
+pub(in crate::http) mod direct_response;
 pub(in crate::http) mod drain_body;
+pub(in crate::http) mod error_page;
+pub(in crate::http) mod frame_source;
 pub(in crate::http) mod h2_rules;
 pub(in crate::http) mod health;
 pub(in crate::http) mod job_body;
@@ -55,6 +64,7 @@ pub(in crate::http) mod refusal_response;
 pub(in crate::http) mod request_body;
 pub(in crate::http) mod reserved_fields;
 pub(in crate::http) mod response_body;
+pub(in crate::http) mod rewrite;
 pub(in crate::http) mod running_job;
 pub(in crate::http) mod spooled_body;
 pub(in crate::http) mod upgrade_fields;

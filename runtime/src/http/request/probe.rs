@@ -43,8 +43,7 @@ pub async fn probe(
         Lookup::MethodNotAllowed { .. } => bail!("no route accepts GET for it"),
         Lookup::NotFound => bail!("no route leads there"),
     };
-    let name = &found.route.handler.name;
-    ensure!(*name == entry.name, "this path leads to the handler {:?}", name.as_str());
+    ensure!(found.route.leads_to(&entry.name), "this path leads to {}", found.route.target);
     let peer = Peer::nobody();
     let call = RoutedRequest { catalog, entry, found: &found, head: &head, peer: &peer };
     if entry.kind == Kind::Proxy {

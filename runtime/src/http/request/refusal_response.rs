@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -16,6 +16,15 @@ use crate::http::refusal::{Details, Refusal};
 /// The field with the reason for a refusal, if the configuration asks for it.
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 
+/// The form of an error response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum ErrorFormat {
+    /// Plain text, or JSON if the client asks for it.
+    Negotiated,
+    /// JSON.
+    Json,
+}
+
 impl Refusal {
     /// Makes the response: JSON if the client asks for it, plain text otherwise.
     pub(in crate::http) fn into_response(
@@ -23,9 +32,10 @@ impl Refusal {
         request: &HeaderMap,
         details: Details,
         reason: ReasonHeader,
+        format: ErrorFormat,
     ) -> Response<Body> {
         let job = self.job().map(|id| id.to_string());
-        let (content_type, text) = if wants_json(request) {
+        let (content_type, text) = if format == ErrorFormat::Json || wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
             // Without parameters: clients compare the type with the one they know.
             ("application/json", format!("{body}\n"))
@@ -53,6 +63,11 @@ impl Refusal {
                 // The names of methods are tokens, which are valid values.
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
+            Refusal::Range(length) => {
+                // RFC 9110 §15.5.17.
+                let range = HeaderValue::try_from(format!("bytes */{length}"));
+                headers.extend(range.ok().map(|range| (CONTENT_RANGE, range)));
+            }
             Refusal::UpgradeRequired(protocol) => headers.extend(upgrade_fields::of(protocol)),
             Refusal::WebSocketVersion => {
                 // RFC 6455 §4.4.
@@ -70,6 +85,8 @@ impl Refusal {
             | Refusal::Expectation
             | Refusal::Loop
             | Refusal::NoRoute
+            | Refusal::NoFile
+            | Refusal::Precondition
             | Refusal::NoJob(_)
             | Refusal::Rejected(..)
             | Refusal::Forbidden(_)

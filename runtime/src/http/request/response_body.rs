@@ -9,10 +9,11 @@ use http_body::{Frame, SizeHint};
 use tracing::warn;
 
 use super::access_log::RequestLog;
+use super::frame_source::FrameSource;
 use super::job_body::JobBody;
 use crate::http::wire::client_memory::{MemoryCharge, estimate};
 use crate::http::wire::progress::Progress;
-use crate::job::{Fault, PIPE_CAPACITY};
+use crate::job::{Fault, PIPE_CAPACITY, StopReason};
 
 /// The body that hyper reads. Dropping it ends the job that writes it.
 pub(in crate::http) struct Body {
@@ -21,8 +22,8 @@ pub(in crate::http) struct Body {
     rest: Bytes,
     /// The most bytes of a frame.
     piece: usize,
-    /// What the response holds in memory, unless that is little.
-    held: Option<MemoryCharge>,
+    /// The charge for what the response holds in memory, unless that is little.
+    charge: Option<MemoryCharge>,
     /// Writes its access log line when the body is dropped.
     pub(in crate::http) log: Option<RequestLog>,
 }
@@ -30,6 +31,7 @@ pub(in crate::http) struct Body {
 enum BodyContent {
     Full(Bytes),
     Ongoing(Box<JobBody>),
+    Source(Box<dyn FrameSource>),
 }
 
 /// The error of a body that broke off. hyper then resets the stream, so that the body does not look
@@ -50,7 +52,7 @@ impl Body {
     pub(in crate::http) fn here(&self) -> &[u8] {
         match &self.content {
             BodyContent::Full(bytes) => bytes,
-            BodyContent::Ongoing(_) => &[],
+            BodyContent::Ongoing(_) | BodyContent::Source(_) => &[],
         }
     }
 
@@ -63,17 +65,19 @@ impl Body {
         Body::of(BodyContent::Ongoing(Box::new(ongoing)))
     }
 
+    /// Makes a body that is read from a file or made from another body.
+    pub(in crate::http) fn from_source(source: impl FrameSource + 'static) -> Body {
+        Body::of(BodyContent::Source(Box::new(source)))
+    }
+
     fn of(content: BodyContent) -> Body {
-        Body { content, rest: Bytes::new(), piece: usize::MAX, held: None, log: None }
+        Body { content, rest: Bytes::new(), piece: usize::MAX, charge: None, log: None }
     }
 
     /// Makes it the body of a response that is about to be sent.
     pub(in crate::http) fn answer(&mut self, log: RequestLog, progress: &Progress) {
-        let bytes = match &self.content {
-            BodyContent::Full(bytes) => bytes.len(),
-            BodyContent::Ongoing(_) => PIPE_CAPACITY,
-        };
-        self.held = (bytes > estimate::COVERED).then(|| progress.memory.charge(bytes));
+        let bytes = self.held();
+        self.charge = (bytes > estimate::COVERED).then(|| progress.memory.charge(bytes));
         if progress.is_stream() {
             // h2 takes one frame whatever the client's window, and keeps it when this body is dropped.
             self.piece = estimate::H2_PIECE;
@@ -91,8 +95,27 @@ impl Body {
             BodyContent::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             BodyContent::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
             BodyContent::Ongoing(ongoing) => ongoing.poll_next(context),
+            BodyContent::Source(source) => source.poll_next(context),
         };
         next.map_ok(|frame| self.cut(frame))
+    }
+
+    /// Returns the number of bytes that its content holds in memory.
+    pub(in crate::http) fn held(&self) -> usize {
+        match &self.content {
+            BodyContent::Full(bytes) => bytes.len(),
+            BodyContent::Ongoing(_) => PIPE_CAPACITY,
+            BodyContent::Source(source) => source.held(),
+        }
+    }
+
+    /// Stops the job that writes it, because the client was given up.
+    pub(in crate::http) fn stop(&self, reason: StopReason) {
+        match &self.content {
+            BodyContent::Full(_) => {}
+            BodyContent::Ongoing(ongoing) => ongoing.stop(reason),
+            BodyContent::Source(source) => source.stop(reason),
+        }
     }
 
     /// Cuts a frame that is too long, and keeps its rest.
@@ -120,9 +143,8 @@ impl Body {
 /// Stops the job with the reason if the client was given up.
 impl Drop for Body {
     fn drop(&mut self) {
-        let given_up = self.log.as_ref().and_then(RequestLog::given_up);
-        if let (BodyContent::Ongoing(ongoing), Some(reason)) = (&self.content, given_up) {
-            ongoing.stop(reason);
+        if let Some(reason) = self.log.as_ref().and_then(RequestLog::given_up) {
+            self.stop(reason);
         }
     }
 }
@@ -172,6 +194,7 @@ impl http_body::Body for Body {
         let hint = match &self.content {
             BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyContent::Ongoing(ongoing) => ongoing.size_hint(),
+            BodyContent::Source(source) => source.left().map(SizeHint::with_exact).unwrap_or_default(),
         };
         hint.exact().map(|left| SizeHint::with_exact(left + self.rest.len() as u64)).unwrap_or_default()
     }
@@ -183,6 +206,7 @@ impl BodyContent {
         match self {
             BodyContent::Full(bytes) => bytes.is_empty(),
             BodyContent::Ongoing(ongoing) => ongoing.is_whole(),
+            BodyContent::Source(source) => source.left() == Some(0),
         }
     }
 }

@@ -20,7 +20,12 @@ impl<S: Service> ConnectionReport for Accepted<S> {
         service.count_refusal(&refusal);
         let pinned = service.pin();
         let reason = service.reason_header(&pinned);
-        let mut response = refusal.into_response(&HeaderMap::new(), Details::Withheld, reason);
+        let mut response = refusal.into_response(
+            &HeaderMap::new(),
+            Details::Withheld,
+            reason,
+            service.error_format(&pinned, None),
+        );
         service.finish(&pinned, None, &mut response);
         let (status, bytes) = (response.status().as_u16(), response.body().here().len());
         self.log(asked, (Some(status), bytes as u64, format_args!("{status} {bytes} bytes")), code);

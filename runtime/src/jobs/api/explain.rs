@@ -86,8 +86,14 @@ pub struct ExplainedRoute {
     pub script_name: String,
     /// The rest of the path.
     pub path_info: String,
-    /// The handler that it leads to.
-    pub handler: ExplainedHandler,
+    /// What answers: the name of a handler, or `redirect`, `respond`, `static` or `rewrite` with its settings.
+    pub target: String,
+    /// The URL that it redirects to, or the path that is routed instead; `null` for neither.
+    pub location: Option<String>,
+    /// What happens to its responses: error pages, changed fields and compression; `null` for nothing.
+    pub responses: Option<String>,
+    /// The handler that it leads to; `null` if the daemon answers.
+    pub handler: Option<ExplainedHandler>,
 }
 
 /// The handler of the route.
@@ -108,7 +114,7 @@ pub struct ExplainedHandler {
 pub struct NearMiss {
     /// The route, on one line.
     pub route: String,
-    /// The handler that it leads to.
+    /// What answers it.
     pub handler: String,
     /// Why it does not match.
     pub miss: String,

@@ -110,10 +110,12 @@ pub struct RouteReport {
     pub path: String,
     /// The protocol that it upgrades to; `null` for none.
     pub upgrade: Option<String>,
-    /// The handler that it leads to.
-    pub handler: String,
-    /// The version of the handler that serves.
-    pub version: String,
+    /// What answers: the name of a handler, or `redirect`, `respond`, `static` or `rewrite` with its settings.
+    pub target: String,
+    /// The handler that it leads to; `null` if the daemon answers.
+    pub handler: Option<String>,
+    /// The version of the handler that serves; `null` without a handler.
+    pub version: Option<String>,
 }
 
 /// A running job.

@@ -186,9 +186,10 @@ fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
 /// stdout.
 pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec<Error> {
     let proxy = |name: &Name| kinds.get(name) == Some(&Kind::Proxy);
-    let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some() && proxy(&route.handler));
-    let upgraded = upgraded.map(|route| {
-        let (path, name) = (&route.path, route.handler.as_str());
+    let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some());
+    let upgraded = upgraded.filter_map(|route| Some((&route.path, route.handler()?)));
+    let upgraded = upgraded.filter(|(_, name)| proxy(name)).map(|(path, name)| {
+        let name = name.as_str();
         anyhow!("route {path:?}: upgrade is for programs; the handler {name:?} answers by itself (wasi:http)")
     });
     let called = config.handlers.iter().flat_map(|handler| {

@@ -22,6 +22,7 @@ use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
 use crate::database::DatabasePool;
+use crate::files::FileRoot;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::net::Tls;
 use crate::observe::history::History;
@@ -102,9 +103,10 @@ impl Loader {
         displaced.iter().for_each(|mount| warn!("{mount}"));
         let hosts = displaced.iter().map(|mount| mount.host.clone()).collect();
         let next = base.next(handlers, routes);
-        let Config { cors, version_header, reason_header, handlers, compile: limits, cache_size, .. } =
-            config;
-        let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
+        let Config { cors, response_rules, version_header, reason_header, handlers, .. } = config;
+        let (limits, cache_size) = (config.compile, config.cache_size);
+        let errors = response_rules.errors;
+        let catalog = Arc::new(Catalog { cors, errors, version_header, reason_header, ..next });
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
         Ok(Candidate {
             catalog,
@@ -175,7 +177,7 @@ impl Loader {
         errors.extend(misused);
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
-        match config.routes(&handlers) {
+        match config.routes(&handlers, |dir| FileRoot::new(untrusted.grant(dir)?, dir)) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.

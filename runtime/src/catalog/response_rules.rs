@@ -1,0 +1,144 @@
+//! What happens to the responses of a route besides what its target does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::coding::Coding;
+
+/// What happens to the responses of a route, in this order.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct ResponseRules {
+    /// The pages in place of the daemon's own error responses.
+    pub errors: ErrorPages,
+    /// The fields that are changed.
+    pub fields: FieldChanges,
+    /// The codings that are offered to clients, the preferred first.
+    pub compress: Vec<Coding>,
+}
+
+/// Changes to the fields of a response: removed first, then set, then added.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct FieldChanges {
+    /// Fields that are removed.
+    pub remove: Vec<HeaderName>,
+    /// Fields that replace those of the same name.
+    pub set: HeaderMap,
+    /// Fields that are added to those of the same name.
+    pub add: HeaderMap,
+}
+
+/// The form of the daemon's own error responses.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub enum ErrorPages {
+    /// Plain text, or JSON for clients that ask for it.
+    #[default]
+    Negotiated,
+    /// JSON for every client.
+    Json,
+    /// These pages by status, except for clients that ask for JSON.
+    Pages(Arc<BTreeMap<StatusCode, ErrorPage>>),
+}
+
+/// A page in place of an error response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ErrorPage {
+    /// The value of `Content-Type`.
+    pub content_type: HeaderValue,
+    /// The content, read when the configuration was.
+    pub body: Bytes,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl ResponseRules {
+    /// Reports whether nothing happens.
+    pub fn is_empty(&self) -> bool {
+        *self == ResponseRules::default()
+    }
+}
+
+impl ErrorPages {
+    /// Returns the page in place of an error response with this status.
+    pub fn page(&self, status: StatusCode) -> Option<&ErrorPage> {
+        match self {
+            ErrorPages::Pages(pages) => pages.get(&status),
+            ErrorPages::Negotiated | ErrorPages::Json => None,
+        }
+    }
+
+    /// Iterates over the files of the pages.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pages = match self {
+            ErrorPages::Pages(pages) => Some(pages.values()),
+            ErrorPages::Negotiated | ErrorPages::Json => None,
+        };
+        pages.into_iter().flatten().map(|page| page.path.as_path())
+    }
+}
+
+/// `errors 404 502, fields +vary -server x-frame-options, compress zstd br`.
+impl fmt::Display for ResponseRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = match &self.errors {
+            ErrorPages::Negotiated => Vec::new(),
+            ErrorPages::Json => vec!["json".to_owned()],
+            ErrorPages::Pages(pages) => pages.keys().map(|status| status.as_u16().to_string()).collect(),
+        };
+        let FieldChanges { remove, set, add } = &self.fields;
+        let removed = remove.iter().map(|name| format!("-{name}"));
+        let added = add.keys().map(|name| format!("+{name}"));
+        let fields = removed.chain(set.keys().map(ToString::to_string)).chain(added).collect();
+        let compress = self.compress.iter().map(|coding| coding.name().to_owned()).collect();
+        let parts = [("errors", errors), ("fields", fields), ("compress", compress)];
+        let parts = parts.into_iter().filter(|(_, words): &(&str, Vec<String>)| !words.is_empty());
+        let parts: Vec<String> = parts.map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl FieldChanges {
+    /// Changes the fields of a response.
+    pub fn apply(&self, response: &mut HeaderMap) {
+        for name in &self.remove {
+            response.remove(name);
+        }
+        for (name, value) in &self.set {
+            response.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            response.append(name, value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{SERVER, SET_COOKIE, VARY};
+
+    #[test]
+    fn fields_are_removed_then_set_then_added() {
+        let value = HeaderValue::from_static;
+        let one = |name: HeaderName, text: &'static str| HeaderMap::from_iter([(name, value(text))]);
+        let changes = FieldChanges {
+            remove: vec![SERVER, SET_COOKIE],
+            set: one(SERVER, "new"),
+            add: one(VARY, "Accept"),
+        };
+        let mut response = one(SERVER, "old");
+        response.append(SET_COOKIE, value("a=1"));
+        response.append(SET_COOKIE, value("b=2"));
+        response.append(VARY, value("Origin"));
+
+        changes.apply(&mut response);
+
+        assert_eq!((&response[SERVER], response.contains_key(SET_COOKIE)), (&value("new"), false));
+        assert_eq!(response.get_all(VARY).iter().collect::<Vec<_>>(), ["Origin", "Accept"]);
+        assert!(ResponseRules::default().is_empty());
+    }
+}

@@ -1,0 +1,49 @@
+//! Checks that no file of the daemon itself lies in a directory that a route serves.
+
+use std::path::Path;
+
+use super::model::Config;
+use super::names::credentials;
+use super::report::ConfigError;
+use crate::confine::{Granting, Untrusted, Writable};
+
+impl Config {
+    /// Lists the files of the daemon that clients could read: the configuration, keys, secrets, stores, databases,
+    /// records and stored bodies. `file` is the configuration itself.
+    pub(super) fn served(&self, file: &Path) -> Vec<ConfigError> {
+        let routes = self.routes.iter().filter_map(|route| Some((route, route.dir()?)));
+        let dirs = routes.map(|(route, dir)| Writable {
+            handler: route.path.clone(),
+            dir: dir.to_owned(),
+            by: Granting::Wanted,
+        });
+        let error = |message: String| ConfigError { line: 0, key: "route.static".to_owned(), message };
+        let served = match Untrusted::following(dirs) {
+            Ok(served) => served,
+            Err(failure) => return vec![error(format!("{failure:#}"))],
+        };
+        if served.is_empty() {
+            return Vec::new();
+        }
+        let mut own = vec![file.to_owned()];
+        own.extend(self.tls.iter().flat_map(|tls| tls.files()).map(ToOwned::to_owned));
+        for handler in &self.handlers {
+            own.extend(handler.secrets.iter().filter_map(|secret| secret.file(credentials().as_deref())));
+            let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
+            let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
+            own.extend(stores.chain(databases).map(Path::to_owned));
+        }
+        own.extend(self.record_dir.clone());
+        own.extend(self.scratch_place().ok());
+        let shown = own.iter().filter_map(|path| {
+            // A path that leads nowhere is reported by the code that needs it.
+            let dir = served.find(path).ok()??;
+            let (route, dir, path) = (&dir.handler, dir.dir.display(), path.display());
+            Some(error(format!(
+                "the route {route:?} serves {dir}, and {path} is in it, where every client could read it: serve a \
+                 directory of its own, such as \"public\""
+            )))
+        });
+        shown.collect()
+    }
+}

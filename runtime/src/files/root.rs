@@ -1,0 +1,330 @@
+//! A directory whose files are served, held by descriptor.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
+use rustix::io::Errno;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::opened::OpenedFile;
+use crate::budget::Holder;
+
+/// The most threads that wait for the file system of one directory. A file system that hangs holds up these and no
+/// other directory.
+const THREADS: usize = 16;
+
+/// How long a request waits for one of these threads.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often an open is tried again if a rename interferes; see openat2(2), `EAGAIN`.
+const TRIES: usize = 8;
+
+/// The most names of a listing that are read.
+const LISTED: usize = 10_000;
+
+/// File systems whose cached content is there at once (statfs(2)): ext4, XFS, Btrfs, tmpfs, overlayfs, ramfs, F2FS, ZFS,
+/// SquashFS and EROFS. FUSE and network file systems ask a process or a server even for what is cached.
+const LOCAL: [u64; 10] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x794c_7630,
+    0x8584_58f6,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0x7371_7368,
+    0xe0f5_e1e2,
+];
+
+/// A directory whose files are served. No name leads out of it, whatever links are in it.
+#[derive(Debug)]
+pub struct FileRoot {
+    /// Open for lookups only.
+    dir: OwnedFd,
+    /// Its path, for messages.
+    path: PathBuf,
+    is_local: bool,
+    threads: Arc<Semaphore>,
+    holder: Arc<Holder>,
+}
+
+/// What a name leads to.
+#[derive(Debug)]
+pub enum FoundEntry {
+    /// A regular file.
+    File(OpenedFile),
+    /// A directory, open for reading.
+    Directory(OwnedFd),
+}
+
+/// A name in a directory.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ListedEntry {
+    /// The name; names that are not UTF-8 are left out.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Why a file was not opened or read.
+#[derive(Debug)]
+pub enum OpenError {
+    /// There is no such file for clients: it is missing, is no regular file, leads out of the directory, or must not be
+    /// read.
+    Absent,
+    /// All threads of the directory wait for its file system.
+    Busy,
+    /// The file system failed, or the process has no descriptor left.
+    Failed(Errno),
+}
+
+/// Flags that let no open wait: for the writer of a FIFO, or for a terminal.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// The walls of the directory: links and `..` cannot lead out of it (openat2(2)).
+const WALLS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+impl FileRoot {
+    /// Serves the files of a directory whose path nobody else can change.
+    ///
+    /// # Errors
+    /// It cannot be opened, and those of [`FileRoot::new`].
+    pub fn open_path(path: &Path) -> Result<FileRoot> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        FileRoot::new(openat(CWD, path, flags, Mode::empty())?, path)
+    }
+
+    /// Serves the files of a directory that is open with `O_PATH`. `path` names it in messages.
+    ///
+    /// # Errors
+    /// It is no directory, or the kernel has no openat2(2), without which links could lead out.
+    pub fn new(dir: OwnedFd, path: &Path) -> Result<FileRoot> {
+        let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
+        ensure!(is_dir, "{}: it is not a directory", path.display());
+        openat2(&dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), WALLS).with_context(|| {
+            format!("{}: openat2(2) does not work here, and without it links could lead out", path.display())
+        })?;
+        let is_local = is_local(&dir)?;
+        let threads = Arc::new(Semaphore::new(THREADS));
+        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder: Arc::default() })
+    }
+
+    /// Returns its path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the account of the file descriptors that its files hold while they are sent.
+    pub fn holder(&self) -> &Arc<Holder> {
+        &self.holder
+    }
+
+    /// Opens what a relative path leads to. A name in the cache of a local file system is opened at once, any other on
+    /// a thread.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(self: &Arc<Self>, path: &str) -> Result<FoundEntry, OpenError> {
+        if let Some(opened) = self.open_now(path) {
+            return opened;
+        }
+        let (root, path) = (self.clone(), path.to_owned());
+        self.on_thread(move || root.open_waiting(&path)).await
+    }
+
+    /// Reads a part of a file on a thread.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn read(&self, file: Arc<OpenedFile>, offset: u64, length: usize) -> Result<Bytes, OpenError> {
+        self.on_thread(move || file.read(offset, length).map_err(OpenError::Failed)).await
+    }
+
+    /// Lists a directory in the order of names, without hidden ones. A long list is cut.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn list(&self, dir: OwnedFd) -> Result<Vec<ListedEntry>, OpenError> {
+        self.on_thread(move || list(dir).map_err(OpenError::Failed)).await
+    }
+
+    /// Opens a name that is in the kernel's cache. Returns `None` if it could wait.
+    fn open_now(&self, path: &str) -> Option<Result<FoundEntry, OpenError>> {
+        if !self.is_local {
+            return None;
+        }
+        // Another file system may be mounted below.
+        let walls = WALLS | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+        match openat2(&self.dir, path, FLAGS, Mode::empty(), walls) {
+            Ok(fd) => Some(entry(fd, true)),
+            // EINVAL: the kernel is older than Linux 5.12 and has no RESOLVE_CACHED.
+            Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    fn open_waiting(&self, path: &str) -> Result<FoundEntry, OpenError> {
+        let mut tries = 0;
+        loop {
+            match openat2(&self.dir, path, FLAGS, Mode::empty(), WALLS) {
+                Ok(fd) => {
+                    let is_local = self.is_local && is_local(&fd)?;
+                    return entry(fd, is_local);
+                }
+                Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Runs a blocking call on one of the threads. The thread is taken until the call returns, even if nobody waits for
+    /// it any more.
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+    ) -> Result<T, OpenError> {
+        let permit: OwnedSemaphorePermit = match timeout(PATIENCE, self.threads.clone().acquire_owned()).await
+        {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => return Err(OpenError::Busy),
+        };
+        let called = spawn_blocking(move || {
+            let outcome = call();
+            drop(permit);
+            outcome
+        });
+        match timeout(PATIENCE, called).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(OpenError::Failed(Errno::IO)),
+            Err(_) => Err(OpenError::Busy),
+        }
+    }
+}
+
+/// Reports whether an open file or directory lies in a local file system.
+fn is_local(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+}
+
+/// Takes an opened file or directory, and refuses anything else.
+fn entry(fd: OwnedFd, is_local: bool) -> Result<FoundEntry, OpenError> {
+    let stat = fstat(&fd)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(FoundEntry::File(OpenedFile::new(fd, &stat, is_local))),
+        FileType::Directory => Ok(FoundEntry::Directory(fd)),
+        _ => Err(OpenError::Absent),
+    }
+}
+
+fn list(dir: OwnedFd) -> Result<Vec<ListedEntry>, Errno> {
+    let mut entries = Vec::new();
+    for found in Dir::new(dir)?.take(LISTED) {
+        let found = found?;
+        let Ok(name) = found.file_name().to_str() else { continue };
+        if !name.starts_with('.') {
+            let is_dir = found.file_type() == FileType::Directory;
+            entries.push(ListedEntry { name: name.to_owned(), is_dir });
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+impl From<Errno> for OpenError {
+    fn from(error: Errno) -> OpenError {
+        match error {
+            // EXDEV: a link leads out. ENXIO: a socket, or a FIFO without a writer.
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::NXIO
+            | Errno::NODEV => OpenError::Absent,
+            other => OpenError::Failed(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::mkfifoat;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn root(dir: &Path) -> Arc<FileRoot> {
+        Arc::new(FileRoot::open_path(dir).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_and_links_do_not_lead_out() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::create_dir_all(at("public/sub")).unwrap();
+        fs::write(at("secret"), "s3cret").unwrap();
+        fs::write(at("public/sub/a.txt"), "content").unwrap();
+        symlink("sub/a.txt", at("public/in")).unwrap();
+        symlink("../secret", at("public/out")).unwrap();
+        symlink(at("secret"), at("public/absolute")).unwrap();
+        symlink("/proc/self/root/etc/passwd", at("public/magic")).unwrap();
+        mkfifoat(CWD, at("public/fifo"), Mode::RUSR).unwrap();
+        std::os::unix::net::UnixListener::bind(at("public/socket")).unwrap();
+        let root = root(&at("public"));
+
+        for name in ["sub/a.txt", "in"] {
+            let FoundEntry::File(file) = root.open(name).await.unwrap() else { panic!("{name} is a file") };
+            assert_eq!(root.read(Arc::new(file), 3, 100).await.unwrap(), "tent", "{name}");
+        }
+        assert!(matches!(root.open("sub").await, Ok(FoundEntry::Directory(_))));
+        for name in
+            ["out", "absolute", "magic", "../secret", "/etc/passwd", "fifo", "socket", "none", "in/x", ""]
+        {
+            assert!(matches!(root.open(name).await, Err(OpenError::Absent)), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_content_is_noticed_and_the_end_is_no_content() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a");
+        fs::write(&path, "12345").unwrap();
+        let root = root(place.path());
+        let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+        let file = Arc::new(file);
+        assert!(!file.has_changed());
+
+        fs::write(&path, "123").unwrap();
+
+        assert!(file.has_changed());
+        let past = root.read(file.clone(), 4, 10).await;
+        assert!(matches!(past, Err(OpenError::Failed(Errno::NODATA))), "{past:?}");
+    }
+
+    #[tokio::test]
+    async fn a_listing_is_sorted_and_leaves_out_what_is_hidden() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["b", "a", ".hidden"] {
+            fs::write(place.path().join(name), "").unwrap();
+        }
+        fs::create_dir(place.path().join("d")).unwrap();
+        let root = root(place.path());
+        let FoundEntry::Directory(dir) = root.open(".").await.unwrap() else { panic!("a directory") };
+
+        let names = root.list(dir).await.unwrap();
+
+        let names: Vec<_> = names.iter().map(|entry| (entry.name.as_str(), entry.is_dir)).collect();
+        assert_eq!(names, [("a", false), ("b", false), ("d", true)]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Responses of routes without a handler: redirects and fixed responses.
+
+use http::header::LOCATION;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+
+use super::h2_rules;
+use super::response_body::Body;
+use crate::catalog::{FixedResponse, Match, NoHost, Redirect, RequestParts, Template};
+use crate::http::refusal::Refusal;
+
+/// Returns the parts of a request that a template may use.
+pub(in crate::http) fn parts(head: &Parts) -> RequestParts<'_> {
+    RequestParts { host: h2_rules::host(head), path: head.uri.path(), query: head.uri.query() }
+}
+
+/// Redirects a request as its route says.
+///
+/// # Errors
+/// The URL needs a host, and the request names none.
+pub(in crate::http) fn redirect(
+    redirect: &Redirect,
+    found: &Match<'_, '_>,
+    head: &Parts,
+) -> Result<Response<Body>, Refusal> {
+    moved(redirect.status, found.fill(&redirect.to, parts(head)))
+}
+
+/// Redirects a request to the same URL with `https:`.
+///
+/// # Errors
+/// As [`redirect`].
+pub(in crate::http) fn to_https(to: &Template, head: &Parts) -> Result<Response<Body>, Refusal> {
+    moved(StatusCode::PERMANENT_REDIRECT, to.fill(parts(head), |_| None))
+}
+
+/// Makes a redirect to a URL that was filled in.
+///
+/// # Errors
+/// As [`redirect`].
+pub(in crate::http) fn moved(
+    status: StatusCode,
+    to: Result<String, NoHost>,
+) -> Result<Response<Body>, Refusal> {
+    let to = to.map_err(|NoHost| Refusal::Malformed("no Host, which this redirect needs".to_owned()))?;
+    let to = HeaderValue::try_from(to).map_err(|_| Refusal::Internal)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, to);
+    Ok(response)
+}
+
+/// Makes the response that a route gives to every request.
+pub(in crate::http) fn fixed(fixed: &FixedResponse) -> Response<Body> {
+    let mut response = Response::new(Body::full(fixed.body.clone()));
+    *response.status_mut() = fixed.status;
+    *response.headers_mut() = fixed.fields.clone();
+    if fixed.status == StatusCode::RESET_CONTENT {
+        // RFC 9110 §15.3.6.
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    response
+}
