@@ -43,6 +43,7 @@ const DOORS: &[(&str, &str)] = &[
     ("tokio_postgres_rustls", "database"),
     ("redis", "store"),
     ("async_nats", "store"),
+    ("async_compression", "http"),
 ];
 
 /// Files that may name a crate although its door is elsewhere: their layer is below that of the door.

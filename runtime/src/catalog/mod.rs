@@ -1,9 +1,10 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
-//! Floors, lowest first: `generation_count`, `coding`, `cors`, `wildcard`, `host`, `pattern`, `trial`, `upgrade`;
-//! `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`; `routes`; `generation`; `replaced`;
-//! `serving`.
+//! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `wildcard`, `host`, `pattern`, `trial`,
+//! `upgrade`; `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`; `routes`; `generation`;
+//! `replaced`; `serving`.
 
+mod api_version;
 mod coding;
 mod cors;
 mod generation;
@@ -23,6 +24,7 @@ mod trial_version;
 mod upgrade;
 mod wildcard;
 
+pub use api_version::VersionRange;
 pub use coding::Coding;
 pub use cors::Cors;
 pub use generation::{Catalog, ReasonHeader, VersionHeader};

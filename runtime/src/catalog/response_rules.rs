@@ -40,6 +40,8 @@ pub enum ErrorPages {
     Negotiated,
     /// JSON for every client.
     Json,
+    /// JSON with a message only, for every client, as in Docker's API.
+    Message,
     /// These pages by status, except for clients that ask for JSON.
     Pages(Arc<BTreeMap<StatusCode, ErrorPage>>),
 }
@@ -67,7 +69,7 @@ impl ErrorPages {
     pub fn page(&self, status: StatusCode) -> Option<&ErrorPage> {
         match self {
             ErrorPages::Pages(pages) => pages.get(&status),
-            ErrorPages::Negotiated | ErrorPages::Json => None,
+            ErrorPages::Negotiated | ErrorPages::Json | ErrorPages::Message => None,
         }
     }
 
@@ -75,7 +77,7 @@ impl ErrorPages {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let pages = match self {
             ErrorPages::Pages(pages) => Some(pages.values()),
-            ErrorPages::Negotiated | ErrorPages::Json => None,
+            ErrorPages::Negotiated | ErrorPages::Json | ErrorPages::Message => None,
         };
         pages.into_iter().flatten().map(|page| page.path.as_path())
     }
@@ -87,6 +89,7 @@ impl fmt::Display for ResponseRules {
         let errors = match &self.errors {
             ErrorPages::Negotiated => Vec::new(),
             ErrorPages::Json => vec!["json".to_owned()],
+            ErrorPages::Message => vec!["message".to_owned()],
             ErrorPages::Pages(pages) => pages.keys().map(|status| status.as_u16().to_string()).collect(),
         };
         let FieldChanges { remove, set, add } = &self.fields;
@@ -102,6 +105,18 @@ impl fmt::Display for ResponseRules {
 }
 
 impl FieldChanges {
+    /// Adds the changes of a route to those of its group.
+    pub fn and(mut self, route: FieldChanges) -> FieldChanges {
+        self.remove.extend(route.remove);
+        for (name, value) in &route.set {
+            self.set.insert(name, value.clone());
+        }
+        for (name, value) in &route.add {
+            self.add.append(name, value.clone());
+        }
+        self
+    }
+
     /// Changes the fields of a response.
     pub fn apply(&self, response: &mut HeaderMap) {
         for name in &self.remove {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::database::Databases;
 use super::directories::Directories;
+use super::group::Groups;
 use super::handler::HandlerContext;
 use super::limits::{self, LimitBounds};
 use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
@@ -75,7 +76,9 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         }
     });
     let response_rules = response_rules::of_all(file, base, report);
-    let context = RouteContext { handlers: &names, base, versions: version_prefix, rules: &response_rules };
+    let groups = Groups::read(file, &response_rules, base, report);
+    let rules = &response_rules;
+    let context = RouteContext { handlers: &names, base, versions: version_prefix, groups: &groups, rules };
     Config {
         routes: route::read(routes, context, report),
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),

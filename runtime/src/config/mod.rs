@@ -4,7 +4,7 @@
 //! `store_names`, `values`; `coding`, `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`,
 //! `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`, `route_model`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`; `limits`; `handler`; `static_files`;
-//! `response_rules`; `route`; `convert`.
+//! `response_rules`; `group`; `route`; `convert`.
 
 mod calls;
 mod cargo;
@@ -15,6 +15,7 @@ mod cors;
 mod database;
 pub mod development;
 mod directories;
+mod group;
 mod handler;
 mod hardening;
 mod http;

@@ -106,7 +106,7 @@ impl Config {
             });
             found.clone().map(|message| error(line, &key, message))
         });
-        named.collect()
+        named.chain(self.served(file)).collect()
     }
 
     /// Lists the files of stores and databases that lie in a mount without `write`: a handler could read all that is in

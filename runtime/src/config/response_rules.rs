@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::coding::codings;
 use super::reader::Keyed;
 use super::report::Diagnostics;
-use super::route_schema::{Fields, Route, WrittenErrors};
+use super::route_schema::{Fields, Group, Route, WrittenErrors};
 use super::schema::File;
 use super::target;
 use crate::catalog::{ErrorPage, ErrorPages, FieldChanges, ResponseRules};
@@ -28,16 +28,32 @@ pub(super) fn of_all(file: &File, base: &Path, report: &Diagnostics<'_>) -> Resp
     }
 }
 
-/// Reads the rules of a route. Its own keys replace those of all routes.
+/// Reads the rules of a group. Its own keys replace those of all routes.
+pub(super) fn of_group(
+    group: &Group,
+    of_all: &ResponseRules,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> ResponseRules {
+    ResponseRules {
+        errors: errors(group.errors.as_ref(), base, report).unwrap_or_else(|| of_all.errors.clone()),
+        fields: group.fields.as_ref().map(|at| fields(&at.value, report)).unwrap_or_default(),
+        compress: codings(group.compress.as_ref(), report).unwrap_or_else(|| of_all.compress.clone()),
+    }
+}
+
+/// Reads the rules of a route; `of_all` are those of its group, or of all routes. Its own keys replace them, and its
+/// changes to fields are added.
 pub(super) fn of_route(
     route: &Route,
     of_all: &ResponseRules,
     base: &Path,
     report: &Diagnostics<'_>,
 ) -> ResponseRules {
+    let changes = route.fields.as_ref().map(|at| fields(&at.value, report)).unwrap_or_default();
     ResponseRules {
         errors: errors(route.errors.as_ref(), base, report).unwrap_or_else(|| of_all.errors.clone()),
-        fields: route.fields.as_ref().map(|at| fields(&at.value, report)).unwrap_or_default(),
+        fields: of_all.fields.clone().and(changes),
         compress: codings(route.compress.as_ref(), report).unwrap_or_else(|| of_all.compress.clone()),
     }
 }
@@ -63,9 +79,10 @@ fn errors(
         WrittenErrors::Word(word) => {
             return Some(report.settle(Some(at), ErrorPages::Negotiated, |_| match word.as_str() {
                 "json" => Ok(ErrorPages::Json),
-                _ => {
-                    Err(format!("wanted \"json\", or pages such as {{ 404 = \"404.html\" }}, found {word:?}"))
-                }
+                "message" => Ok(ErrorPages::Message),
+                _ => Err(format!(
+                    "wanted \"json\", \"message\", or pages such as {{ 404 = \"404.html\" }}, found {word:?}"
+                )),
             }));
         }
         WrittenErrors::Pages(pages) => pages,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use http::Method;
 
+use super::group::Groups;
 use super::nearest::Names;
 use super::reader::Keyed;
 use super::report::Diagnostics;
@@ -23,6 +24,7 @@ pub(super) struct RouteContext<'a> {
     /// The directory at which relative paths start.
     pub(super) base: &'a Path,
     pub(super) versions: VersionPrefix,
+    pub(super) groups: &'a Groups<'a>,
     /// What happens to the responses of all routes.
     pub(super) rules: &'a ResponseRules,
 }
@@ -57,7 +59,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
 
 fn one(
     written: &Keyed<Route>,
-    RouteContext { handlers, base, rules, .. }: RouteContext<'_>,
+    RouteContext { handlers, base, groups, rules, .. }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
@@ -73,6 +75,8 @@ fn one(
     let respond = route.respond.as_ref().map(|at| TargetConfig::Respond(target::respond(&at.value, report)));
     let files = static_files::read(route, base, report);
     let rewrite = target::rewrite(route, &captures, report).map(TargetConfig::Rewrite);
+    let group = groups.of(route, report).cloned();
+    let rules = group.as_ref().map_or(rules, |group| &group.rules);
     let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
     // A route whose method or host is invalid must not count as a route for all of them.
@@ -85,10 +89,12 @@ fn one(
         None if files.is_some() && methods.is_empty() => vec![Method::GET],
         Some(Upgrade::Tcp) | None => methods,
     };
+    let group = group.unwrap_or_default();
     Some(RouteConfig {
-        path: route.path.as_ref()?.value.clone(),
+        path: group.prefix + &route.path.as_ref()?.value,
         methods,
-        host: route.host.as_ref().map(|at| at.value.clone()),
+        host: route.host.as_ref().map(|at| at.value.clone()).or(group.host),
+        versions: group.versions,
         target: handler
             .map(TargetConfig::Handler)
             .or(redirect)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::catalog::{FixedResponse, Redirect, ResponseRules, StaticOptions, Template, Upgrade};
+use crate::catalog::{
+    FixedResponse, Redirect, ResponseRules, StaticOptions, Template, Upgrade, VersionRange,
+};
 use crate::job::Name;
 
 /// A route.
@@ -21,6 +23,8 @@ pub struct RouteConfig {
     pub target: TargetConfig,
     /// The protocol that its clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
+    /// The API versions of its group. `None` without any.
+    pub versions: Option<Arc<VersionRange>>,
     /// What happens to its responses.
     pub rules: ResponseRules,
     /// The line of the file on which the route starts.

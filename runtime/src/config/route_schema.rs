@@ -1,4 +1,4 @@
-//! `[[route]]` as it is written: every key, before any check of its value.
+//! `[[route]]` and `[group.NAME]` as they are written: every key, before any check of its value.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -8,11 +8,28 @@ use super::report::Diagnostics;
 use super::table::table;
 
 table! {
+    /// `[group.NAME]`: what several routes have in common.
+    Group {
+        /// The beginning of every path: `/api`, or `/v{version}`.
+        prefix: String,
+        /// The supported versions: `1.24..1.41`.
+        versions: String,
+        /// The host of routes without one.
+        host: String,
+        fields: Fields,
+        errors: WrittenErrors,
+        compress: Vec<Keyed<String>>,
+    }
+}
+
+table! {
     /// `[[route]]`.
     Route {
         path: String,
         methods: Vec<Keyed<String>>,
         host: String,
+        /// The name of a `[group.NAME]`.
+        group: String,
         handler: String,
         /// A URL with placeholders: `https://{host}{uri}`.
         redirect: String,
@@ -64,7 +81,7 @@ impl FromToml for WrittenErrors {
         match value.get_ref() {
             DeValue::String(text) => Some(WrittenErrors::Word(text.clone().into_owned())),
             DeValue::Table(_) => NamedTable::read(value, key, report).map(WrittenErrors::Pages),
-            _ => wrong(value, key, "\"json\", or pages such as { 404 = \"404.html\" }", report),
+            _ => wrong(value, key, "\"json\", \"message\", or pages such as { 404 = \"404.html\" }", report),
         }
     }
 }

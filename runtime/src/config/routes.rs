@@ -31,7 +31,7 @@ impl Config {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
         for (position, route) in self.routes.iter().enumerate() {
-            let RouteConfig { path, methods, host, target, upgrade, rules, .. } = route;
+            let RouteConfig { path, methods, host, target, upgrade, rules, versions, .. } = route;
             let target = match target {
                 TargetConfig::Handler(name) => match handlers.get(name) {
                     Some(entry) => RouteTarget::Handler(entry.clone()),
@@ -62,6 +62,7 @@ impl Config {
                 host: host.clone(),
                 target,
                 upgrade: upgrade.clone(),
+                versions: versions.clone(),
                 rules: (!rules.is_empty()).then(|| Arc::new(rules.clone())),
             });
         }

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
-use super::route_schema::{Route, WrittenErrors};
+use super::route_schema::{Group, Route, WrittenErrors};
 use super::store_names;
 use super::table::table;
 
@@ -75,6 +75,7 @@ table! {
         limits: Limits,
         store: NamedTable<Store>,
         database: NamedTable<Database>,
+        group: NamedTable<Group>,
         handler: NamedTable<Handler>,
         route: Vec<Keyed<Route>>,
     }

@@ -91,6 +91,7 @@ impl Service for HandlerService {
     fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
         match log.and_then(RequestLog::rules).map_or(&catalog.errors, |rules| &rules.errors) {
             ErrorPages::Json => ErrorFormat::Json,
+            ErrorPages::Message => ErrorFormat::Message,
             ErrorPages::Negotiated | ErrorPages::Pages(_) => ErrorFormat::Negotiated,
         }
     }
@@ -169,6 +170,10 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
             Lookup::Found(found) => found,
             Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),
             Lookup::NotFound => return Err(Refusal::NoRoute),
+            Lookup::UnsupportedVersion { route, message } => {
+                log.route_found(route);
+                return Err(Refusal::ApiVersion(message));
+            }
             Lookup::MethodNotAllowed { allow } => {
                 let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 if method != Method::OPTIONS {

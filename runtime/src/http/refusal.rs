@@ -31,6 +31,8 @@ pub(super) enum Refusal {
     Loop,
     /// No route matches.
     NoRoute,
+    /// The version of the API is not supported; the text says which are.
+    ApiVersion(String),
     /// The directory of the route has no such file.
     NoFile,
     /// The file is in another state than the client requires.
@@ -105,6 +107,7 @@ impl Refusal {
             Refusal::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed", Closes),
             Refusal::Loop => (StatusCode::LOOP_DETECTED, "loop", Stays),
             Refusal::NoRoute => (StatusCode::NOT_FOUND, "no_route", Stays),
+            Refusal::ApiVersion(_) => (StatusCode::BAD_REQUEST, "api_version", Stays),
             Refusal::NoFile => (StatusCode::NOT_FOUND, "no_file", Stays),
             Refusal::Precondition => (StatusCode::PRECONDITION_FAILED, "precondition_failed", Stays),
             Refusal::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", Stays),
@@ -171,6 +174,7 @@ impl Refusal {
                 "the request loops: it has come back to this daemon too often, or a rewritten path is rewritten again".to_owned()
             }
             Refusal::NoRoute => "no route matches this path".to_owned(),
+            Refusal::ApiVersion(what) => what.clone(),
             Refusal::NoFile => "there is no such file".to_owned(),
             Refusal::Precondition => "the file is in another state than the request requires".to_owned(),
             Refusal::Range(length) => format!("the range is beyond the end of the file, which has {length} bytes"),

@@ -62,7 +62,7 @@ impl Request {
     }
 
     fn explain(&self, catalog: &Catalog) -> ExplainReply {
-        let (mut route, mut trial, mut allow) = (None, None, None);
+        let (mut route, mut trial, mut allow, mut unsupported) = (None, None, None, None);
         let host = self.host.as_deref();
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
             Lookup::Found(found) => {
@@ -83,6 +83,13 @@ impl Request {
                 allow = Some(methods.iter().map(ToString::to_string).collect());
                 (Some(405), "the most specific path has routes, but none for this method")
             }
+            Lookup::UnsupportedVersion { route, .. } => {
+                unsupported = route
+                    .versions
+                    .as_ref()
+                    .map(|range| format!("the group of the route supports the versions {range}"));
+                (Some(400), "the version of the API is not supported")
+            }
             Lookup::NotFound if self.path == "/healthz" => {
                 (Some(200), "no route matches, so the daemon itself answers with the state of its gate")
             }
@@ -98,7 +105,7 @@ impl Request {
             trial,
             allow,
             status,
-            why: why.to_owned(),
+            why: unsupported.unwrap_or_else(|| why.to_owned()),
             near,
         }
     }
@@ -117,7 +124,7 @@ impl Request {
             host: host.as_deref().unwrap_or("every host").to_owned(),
             method: method.to_owned(),
             upgrade: upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
-            api_version: found.api_version.map(str::to_owned),
+            api_version: found.api_version().map(str::to_owned),
             captures: captures.collect(),
             script_name: found.script_name.to_owned(),
             path_info: found.path_info.to_owned(),
@@ -163,7 +170,7 @@ impl Request {
                 let allow: Vec<&str> = allow.iter().map(Method::as_str).collect();
                 Some(Some(format!("takes {}", allow.join(", "))))
             }
-            Lookup::NotFound => None,
+            Lookup::NotFound | Lookup::UnsupportedVersion { .. } => None,
         };
         // A name that matches a pattern such as `*.example.org`.
         let its_host = route.host.as_ref().map(|host| host.replacen('*', "www", 1));
@@ -204,6 +211,7 @@ fn alone(route: &Route, all: &Routes) -> Option<Routes> {
         target: route.target.clone(),
         upgrade: route.upgrade.clone(),
         rules: route.rules.clone(),
+        versions: route.versions.clone(),
     };
     Routes::new(vec![spec], all.versions()).ok()
 }

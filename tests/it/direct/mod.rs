@@ -2,6 +2,7 @@
 
 mod compression;
 mod files;
+mod groups;
 mod nginx;
 mod redirects;
 mod responses;

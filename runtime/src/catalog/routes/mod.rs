@@ -1,11 +1,15 @@
 //! The routing table: from host, method and path to a handler.
 
+mod claim;
+
+pub use claim::{Claim, RouteError};
+
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
 
+use super::api_version::{self, VersionRange};
 use super::host::{self, RouteHost};
 use super::pattern::{PathCapture, PathPattern};
 use super::response_rules::ResponseRules;
@@ -25,6 +29,8 @@ pub struct Routes {
     list: Vec<Route>,
     /// Maps requests to indices in the list. Shared between generations: a swap changes handlers, not paths.
     tables: Arc<Tables>,
+    /// The different version ranges of groups.
+    ranges: Arc<[Arc<VersionRange>]>,
     has_rewrites: bool,
 }
 
@@ -45,6 +51,8 @@ pub struct Route {
     pub upgrade: Option<Upgrade>,
     /// What happens to its responses. `None` if nothing does.
     pub rules: Option<Arc<ResponseRules>>,
+    /// The API versions of its group. `None` without any.
+    pub versions: Option<Arc<VersionRange>>,
     /// The named parts of the path, in order.
     pub captures: Vec<PathCapture>,
     has_tail: bool,
@@ -64,19 +72,8 @@ pub struct RouteSpec {
     pub upgrade: Option<Upgrade>,
     /// What happens to its responses. `None` if nothing does.
     pub rules: Option<Arc<ResponseRules>>,
-}
-
-/// What a route would match: a [`RouteSpec`] without its target.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    /// As in [`RouteSpec`].
-    pub pattern: &'a str,
-    /// As in [`RouteSpec`].
-    pub methods: &'a [Method],
-    /// As in [`RouteSpec`].
-    pub host: Option<&'a str>,
-    /// The handler's name, for error messages. `None` if the daemon answers.
-    pub handler: Option<&'a str>,
+    /// The API versions of its group. `None` without any.
+    pub versions: Option<Arc<VersionRange>>,
 }
 
 /// Whether paths may begin with an API version, as in `/v1.14/info`.
@@ -90,15 +87,6 @@ pub enum VersionPrefix {
     Optional,
 }
 
-/// A route that is invalid or conflicts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RouteError {
-    /// The index of the route in the list given.
-    pub position: usize,
-    /// What is wrong. The message names the route and the one it conflicts with.
-    pub message: String,
-}
-
 /// The result of a lookup.
 pub enum Lookup<'r, 'p> {
     /// A route.
@@ -107,6 +95,13 @@ pub enum Lookup<'r, 'p> {
     MethodNotAllowed {
         /// The methods of the path, sorted; HEAD where there is GET, and always OPTIONS.
         allow: &'r [Method],
+    },
+    /// The path has a route, but not in this version of the API.
+    UnsupportedVersion {
+        /// The route.
+        route: &'r Route,
+        /// Which versions are supported, for the client.
+        message: String,
     },
     /// The path has no route.
     NotFound,
@@ -117,13 +112,16 @@ pub struct Match<'r, 'p> {
     /// The route.
     pub route: &'r Route,
     /// The API version at the start of the path: `1.14`.
-    pub api_version: Option<&'p str>,
+    named_version: Option<&'p str>,
     /// The path up to the tail, without a final `/`; without a tail, the whole path (RFC 3875 §4.1.13).
     pub script_name: &'p str,
     /// `/` and the tail; empty without a tail (RFC 3875 §4.1.5).
     pub path_info: &'p str,
     values: CaptureValues<'r, 'p>,
 }
+
+/// The beginning of a path with a version, with `version_prefix`.
+const VERSION_PREFIX: &str = "/v";
 
 #[derive(Default)]
 struct Tables {
@@ -145,26 +143,54 @@ impl Routes {
         let route = |spec: RouteSpec| {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
-            let RouteSpec { pattern, methods, host, target, upgrade, rules } = spec;
+            let RouteSpec { versions, pattern, methods, host, target, upgrade, rules } = spec;
             let label = format!("{}{pattern}", host.as_deref().unwrap_or_default()).into();
-            Route { pattern, methods, host, label, target, upgrade, rules, captures, has_tail }
+            Route { versions, pattern, methods, host, label, target, upgrade, rules, captures, has_tail }
         };
+        let mut ranges: Vec<Arc<VersionRange>> = Vec::new();
+        for range in specs.iter().filter_map(|spec| spec.versions.as_ref()) {
+            if !ranges.contains(range) {
+                ranges.push(range.clone());
+            }
+        }
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
-        Ok(Routes { list: specs.into_iter().map(route).collect(), tables, has_rewrites })
+        Ok(Routes {
+            list: specs.into_iter().map(route).collect(),
+            tables,
+            ranges: ranges.into(),
+            has_rewrites,
+        })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
     /// and for a route with more than three captures. Never blocks.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
+        let mut denied = None;
+        for range in self.ranges.iter() {
+            let Some((version, rest)) = range.split(path) else { continue };
+            match self.find(host, method, rest) {
+                Lookup::Found(found) if found.route.versions.as_ref() == Some(range) => {
+                    return match range.check(version) {
+                        Ok(()) => Lookup::Found(found).behind(version, path),
+                        Err(message) => Lookup::UnsupportedVersion { route: found.route, message },
+                    };
+                }
+                Lookup::MethodNotAllowed { allow } => denied = Some(allow),
+                Lookup::Found(_) | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => {}
+            }
+        }
         if self.tables.versions == VersionPrefix::Optional
-            && let Some((version, rest)) = split_version(path)
+            && let Some((version, rest)) = api_version::split(VERSION_PREFIX, path)
         {
             let found = self.find(host, method, rest);
             if !matches!(found, Lookup::NotFound) {
                 return found.behind(version, path);
             }
         }
-        self.find(host, method, path)
+        match (self.find(host, method, path), denied) {
+            (Lookup::NotFound, Some(allow)) => Lookup::MethodNotAllowed { allow },
+            (found, _) => found,
+        }
     }
 
     /// Makes the same table with another version of one handler.
@@ -240,9 +266,9 @@ impl<'r, 'p> Lookup<'r, 'p> {
         match self {
             Lookup::Found(found) => {
                 let script_name = &path[..path.len() - found.path_info.len()];
-                Lookup::Found(Match { api_version: Some(version), script_name, ..found })
+                Lookup::Found(Match { named_version: Some(version), script_name, ..found })
             }
-            Lookup::MethodNotAllowed { .. } | Lookup::NotFound => self,
+            Lookup::MethodNotAllowed { .. } | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => self,
         }
     }
 }
@@ -254,7 +280,13 @@ impl<'r, 'p> Match<'r, 'p> {
         // The `/` before the tail is part of the path info.
         let split = tail.map_or(path.len(), |tail| (path.len() - tail.len()).saturating_sub(1));
         let (script_name, path_info) = path.split_at(split);
-        Match { route, api_version: None, script_name, path_info, values }
+        Match { route, named_version: None, script_name, path_info, values }
+    }
+
+    /// Returns the API version of the request: `1.14`. In a group with versions, a request that names none is for the
+    /// newest.
+    pub fn api_version(&self) -> Option<&str> {
+        self.named_version.or_else(|| self.route.versions.as_ref().map(|range| range.newest.as_str()))
     }
 
     /// Iterates over the captures and their values, in the order of the path.
@@ -296,7 +328,9 @@ impl Tables {
     fn insert(&mut self, claims: &[Claim<'_>], position: usize) -> Result<(), String> {
         let claim = claims[position];
         let pattern = PathPattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
-        if self.versions == VersionPrefix::Optional && split_version(claim.pattern).is_some() {
+        if self.versions == VersionPrefix::Optional
+            && api_version::split(VERSION_PREFIX, claim.pattern).is_some()
+        {
             return Err(format!(
                 "{claim}: every route has a version prefix already: leave out the first segment, \
                  or set version_prefix = false"
@@ -329,41 +363,9 @@ impl Tables {
     }
 }
 
-impl Claim<'_> {
-    fn short(&self) -> String {
-        match self.handler {
-            Some(handler) => format!("{:?} (handler {handler:?})", self.pattern),
-            None => format!("{:?}", self.pattern),
-        }
-    }
-}
-
-/// The beginning of an error message: `route "/a/{x}" (handler "one")`.
-impl fmt::Display for Claim<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "route {}", self.short())
-    }
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for RouteError {}
-
 /// Returns the errors that [`Routes::new`] would return, before handlers are loaded.
 pub fn conflicts(claims: &[Claim<'_>], versions: VersionPrefix) -> Vec<RouteError> {
     Tables::new(claims, versions).err().unwrap_or_default()
-}
-
-/// Splits `/v1.14/info` into `1.14` and `/info`.
-fn split_version(path: &str) -> Option<(&str, &str)> {
-    let rest = path.strip_prefix("/v")?;
-    let (version, rest) = rest.split_at(rest.find('/')?);
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    version.split('.').all(number).then_some((version, rest))
 }
 
 #[cfg(test)]

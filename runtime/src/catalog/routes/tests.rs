@@ -18,6 +18,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
     RouteSpec {
         upgrade: None,
         rules: None,
+        versions: None,
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),
@@ -47,13 +48,14 @@ fn refusals(lines: &[&str]) -> Vec<String> {
 fn ask(routes: &Routes, host: Option<&str>, method: &str, path: &str) -> String {
     let words: Vec<String> = match routes.lookup(host, &method.parse().unwrap(), path) {
         Lookup::NotFound => vec!["404".to_owned()],
+        Lookup::UnsupportedVersion { message, .. } => vec!["400".to_owned(), message],
         Lookup::MethodNotAllowed { allow } => {
             ["405".to_owned()].into_iter().chain(allow.iter().map(ToString::to_string)).collect()
         }
         Lookup::Found(found) => {
             assert_eq!(format!("{}{}", found.script_name, found.path_info), path);
             let captures = found.captures().map(|(capture, value)| format!("{}={value}", capture.name));
-            let version = found.api_version.map(|version| format!("v{version}"));
+            let version = found.api_version().map(|version| format!("v{version}"));
             [found.route.target.to_string()].into_iter().chain(captures).chain(version).collect()
         }
     };

@@ -27,9 +27,10 @@ fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
 
 #[test]
 fn what_the_page_shows_can_be_pasted_and_is_the_default() {
-    let [daemon, store, database, handler, route, direct] = examples(PAGE)[..] else {
-        panic!("six examples")
+    let [daemon, store, database, handler, group, route, direct] = examples(PAGE)[..] else {
+        panic!("seven examples")
     };
+    assert!(read(group).is_ok());
 
     assert_eq!(read(daemon).unwrap(), read("").unwrap());
     assert_eq!(read_beside_hello(direct).unwrap().routes.len(), 4);

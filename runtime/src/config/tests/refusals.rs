@@ -151,7 +151,7 @@ fn a_route_without_a_handler_is_refused_with_what_it_lacks() {
         ("rewrite = \"https://a.example/\"", "rewrite: wanted a path such as"),
         ("rewrite = \"/a\"\nfields.remove = [\"X\"]", "fields: belongs to the route that the rewritten path"),
         ("respond = {}\nfields.set = { Date = \"x\" }", "fields.set.Date: Date is set by the daemon itself"),
-        ("respond = {}\nerrors = \"xml\"", "errors: wanted \"json\", or pages such as"),
+        ("respond = {}\nerrors = \"xml\"", "errors: wanted \"json\", \"message\", or pages such as"),
         ("respond = {}\nerrors = { 404 = \"none.html\" }", "errors.404: there is no page at"),
         ("respond = {}\nerrors = { 200 = \"hello.wasm\" }", "errors.200: wanted a status from 400 to 599"),
         ("respond = {}\ncompress = [\"deflate\"]", "compress[0]: wanted \"zstd\", \"br\" or \"gzip\""),
@@ -166,6 +166,26 @@ fn a_route_without_a_handler_is_refused_with_what_it_lacks() {
     ] {
         let errors = mistakes(&format!("[[route]]\npath = \"/{{who}}\"\n{line}\n"));
         assert!(errors.len() == 1 && errors[0].contains(wanted), "{line}: wanted {wanted:?} in {errors:?}");
+    }
+}
+
+#[test]
+fn a_group_that_cannot_be_is_refused() {
+    for (group, route, wanted) in [
+        ("prefix = \"/v{version}\"", "", "group.api: the key versions is missing: write a range"),
+        ("versions = \"1..2\"", "", "group.api.versions: needs prefix = \"/v{version}\""),
+        ("prefix = \"/v{version}\"\nversions = \"2..1\"", "", "the range \"2..1\" is empty"),
+        ("prefix = \"/v{version}\"\nversions = \"1.24\"", "", "wanted a range of versions such as"),
+        ("prefix = \"/api/v{version}\"\nversions = \"1..2\"", "", "group.api.prefix: wanted a path such as"),
+        ("prefix = \"api\"", "", "wanted a path such as \"/api\""),
+        ("prefix = \"/api/\"", "", "wanted a path such as \"/api\""),
+        ("prefix = \"/{x}\"", "", "wanted a path such as \"/api\""),
+        ("prefix = \"/api\"", "group = \"apo\"", "group: there is no group \"apo\"; did you mean \"api\"?"),
+        ("errors = \"xml\"", "", "group.api.errors: wanted \"json\", \"message\", or pages"),
+    ] {
+        let errors =
+            mistakes(&format!("[group.api]\n{group}\n[[route]]\npath = \"/a\"\nrespond = {{}}\n{route}\n"));
+        assert!(errors.len() == 1 && errors[0].contains(wanted), "{group}: wanted {wanted:?} in {errors:?}");
     }
 }
 

@@ -74,7 +74,7 @@ impl RoutedRequest<'_> {
             server_addr: peer.server_addr(),
             server_port: peer.server_port(),
             scheme: if peer.secured().is_some() { RequestScheme::Https } else { RequestScheme::Http },
-            api_version: found.api_version,
+            api_version: found.api_version(),
         };
         let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
         let mut env = cgi::meta::encode(&facts, captures);

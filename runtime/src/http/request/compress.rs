@@ -78,7 +78,11 @@ const DIGESTS: [HeaderName; 4] = [
 ///
 /// A response that could be compressed for another client varies on `Accept-Encoding`.
 pub(in crate::http) fn apply(head: &Parts, offered: &[Coding], response: &mut Response<Body>) {
-    if offered.is_empty() || !may_gain(response) {
+    if response.status() == StatusCode::NOT_MODIFIED && !offered.is_empty() {
+        // A 304 has the `Vary` of the 200 that it stands for, whose type is unknown (RFC 9110 §15.4.5).
+        return vary(response.headers_mut());
+    }
+    if offered.is_empty() || !may_gain(&head.method, response) {
         return;
     }
     vary(response.headers_mut());
@@ -107,7 +111,7 @@ pub(in crate::http) fn apply(head: &Parts, offered: &[Coding], response: &mut Re
 }
 
 /// Reports whether a response gains from compression, for a client that accepts it.
-fn may_gain(response: &Response<Body>) -> bool {
+fn may_gain(method: &Method, response: &Response<Body>) -> bool {
     let headers = response.headers();
     let is_plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
     let has_body = !matches!(
@@ -118,10 +122,12 @@ fn may_gain(response: &Response<Body>) -> bool {
             | StatusCode::PARTIAL_CONTENT
             | StatusCode::NOT_MODIFIED
     );
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // The body of a response to HEAD is empty, whatever that to GET would be.
+    let length = announced.or_else(|| response.body().size_hint().exact().filter(|_| method != Method::HEAD));
     is_plain
         && has_body
-        && response.body().size_hint().exact().or(length).is_none_or(|length| length >= LEAST)
+        && length.is_none_or(|length| length >= LEAST)
         && !headers.contains_key(CONTENT_RANGE)
         && !DIGESTS.iter().any(|digest| headers.contains_key(digest))
         && is_of_gaining_type(headers)
@@ -273,7 +279,8 @@ impl FrameSource for Compressed {
 /// An encoder that writes into memory.
 enum BodyEncoder {
     Zstd(ZstdEncoder<Vec<u8>>),
-    Br(BrotliEncoder<Vec<u8>>),
+    /// Boxed, because it is much larger than the others.
+    Br(Box<BrotliEncoder<Vec<u8>>>),
     Gzip(GzipEncoder<Vec<u8>>),
 }
 
@@ -288,7 +295,7 @@ impl BodyEncoder {
             Coding::Br => {
                 let params = EncoderParams::default().quality(Level::Precise(BROTLI_LEVEL));
                 let params = params.window_size(WINDOW.cast_signed());
-                BodyEncoder::Br(BrotliEncoder::with_params(Vec::new(), params))
+                BodyEncoder::Br(Box::new(BrotliEncoder::with_params(Vec::new(), params)))
             }
             Coding::Gzip => {
                 BodyEncoder::Gzip(GzipEncoder::with_quality(Vec::new(), Level::Precise(GZIP_LEVEL)))
@@ -326,7 +333,7 @@ impl BodyEncoder {
     fn writer(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
         match self {
             BodyEncoder::Zstd(encoder) => Pin::new(encoder),
-            BodyEncoder::Br(encoder) => Pin::new(encoder),
+            BodyEncoder::Br(encoder) => Pin::new(&mut **encoder),
             BodyEncoder::Gzip(encoder) => Pin::new(encoder),
         }
     }

@@ -41,6 +41,7 @@ pub async fn probe(
     let found = match catalog.routes.lookup(Some("localhost"), &head.method, &path) {
         Lookup::Found(found) => found,
         Lookup::MethodNotAllowed { .. } => bail!("no route accepts GET for it"),
+        Lookup::UnsupportedVersion { message, .. } => bail!("{message}"),
         Lookup::NotFound => bail!("no route leads there"),
     };
     ensure!(found.route.leads_to(&entry.name), "this path leads to {}", found.route.target);

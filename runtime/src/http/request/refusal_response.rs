@@ -23,6 +23,8 @@ pub(in crate::http) enum ErrorFormat {
     Negotiated,
     /// JSON.
     Json,
+    /// JSON with a message only.
+    Message,
 }
 
 impl Refusal {
@@ -35,7 +37,9 @@ impl Refusal {
         format: ErrorFormat,
     ) -> Response<Body> {
         let job = self.job().map(|id| id.to_string());
-        let (content_type, text) = if format == ErrorFormat::Json || wants_json(request) {
+        let (content_type, text) = if format == ErrorFormat::Message {
+            ("application/json", format!("{}\n", json!({"message": self.message(details)})))
+        } else if format == ErrorFormat::Json || wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
             // Without parameters: clients compare the type with the one they know.
             ("application/json", format!("{body}\n"))
@@ -85,6 +89,7 @@ impl Refusal {
             | Refusal::Expectation
             | Refusal::Loop
             | Refusal::NoRoute
+            | Refusal::ApiVersion(_)
             | Refusal::NoFile
             | Refusal::Precondition
             | Refusal::NoJob(_)

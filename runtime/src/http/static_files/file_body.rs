@@ -65,6 +65,9 @@ impl FileBody {
             // Checked after the read, so that the bytes are of the version that the head describes.
             Ok(_) if self.file.has_changed() => Err("it was changed while it was sent".to_owned()),
             Ok(bytes) => Ok(bytes),
+            Err(OpenError::Failed(_)) if self.file.has_changed() => {
+                Err("it was changed while it was sent".to_owned())
+            }
             Err(OpenError::Failed(error)) => Err(error.to_string()),
             Err(OpenError::Busy) => Err("its file system does not answer".to_owned()),
             Err(OpenError::Absent) => Err("it is no longer there".to_owned()),

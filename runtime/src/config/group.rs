@@ -1,0 +1,111 @@
+//! Reads `[group.NAME]`: what several routes have in common.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::nearest::Names;
+use super::reader::Keyed;
+use super::report::Diagnostics;
+use super::response_rules;
+use super::route_schema::{Group, Route};
+use super::schema::File;
+use crate::catalog::{ResponseRules, VersionRange};
+
+/// The place of the version in a prefix.
+const VERSION: &str = "{version}";
+
+/// The groups, valid or not.
+pub(super) struct Groups<'a> {
+    names: Names<'a>,
+    list: Vec<(&'a str, GroupConfig)>,
+}
+
+/// What the routes of a group have in common.
+#[derive(Clone, Default)]
+pub(super) struct GroupConfig {
+    /// The beginning of every path, without a final slash.
+    pub(super) prefix: String,
+    /// The supported versions.
+    pub(super) versions: Option<Arc<VersionRange>>,
+    /// The host of routes without one.
+    pub(super) host: Option<String>,
+    /// What happens to the responses.
+    pub(super) rules: ResponseRules,
+}
+
+impl<'a> Groups<'a> {
+    /// Reads the groups. `of_all` is what happens to the responses of all routes.
+    pub(super) fn read(
+        file: &'a File,
+        of_all: &ResponseRules,
+        base: &Path,
+        report: &Diagnostics<'_>,
+    ) -> Groups<'a> {
+        let written = file.group.as_ref().map_or(&[][..], |table| &table.value.0);
+        let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
+        let list = written.iter().map(|(name, at)| (name.as_str(), one(at, of_all, base, report)));
+        Groups { names, list: list.collect() }
+    }
+
+    /// Returns the group of a route. An unknown name is reported.
+    pub(super) fn of(&self, route: &Route, report: &Diagnostics<'_>) -> Option<&GroupConfig> {
+        report.settle(route.group.as_ref(), None, |wanted| {
+            let found = self.list.iter().find(|(name, _)| name == wanted);
+            match (found, self.names.nearest(wanted)) {
+                (Some((_, group)), _) => Ok(Some(group)),
+                (None, Some(near)) => Err(format!("there is no group {wanted:?}; did you mean {near:?}?")),
+                (None, None) => Err(format!("there is no group {wanted:?}: add [group.{wanted}]")),
+            }
+        })
+    }
+}
+
+fn one(
+    Keyed { value: group, key, line }: &Keyed<Group>,
+    of_all: &ResponseRules,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> GroupConfig {
+    let prefix = report.settle(group.prefix.as_ref(), String::new(), |text| prefix(text));
+    let before = prefix.strip_suffix(VERSION).map(str::to_owned);
+    let versions = match (&group.versions, &before) {
+        (Some(at), Some(before)) => report.settle(Some(at), None, |text| {
+            VersionRange::read(before, text).map(|range| Some(Arc::new(range)))
+        }),
+        (Some(_), None) if report.blames(&format!("{key}.prefix")) => None,
+        (Some(at), None) => {
+            report.add(at.line, &at.key, "needs prefix = \"/v{version}\"");
+            None
+        }
+        (None, Some(_)) => {
+            report.missing(*line, key, "versions", "write a range such as versions = \"1.24..1.41\"");
+            None
+        }
+        (None, None) => None,
+    };
+    GroupConfig {
+        prefix: if before.is_some() { String::new() } else { prefix },
+        versions,
+        host: group.host.as_ref().map(|at| at.value.clone()),
+        rules: response_rules::of_group(group, of_all, base, report),
+    }
+}
+
+/// Reads the beginning of every path: a fixed path, or one segment that ends with the version.
+fn prefix(text: &str) -> Result<String, String> {
+    let wanted = || {
+        Err(format!(
+            "wanted a path such as \"/api\", or one segment with the version such as \"/v{{version}}\", found {text:?}"
+        ))
+    };
+    let fixed = text.strip_suffix(VERSION).unwrap_or(text);
+    let inner = match fixed.strip_prefix('/') {
+        Some(inner) if !inner.ends_with('/') && !fixed.contains(['{', '}', '?', '#']) => inner,
+        _ => return wanted(),
+    };
+    match (fixed.len() < text.len(), inner) {
+        (true, inner) if inner.contains('/') || inner.is_empty() => wanted(),
+        (false, "") => wanted(),
+        (..) => Ok(text.to_owned()),
+    }
+}

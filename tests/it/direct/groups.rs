@@ -1,0 +1,118 @@
+//! Groups of routes: a prefix, versions, and the responses that they have in common.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis};
+
+const GROUPS: &str = r#"
+admin = "unix://admin.sock"
+
+[group.api]
+prefix = "/v{version}"
+versions = "1.24..1.41"
+errors = "message"
+fields = { set = { Api-Version = "1.41" } }
+
+[group.web]
+prefix = "/web"
+host = "www.example.org"
+errors = "json"
+
+[handler.one]
+module = "one.wasm"
+
+[[route]]
+path = "/info"
+group = "api"
+methods = ["GET"]
+handler = "one"
+fields = { set = { X-Own = "yes" } }
+
+[[route]]
+path = "/containers/{id}/json"
+group = "api"
+handler = "one"
+
+[[route]]
+path = "/page/{name}"
+group = "web"
+respond = { body = "page" }
+"#;
+
+fn serve() -> Daemon {
+    Setup::new(GROUPS).file("one.wasm", &Program::text().environment().wasm()).start()
+}
+
+/// Returns a variable of the handler.
+fn variable(daemon: &Daemon, target: &str, name: &str) -> String {
+    let seen = daemon.get(target);
+    let found =
+        seen.text().split('\0').find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("{name} is not in {:?}", seen.text())).to_owned()
+}
+
+#[test]
+fn every_version_of_the_range_is_answered_and_none_is_the_newest() {
+    let daemon = serve();
+
+    for (target, version) in [("/v1.24/info", "1.24"), ("/v1.41/info", "1.41"), ("/info", "1.41")] {
+        assert_eq!(variable(&daemon, target, "API_VERSION"), version, "{target}");
+    }
+    assert_eq!(variable(&daemon, "/v1.30/containers/7/json", "ROUTE_ID"), "7");
+    let answered = daemon.get("/v1.30/info");
+    assert_eq!((answered.field("api-version"), answered.field("x-own")), (Some("1.41"), Some("yes")));
+}
+
+#[test]
+fn a_version_outside_the_range_is_refused_as_by_docker() {
+    let daemon = serve();
+
+    for (version, said) in [
+        (
+            "1.23",
+            "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+        ),
+        ("1.42", "client version 1.42 is too new. Maximum supported API version is 1.41"),
+        ("2", "client version 2 is too new. Maximum supported API version is 1.41"),
+    ] {
+        let refused = daemon.get(&format!("/v{version}/info"));
+        assert_eq!((refused.status(), refused.field("content-type")), (400, Some("application/json")));
+        assert_eq!(serde_json::from_slice::<Value>(&refused.body).unwrap(), json!({ "message": said }));
+        assert_eq!(refused.field("api-version"), Some("1.41"));
+    }
+    assert_eq!(daemon.client().ask("POST", "/v1.30/info", "").status(), 405);
+    assert_eq!(daemon.get("/v1.30/nowhere").status(), 404);
+    assert_eq!(daemon.get("/v1.30/web/page/a").status(), 404);
+}
+
+#[test]
+fn a_prefix_and_a_host_belong_to_every_route_of_a_group() {
+    let daemon = serve();
+    let mut client = daemon.client();
+    let mut ask = |host: &str, target: &str| {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.response().status()
+    };
+
+    assert_eq!((ask("www.example.org", "/web/page/a"), ask("h", "/web/page/a")), (200, 404));
+    assert_eq!(ask("www.example.org", "/page/a"), 404);
+}
+
+#[test]
+fn explain_tells_the_versions_and_what_happens_to_responses() {
+    let daemon = serve();
+    let explain = |url: &str| -> Value {
+        let mut command = portcullis();
+        command.args(["explain", "GET", url, "--json", "--socket"]).arg(daemon.path("admin.sock"));
+        serde_json::from_slice(&finish(&mut command, b"", PATIENCE).stdout).unwrap()
+    };
+
+    let told = explain("/v1.30/info");
+    assert_eq!(told["route"]["api_version"], json!("1.30"));
+    assert_eq!(told["route"]["responses"], json!("errors message, fields api-version x-own"));
+    let told = explain("/v1.2/info");
+    assert_eq!(
+        (&told["status"], &told["why"]),
+        (&json!(400), &json!("the group of the route supports the versions 1.24..1.41"))
+    );
+}
