@@ -16,7 +16,7 @@ use super::watching::{Watching, ways};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::engine::Engine;
-use crate::jobs::{ConfigSource, DaemonState, Occasion};
+use crate::jobs::{ConfigReading, ConfigSource, DaemonState};
 use crate::net::TlsOptions;
 
 /// How much too early the time of a change may be: Linux uses the time of the last clock tick, which is up to 10 ms old
@@ -121,7 +121,7 @@ fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedW
     // Secrets are always watched, because their rotation sends no signal.
     let kept: HashSet<PathBuf> = secrets(served).collect();
     let files = match served.watch {
-        true => files(file, served, source(Occasion::Reload).ok().as_ref()),
+        true => files(file, served, source(ConfigReading::Reload).ok().as_ref()),
         false => kept.clone(),
     };
     if files.is_empty() {

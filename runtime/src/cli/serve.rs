@@ -16,7 +16,7 @@ use super::{progress, reload_on_change};
 use crate::config::{self, Config};
 use crate::confine;
 use crate::daemon::{self, Daemon, Exit, Options};
-use crate::jobs::{ConfigSource, Launch, Occasion};
+use crate::jobs::{ConfigReading, ConfigSource, Launch};
 use crate::net::Endpoint;
 
 /// Serve a configuration until a signal or `shutdown`.
@@ -66,7 +66,7 @@ impl Flags {
     ///
     /// # Errors
     /// All mistakes in the configuration.
-    pub(super) fn config(&self, file: &Path, occasion: Occasion) -> Result<Config> {
+    pub(super) fn config(&self, file: &Path, occasion: ConfigReading) -> Result<Config> {
         read(file, occasion, |config| self.put_over(config))
     }
 
@@ -92,17 +92,17 @@ impl Flags {
 /// All mistakes in the configuration, or the flags contradict it.
 pub(super) fn read(
     file: &Path,
-    occasion: Occasion,
+    occasion: ConfigReading,
     over: impl FnOnce(&mut Config) -> Result<()>,
 ) -> Result<Config> {
     let mut config = match occasion {
-        Occasion::Start => config::load(file)?,
-        Occasion::Reload => config::load_again(file)?,
+        ConfigReading::Start => config::load(file)?,
+        ConfigReading::Reload => config::load_again(file)?,
     };
     over(&mut config)?;
     match occasion {
-        Occasion::Start => config.check_whole(file)?,
-        Occasion::Reload => config.check_again(file)?,
+        ConfigReading::Start => config.check_whole(file)?,
+        ConfigReading::Reload => config.check_again(file)?,
     }
     Ok(config)
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::signals::Signals;
 use crate::config::Config;
 use crate::confine;
-use crate::jobs::{ConfigSource, Occasion};
+use crate::jobs::{ConfigReading, ConfigSource};
 
 /// A daemon that has read its configuration and has done nothing else yet.
 pub struct EarlyDaemon {
@@ -32,7 +32,7 @@ pub fn begin(source: &ConfigSource) -> Result<Option<EarlyDaemon>> {
         // yet.
         confine::let_through();
         // On a thread of its own: reading a file may block for long, as on a network file system.
-        let reading = tokio::task::spawn_blocking(move || source(Occasion::Start));
+        let reading = tokio::task::spawn_blocking(move || source(ConfigReading::Start));
         let config = tokio::select! {
             config = reading => Some(config??),
             _ = signals.end() => None,

@@ -32,7 +32,7 @@ use crate::confine;
 use crate::engine::{Budgets, DaemonJobError, Engine};
 use crate::http::{Activity, ConnectionLimit, Server};
 use crate::job::{Stop, StopReason, builtin};
-use crate::jobs::{self, DaemonState, Occasion};
+use crate::jobs::{self, ConfigReading, DaemonState};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{access_file, counted, systemd};
 pub use begin::{EarlyDaemon, begin};
@@ -107,8 +107,9 @@ impl Daemon {
         let started = Instant::now();
         let source = options.source.clone();
         // On a thread of its own: reading a file and looking up a name may block for long.
-        let binding =
-            tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(Occasion::Start), Ok)?));
+        let binding = tokio::task::spawn_blocking(move || {
+            bind(config.map_or_else(|| source(ConfigReading::Start), Ok)?)
+        });
         let BoundDaemon { config, sockets, mut operators, max, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),

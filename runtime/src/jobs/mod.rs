@@ -60,7 +60,7 @@ pub use log_reopen::ReopenLog;
 pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};
-pub use reload::{ConfigSource, Granted, Occasion, Reload};
+pub use reload::{ConfigReading, ConfigSource, Granted, Reload};
 pub use reply::ReplyJob;
 pub use rollback::Rollback;
 pub use routes::ListRoutes;

@@ -38,11 +38,11 @@ pub struct Reload {
 }
 
 /// Reads a configuration; called for the start and for every reload.
-pub type ConfigSource = Arc<dyn Fn(Occasion) -> Result<Config> + Send + Sync>;
+pub type ConfigSource = Arc<dyn Fn(ConfigReading) -> Result<Config> + Send + Sync>;
 
 /// What a configuration is read for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Occasion {
+pub enum ConfigReading {
     /// The start of a process: all that it names must be there.
     Start,
     /// A reload: the daemon holds the mounts of the configuration before, and its loader checks the others.
@@ -149,7 +149,9 @@ impl Reload {
     /// # Errors
     /// What it could not use.
     pub(super) fn check_next(&self) -> Result<CompileLimits> {
-        let Ok(config) = (self.source)(Occasion::Start) else { return Ok(self.generations.loader.limits()) };
+        let Ok(config) = (self.source)(ConfigReading::Start) else {
+            return Ok(self.generations.loader.limits());
+        };
         // The next process holds no mount yet.
         let untrusted = self.generations.loader.untrusted(&config.handlers);
         let denied = denied(self.granted.as_deref(), &config, &self.file, untrusted);
@@ -158,7 +160,7 @@ impl Reload {
 
     fn load(&self, base: &Catalog) -> Result<LoadedGeneration> {
         let read = SystemTime::now();
-        let config = (self.source)(Occasion::Reload)?;
+        let config = (self.source)(ConfigReading::Reload)?;
         let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
         let refused = refusals(&self.state, granted, (&config, &self.file), base, loader);
         if !refused.is_empty() {
