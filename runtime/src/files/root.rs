@@ -48,7 +48,7 @@ const LOCAL: [u64; 10] = [
 #[derive(Debug)]
 pub struct FileRoot {
     /// Open for lookups only.
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     /// Its path, for messages.
     path: PathBuf,
     is_local: bool,
@@ -99,14 +99,14 @@ impl FileRoot {
     /// It cannot be opened, and those of [`FileRoot::new`].
     pub fn open_path(path: &Path) -> Result<FileRoot> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        FileRoot::new(openat(CWD, path, flags, Mode::empty())?, path)
+        FileRoot::new(Arc::new(openat(CWD, path, flags, Mode::empty())?), path)
     }
 
     /// Serves the files of a directory that is open with `O_PATH`. `path` names it in messages.
     ///
     /// # Errors
     /// It is no directory, or the kernel has no openat2(2), without which links could lead out.
-    pub fn new(dir: OwnedFd, path: &Path) -> Result<FileRoot> {
+    pub fn new(dir: Arc<OwnedFd>, path: &Path) -> Result<FileRoot> {
         let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
         ensure!(is_dir, "{}: it is not a directory", path.display());
         openat2(&dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), WALLS).with_context(|| {

@@ -177,7 +177,7 @@ impl Loader {
         errors.extend(misused);
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
-        match config.routes(&handlers, |dir| FileRoot::new(untrusted.grant(dir)?, dir)) {
+        match config.routes(&handlers, |dir| FileRoot::new(untrusted.grant(dir)?.dir, dir)) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.
