@@ -12,6 +12,7 @@
 //! | layer | module | holds |
 //! |---|---|---|
 //! | 0 | [`budget`] | resources that exist once in the process, divided among handlers |
+//! | 0 | [`access`] | who a client is, and whether it may pass: trusted proxies, rate limits, gates |
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
 //! | 0 | [`observe`] | the log, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
@@ -41,7 +42,10 @@
 //! | `http::server::tls` | the TLS handshake, in the connection's own task |
 //! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2` |
 //! | `http::wire` | below both: `deadline_io`; `guarded_io`, which checks every byte before hyper reads it |
+//! | `http::request::client_address` | the client behind trusted proxies |
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
+//! | `http::request::rate_limit` | refuses requests beyond the limits of the route |
+//! | `http::request::gates` | asks the gates of the route |
 //! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `wire::h1` has for HTTP/1 |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
@@ -63,6 +67,7 @@
 //! 4. Every failure has an owner: 4xx the client, 502 and 504 the handler, 503 load, 500 the daemon.
 //! 5. Nothing is appended after a response's head: a late failure resets the stream.
 
+pub mod access;
 pub mod budget;
 pub mod confine;
 pub mod database;

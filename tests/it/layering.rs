@@ -44,6 +44,13 @@ const DOORS: &[(&str, &str)] = &[
     ("redis", "store"),
     ("async_nats", "store"),
     ("async_compression", "http"),
+    ("ipnet", "access"),
+    ("ppp", "net"),
+    ("governor", "access"),
+    ("jsonwebtoken", "access"),
+    ("argon2", "access"),
+    ("bcrypt", "access"),
+    ("ring", "access"),
 ];
 
 /// Files that may name a crate although its door is elsewhere: their layer is below that of the door.

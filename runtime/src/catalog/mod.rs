@@ -1,12 +1,13 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
-//! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `wildcard`, `host`, `pattern`, `trial`,
-//! `upgrade`; `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`; `routes`; `generation`;
-//! `replaced`; `serving`.
+//! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `entry_checks`, `wildcard`, `host`,
+//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`;
+//! `routes`; `generation`; `replaced`; `serving`.
 
 mod api_version;
 mod coding;
 mod cors;
+mod entry_checks;
 mod generation;
 mod generation_count;
 mod host;
@@ -27,6 +28,7 @@ mod wildcard;
 pub use api_version::VersionRange;
 pub use coding::Coding;
 pub use cors::Cors;
+pub use entry_checks::{EntryChecks, RouteGate};
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
 pub use pattern::{PathCapture, captures};

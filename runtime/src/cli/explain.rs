@@ -6,9 +6,11 @@ use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedHandler, Explain
 
 /// Prints an explanation for people.
 pub(super) fn print(reply: &ExplainReply) {
-    let ExplainReply { method, host, path, generation: _, route, trial, allow, status, why, near } = reply;
+    let ExplainReply { method, host, path, generation: _, client, route, trial, allow, status, why, near } =
+        reply;
     let host = host.as_ref().map(|host| text(host)).unwrap_or_default();
     say(&format!("{} {host}{}", text(method), text(path)));
+    field("client", &text(client));
     if let Some(route) = route {
         found(route);
     }
@@ -37,6 +39,8 @@ fn found(found: &ExplainedRoute) {
     for (name, value) in &found.captures.0 {
         field("capture", &format!("{} = {:?}", text(name), text(value)));
     }
+    found.limits.iter().for_each(|limit| field("rate limit", &text(limit)));
+    found.before.iter().for_each(|gate| field("before", &text(gate)));
     field("script name", &format!("{:?}", text(&found.script_name)));
     field("path info", &format!("{:?}", text(&found.path_info)));
     field("location", &found.location.as_ref().map(|location| text(location)).unwrap_or_default());

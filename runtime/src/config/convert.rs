@@ -16,7 +16,10 @@ use super::report::Diagnostics;
 use super::route::RouteContext;
 use super::schema::{self, File};
 use super::store::Stores;
-use super::{compile, cors, handler, hardening, http, logging, outbound, response_rules, route, tls, values};
+use super::{
+    compile, cors, gates, handler, hardening, http, logging, outbound, proxies, response_rules, route, tls,
+    values,
+};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -58,11 +61,13 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         directories,
         databases: &databases,
     };
-    let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
+    let handlers: Vec<_> = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
         Some(Keyed { value: true, .. }) => VersionPrefix::Optional,
         Some(Keyed { value: false, .. }) | None => VersionPrefix::Absent,
     };
+    let gates = gates::read(file.gate.as_ref(), base, &names, report);
+    let places = gates::GateNames::new(&gates, &handlers, file.before.as_ref(), report);
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
     let admin_path = report.settle(file.admin.as_ref(), None, |text| {
@@ -78,11 +83,20 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let response_rules = response_rules::of_all(file, base, report);
     let groups = Groups::read(file, &response_rules, base, report);
     let rules = &response_rules;
-    let context = RouteContext { handlers: &names, base, versions: version_prefix, groups: &groups, rules };
+    let context = RouteContext {
+        handlers: &names,
+        base,
+        versions: version_prefix,
+        groups: &groups,
+        gates: &places,
+        rules,
+    };
     Config {
         routes: route::read(routes, context, report),
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
+        trusted_proxies: proxies::trusted(file.trusted_proxies.as_ref(), report),
+        proxy_protocol: proxies::endpoints(file, &listen, base, report),
         listen,
         admin: admin_path,
         admin_access: UnixOptions {
@@ -124,6 +138,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         stores: stores.sound,
         databases: databases.sound,
         handlers,
+        gates,
         response_rules,
     }
 }

@@ -17,7 +17,7 @@ use super::reader::{Keyed, NamedTable, Scalar};
 use super::report::Diagnostics;
 use super::store::Stores;
 use super::values::{self, args};
-use super::{calls, outbound, request_handling, schedule, schema, secret, tmp};
+use super::{calls, outbound, rate_limit, request_handling, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, OutputFormat};
 use crate::wasm::Scripts;
 
@@ -85,6 +85,7 @@ pub(super) fn read(
     let outbound = outbound::read(handler, ca, report);
     let stores = stores.granted(handler.stores.as_ref(), report);
     let databases = databases.granted(handler.databases.as_ref(), report);
+    let limit = rate_limit::read(handler.limit.as_ref(), report);
     Some(HandlerConfig {
         name: name?,
         module: module?,
@@ -105,6 +106,7 @@ pub(super) fn read(
         outbound,
         stores,
         databases,
+        limit,
         line: *line,
     })
 }

@@ -114,6 +114,9 @@ impl Config {
             // A rotation moves the file, and another one is made.
             add("access_log_file".to_owned(), parent(path), Reach::Write);
         }
+        for file in self.gates.iter().flat_map(|gate| &gate.files) {
+            add("gate".to_owned(), parent(file), Reach::Read);
+        }
         for file in self.tls.iter().flat_map(|tls| tls.files()) {
             // A renewal replaces the file of a certificate.
             add("tls".to_owned(), parent(file), Reach::Read);

@@ -1,10 +1,10 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
-//! `store_names`, `values`; `coding`, `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`,
-//! `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`, `route_model`; `model`; `development`,
-//! `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`; `limits`; `handler`; `static_files`;
-//! `response_rules`; `group`; `route`; `convert`.
+//! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
+//! `http`, `logging`, `proxies`, `rate_limit`, `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`,
+//! `route_model`; `model`; `development`, `gates`, `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`;
+//! `limits`; `handler`; `static_files`; `response_rules`; `group`; `route`; `convert`.
 
 mod calls;
 mod cargo;
@@ -15,6 +15,8 @@ mod cors;
 mod database;
 pub mod development;
 mod directories;
+mod front_schema;
+mod gates;
 mod group;
 mod handler;
 mod hardening;
@@ -26,6 +28,8 @@ mod model;
 mod names;
 mod nearest;
 mod outbound;
+mod proxies;
+mod rate_limit;
 mod reader;
 mod report;
 mod request_handling;

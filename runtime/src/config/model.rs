@@ -15,6 +15,7 @@ use super::report::{ConfigError, ConfigErrors};
 use super::route_model::RouteConfig;
 use super::secret::Secret;
 use super::store::StoreGrantConfig;
+use crate::access::{AccessGate, AddressSet, RateRule};
 use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
 use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
@@ -36,6 +37,10 @@ pub struct Config {
     pub admin: Option<PathBuf>,
     /// The endpoints that serve metrics and probes, and nothing else.
     pub observe: Vec<Endpoint>,
+    /// The proxies whose word about their clients is believed.
+    pub trusted_proxies: AddressSet,
+    /// The endpoints whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<Endpoint>,
     /// Who may open the admin socket.
     pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
@@ -96,6 +101,8 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     /// What pages of other origins may do. `None` disables CORS.
     pub cors: Option<Cors>,
+    /// The built-in gates, in the order of the file. Names are unique.
+    pub gates: Vec<Arc<AccessGate>>,
     /// The stores that have a table, in the order of the file.
     pub stores: Vec<StoreOptions>,
     /// The databases that have a table, in the order of the file.
@@ -168,6 +175,8 @@ pub struct HandlerConfig {
     pub stores: Vec<StoreGrantConfig>,
     /// The databases that its jobs may open. Names are unique.
     pub databases: Vec<DatabaseGrantConfig>,
+    /// How many requests of all its routes pass in which time. `None` means all of them.
+    pub limit: Option<RateRule>,
     /// The line of the file on which the handler starts.
     pub line: usize,
 }
@@ -248,6 +257,7 @@ impl HandlerConfig {
             outbound: OutboundConfig::default(),
             stores: Vec::new(),
             databases: Vec::new(),
+            limit: None,
             line: 0,
         }
     }

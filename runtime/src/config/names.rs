@@ -208,6 +208,7 @@ impl Config {
         self.admin.iter().for_each(|path| add(0, "admin", path));
         self.tls.iter().flat_map(|tls| tls.files()).for_each(|path| add(0, "tls", path));
         self.logging.access_log_file.iter().for_each(|path| add(0, "access_log_file", path));
+        self.gates.iter().flat_map(|gate| &gate.files).for_each(|path| add(0, "gate", path));
         self.record_dir.iter().for_each(|path| add(0, "record_dir", path));
         if let Some(Ok(cache::CacheLocation { dir, key })) = self.cache_place() {
             add(0, "cache", &dir);

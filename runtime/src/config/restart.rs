@@ -22,6 +22,8 @@ impl Config {
             listen: _,
             admin,
             observe,
+            trusted_proxies,
+            proxy_protocol,
             admin_access: UnixOptions { group: admin_group, mode: admin_mode },
             grace,
             shutdown_delay,
@@ -52,6 +54,7 @@ impl Config {
             http,
             tls: _,
             cors: _,
+            gates,
             // Described by the handlers that are granted them.
             stores: _,
             databases: _,
@@ -78,6 +81,9 @@ impl Config {
         let differs = [
             (AtStart, "admin", *admin != next.admin),
             (AtStart, "observe", *observe != next.observe),
+            (AtReload, "trusted_proxies", *trusted_proxies != next.trusted_proxies),
+            (AtReload, "proxy_protocol", *proxy_protocol != next.proxy_protocol),
+            (AtReload, "gate", *gates != next.gates),
             (AtStart, "admin_group", *admin_group != next.admin_access.group),
             (AtStart, "admin_mode", *admin_mode != next.admin_access.mode),
             (AtReload, "grace", *grace != next.grace),

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use http::Method;
 
+use super::gates::GateNames;
 use super::group::Groups;
 use super::nearest::Names;
+use super::rate_limit;
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::route_model::{RouteConfig, TargetConfig};
@@ -25,6 +27,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) base: &'a Path,
     pub(super) versions: VersionPrefix,
     pub(super) groups: &'a Groups<'a>,
+    /// The names that `before` may hold.
+    pub(super) gates: &'a GateNames<'a>,
     /// What happens to the responses of all routes.
     pub(super) rules: &'a ResponseRules,
 }
@@ -59,7 +63,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
 
 fn one(
     written: &Keyed<Route>,
-    RouteContext { handlers, base, groups, rules, .. }: RouteContext<'_>,
+    RouteContext { handlers, base, groups, gates, rules, .. }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
@@ -79,6 +83,8 @@ fn one(
     let rules = group.as_ref().map_or(rules, |group| &group.rules);
     let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
+    let limit = rate_limit::read(route.limit.as_ref(), report);
+    let before = gates.of_route(route.before.as_ref(), handler.as_ref(), report);
     // A route whose method or host is invalid must not count as a route for all of them.
     if report.blames(key) {
         return None;
@@ -103,6 +109,8 @@ fn one(
             .or(rewrite)?,
         upgrade,
         rules,
+        limit,
+        before,
         line: *line,
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::access::RateRule;
 use crate::catalog::{
     FixedResponse, Redirect, ResponseRules, StaticOptions, Template, Upgrade, VersionRange,
 };
@@ -27,6 +28,10 @@ pub struct RouteConfig {
     pub versions: Option<Arc<VersionRange>>,
     /// What happens to its responses.
     pub rules: ResponseRules,
+    /// How many requests pass in which time. `None` means all of them.
+    pub limit: Option<RateRule>,
+    /// The gates and handlers that a request must pass, in their order. All of them exist.
+    pub before: Vec<String>,
     /// The line of the file on which the route starts.
     pub line: usize,
 }

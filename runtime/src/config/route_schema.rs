@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::front_schema::WrittenLimit;
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, wrong};
 use super::report::Diagnostics;
 use super::table::table;
@@ -48,6 +49,9 @@ table! {
         /// The protocol that its clients upgrade to: `tcp` or `websocket`.
         upgrade: String,
         websocket: WebSocket,
+        limit: WrittenLimit,
+        /// Gates and handlers that a request must pass.
+        before: Vec<Keyed<String>>,
     }
 }
 

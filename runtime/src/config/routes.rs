@@ -1,12 +1,15 @@
 //! Makes the routing table from the routes and the handlers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use http::Method;
+
 use super::model::Config;
 use super::route_model::{RouteConfig, TargetConfig};
-use crate::catalog::{RouteError, RouteSpec, RouteTarget, Routes, StaticFiles};
+use crate::access::{AccessGate, RateLimit, RateLimits, RateRule};
+use crate::catalog::{EntryChecks, RouteError, RouteGate, RouteSpec, RouteTarget, Routes, StaticFiles};
 use crate::files::FileRoot;
 use crate::job::{HandlerVersion, Name};
 
@@ -18,7 +21,8 @@ impl Config {
         of_all.chain(of_routes.flat_map(|route| route.rules.errors.files().map(|page| (route.line, page))))
     }
 
-    /// Makes the routing table from the routes and the handlers. `open` opens the directories of static routes.
+    /// Makes the routing table from the routes and the handlers. `limits` are those in service: a limit with the same
+    /// rule keeps its state. `open` opens the directories of static routes.
     ///
     /// # Errors
     /// A route leads to a handler that is not in `handlers` or to a directory that cannot be opened, or routes
@@ -26,10 +30,12 @@ impl Config {
     pub fn routes(
         &self,
         handlers: &BTreeMap<Name, Arc<HandlerVersion>>,
+        limits: RateLimits,
         open: impl Fn(&Path) -> anyhow::Result<FileRoot>,
     ) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
+        let mut checks = ChecksOfRoutes::new(self, handlers, limits);
         for (position, route) in self.routes.iter().enumerate() {
             let RouteConfig { path, methods, host, target, upgrade, rules, versions, .. } = route;
             let target = match target {
@@ -63,9 +69,73 @@ impl Config {
                 target,
                 upgrade: upgrade.clone(),
                 versions: versions.clone(),
+                checks: checks.of(route),
                 rules: (!rules.is_empty()).then(|| Arc::new(rules.clone())),
             });
         }
         if errors.is_empty() { Routes::new(specs, self.version_prefix) } else { Err(errors) }
     }
+}
+
+/// Makes the checks of routes.
+struct ChecksOfRoutes<'a> {
+    /// The limits of handlers that have one.
+    of_handlers: HashMap<&'a Name, &'a RateRule>,
+    gates: HashMap<&'a str, &'a Arc<AccessGate>>,
+    handlers: HashMap<&'a str, &'a Arc<HandlerVersion>>,
+    limits: RateLimits,
+}
+
+impl<'a> ChecksOfRoutes<'a> {
+    fn new(
+        config: &'a Config,
+        handlers: &'a BTreeMap<Name, Arc<HandlerVersion>>,
+        limits: RateLimits,
+    ) -> ChecksOfRoutes<'a> {
+        let limited =
+            config.handlers.iter().filter_map(|handler| Some((&handler.name, handler.limit.as_ref()?)));
+        let gates = config.gates.iter().map(|gate| (gate.name.as_str(), gate));
+        let handlers = handlers.iter().map(|(name, entry)| (name.as_str(), entry));
+        ChecksOfRoutes {
+            of_handlers: limited.collect(),
+            gates: gates.collect(),
+            handlers: handlers.collect(),
+            limits,
+        }
+    }
+
+    fn of(&mut self, route: &RouteConfig) -> Option<Arc<EntryChecks>> {
+        if matches!(route.target, TargetConfig::Rewrite(_)) {
+            // Those of the route that answers apply.
+            return None;
+        }
+        EntryChecks { limits: self.limits_of(route), gates: self.gates_of(route) }.if_any()
+    }
+
+    /// Returns the gates of a route. A handler that could not be made is left out; the load is refused for it.
+    fn gates_of(&self, route: &RouteConfig) -> Vec<RouteGate> {
+        let gate = |name: &String| match self.gates.get(name.as_str()) {
+            Some(gate) => Some(RouteGate::BuiltIn((*gate).clone())),
+            None => self.handlers.get(name.as_str()).map(|entry| RouteGate::Handler((*entry).clone())),
+        };
+        route.before.iter().filter_map(gate).collect()
+    }
+
+    /// Returns the limits of a route and of its handler, if a handler answers.
+    fn limits_of(&mut self, route: &RouteConfig) -> Vec<Arc<RateLimit>> {
+        let of_route = route.limit.as_ref().map(|rule| (format!("route {}", subject(route)), rule));
+        let of_handler = route.handler().and_then(|name| {
+            let rule = *self.of_handlers.get(name)?;
+            Some((format!("handler {name}"), rule))
+        });
+        let wanted = of_route.into_iter().chain(of_handler);
+        wanted.map(|(subject, rule)| self.limits.get(&subject, rule)).collect()
+    }
+}
+
+/// Names a route on one line: `GET,POST a.example/hello/{who}`.
+fn subject(route: &RouteConfig) -> String {
+    let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+    let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+    format!("{methods} {}{}", route.host.as_deref().unwrap_or_default(), route.path)
 }

@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::front_schema::{WrittenGate, WrittenLimit};
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
 use super::route_schema::{Group, Route, WrittenErrors};
@@ -20,6 +21,10 @@ table! {
         observe: Vec<Keyed<String>>,
         admin_mode: Scalar,
         admin_group: Scalar,
+        /// The proxies whose word about their clients is believed: networks, and `unix`.
+        trusted_proxies: Vec<Keyed<String>>,
+        /// The endpoints whose connections begin with a header of the PROXY protocol.
+        proxy_protocol: Vec<Keyed<String>>,
         /// How long running jobs may go on after a shutdown began.
         grace: Scalar,
         /// How long connections are accepted after a shutdown began.
@@ -66,6 +71,9 @@ table! {
         scratch: String,
         compile: Compile,
         hardening: Hardening,
+        /// Gates and handlers that the requests of every route must pass.
+        before: Vec<Keyed<String>>,
+        gate: NamedTable<WrittenGate>,
         unix: Unix,
         http: Http,
         tls: Tls,
@@ -262,6 +270,8 @@ table! {
         limits: Limits,
         /// The number of requests that one instance answers.
         reuse: Scalar,
+        /// How many of its requests pass in which time.
+        limit: WrittenLimit,
         /// Which of its jobs are recorded: `failures` or `nothing`.
         record: String,
         /// Whether the record holds the part of the body that the job has read.

@@ -8,8 +8,8 @@ use super::report::ConfigError;
 use crate::confine::{Granting, Untrusted, Writable};
 
 impl Config {
-    /// Lists the files of the daemon that clients could read: the configuration, keys, secrets, stores, databases,
-    /// records and stored bodies. `file` is the configuration itself.
+    /// Lists the files of the daemon that clients could read: the configuration, keys, secrets, files of gates,
+    /// stores, databases, records and stored bodies. `file` is the configuration itself.
     pub(super) fn served(&self, file: &Path) -> Vec<ConfigError> {
         let routes = self.routes.iter().filter_map(|route| Some((route, route.dir()?)));
         let dirs = routes.map(|(route, dir)| Writable {
@@ -33,6 +33,7 @@ impl Config {
             let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
             own.extend(stores.chain(databases).map(Path::to_owned));
         }
+        own.extend(self.gates.iter().flat_map(|gate| gate.files.iter().cloned()));
         own.extend(self.record_dir.clone());
         own.extend(self.scratch_place().ok());
         let shown = own.iter().filter_map(|path| {

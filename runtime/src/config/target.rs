@@ -89,6 +89,8 @@ pub(super) fn rewrite(
         route.fields.as_ref().map(|at| (at.line, &at.key)),
         route.errors.as_ref().map(|at| (at.line, &at.key)),
         route.compress.as_ref().map(|at| (at.line, &at.key)),
+        route.limit.as_ref().map(|at| (at.line, &at.key)),
+        route.before.as_ref().map(|at| (at.line, &at.key)),
     ];
     for (line, key) in places.into_iter().flatten().filter(|_| route.rewrite.is_some()) {
         report.add(line, key, "belongs to the route that the rewritten path leads to: write it there");

@@ -149,7 +149,7 @@ pub(super) fn install(
     answer(engine, Arc::new(TellHistory { state: state.clone() }))?;
     add::<LogsCommand>(engine, Arc::new(TellLogs))?;
     add::<TapCommand>(engine, Arc::new(Tap))?;
-    answer(engine, Arc::new(Explain))?;
+    answer(engine, Arc::new(Explain { state: state.clone() }))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;
     answer(engine, Arc::new(TellVersion))?;
     let accept = AcceptConnections { state: state.clone() };

@@ -1,5 +1,6 @@
 //! Checks whether a daemon could start on this host: its sockets, directories, mounts, groups and limits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result};
@@ -9,7 +10,9 @@ use tracing::warn;
 use super::memory::Total;
 use super::operators::client_options;
 use super::{descriptors, operators};
-use crate::config::{CacheDir, Config, HandlerConfig, MountConfig};
+use crate::access::RateKey;
+use crate::config::{CacheDir, Config, HandlerConfig, MountConfig, RouteConfig};
+use crate::job::Name;
 use crate::net::{self, Endpoint};
 use crate::observe::access_file;
 use crate::record;
@@ -63,6 +66,8 @@ pub fn lacking(config: &Config) -> Lacking {
     }
     warnings.extend(Total::of(config).lack(config));
     warnings.extend(short_of_room(config));
+    warnings.extend(trusts_everybody(config));
+    warnings.extend(idle_limits(config));
     Lacking { errors, warnings }
 }
 
@@ -113,6 +118,40 @@ fn unkept(refusal: &Error) -> String {
     format!(
         "request bodies of unknown length beyond 64 KiB are refused, as there is no scratch directory: {refusal:#}"
     )
+}
+
+/// Warns of a list of proxies that holds every address: then a client may say that it is anyone.
+fn trusts_everybody(config: &Config) -> Option<String> {
+    let trusted = &config.trusted_proxies;
+    trusted.networks.is_everybody().then(|| {
+        format!(
+            "trusted_proxies ({trusted}) holds every address, so each client may claim the address of another: name the \
+             networks of the proxies alone"
+        )
+    })
+}
+
+/// Warns of rate limits that mean nothing, or other than they say.
+fn idle_limits(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let served: HashSet<&Name> = config.routes.iter().filter_map(RouteConfig::handler).collect();
+    for handler in
+        config.handlers.iter().filter(|handler| handler.limit.is_some() && !served.contains(&handler.name))
+    {
+        let name = &handler.name;
+        warnings.push(format!("handler.{name}.limit counts nothing: no route leads to the handler"));
+    }
+    let is_local = config.listen.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
+    let limits = config.routes.iter().filter_map(|route| route.limit.as_ref());
+    let mut limits = limits.chain(config.handlers.iter().filter_map(|handler| handler.limit.as_ref()));
+    if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.by == RateKey::Address) {
+        warnings.push(
+            "limit: clients of Unix sockets have no address, so by = \"address\" counts all of them together: set \
+             trusted_proxies = [\"unix\"] if a proxy names them"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Warns of mounts that this user cannot read or write. No error: a job gets EACCES, like any other program.

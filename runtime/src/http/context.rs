@@ -13,9 +13,10 @@ use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::request::access_line::AccessLog;
 use super::wire::progress::Deadlines;
+use crate::access::AddressSet;
 use crate::catalog::Template;
 use crate::engine::Engine;
-use crate::net::{DrainSignal, Gate, Peer, Tls};
+use crate::net::{DrainSignal, Endpoint, Gate, Peer, Tls};
 use crate::observe::{QueryMask, Reloads};
 use crate::scratch::Scratch;
 use crate::wasm::Allocation;
@@ -84,6 +85,10 @@ pub struct Settings {
     pub https: Option<Arc<Template>>,
     /// The TLS settings, or `None` without TLS.
     pub tls: Option<Arc<Tls>>,
+    /// The proxies whose word about their clients is believed. `None` if there are none.
+    pub trusted_proxies: Option<Arc<AddressSet>>,
+    /// The endpoints whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<Endpoint>,
 }
 
 /// The state that operators and observers can see.

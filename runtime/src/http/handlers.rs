@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{ALLOW, EXPECT, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response};
 use http_body::Body as _;
 
 use super::context::{Server, Settings};
@@ -13,22 +13,23 @@ use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
-use super::request::cgi_job::{PreparedJob, RoutedRequest};
+use super::request::cgi_job::{PreparedJob, RoutedRequest, harmless};
 use super::request::drain_body::DrainBody;
+use super::request::gates::{GateDecision, GuardedRequest};
 use super::request::logged_job::LoggedJob;
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
 use super::request::spooled_body::SpoolSpace;
-use super::request::{compress, direct_response, error_page, h2_rules, health, rewrite};
+use super::request::{compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite};
 use super::server::accept::AcceptLoop;
 use super::service::{RequestContext, Service};
 use super::static_files::file_response::FileRequest;
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
 use crate::catalog::{
-    Ballot, Catalog, Cors, ErrorPages, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles, Upgrade,
-    VersionHeader,
+    Ballot, Catalog, Cors, EntryChecks, ErrorPages, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles,
+    Upgrade, VersionHeader,
 };
 use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Kind, Usage};
@@ -74,6 +75,10 @@ impl Service for HandlerService {
 
     fn tapped(&self) -> Option<&Arc<History>> {
         Some(self.server.engine.history()).filter(|history| history.is_tapped())
+    }
+
+    fn has_proxies(&self) -> bool {
+        true
     }
 
     fn count(&self, code: &'static str) {
@@ -135,11 +140,11 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
         let host = h2_rules::host(self.head);
         if uri.path() == "*" {
-            return Ok(ping());
+            return Ok(direct_response::ping());
         }
         let path = decoded(self.head)?;
         if let Some(cors) = self.pinned.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
-            let mut response = no_content();
+            let mut response = direct_response::no_content();
             cors.grant_preflight(headers.get(ORIGIN), response.headers_mut());
             return Ok(response);
         }
@@ -179,28 +184,68 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                 if method != Method::OPTIONS {
                     return Err(Refusal::WrongMethod(allow));
                 }
-                let mut response = no_content();
+                let mut response = direct_response::no_content();
                 // The names of methods are tokens, which are valid values.
                 response.headers_mut().extend(HeaderValue::from_str(&allow).ok().map(|allow| (ALLOW, allow)));
                 return Ok(response);
             }
         };
         log.route_found(found.route);
+        match found.route.checks.as_deref() {
+            None => self.go_on(&found, path, body, log).await,
+            // Boxed, so that requests to routes without checks stay small.
+            Some(checks) => Box::pin(self.guarded(&found, checks, path, body, log)).await,
+        }
+    }
+
+    /// Counts the request and asks the gates of its route, then goes on.
+    async fn guarded(
+        self,
+        found: &Match<'_, '_>,
+        checks: &EntryChecks,
+        path: &str,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let RequestContext { pinned: catalog, head, peer, .. } = self;
+        let quota = rate_limit::admit(checks, peer, &head.headers)?;
+        let guarded = GuardedRequest { engine: &self.server.engine, catalog, found, head, peer };
+        let mut response = match guarded.ask(checks, log).await? {
+            GateDecision::Answer(response) => response,
+            GateDecision::Pass(pass) => {
+                let request = RequestContext { pass: &pass, ..self };
+                let mut response = request.go_on(found, path, body, log).await?;
+                pass.tell(response.headers_mut());
+                response
+            }
+        };
+        quota.tell(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Lets the target of the route answer.
+    async fn go_on(
+        self,
+        found: &Match<'_, '_>,
+        path: &str,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
         match &found.route.target {
             RouteTarget::Handler(handler) => match &found.route.upgrade {
-                None => self.run(&found, handler, body, log).await,
+                None => self.run(found, handler, body, log).await,
                 // Boxed, so that ordinary requests stay small.
-                Some(upgrade) => Box::pin(self.switch(&found, handler, upgrade, body, log)).await,
+                Some(upgrade) => Box::pin(self.switch(found, handler, upgrade, body, log)).await,
             },
             RouteTarget::Redirect(redirect) => {
                 self.server.direct.redirects.count();
-                direct_response::redirect(redirect, &found, self.head)
+                direct_response::redirect(redirect, found, self.head)
             }
             RouteTarget::Respond(response) => {
                 self.server.direct.fixed.count();
                 Ok(direct_response::fixed(response))
             }
-            RouteTarget::Files(files) => Box::pin(self.file(&found, files, path)).await,
+            RouteTarget::Files(files) => Box::pin(self.file(found, files, path)).await,
             // A path is rewritten once, before.
             RouteTarget::Rewrite(_) => Err(Refusal::Loop),
         }
@@ -219,9 +264,9 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         FileRequest { files, head: self.head, path, tail, descriptors }.answer().await
     }
 
-    /// Reports whether the client came over TCP without TLS.
+    /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.
     fn is_in_clear(self) -> bool {
-        self.peer.secured().is_none() && matches!(self.peer.remote(), Remote::Tcp(_))
+        !self.peer.is_secure() && !matches!(self.peer.remote(), Remote::Unix(_))
     }
 
     /// Runs the job of a route and returns its response.
@@ -260,8 +305,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
-        let asking = RoutedRequest { catalog: self.pinned, entry, found, head: self.head, peer: self.peer }
-            .proxied(engine);
+        let asking = self.routed(entry, found).proxied(engine);
         log.handler_chosen(LoggedJob::of(&asking.job), found.route, ballot);
         log.routed(self.head, self.peer, &found.route.label);
         let expected = self.expected(entry, &asking.job.usage);
@@ -281,7 +325,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let way = if self.peer.secured().is_some() { Transport::Tls } else { Transport::Clear };
+        let way = if self.peer.is_secure() { Transport::Tls } else { Transport::Clear };
         let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
         let picked = self.pinned.pick(handler);
         let entry = picked.0;
@@ -294,11 +338,18 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         Ok(self.pending.offer(tunnel.map_err(|fault| log.job_failed(fault))?))
     }
 
+    /// Describes the request to the job of a handler version.
+    fn routed<'r>(self, entry: &'r Arc<HandlerVersion>, found: &'r Match<'r, 'r>) -> RoutedRequest<'r>
+    where
+        'a: 'r,
+    {
+        let RequestContext { pinned: catalog, head, peer, pass, .. } = self;
+        RoutedRequest { catalog, entry, found, head, peer, pass }
+    }
+
     /// Makes the job of a route.
     fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> PreparedJob {
-        let call =
-            RoutedRequest { catalog: self.pinned, entry: picked.0, found, head: self.head, peer: self.peer };
-        let made = call.job(&self.server.engine);
+        let made = self.routed(picked.0, found).job(&self.server.engine);
         log.handler_chosen(LoggedJob::of(&made.job), found.route, picked.1);
         log.routed(self.head, self.peer, &found.route.label);
         log.captured(made.job.capture.clone());
@@ -327,30 +378,4 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 /// Decodes the path of a request.
 fn decoded(head: &Parts) -> Result<Cow<'_, str>, Refusal> {
     path::decode(head.uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))
-}
-
-/// Refuses a captured part of the path that the program would take for an option.
-fn harmless(found: &Match<'_, '_>, entry: &HandlerVersion) -> Result<(), Refusal> {
-    match found.option(entry) {
-        None => Ok(()),
-        Some(capture) => Err(Refusal::Malformed(format!(
-            "the part of the path for {} begins with `-`, which a program would read as an option",
-            capture.variable
-        ))),
-    }
-}
-
-/// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with all methods that routes
-/// may have. A route answers for itself.
-fn ping() -> Response<Body> {
-    let mut response = no_content();
-    let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
-    response.headers_mut().insert(ALLOW, allow);
-    response
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
 }

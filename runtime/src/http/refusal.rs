@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
+use crate::access::RateExceeded;
 use crate::job::{Fault, JobId, StopReason};
 
 /// A request that was answered without a job, or whose job gave no valid response.
@@ -23,6 +24,8 @@ pub(super) enum Refusal {
     Version,
     /// The port requires TLS, and the client does not use it.
     NotTls,
+    /// The connection does not begin with a header of the PROXY protocol from a trusted proxy.
+    ProxyHeader,
     /// The client sends frames that cause work and ask for no response.
     Flood,
     /// The client expects what the daemon does not support.
@@ -51,6 +54,12 @@ pub(super) enum Refusal {
     NoJob(String),
     /// The built-in job of this number refused its call, with this text.
     Rejected(JobId, String),
+    /// The client has sent more requests than a rate limit allows.
+    RateLimited(Box<RateExceeded>),
+    /// A gate wants credentials, and this is its `WWW-Authenticate` field.
+    Unauthorized(HeaderValue),
+    /// A gate does not let the client pass.
+    AccessDenied,
     /// The request is not allowed; the text says why.
     Forbidden(&'static str),
     /// The daemon panicked before there was a job.
@@ -102,7 +111,8 @@ impl Refusal {
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_limit", Closes),
             Refusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", Closes),
             Refusal::NotTls => (StatusCode::BAD_REQUEST, "not_tls", Closes),
-            // The status is never sent: the connection can no longer take a response.
+            // The status of these two is never sent: the connection cannot take a response.
+            Refusal::ProxyHeader => (StatusCode::BAD_REQUEST, "proxy_protocol", Closes),
             Refusal::Flood => (StatusCode::TOO_MANY_REQUESTS, "flood", Closes),
             Refusal::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed", Closes),
             Refusal::Loop => (StatusCode::LOOP_DETECTED, "loop", Stays),
@@ -113,6 +123,9 @@ impl Refusal {
             Refusal::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", Stays),
             Refusal::NoJob(_) => (StatusCode::NOT_FOUND, "job_not_found", Stays),
             Refusal::Rejected(..) => (StatusCode::BAD_REQUEST, "rejected", Stays),
+            Refusal::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", Stays),
+            Refusal::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized", Stays),
+            Refusal::AccessDenied => (StatusCode::FORBIDDEN, "access_denied", Stays),
             Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", Closes),
             Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", Closes),
             Refusal::Occupied(_) => (StatusCode::SERVICE_UNAVAILABLE, "occupied", Stays),
@@ -121,7 +134,12 @@ impl Refusal {
             Refusal::WebSocketVersion => (StatusCode::UPGRADE_REQUIRED, "websocket_version", Stays),
             Refusal::Failed(_, fault) => return Row::of_fault(fault),
         };
-        let retry_after = matches!(self, Refusal::Occupied(_)).then_some(SOON);
+        let retry_after = if let Refusal::RateLimited(exceeded) = self {
+            // Whole seconds, rounded up: a client that comes earlier is refused again.
+            Some(exceeded.retry_after + Duration::from_nanos(999_999_999))
+        } else {
+            matches!(self, Refusal::Occupied(_)).then_some(SOON)
+        };
         Row { status, code, connection, retry_after }
     }
 
@@ -163,6 +181,7 @@ impl Refusal {
                 "the request body is larger than any limit (limits.body) allows".to_owned()
             }
             Refusal::NotTls => "this port speaks TLS: use https://".to_owned(),
+            Refusal::ProxyHeader => "this port is for proxies that speak the PROXY protocol".to_owned(),
             Refusal::Flood => "a flood of frames".to_owned(),
             Refusal::Version => {
                 "HTTP/1.1, HTTP/1.0 and HTTP/2 are supported; over TLS, HTTP/2 with a client that agrees on it \
@@ -186,6 +205,9 @@ impl Refusal {
             ),
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
+            Refusal::RateLimited(_) => "too many requests: see Retry-After".to_owned(),
+            Refusal::Unauthorized(_) => "credentials are wanted: see WWW-Authenticate".to_owned(),
+            Refusal::AccessDenied => "access denied".to_owned(),
             Refusal::Forbidden(why) => (*why).to_owned(),
             Refusal::Occupied(why) => why.clone(),
             Refusal::Internal => "internal error: see the daemon's log".to_owned(),

@@ -16,10 +16,11 @@ use super::refusal::{Details, Refusal};
 use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
+use super::request::gate_pass::GatePass;
 use super::request::panic::caught;
 use super::request::refusal_response::ErrorFormat;
 use super::request::response_body::Body;
-use super::request::{date, h2_rules};
+use super::request::{client_address, date, h2_rules};
 use super::upgrade::tunnel::PendingUpgrade;
 use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
@@ -40,6 +41,12 @@ pub(super) trait Service: Send + Sync + 'static {
     /// Reports whether its listeners use TLS if the configuration enables it.
     fn takes_tls(&self) -> bool {
         true
+    }
+
+    /// Reports whether trusted proxies may stand in front of it. The admin socket has none: its clients are who the
+    /// kernel says.
+    fn has_proxies(&self) -> bool {
+        false
     }
 
     /// Pins the state that a request keeps.
@@ -112,6 +119,8 @@ pub(super) struct RequestContext<'a, P> {
     pub(super) head: &'a Parts,
     pub(super) server: &'a Arc<Server>,
     pub(super) pinned: &'a P,
+    /// What the gates of the route have told; nothing before they were asked.
+    pub(super) pass: &'a GatePass,
 }
 
 impl<P> Clone for RequestContext<'_, P> {
@@ -132,8 +141,12 @@ pub(super) async fn respond<S: Service>(
     let Accepted { service, settings, peer, .. } = accepted;
     let mut log = RequestLog::new(progress.clone());
     progress.answering();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let mut body = DrainBody::new(&head, body, progress);
+    let trusted = settings.trusted_proxies.as_deref().filter(|_| service.has_proxies());
+    let forwarded = trusted.map(|trusted| client_address::forwarded(trusted, peer, &mut head)).transpose();
+    let client = forwarded.as_ref().ok().and_then(|told| told.as_ref()?.as_ref());
+    let (peer, unclear) = (client.unwrap_or(peer), forwarded.as_ref().err());
     if let Some(access_log) = service.access_log(settings) {
         log.log_access(LoggedRequest::of(&head, peer.remote(), access_log));
     }
@@ -141,9 +154,20 @@ pub(super) async fn respond<S: Service>(
         log.tapped(&head, peer, history);
     }
     let pinned = service.pin();
-    let request =
-        RequestContext { settings, peer, pending, head: &head, server: service.server(), pinned: &pinned };
+    let pass = GatePass::default();
+    let request = RequestContext {
+        settings,
+        peer,
+        pending,
+        head: &head,
+        server: service.server(),
+        pinned: &pinned,
+        pass: &pass,
+    };
     let answer = caught(async {
+        if let Some(unclear) = unclear {
+            return Err(Refusal::Malformed(unclear.to_string()));
+        }
         let size = h2_rules::check(&head, settings)?;
         let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
         service.answer(request, &mut body, &mut log).await

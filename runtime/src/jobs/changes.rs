@@ -45,7 +45,8 @@ pub(super) fn between(
     let routes = |side: CatalogSide<'_>| -> BTreeSet<String> {
         let line = |route: &Route| {
             let rules = route.rules.as_ref().map(|rules| format!(" ({rules})")).unwrap_or_default();
-            format!("{} -> {}{rules}", describe::route(route), route.target)
+            let checks = route.checks.as_ref().map(|checks| format!(" ({checks})")).unwrap_or_default();
+            format!("{} -> {}{rules}{checks}", describe::route(route), route.target)
         };
         side.routes.iter().map(line).collect()
     };
@@ -100,6 +101,7 @@ fn whole(config: &Config) -> Config {
         listen: config.listen.iter().map(endpoint).collect(),
         admin: config.admin.as_deref().map(absolute),
         observe: config.observe.iter().map(endpoint).collect(),
+        proxy_protocol: config.proxy_protocol.iter().map(endpoint).collect(),
         ..config.clone()
     }
 }

@@ -298,6 +298,11 @@ pub fn settings(config: &Config) -> Settings {
         linger: LINGER.min(config.grace / 4),
         https: config.https_redirect.then(|| Arc::new(https(config))),
         tls: None,
+        trusted_proxies: Some(&config.trusted_proxies)
+            .filter(|trusted| !trusted.is_empty())
+            .cloned()
+            .map(Arc::new),
+        proxy_protocol: config.proxy_protocol.clone(),
     }
 }
 

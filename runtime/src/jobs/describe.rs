@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
-use crate::catalog::{Route, RouteTarget, Showing, TrialVersion};
+use crate::catalog::{Route, RouteGate, RouteTarget, Showing, TrialVersion};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 
@@ -135,6 +135,22 @@ pub(super) fn status(target: &RouteTarget) -> Option<u16> {
         RouteTarget::Redirect(redirect) => Some(redirect.status.as_u16()),
         RouteTarget::Respond(response) => Some(response.status.as_u16()),
     }
+}
+
+/// Describes the rate limits of a route and of its handler.
+pub(super) fn rate_limits(route: &Route) -> Vec<String> {
+    let limits = route.checks.iter().flat_map(|checks| &checks.limits);
+    limits.map(|limit| format!("{} ({})", limit.rule, limit.subject)).collect()
+}
+
+/// Lists the gates of a route with their kinds.
+pub(super) fn gates(route: &Route) -> Vec<String> {
+    let gates = route.checks.iter().flat_map(|checks| &checks.gates);
+    let kind = |gate: &RouteGate| match gate {
+        RouteGate::BuiltIn(gate) => gate.check.kind(),
+        RouteGate::Handler(_) => "handler",
+    };
+    gates.map(|gate| format!("{} ({})", gate.name(), kind(gate))).collect()
 }
 
 /// Converts a duration to whole milliseconds.

@@ -6,15 +6,20 @@ use anyhow::{Context as _, Result, ensure};
 use http::{Method, Uri};
 
 use super::api::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
+use super::daemon_state::DaemonState;
 use super::describe;
 use super::reply::ReplyJob;
+use crate::access::AddressSet;
 use crate::catalog::{Catalog, Lookup, Match, NoHost, RequestParts, Route, RouteSpec, RouteTarget, Routes};
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::Job;
 
 /// Explains how this engine routes a request.
-pub struct Explain;
+pub struct Explain {
+    /// The state with the configuration in effect.
+    pub state: Arc<DaemonState>,
+}
 
 /// The maximum number of near misses in the reply.
 const MISSES: usize = 5;
@@ -35,7 +40,8 @@ impl ReplyJob for Explain {
 
     async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<ExplainReply> {
         let request = Request::read(&ExplainCommand::decode(&job.args)?)?;
-        Ok(request.explain(&engine.live().pin()))
+        let client = client(&self.state.config.load().trusted_proxies);
+        Ok(ExplainReply { client, ..request.explain(&engine.live().pin()) })
     }
 }
 
@@ -101,6 +107,7 @@ impl Request {
             host: self.host.clone(),
             path: self.path.clone(),
             generation: catalog.generation,
+            client: String::new(),
             route,
             trial,
             allow,
@@ -125,6 +132,8 @@ impl Request {
             method: method.to_owned(),
             upgrade: upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
             api_version: found.api_version().map(str::to_owned),
+            limits: describe::rate_limits(found.route),
+            before: describe::gates(found.route),
             captures: captures.collect(),
             script_name: found.script_name.to_owned(),
             path_info: found.path_info.to_owned(),
@@ -202,6 +211,16 @@ impl Request {
     }
 }
 
+/// Describes which client a request would come from.
+fn client(trusted: &AddressSet) -> String {
+    if trusted.is_empty() {
+        return "the far end of the connection; no proxy is trusted".to_owned();
+    }
+    format!(
+        "the far end of the connection; behind {trusted}, the client that Forwarded or X-Forwarded-For names"
+    )
+}
+
 /// Makes a routing table of one route, so that no other route comes first.
 fn alone(route: &Route, all: &Routes) -> Option<Routes> {
     let spec = RouteSpec {
@@ -212,6 +231,7 @@ fn alone(route: &Route, all: &Routes) -> Option<Routes> {
         upgrade: route.upgrade.clone(),
         rules: route.rules.clone(),
         versions: route.versions.clone(),
+        checks: None,
     };
     Routes::new(vec![spec], all.versions()).ok()
 }

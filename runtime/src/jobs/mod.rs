@@ -5,7 +5,7 @@
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
-//! `changes`, `daemon_state`, `explain`, `generations`, `handlers`, `running`, `sql`; `history`, `open_gate`,
+//! `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
 //! `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
 //! `upgrade`.
 

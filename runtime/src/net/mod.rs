@@ -1,6 +1,6 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
-//! Floors, lowest first: `endpoint`, `forward_io`, `gate`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
+//! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
 //! `connect`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
 //! `listen::listeners`.
 
@@ -12,6 +12,7 @@ mod gate;
 mod listen;
 pub mod outbound;
 mod peer;
+pub mod proxy_header;
 mod stream;
 mod tls;
 

@@ -1,6 +1,8 @@
 //! The client and server addresses of a connection, and the credentials of a Unix client.
 
+use super::proxy_header::ProxiedConnection;
 use super::tls::Secured;
+use crate::access::{ForwardedScheme, Forwarding};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +17,18 @@ pub struct Peer {
     server_addr: Arc<str>,
     server_port: Option<u16>,
     secured: Option<Arc<Secured>>,
+    /// What a trusted proxy reports, or `None` if the connection itself tells the scheme.
+    scheme: Option<ForwardedScheme>,
+    path: ClientPath,
+}
+
+/// How the client of a request is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientPath {
+    /// To this daemon.
+    Direct,
+    /// To a proxy, whose connection carries the requests of many clients.
+    BehindProxy,
 }
 
 /// The far end of a connection.
@@ -24,6 +38,8 @@ pub enum Remote {
     Tcp(SocketAddr),
     /// A process on this machine, named by the kernel.
     Unix(Credentials),
+    /// A client of a trusted proxy, and its port if the proxy names it.
+    Forwarded(IpAddr, Option<u16>),
 }
 
 /// The credentials that the kernel reports for the process that connected to a Unix socket.
@@ -50,6 +66,8 @@ impl Peer {
             server_addr,
             server_port: Some(server_port),
             secured: None,
+            scheme: None,
+            path: ClientPath::Direct,
         }
     }
 
@@ -61,12 +79,34 @@ impl Peer {
             server_addr: nowhere,
             server_port: None,
             secured: None,
+            scheme: None,
+            path: ClientPath::Direct,
         }
     }
 
     /// Adds the result of a TLS handshake.
     pub fn over_tls(self, secured: Secured) -> Peer {
         Peer { secured: Some(Arc::new(secured)), ..self }
+    }
+
+    /// Describes the client of a proxy that speaks the PROXY protocol.
+    pub fn through(ProxiedConnection { client, server }: ProxiedConnection) -> Peer {
+        Peer::tcp(client, server.ip().to_canonical().to_string().into(), server.port())
+    }
+
+    /// Describes the client of a trusted proxy. Facts that the proxy does not report stay those of its connection.
+    /// `server_port` is the port that the client asked for.
+    #[must_use]
+    pub fn behind(&self, forwarding: &Forwarding, server_port: Option<u16>) -> Peer {
+        let mut client = self.clone();
+        if let Some((address, port)) = forwarding.client {
+            client.remote = Remote::Forwarded(address, port);
+            client.remote_addr = address.to_string().into();
+        }
+        client.path = ClientPath::BehindProxy;
+        client.scheme = forwarding.scheme.or(self.scheme);
+        client.server_port = server_port.or(self.server_port);
+        client
     }
 
     /// Describes a request without a connection, such as the daemon's own requests.
@@ -83,12 +123,18 @@ impl Peer {
     /// one address of such a network has all of them (RFC 4291 §2.5.4). `None` for a Unix client, which the file
     /// system has already admitted.
     pub fn origin(&self) -> Option<IpAddr> {
+        self.address().map(|address| match address {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        })
+    }
+
+    /// The client's whole address, or `None` for a Unix client.
+    pub fn address(&self) -> Option<IpAddr> {
         match self.remote {
             Remote::Unix(_) => None,
-            Remote::Tcp(remote) => Some(match remote.ip() {
-                IpAddr::V4(address) => address.into(),
-                IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            }),
+            Remote::Tcp(remote) => Some(remote.ip()),
+            Remote::Forwarded(address, _) => Some(address),
         }
     }
 
@@ -99,10 +145,11 @@ impl Peer {
         &self.remote_addr
     }
 
-    /// The client's port, or `None` for a Unix client.
+    /// The client's port, or `None` for a Unix client and where a proxy does not name it.
     pub fn remote_port(&self) -> Option<u16> {
         match self.remote {
             Remote::Tcp(remote) => Some(remote.port()),
+            Remote::Forwarded(_, port) => port,
             Remote::Unix(_) => None,
         }
     }
@@ -122,10 +169,23 @@ impl Peer {
         self.secured.as_deref()
     }
 
+    /// The TLS connection of the client itself. `None` behind a trusted proxy: a certificate would be that of the proxy.
+    pub fn client_certificate(&self) -> Option<&Secured> {
+        self.secured().filter(|_| self.path == ClientPath::Direct)
+    }
+
+    /// Reports whether the client uses TLS, towards this daemon or towards a trusted proxy.
+    pub fn is_secure(&self) -> bool {
+        match self.scheme {
+            Some(scheme) => scheme == ForwardedScheme::Https,
+            None => self.secured.is_some(),
+        }
+    }
+
     /// The kernel's credentials of a Unix client, or `None` for a TCP client.
     pub fn credentials(&self) -> Option<Credentials> {
         match self.remote {
-            Remote::Tcp(_) => None,
+            Remote::Tcp(_) | Remote::Forwarded(..) => None,
             Remote::Unix(credentials) => Some(credentials),
         }
     }
@@ -135,6 +195,8 @@ impl fmt::Display for Remote {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remote::Tcp(remote) => write!(out, "{remote}"),
+            Remote::Forwarded(address, Some(port)) => write!(out, "{}", SocketAddr::new(*address, *port)),
+            Remote::Forwarded(address, None) => write!(out, "{address}"),
             Remote::Unix(Credentials { uid, gid, pid: Some(pid) }) => {
                 write!(out, "unix uid={uid} gid={gid} pid={pid}")
             }
@@ -155,6 +217,21 @@ mod tests {
         assert_eq!(peer.remote().to_string(), "192.0.2.7:4000");
         assert_eq!((peer.remote_port(), peer.server_port()), (Some(4000), Some(80)));
         assert_eq!(peer.credentials(), None);
+    }
+
+    #[test]
+    fn the_client_of_a_proxy_takes_its_place_and_the_rest_stays() {
+        let proxy = Peer::tcp("10.0.0.1:4000".parse().unwrap(), "10.0.0.9".into(), 80);
+        let client = Some(("2001:db8::7".parse().unwrap(), None));
+        let scheme = Some(ForwardedScheme::Https);
+
+        let peer = proxy.behind(&Forwarding { client, scheme, host: None }, Some(443));
+
+        assert_eq!((&**peer.remote_addr(), peer.remote_port()), ("2001:db8::7", None));
+        assert_eq!(peer.remote().to_string(), "2001:db8::7");
+        assert_eq!(peer.origin(), Some("2001:db8::".parse().unwrap()));
+        assert_eq!((&**peer.server_addr(), peer.server_port()), ("10.0.0.9", Some(443)));
+        assert!(peer.is_secure() && !proxy.is_secure() && peer.secured().is_none());
     }
 
     #[test]

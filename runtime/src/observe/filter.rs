@@ -10,7 +10,8 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
+    "access",
     "budget",
     "catalog",
     "cgi",

@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
+use portcullis::access::RateLimits;
 use portcullis::catalog::{Catalog, Lookup};
 use portcullis::cgi::{document, meta, path};
 use portcullis::config::{self, ConfigError, HandlerConfig, HttpLimits};
@@ -116,8 +117,9 @@ pub fn catalog(bytes: &[u8]) {
     let _settings = jobs::settings(&config);
     let handlers: BTreeMap<_, _> =
         config.handlers.iter().map(|handler| (handler.name.clone(), entry(handler))).collect();
-    let routes =
-        config.routes(&handlers, FileRoot::open_path).unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
+    let routes = config
+        .routes(&handlers, RateLimits::default(), FileRoot::open_path)
+        .unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
     let catalog = Catalog { cors: config.cors.clone(), ..Catalog::default().next(handlers, routes) };
     for route in catalog.routes.iter() {
         let method = route.methods.first().unwrap_or(&Method::GET);

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::{LONG, build, tried};
-use crate::harness::{Setup, finish, found, portcullis};
+use crate::harness::{Program, Setup, finish, found, portcullis};
 
 /// A file of Debian's wasi-libc.
 const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
@@ -52,6 +52,44 @@ fn a_cgi_program_in_c_is_a_handler_as_it_is() {
 
     assert_eq!((response.status(), response.field("x-made-with")), (200, Some("C")));
     assert_eq!(response.text(), "POST a=b 2 last\nSHOUT IT");
+}
+
+/// A gate, as the page on gates shows it.
+const GATE: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int main(void) {
+    const char *key = getenv("HTTP_X_API_KEY");
+    if (key && strcmp(key, "letmein") == 0) {
+        puts("Status: 204\nRemote-User: ada\nGate-Role: admin\n");
+    } else {
+        puts("Status: 401\nContent-Type: text/plain\nWWW-Authenticate: Key\n\nwho are you?");
+    }
+}
+"#;
+
+#[test]
+fn a_gate_in_c_lets_pass_and_turns_away() {
+    let Some(compiler) = compiler() else { return };
+    let setup = Setup::new("[handler.key]\nmodule = \"key.wasm\"\n")
+        .handler("env", "", &Program::text().environment().wasm())
+        .add("before = [\"key\"]\n")
+        .file("key.c", GATE.as_bytes());
+    let mut compile = Command::new(compiler);
+    compile.args(["--target=wasm32-wasi", "-O1", "-o"]).arg(setup.path("key.wasm")).arg(setup.path("key.c"));
+    build(&mut compile);
+    let daemon = setup.start();
+
+    let passed = daemon.client().ask("GET", "/env", "X-Api-Key: letmein\r\n");
+    let refused = daemon.client().ask("GET", "/env", "X-Api-Key: guess\r\n");
+
+    for variable in ["REMOTE_USER=ada", "AUTH_TYPE=key", "GATE_ROLE=admin"] {
+        assert!(passed.text().split('\0').any(|found| found == variable), "{variable}: {}", passed.text());
+    }
+    assert_eq!((refused.status(), refused.text()), (401, "who are you?\n"));
+    assert_eq!(refused.field("www-authenticate"), Some("Key"));
 }
 
 /// Moves as many bytes as its arguments say with each I/O call of C, and reports whether they arrived.

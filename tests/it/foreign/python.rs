@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::tools::pip;
 use super::{HTTP, build, serve, tried};
-use crate::harness::Setup;
+use crate::harness::{Program, Setup};
 
 /// The exports of a command component, in WIT.
 const COMMAND: &str = "package local:app;
@@ -108,6 +108,38 @@ fn python_speaks_http_itself_with_the_interface_that_ships_with_the_sdk() {
 
     assert_eq!((response.status(), response.field("content-type")), (201, Some("text/plain")));
     assert_eq!(response.text(), format!("/p/last?a=b\n{}", "X".repeat(10_000)));
+}
+
+/// A gate, as the page on gates shows it.
+const GATE: &str = r#"
+import os
+from wit_world import exports
+
+class Run(exports.Run):
+    def run(self):
+        if os.environ.get("HTTP_X_API_KEY") == "letmein":
+            print("Status: 204\nRemote-User: ada\nGate-Role: admin\n")
+        else:
+            print("Status: 401\nContent-Type: text/plain\nWWW-Authenticate: Key\n\nwho are you?")
+"#;
+
+#[test]
+fn a_gate_in_python_lets_pass_and_turns_away() {
+    let setup = Setup::new("[handler.key]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n")
+        .handler("env", "", &Program::text().environment().wasm())
+        .add("before = [\"key\"]\n")
+        .file("command.wit", COMMAND.as_bytes())
+        .file("app.py", GATE.as_bytes());
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let daemon = serve(setup);
+
+    let passed = daemon.client().ask("GET", "/env", "X-Api-Key: letmein\r\n");
+    let refused = daemon.client().ask("GET", "/env", "");
+
+    for variable in ["REMOTE_USER=ada", "AUTH_TYPE=key", "GATE_ROLE=admin"] {
+        assert!(passed.text().split('\0').any(|found| found == variable), "{variable}: {}", passed.text());
+    }
+    assert_eq!((refused.status(), refused.text()), (401, "who are you?\n"));
 }
 
 /// An interpreter that runs the script it is given, as a CGI server does.

@@ -7,7 +7,7 @@ use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, SerialNumber, date_time_ym
 use rustix::process::Signal;
 
 use super::site::{curl, environment, has, programs, s_client, secure, trusting};
-use crate::harness::{Authority, Client, Pair, Setup, until};
+use crate::harness::{Authority, Client, Daemon, Pair, Setup, until};
 use crate::lifecycle::hello;
 
 /// Serves only clients with a certificate of the usual authority.
@@ -189,4 +189,34 @@ fn a_session_outlives_no_certificate() {
     assert!(has(resumed.text(), "SSL_SESSION_RESUMED=Resumed"), "{}", resumed.text());
 
     until("the certificate has ended", || ask().is_none().then_some(()));
+}
+
+#[test]
+fn a_gate_lets_pass_by_a_name_of_the_certificate_and_not_behind_a_proxy() {
+    let pair = |name: &str| Authority::usual().client(name);
+    let gated = |more: &str| {
+        guarded("client_auth = \"optional\"", &environment())
+            .prepend(more)
+            .prepend("before = [\"admins\"]\n")
+            .add("[gate.admins]\nkind = \"client_certificate\"\nnames = [\"ada.example\"]\n")
+            .start()
+    };
+    let ask = |daemon: &Daemon, pair: Option<&Pair>| {
+        let config = trusting(Authority::usual(), pair);
+        Client::tls(daemon.port(), config, "localhost").get("/")
+    };
+    let daemon = gated("");
+
+    let passed = ask(&daemon, Some(&pair("ada.example")));
+
+    assert!(has(passed.text(), "REMOTE_USER=ada.example"), "{}", passed.text());
+    assert!(has(passed.text(), "AUTH_TYPE=ClientCertificate"), "{}", passed.text());
+    assert_eq!(ask(&daemon, Some(&pair("bob.example"))).status(), 403);
+    assert_eq!(ask(&daemon, None).status(), 403);
+    let behind = gated("trusted_proxies = [\"127.0.0.1\"]\n");
+    assert_eq!(
+        ask(&behind, Some(&pair("ada.example"))).status(),
+        403,
+        "the certificate is that of the proxy"
+    );
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::api_version::{self, VersionRange};
+use super::entry_checks::EntryChecks;
 use super::host::{self, RouteHost};
 use super::pattern::{PathCapture, PathPattern};
 use super::response_rules::ResponseRules;
@@ -17,6 +18,7 @@ use super::route::{CaptureValues, Clash, Hit, Table};
 use super::target::RouteTarget;
 use super::template::{NoHost, RequestParts, Template};
 use super::upgrade::Upgrade;
+use crate::access::RateLimits;
 use crate::job::{HandlerVersion, Kind, Name};
 
 /// All routes of a catalog.
@@ -53,6 +55,8 @@ pub struct Route {
     pub rules: Option<Arc<ResponseRules>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
+    /// What a request must pass before it is answered. `None` if nothing.
+    pub checks: Option<Arc<EntryChecks>>,
     /// The named parts of the path, in order.
     pub captures: Vec<PathCapture>,
     has_tail: bool,
@@ -74,6 +78,8 @@ pub struct RouteSpec {
     pub rules: Option<Arc<ResponseRules>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
+    /// What a request must pass before it is answered. `None` if nothing.
+    pub checks: Option<Arc<EntryChecks>>,
 }
 
 /// Whether paths may begin with an API version, as in `/v1.14/info`.
@@ -143,9 +149,21 @@ impl Routes {
         let route = |spec: RouteSpec| {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
-            let RouteSpec { versions, pattern, methods, host, target, upgrade, rules } = spec;
+            let RouteSpec { versions, pattern, methods, host, target, upgrade, rules, checks } = spec;
             let label = format!("{}{pattern}", host.as_deref().unwrap_or_default()).into();
-            Route { versions, pattern, methods, host, label, target, upgrade, rules, captures, has_tail }
+            Route {
+                versions,
+                pattern,
+                methods,
+                host,
+                label,
+                target,
+                upgrade,
+                rules,
+                checks,
+                captures,
+                has_tail,
+            }
         };
         let mut ranges: Vec<Arc<VersionRange>> = Vec::new();
         for range in specs.iter().filter_map(|spec| spec.versions.as_ref()) {
@@ -199,6 +217,7 @@ impl Routes {
         for route in routes.list.iter_mut().filter(|route| route.leads_to(&entry.name)) {
             route.target = RouteTarget::Handler(entry.clone());
         }
+        routes.list.iter_mut().for_each(|route| EntryChecks::replace(&mut route.checks, entry));
         routes
     }
 
@@ -225,6 +244,14 @@ impl Routes {
     /// Reports whether there are no routes.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Returns the rate limits in service, so that the next generation keeps their state.
+    pub fn limits(&self) -> RateLimits {
+        let mut limits = RateLimits::default();
+        let checks = self.list.iter().filter_map(|route| route.checks.as_ref());
+        checks.flat_map(|checks| &checks.limits).for_each(|limit| limits.keep(limit));
+        limits
     }
 
     fn find<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {

@@ -19,6 +19,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
         upgrade: None,
         rules: None,
         versions: None,
+        checks: None,
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),

@@ -64,7 +64,7 @@ pub enum RequestScheme {
 /// All names are distinct: header fields use the prefix `HTTP_`, captures `ROUTE_`. Beyond RFC 3875 there are
 /// `REQUEST_URI`, `REQUEST_ID`, `REMOTE_PORT`, `HTTPS` if it is `on`, `API_VERSION`, and `X_MATCHED_ROUTE` and
 /// `X_FULL_URL` for WAGI modules. Deliberately absent: `PATH_TRANSLATED`, because a guest has no document root unless
-/// it has scripts; `AUTH_TYPE` and `REMOTE_USER`, because the daemon does not authenticate users.
+/// it has scripts; `AUTH_TYPE` and `REMOTE_USER`, which only gates of the route know.
 pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
     // 19 fixed variables, some captures, and those that TLS and the configuration add later.
     let mut env = Env::with_capacity(facts.headers.keys_len() + 32);

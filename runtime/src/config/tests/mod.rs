@@ -7,6 +7,7 @@ mod page;
 mod refusals;
 
 use super::*;
+use crate::access::RateLimits;
 use crate::catalog::{ReasonHeader, VersionPrefix};
 use crate::job::{Limits, Name, OutputFormat, Overlap};
 use proptest::prelude::*;
@@ -267,7 +268,8 @@ fn the_example_of_the_design_says_the_defaults() {
 fn a_route_without_its_handler_is_no_table() {
     let config = read(EXAMPLE).unwrap();
 
-    let errors = config.routes(&BTreeMap::new(), |_| unreachable!("no static route")).err().unwrap();
+    let errors = config.routes(&BTreeMap::new(), RateLimits::default(), |_| unreachable!("no static route"));
+    let errors = errors.err().unwrap();
     assert_eq!(errors[0].message, r#"route "/hello/{who}": there is no handler "hello""#);
 }
 

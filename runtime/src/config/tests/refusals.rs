@@ -150,6 +150,11 @@ fn a_route_without_a_handler_is_refused_with_what_it_lacks() {
         ("redirect = \"/a\"\nupgrade = \"tcp\"", "upgrade: needs a handler"),
         ("rewrite = \"https://a.example/\"", "rewrite: wanted a path such as"),
         ("rewrite = \"/a\"\nfields.remove = [\"X\"]", "fields: belongs to the route that the rewritten path"),
+        (
+            "rewrite = \"/a\"\nlimit = { rate = \"1/s\" }",
+            "limit: belongs to the route that the rewritten path",
+        ),
+        ("rewrite = \"/a\"\nbefore = []", "before: belongs to the route that the rewritten path"),
         ("respond = {}\nfields.set = { Date = \"x\" }", "fields.set.Date: Date is set by the daemon itself"),
         ("respond = {}\nerrors = \"xml\"", "errors: wanted \"json\", \"message\", or pages such as"),
         ("respond = {}\nerrors = { 404 = \"none.html\" }", "errors.404: there is no page at"),

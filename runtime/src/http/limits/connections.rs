@@ -57,7 +57,7 @@ pub(in crate::http) struct ConnectionCounts {
 struct OpenConnections {
     /// The next number.
     next: u64,
-    /// The connections by address. The key `None` stands for Unix clients.
+    /// The connections by address. The key `None` stands for Unix clients and trusted proxies.
     origins: HashMap<Option<IpAddr>, PerAddress>,
 }
 
@@ -149,16 +149,18 @@ impl ConnectionLimit {
     }
 
     /// Waits for room and returns a permit. Returns `None` if the address has as many connections as it
-    /// may, all of them busy. Idle ones make room.
+    /// may, all of them busy. Idle ones make room. `origin` is the address that the connection counts for, or `None` if
+    /// it counts for none.
     ///
     /// The connection is already accepted, so it is served even if the listener leaves before there is
     /// room.
     pub(in crate::http) async fn seat(
         self: &Arc<ConnectionLimit>,
         peer: &Peer,
+        origin: Option<IpAddr>,
         leaving: &DrainSignal,
     ) -> Option<ConnectionPermit> {
-        let share = self.share(peer)?;
+        let share = self.share(peer, origin)?;
         let room = tokio::select! {
             biased;
             room = self.room() => Some(room),
@@ -176,8 +178,7 @@ impl ConnectionLimit {
         Some(ConnectionPermit { progress, asked, number, memory, share, _room: room })
     }
 
-    fn share(self: &Arc<ConnectionLimit>, peer: &Peer) -> Option<AddressPermit> {
-        let origin = peer.origin();
+    fn share(self: &Arc<ConnectionLimit>, peer: &Peer, origin: Option<IpAddr>) -> Option<AddressPermit> {
         let mut members = self.members();
         let ours = members.origins.entry(origin).or_default();
         // A connection that is asked to leave still counts until it closes; one more is let in for it.
@@ -244,7 +245,8 @@ impl ConnectionPermit {
         // The jobs of its requests end when the connection is dropped. They are told why.
         self.progress.gives_up(StopReason::Memory);
         let AddressPermit { crowd, origin } = &self.share;
-        let client = origin.map_or_else(|| "a Unix client".to_owned(), |address| address.to_string());
+        let client =
+            origin.map_or_else(|| "a Unix client or a proxy".to_owned(), |address| address.to_string());
         debug!("connection from {client}: closed, it holds too much memory");
         if let Some(more) = crowd.hungry.due() {
             warn!(

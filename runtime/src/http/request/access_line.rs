@@ -242,6 +242,7 @@ pub(in crate::http) fn refused(
 fn common(remote: Remote, request: &str, status: Option<u16>, bytes: u64) -> String {
     let host = match remote {
         Remote::Tcp(address) => address.ip().to_string(),
+        Remote::Forwarded(address, _) => address.to_string(),
         // The format has no place for the user of a Unix socket.
         Remote::Unix(_) => "unix".to_owned(),
     };

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::gate_pass::GatePass;
 use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, RequestScheme};
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
+use crate::http::refusal::Refusal;
 use crate::job::{
     Captures, Destination, Env, HandlerVersion, Input, Job, JobId, Output, PIPE_CAPACITY, PipeReader, pipe_of,
 };
@@ -25,6 +27,8 @@ pub(in crate::http) struct RoutedRequest<'a> {
     pub(in crate::http) found: &'a Match<'a, 'a>,
     pub(in crate::http) head: &'a Parts,
     pub(in crate::http) peer: &'a Peer,
+    /// What the gates before it have told.
+    pub(in crate::http) pass: &'a GatePass,
 }
 
 /// A job with a pipe for its stdout. Only the stdin is missing.
@@ -59,7 +63,7 @@ impl RoutedRequest<'_> {
     /// Makes the environment: the facts of the request, then the variables configured for the
     /// handler.
     fn env(self, id: JobId) -> Env {
-        let RoutedRequest { entry, found, head, peer, .. } = self;
+        let RoutedRequest { entry, found, head, peer, pass, .. } = self;
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
@@ -73,7 +77,7 @@ impl RoutedRequest<'_> {
             remote_port: peer.remote_port(),
             server_addr: peer.server_addr(),
             server_port: peer.server_port(),
-            scheme: if peer.secured().is_some() { RequestScheme::Https } else { RequestScheme::Http },
+            scheme: if peer.is_secure() { RequestScheme::Https } else { RequestScheme::Http },
             api_version: found.api_version(),
         };
         let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
@@ -82,6 +86,7 @@ impl RoutedRequest<'_> {
             // The values come from a certificate and hold no NUL.
             let _left_out = env.set(name.clone(), value.clone());
         }
+        pass.variables(&mut env);
         env.extend(&entry.env);
         env
     }
@@ -101,5 +106,19 @@ impl PreparedJob {
     pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> RunningJob<PipeReader> {
         self.job.stdin = stdin;
         RunningJob::start(engine, self.job, self.reader)
+    }
+}
+
+/// Refuses a captured part of the path that the program would take for an option.
+///
+/// # Errors
+/// There is such a part.
+pub(in crate::http) fn harmless(found: &Match<'_, '_>, entry: &HandlerVersion) -> Result<(), Refusal> {
+    match found.option(entry) {
+        None => Ok(()),
+        Some(capture) => Err(Refusal::Malformed(format!(
+            "the part of the path for {} begins with `-`, which a program would read as an option",
+            capture.variable
+        ))),
     }
 }

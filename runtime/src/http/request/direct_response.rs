@@ -1,6 +1,6 @@
-//! Responses of routes without a handler: redirects and fixed responses.
+//! Responses that the daemon gives by itself: redirects, fixed responses, and those about methods.
 
-use http::header::LOCATION;
+use http::header::{ALLOW, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 
@@ -59,5 +59,21 @@ pub(in crate::http) fn fixed(fixed: &FixedResponse) -> Response<Body> {
         // RFC 9110 §15.3.6.
         response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
+    response
+}
+
+/// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with all methods that routes
+/// may have. A route answers for itself.
+pub(in crate::http) fn ping() -> Response<Body> {
+    let mut response = no_content();
+    let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+/// Makes a response without a body.
+pub(in crate::http) fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }

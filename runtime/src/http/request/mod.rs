@@ -5,8 +5,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `date` | the `Date` field |
+//! | `rate_limit` | the rate limits of a route |
 //! | `upgrade_fields` | the fields that name another protocol |
 //! | `reserved_fields` | the fields that only the daemon may set |
+//! | `client_address` | the client behind trusted proxies |
 //! | `panic` | the guard that lets a panic end only its own request |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
@@ -28,13 +30,15 @@
 //! | `refusal_response` | a refusal as a response |
 //! | `error_page` | pages in place of error responses |
 //! | `compress` | compressed responses |
-//! | `direct_response` | redirects and fixed responses of routes |
+//! | `direct_response` | redirects, fixed responses, and responses about methods |
 //! | `rewrite` | the target of a request, changed before it is routed |
 //! | `health` | answers to health checks |
 //! | `job_response` | the response of a job whose head is known |
 //! | `cgi_response` | the head that a CGI job writes |
+//! | `gate_pass` | what gates tell the handler behind them |
 //! | `cgi_job` | the job of a CGI handler |
 //! | `wasi_http` | the job and response of a `wasi:http` handler |
+//! | `gates` | the gates of a route |
 //! | `probe` | a request of the daemon to itself |
 
 pub(in crate::http) mod access_line;
@@ -42,6 +46,7 @@ pub(in crate::http) mod access_log;
 pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;
 pub(in crate::http) mod cgi_response;
+pub(in crate::http) mod client_address;
 pub(in crate::http) mod coalesce;
 pub(in crate::http) mod compress;
 pub(in crate::http) mod date;
@@ -49,6 +54,8 @@ pub(in crate::http) mod direct_response;
 pub(in crate::http) mod drain_body;
 pub(in crate::http) mod error_page;
 pub(in crate::http) mod frame_source;
+pub(in crate::http) mod gate_pass;
+pub(in crate::http) mod gates;
 pub(in crate::http) mod h2_rules;
 pub(in crate::http) mod health;
 pub(in crate::http) mod job_body;
@@ -59,6 +66,7 @@ pub(in crate::http) mod job_task;
 pub(in crate::http) mod logged_job;
 pub(in crate::http) mod panic;
 pub(in crate::http) mod probe;
+pub(in crate::http) mod rate_limit;
 pub(in crate::http) mod read_ahead;
 pub(in crate::http) mod refusal_response;
 pub(in crate::http) mod request_body;

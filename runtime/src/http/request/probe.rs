@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::cgi_job::RoutedRequest;
+use super::gate_pass::GatePass;
 use super::request_body;
 use super::response_body::Body;
 use crate::catalog::{Catalog, Lookup};
@@ -46,7 +47,8 @@ pub async fn probe(
     };
     ensure!(found.route.leads_to(&entry.name), "this path leads to {}", found.route.target);
     let peer = Peer::nobody();
-    let call = RoutedRequest { catalog, entry, found: &found, head: &head, peer: &peer };
+    let pass = GatePass::default();
+    let call = RoutedRequest { catalog, entry, found: &found, head: &head, peer: &peer, pass: &pass };
     if entry.kind == Kind::Proxy {
         let responding = call.proxied(engine).start(engine, request_body::nothing())?;
         return read(responding.response(&Method::GET).await?).await;

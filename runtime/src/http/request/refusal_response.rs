@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
-    X_CONTENT_TYPE_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use serde_json::json;
 
+use super::rate_limit;
 use super::response_body::Body;
 use super::upgrade_fields::{self, WEBSOCKET_VERSION};
 use crate::catalog::ReasonHeader;
@@ -78,13 +79,19 @@ impl Refusal {
                 headers.extend(upgrade_fields::of("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
             }
-            Refusal::Malformed(_)
+            Refusal::RateLimited(exceeded) => headers.extend(rate_limit::fields(exceeded)),
+            Refusal::Unauthorized(challenge) => {
+                headers.insert(WWW_AUTHENTICATE, challenge.clone());
+            }
+            Refusal::AccessDenied
+            | Refusal::Malformed(_)
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
             | Refusal::BodyTooLarge
             | Refusal::Version
             | Refusal::NotTls
+            | Refusal::ProxyHeader
             | Refusal::Flood
             | Refusal::Expectation
             | Refusal::Loop

@@ -75,7 +75,7 @@ impl RoutedRequest<'_> {
     fn uri(self) -> Result<Uri, http::Error> {
         let host = h2_rules::host(self.head);
         let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let scheme = if self.peer.secured().is_some() { "https" } else { "http" };
+        let scheme = if self.peer.is_secure() { "https" } else { "http" };
         let builder = Uri::builder().scheme(scheme).path_and_query(target);
         builder.authority(host.unwrap_or("localhost")).build()
     }
@@ -98,6 +98,11 @@ impl RoutedRequest<'_> {
         let secured = secured.iter().map(|(variable, value)| (variable.as_ref(), value.as_ref()));
         for (variable, value) in captures.chain(secured) {
             let name = variable.to_ascii_lowercase().replace('_', "-");
+            if let Ok(name) = HeaderName::try_from(format!("{PREFIX}{name}")) {
+                add(name, value);
+            }
+        }
+        for (name, value) in self.pass.fields() {
             if let Ok(name) = HeaderName::try_from(format!("{PREFIX}{name}")) {
                 add(name, value);
             }

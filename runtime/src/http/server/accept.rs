@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::{connection, tls};
-use crate::http::context::Accepted;
+use super::{connection, proxy_protocol, tls};
+use crate::http::context::{Accepted, Settings};
 use crate::http::limits::connections::ConnectionPermit;
 use crate::http::limits::handshakes::HandshakeSlot;
 use crate::http::request::panic::told;
@@ -68,25 +68,51 @@ async fn take<S: Service>(
     connections: &mut JoinSet<()>,
 ) {
     let server = service.server();
-    let Some(seat) = server.connections.seat(&peer, leaving).await else { return };
+    // The connections of a proxy are those of many clients, so it has no share of one address.
+    let origin = peer.origin().filter(|_| !is_proxy(&**service, &server.settings.load(), &peer));
+    let Some(seat) = server.connections.seat(&peer, origin, leaving).await else { return };
     let settings = server.settings.load_full();
     let tls = settings.tls.clone().filter(|tls| service.takes_tls() && tls.covers(listener));
     // Taken here, so that handshake slots go in the order of the connections.
-    let tls = tls.map(|tls| (tls, server.handshakes.begin(peer.origin(), settings.handshakes)));
+    let tls = tls.map(|tls| (tls, server.handshakes.begin(origin, settings.handshakes)));
+    let opening = match service.has_proxies() && settings.proxy_protocol.contains(listener.endpoint()) {
+        true => Opening::ProxyHeader,
+        false => Opening::Client,
+    };
     let accepted = Accepted { service: service.clone(), settings, peer, leaving: leaving.clone() };
-    connections.spawn(attend(seat, accepted, stream, tls));
+    connections.spawn(attend(seat, accepted, (stream, opening), tls));
+}
+
+/// What the first bytes of a connection are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// Those of the client.
+    Client,
+    /// A header of the PROXY protocol.
+    ProxyHeader,
+}
+
+/// Reports whether a connection comes from a trusted proxy.
+fn is_proxy(service: &impl Service, settings: &Settings, peer: &Peer) -> bool {
+    let trusted = settings.trusted_proxies.as_ref().filter(|_| service.has_proxies());
+    trusted.is_some_and(|trusted| trusted.contains(peer.address()))
 }
 
 /// Serves a connection to its end.
 async fn attend<S: Service>(
     mut seat: ConnectionPermit,
-    accepted: Accepted<S>,
-    stream: Stream,
+    mut accepted: Accepted<S>,
+    (mut stream, opening): (Stream, Opening),
     tls: Option<(Arc<Tls>, HandshakeSlot)>,
 ) {
     let _present = accepted.service.server().activity.enter();
     let progress = seat.progress.clone();
     let connection = pin!(async move {
+        if opening == Opening::ProxyHeader {
+            // Boxed, so that other connections stay small.
+            let Some(peer) = Box::pin(proxy_protocol::peer(&accepted, &mut stream)).await else { return };
+            accepted.peer = peer;
+        }
         let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
         let _held = progress.memory.charge(estimate::TLS);
         // Boxed, so that connections without TLS stay small.

@@ -5,6 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `reject` | refusals before there is a request |
+//! | `proxy_protocol` | the header that a proxy sends first |
 //! | `tls` | the TLS handshake |
 //! | `drain` | how a connection is told to leave |
 //! | `h1` | an HTTP/1 connection |
@@ -17,5 +18,6 @@ mod connection;
 mod drain;
 mod h1;
 mod h2;
+mod proxy_protocol;
 mod reject;
 mod tls;

@@ -49,6 +49,8 @@ pub struct ExplainReply {
     pub path: String,
     /// The generation of the catalog.
     pub generation: u64,
+    /// Which address counts as the client.
+    pub client: String,
     /// The route that was found; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<ExplainedRoute>,
@@ -80,6 +82,10 @@ pub struct ExplainedRoute {
     pub upgrade: Option<String>,
     /// The version prefix that was taken off the path; `null` for none.
     pub api_version: Option<String>,
+    /// The rate limits that count the request.
+    pub limits: Vec<String>,
+    /// The gates that the request must pass, in their order.
+    pub before: Vec<String>,
     /// The captures of the path.
     pub captures: Pairs<String>,
     /// The part of the path that matched the route.

@@ -177,7 +177,8 @@ impl Loader {
         errors.extend(misused);
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
-        match config.routes(&handlers, |dir| FileRoot::new(untrusted.grant(dir)?.dir, dir)) {
+        let limits = base.routes.limits();
+        match config.routes(&handlers, limits, |dir| FileRoot::new(untrusted.grant(dir)?.dir, dir)) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.
@@ -250,8 +251,8 @@ impl Loader {
     fn unchanged(&self, config: &HandlerConfig, now: &HandlerSources, base: &Catalog) -> Option<MadeHandler> {
         let last = self.last();
         let old = last.made.get(&config.name)?;
-        // The line in the configuration file does not matter.
-        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
+        // The line in the configuration file does not matter, and its routes have its rate limit.
+        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, limit: None, ..config.clone() };
         let before = last.configured(&config.name)?;
         let serving = base.handlers.get(&config.name)?;
         let same = old.digest == now.digest

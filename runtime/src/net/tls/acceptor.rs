@@ -11,7 +11,7 @@ use super::protocol::Protocol;
 use super::secured::Secured;
 use crate::net::{Listener, Stream};
 use anyhow::{Error, Result};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerConnection, WebPkiClientVerifier};
@@ -49,7 +49,7 @@ impl Tls {
     pub fn load(options: &TlsOptions) -> Result<Tls, Vec<Error>> {
         // Hashed before the files are read for use: a change in between shows as a difference at the next reload.
         let contents = file_hashes::contents(options);
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(crypto::ring::default_provider());
         let (mut identities, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for files in &options.certificates {
             match Identity::load(files, &provider) {
@@ -162,6 +162,6 @@ fn config(
     config.alpn_protocols = Protocol::OFFERED.map(|protocol| protocol.name().into()).to_vec();
     // Each configuration has its own ticketer, so no session is resumed under another. Early data is off
     // (`max_early_data_size` is 0), because it could be replayed.
-    config.ticketer = ring::Ticketer::new()?;
+    config.ticketer = crypto::ring::Ticketer::new()?;
     Ok(config)
 }

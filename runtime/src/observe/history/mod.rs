@@ -7,9 +7,9 @@ mod ring;
 mod store;
 mod tap;
 
+pub use self::ring::HistoryFigures;
 pub use entry::{
     CallSummary, FailureSummary, HistoryEntry, JobSummary, PartTimes, RequestSummary, VersionLabel,
 };
-pub use ring::HistoryFigures;
 pub use store::{History, VersionHistory};
 pub use tap::{TapBatch, TapListener};

@@ -1,0 +1,24 @@
+//! Decides who a client is, and whether it may pass; pure, without sockets and without jobs.
+//!
+//! Floors, lowest first: `networks`, `passwords`, `rate_rule`, `rate_slots`, `ring_provider`; `address_set`, `rate_limit`, `tokens`;
+//! `forwarded`, `gate`.
+
+mod address_set;
+mod forwarded;
+mod gate;
+mod networks;
+mod passwords;
+mod rate_limit;
+mod rate_rule;
+mod rate_slots;
+mod ring_provider;
+mod tokens;
+
+pub use address_set::{AddressSet, UnixClients};
+pub use forwarded::{ForwardedScheme, Forwarding, HOPS, UnclearForwarding};
+pub use gate::{AccessCheck, AccessGate, AddressRules, CertificateNames};
+pub use networks::Networks;
+pub use passwords::{BasicCredentials, PasswordCrowd, PasswordHash, Passwords};
+pub use rate_limit::{RateExceeded, RateLimit, RateLimits, Remaining};
+pub use rate_rule::{MOST_REQUESTS, Rate, RateKey, RateRule, RateUnit};
+pub use tokens::{TokenClaims, TokenKeySource, TokenRules, algorithm};

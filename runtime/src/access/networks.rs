@@ -1,0 +1,108 @@
+//! A set of IP networks, in CIDR notation.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A set of networks. A lookup takes time in the logarithm of their number.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Networks {
+    /// Disjoint, in the order of their addresses: IPv4 before IPv6.
+    disjoint: Vec<IpNet>,
+}
+
+impl Networks {
+    /// Makes the set that holds these networks.
+    pub fn new(networks: &[IpNet]) -> Networks {
+        let mut disjoint = IpNet::aggregate(&networks.to_vec());
+        disjoint.sort_by_key(IpNet::network);
+        Networks { disjoint }
+    }
+
+    /// Reads a network, such as `10.0.0.0/8`, or a single address.
+    ///
+    /// # Errors
+    /// The text is neither, or the address has bits behind the prefix: it was probably meant otherwise.
+    pub fn one(text: &str) -> Result<IpNet, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(IpNet::from(address.to_canonical()));
+        }
+        let network: IpNet = text
+            .parse()
+            .map_err(|_| format!("wanted a network such as \"10.0.0.0/8\", or an address, found {text:?}"))?;
+        match network.trunc() {
+            truncated if truncated.addr() == network.addr() => Ok(network),
+            truncated => Err(format!("{text:?} has bits behind its prefix: write \"{truncated}\"")),
+        }
+    }
+
+    /// Reports whether an address lies in one of the networks. An IPv4 address that is mapped to IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let behind = self.disjoint.partition_point(|network| network.network() <= address);
+        behind.checked_sub(1).is_some_and(|last| self.disjoint[last].contains(&address))
+    }
+
+    /// Reports whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.disjoint.is_empty()
+    }
+
+    /// Reports whether the set holds every address of a family.
+    pub fn is_everybody(&self) -> bool {
+        self.disjoint.iter().any(|network| network.prefix_len() == 0)
+    }
+}
+
+/// The networks in a row: `10.0.0.0/8, 2001:db8::/32`.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, network) in self.disjoint.iter().enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}{network}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Networks {
+        Networks::new(&texts.iter().map(|text| Networks::one(text).unwrap()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_address_is_found_in_any_of_many_networks() {
+        let set = networks(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7", "2001:db8::/32", "0.0.0.0/32"]);
+
+        for inside in ["10.0.0.0", "10.255.255.255", "192.0.2.7", "::ffff:10.1.2.3", "2001:db8::9", "0.0.0.0"]
+        {
+            assert!(set.contains(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["9.255.255.255", "11.0.0.0", "192.0.2.6", "192.0.2.8", "2001:db9::", "::", "0.0.0.1"]
+        {
+            assert!(!set.contains(outside.parse().unwrap()), "{outside}");
+        }
+        assert!(!networks(&[]).contains("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_with_bits_behind_its_prefix_is_refused_with_what_was_meant() {
+        assert_eq!(
+            Networks::one("10.1.2.3/8").unwrap_err(),
+            "\"10.1.2.3/8\" has bits behind its prefix: write \"10.0.0.0/8\""
+        );
+        assert!(Networks::one("10.0.0.0/33").is_err() && Networks::one("all").is_err());
+    }
+
+    #[test]
+    fn everybody_is_recognised() {
+        assert!(
+            networks(&["0.0.0.0/0"]).is_everybody() && networks(&["0.0.0.0/1", "128.0.0.0/1"]).is_everybody()
+        );
+        assert!(!networks(&["10.0.0.0/8", "::/1"]).is_everybody());
+    }
+}

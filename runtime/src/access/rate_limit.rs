@@ -1,0 +1,220 @@
+//! A rate limit in service: which requests pass, and what clients are told of their quota.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, MonotonicClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderValue};
+
+use super::rate_rule::{RateKey, RateRule};
+use super::rate_slots::RateSlots;
+
+/// A limit with its state. It takes memory for 65,536 clients at most, whatever comes.
+pub struct RateLimit {
+    /// What is limited: `route * /a` or `handler a`.
+    pub subject: String,
+    /// The limit.
+    pub rule: RateRule,
+    limiter: RateLimiter<u64, RateSlots, MonotonicClock, StateInformationMiddleware>,
+    hash: RandomState,
+    policy: HeaderValue,
+}
+
+/// The quota that a client has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remaining {
+    /// How many requests pass at once.
+    pub requests: u32,
+    /// How long until that changes: until the quota is whole again, or until the next request passes.
+    pub time: Duration,
+}
+
+/// A request beyond the limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RateExceeded {
+    /// When the next request passes.
+    pub retry_after: Duration,
+    /// The `RateLimit-Policy` field.
+    pub policy: HeaderValue,
+    /// The `RateLimit` field.
+    pub limit: HeaderValue,
+}
+
+/// The limits of a generation by their subject and rule, for the next one.
+#[derive(Default)]
+pub struct RateLimits(HashMap<(String, RateRule), Arc<RateLimit>>);
+
+impl RateLimit {
+    fn new(subject: String, rule: RateRule) -> RateLimit {
+        // Neither an interval of 0 nor a burst of 0 can be written in a rule.
+        let quota = Quota::with_period(rule.rate.interval()).expect("a rate is less than one a nanosecond");
+        let slots = if rule.by == RateKey::All { RateSlots::one() } else { RateSlots::many() };
+        let kind = subject.split(' ').next().unwrap_or_default();
+        let window = seconds(rule.rate.interval() * rule.burst.get());
+        let policy = HeaderValue::try_from(format!("{kind:?};q={};w={window}", rule.burst));
+        RateLimit {
+            limiter: RateLimiter::new(quota.allow_burst(rule.burst), slots, MonotonicClock),
+            hash: RandomState::new(),
+            policy: policy.expect("a word and two numbers are a field value"),
+            subject,
+            rule,
+        }
+    }
+
+    /// Counts a request. `address` is that of the client; see [`Peer::origin`](crate::net::Peer::origin).
+    ///
+    /// # Errors
+    /// The request is beyond the limit. It does not count.
+    pub fn admit(&self, address: Option<IpAddr>, fields: &HeaderMap) -> Result<Remaining, RateExceeded> {
+        match self.limiter.check_key(&self.key(address, fields)) {
+            Ok(state) => {
+                let requests = state.remaining_burst_capacity();
+                let used = self.rule.burst.get().saturating_sub(requests);
+                Ok(Remaining { requests, time: self.rule.rate.interval() * used })
+            }
+            Err(until) => {
+                let retry_after = until.wait_time_from(self.limiter.clock().now());
+                let limit = self.field(Remaining { requests: 0, time: retry_after });
+                Err(RateExceeded { retry_after, policy: self.policy.clone(), limit })
+            }
+        }
+    }
+
+    /// Returns the `RateLimit-Policy` field: the burst as the quota, and the time in which it is whole again as the
+    /// window. `draft-ietf-httpapi-ratelimit-headers-09`, section 3.
+    pub fn policy(&self) -> &HeaderValue {
+        &self.policy
+    }
+
+    /// Returns the `RateLimit` field. `draft-ietf-httpapi-ratelimit-headers-09`, section 4.
+    pub fn field(&self, Remaining { requests, time }: Remaining) -> HeaderValue {
+        let kind = self.subject.split(' ').next().unwrap_or_default();
+        let text = format!("{kind:?};r={requests};t={}", seconds(time));
+        HeaderValue::try_from(text).expect("a word and two numbers are a field value")
+    }
+
+    fn key(&self, address: Option<IpAddr>, fields: &HeaderMap) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        match &self.rule.by {
+            // Clients of Unix sockets count as one.
+            RateKey::Address => address.hash(&mut hasher),
+            RateKey::Header(name) => {
+                fields.get_all(name).iter().for_each(|value| value.as_bytes().hash(&mut hasher))
+            }
+            RateKey::All => {}
+        }
+        hasher.finish()
+    }
+}
+
+impl RateLimits {
+    /// Returns the limit of a subject, with its state if it had the same rule before.
+    pub fn get(&mut self, subject: &str, rule: &RateRule) -> Arc<RateLimit> {
+        let made = || Arc::new(RateLimit::new(subject.to_owned(), rule.clone()));
+        self.0.entry((subject.to_owned(), rule.clone())).or_insert_with(made).clone()
+    }
+
+    /// Adds a limit that is in service.
+    pub fn keep(&mut self, limit: &Arc<RateLimit>) {
+        self.0.insert((limit.subject.clone(), limit.rule.clone()), limit.clone());
+    }
+}
+
+/// Rounds up to whole seconds, as fields of HTTP have them.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(rate: &str, burst: u32, by: &str) -> RateLimit {
+        let rule = RateRule {
+            rate: rate.parse().unwrap(),
+            burst: burst.try_into().unwrap(),
+            by: by.parse().unwrap(),
+        };
+        RateLimit::new("route * /".to_owned(), rule)
+    }
+
+    fn address(number: u32) -> Option<IpAddr> {
+        Some(IpAddr::from(number.to_be_bytes()))
+    }
+
+    #[test]
+    fn a_burst_passes_and_one_more_waits_and_others_are_not_touched() {
+        let (limit, none) = (limit("1/h", 3, "address"), HeaderMap::new());
+
+        let left: Vec<_> = (0..3).map(|_| limit.admit(address(1), &none).unwrap().requests).collect();
+        let refused = limit.admit(address(1), &none).unwrap_err();
+
+        assert_eq!(left, [2, 1, 0]);
+        assert!(refused.retry_after > Duration::from_secs(3590), "{refused:?}");
+        assert_eq!(
+            (&refused.policy, &refused.limit),
+            (&"\"route\";q=3;w=10800".parse().unwrap(), &"\"route\";r=0;t=3600".parse().unwrap())
+        );
+        assert!(limit.admit(address(2), &none).is_ok() && limit.admit(None, &none).is_ok());
+    }
+
+    #[test]
+    fn a_field_is_a_key_and_its_absence_is_one_too() {
+        let limit = limit("1/h", 1, "header:x-api-key");
+        let with = |key: &'static str| {
+            HeaderMap::from_iter([("x-api-key".parse().unwrap(), HeaderValue::from_static(key))])
+        };
+
+        assert!(limit.admit(address(1), &with("a")).is_ok() && limit.admit(address(1), &with("b")).is_ok());
+        assert!(limit.admit(address(2), &with("a")).is_err());
+        assert!(
+            limit.admit(address(1), &HeaderMap::new()).is_ok()
+                && limit.admit(address(2), &HeaderMap::new()).is_err()
+        );
+    }
+
+    #[test]
+    fn a_limit_for_all_has_one_key() {
+        let (limit, none) = (limit("1/h", 2, "all"), HeaderMap::new());
+
+        let passed: Vec<_> = (0..3).map(|number| limit.admit(address(number), &none).is_ok()).collect();
+
+        assert_eq!(passed, [true, true, false]);
+    }
+
+    #[test]
+    fn a_flood_of_keys_makes_no_slots_and_spares_most_of_those_that_wait() {
+        let (limit, none) = (limit("1/h", 1, "address"), HeaderMap::new());
+        assert!((0..10_000).all(|number| limit.admit(address(number), &none).is_ok()));
+
+        // Fewer keys than slots: those that wait go on waiting.
+        let refused = (0..10_000).filter(|number| limit.admit(address(*number), &none).is_err()).count();
+
+        assert!(refused > 9_990, "{refused}");
+        for number in 10_000..1_000_000 {
+            // Beyond the slots, a new key takes the place of another.
+            assert!(limit.admit(address(number), &none).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_limit_keeps_its_state_as_long_as_its_rule_stays() {
+        let (mut limits, none) = (RateLimits::default(), HeaderMap::new());
+        let rule = limit("1/h", 1, "all").rule;
+        let first = limits.get("route * /", &rule);
+        assert!(first.admit(None, &none).is_ok());
+
+        let mut next = RateLimits::default();
+        next.keep(&first);
+
+        assert!(next.get("route * /", &rule).admit(None, &none).is_err());
+        assert!(next.get("route * /b", &rule).admit(None, &none).is_ok());
+        let other = RateRule { burst: 2.try_into().unwrap(), ..rule };
+        assert!(next.get("route * /", &other).admit(None, &none).is_ok());
+    }
+}

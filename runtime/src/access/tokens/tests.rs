@@ -1,0 +1,157 @@
+//! Tests of tokens: what is verified, and what attackers try.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+
+use super::*;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn claims(algorithms: &[Algorithm]) -> TokenClaims {
+    let algorithms = algorithms.to_vec();
+    TokenClaims { algorithms, issuer: Some("us".into()), audience: Some("api".into()), leeway: 60 }
+}
+
+fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+fn body() -> Value {
+    json!({"sub": "ada", "iss": "us", "aud": "api", "exp": now() + 600})
+}
+
+/// Writes a token with this signature over its first two parts.
+fn token(header: &Value, body: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(body.to_string()));
+    format!("{message}.{}", BASE64.encode(sign(message.as_bytes())))
+}
+
+fn hs256(body: &Value, secret: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    token(&json!({"alg": "HS256"}), body, |message| hmac::sign(&key, message).as_ref().to_vec())
+}
+
+#[test]
+fn a_token_of_the_secret_names_its_subject() {
+    let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims(&[Algorithm::HS256])).unwrap();
+
+    assert_eq!(rules.verify(&hs256(&body(), SECRET)).unwrap().as_deref(), Some("ada"));
+    let nameless = json!({"iss": "us", "aud": ["x", "api"], "exp": now() - 30});
+    assert_eq!(rules.verify(&hs256(&nameless, SECRET)).unwrap(), None, "within the leeway");
+}
+
+#[test]
+fn nothing_else_passes() {
+    let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims(&[Algorithm::HS256])).unwrap();
+    let with = |name: &str, value: Value| {
+        let mut body = body();
+        body[name] = value;
+        hs256(&body, SECRET)
+    };
+    let without = |name: &str| {
+        let mut body = body();
+        body.as_object_mut().unwrap().remove(name);
+        hs256(&body, SECRET)
+    };
+    let good = hs256(&body(), SECRET);
+    let unsigned = |alg: &str| token(&json!({"alg": alg}), &body(), |_| Vec::new());
+    let other_hash = hmac::Key::new(hmac::HMAC_SHA512, SECRET);
+    let parts: Vec<&str> = good.split('.').collect();
+
+    for (what, token) in [
+        ("another secret", hs256(&body(), b"0123456789abcdef0123456789abcdeX")),
+        ("no algorithm", unsigned("none")),
+        ("no algorithm, spelled otherwise", unsigned("None")),
+        ("no signature", unsigned("HS256")),
+        (
+            "an algorithm that is not listed",
+            token(&json!({"alg": "HS512"}), &body(), |message| {
+                hmac::sign(&other_hash, message).as_ref().to_vec()
+            }),
+        ),
+        (
+            "a changed body",
+            format!("{}.{}.{}", parts[0], BASE64.encode(with("sub", json!("root"))), parts[2]),
+        ),
+        ("a signature that is cut", good[..good.len() - 4].to_owned()),
+        ("expired", with("exp", json!(now() - 61))),
+        ("no end", without("exp")),
+        ("an end that is no number", with("exp", json!("soon"))),
+        ("not yet valid", with("nbf", json!(now() + 120))),
+        ("another issuer", with("iss", json!("them"))),
+        ("no issuer", without("iss")),
+        ("another audience", with("aud", json!("other"))),
+        ("no audience", without("aud")),
+        ("two parts", format!("{}.{}", parts[0], parts[1])),
+        ("four parts", format!("{good}.x")),
+        ("nothing", String::new()),
+        ("too long", format!("{good}{}", "x".repeat(LONGEST))),
+    ] {
+        assert!(rules.verify(&token).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn a_public_key_is_never_the_secret_of_an_hmac() {
+    let random = SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
+    let point = pair.public_key().as_ref();
+    let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..]));
+    let set = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": x, "y": y}]}).to_string();
+    let both = claims(&[Algorithm::ES256, Algorithm::HS256]);
+    let rules = TokenRules::new(&TokenKeySource::KeySet(set.as_bytes()), &both).unwrap();
+    let header = json!({"alg": "ES256", "kid": "k"});
+
+    let signed = token(&header, &body(), |message| pair.sign(&random, message).unwrap().as_ref().to_vec());
+    assert_eq!(rules.verify(&signed).unwrap().as_deref(), Some("ada"));
+    for secret in [point, set.as_bytes(), x.as_bytes()] {
+        let confused = hs256(&body(), secret);
+        assert!(rules.verify(&confused).is_err());
+    }
+    let unknown = json!({"alg": "ES256", "kid": "other"});
+    let unknown = token(&unknown, &body(), |message| pair.sign(&random, message).unwrap().as_ref().to_vec());
+    assert_eq!(rules.verify(&unknown).unwrap_err(), "no key has this kid");
+}
+
+#[test]
+fn keys_of_a_set_are_told_apart_by_their_kid() {
+    let pair = |seed: u8| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    let jwk = |seed: u8, kid: &str| {
+        let x = BASE64.encode(pair(seed).public_key().as_ref());
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x})
+    };
+    let set =
+        json!({"keys": [jwk(1, "one"), jwk(2, "two"), {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}).to_string();
+    let rules =
+        TokenRules::new(&TokenKeySource::KeySet(set.as_bytes()), &claims(&[Algorithm::EdDSA])).unwrap();
+    let signed = |seed: u8, kid: &str| {
+        token(&json!({"alg": "EdDSA", "kid": kid}), &body(), |message| {
+            pair(seed).sign(message).as_ref().to_vec()
+        })
+    };
+
+    assert!(rules.verify(&signed(1, "one")).is_ok() && rules.verify(&signed(2, "two")).is_ok());
+    assert!(rules.verify(&signed(1, "two")).is_err() && rules.verify(&signed(3, "one")).is_err());
+}
+
+#[test]
+fn a_key_that_does_not_suit_is_refused() {
+    let refused = |source: TokenKeySource<'_>, algorithms: &[Algorithm]| {
+        TokenRules::new(&source, &claims(algorithms)).err().unwrap_or_default()
+    };
+
+    assert!(refused(TokenKeySource::Secret(b"short"), &[Algorithm::HS256]).contains("wanted 32 at least"));
+    assert!(refused(TokenKeySource::Secret(SECRET), &[Algorithm::RS256]).contains("no algorithm of that"));
+    assert!(refused(TokenKeySource::Pem(b"x"), &[Algorithm::RS256]).contains("no public key"));
+    assert!(refused(TokenKeySource::Pem(b"x"), &[Algorithm::HS256]).contains("have a secret"));
+    assert!(refused(TokenKeySource::Pem(b"x"), &[Algorithm::RS256, Algorithm::ES256]).contains("one family"));
+    assert!(
+        refused(TokenKeySource::KeySet(b"{\"keys\": []}"), &[Algorithm::RS256]).contains("no key for these")
+    );
+    assert!(algorithm("none").is_err() && algorithm("RS256").is_ok());
+}

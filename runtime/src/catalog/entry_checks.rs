@@ -1,0 +1,68 @@
+//! What a request must pass before its route answers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::access::{AccessGate, RateLimit};
+use crate::job::HandlerVersion;
+
+/// The checks of a route: its limits, then its gates.
+#[derive(Clone)]
+pub struct EntryChecks {
+    /// The rate limits: that of the route, then that of its handler.
+    pub limits: Vec<Arc<RateLimit>>,
+    /// The gates, in their order.
+    pub gates: Vec<RouteGate>,
+}
+
+/// A gate in front of a route.
+#[derive(Clone)]
+pub enum RouteGate {
+    /// A check of the daemon.
+    BuiltIn(Arc<AccessGate>),
+    /// A handler, whose answer decides.
+    Handler(Arc<HandlerVersion>),
+}
+
+impl EntryChecks {
+    /// Returns the checks, or `None` if there are none: then a request does not look for any.
+    pub fn if_any(self) -> Option<Arc<EntryChecks>> {
+        (!self.limits.is_empty() || !self.gates.is_empty()).then(|| Arc::new(self))
+    }
+
+    /// Puts another version of a handler in place of the one of the same name.
+    pub(super) fn replace(checks: &mut Option<Arc<EntryChecks>>, entry: &Arc<HandlerVersion>) {
+        let Some(checks) = checks else { return };
+        if checks.gates.iter().any(|gate| gate.is_handler(entry)) {
+            let replaced = Arc::make_mut(checks).gates.iter_mut().filter(|gate| gate.is_handler(entry));
+            replaced.for_each(|gate| *gate = RouteGate::Handler(entry.clone()));
+        }
+    }
+}
+
+impl RouteGate {
+    /// Returns the name in the configuration.
+    pub fn name(&self) -> &str {
+        match self {
+            RouteGate::BuiltIn(gate) => &gate.name,
+            RouteGate::Handler(entry) => entry.name.as_str(),
+        }
+    }
+
+    fn is_handler(&self, entry: &HandlerVersion) -> bool {
+        matches!(self, RouteGate::Handler(gate) if gate.name == entry.name)
+    }
+}
+
+/// In a row: `limit of the route 10/s, burst 20, by address; before login`.
+impl fmt::Display for EntryChecks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = |limit: &Arc<RateLimit>| {
+            let kind = limit.subject.split(' ').next().unwrap_or_default();
+            format!("limit of the {kind} {}", limit.rule)
+        };
+        let limits = self.limits.iter().map(limit);
+        let gates = self.gates.iter().map(|gate| format!("before {}", gate.name()));
+        f.write_str(&limits.chain(gates).collect::<Vec<_>>().join("; "))
+    }
+}

@@ -1,0 +1,228 @@
+//! The gates of a route: each lets a request pass, or answers it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response};
+
+use super::access_log::RequestLog;
+use super::cgi_job::{RoutedRequest, harmless};
+use super::gate_pass::GatePass;
+use super::logged_job::LoggedJob;
+use super::request_body;
+use super::response_body::Body;
+use crate::access::{AccessCheck, AccessGate, BasicCredentials, CertificateNames, Passwords};
+use crate::catalog::{Catalog, EntryChecks, Match, RouteGate};
+use crate::engine::Engine;
+use crate::http::refusal::Refusal;
+use crate::job::{Fault, HandlerVersion, Input, Kind};
+use crate::net::Peer;
+
+/// The most bytes of the body that a gate answers with.
+const LARGEST_ANSWER: usize = 64 << 10;
+
+/// A request before its gates.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct GuardedRequest<'a> {
+    pub(in crate::http) engine: &'a Arc<Engine>,
+    pub(in crate::http) catalog: &'a Arc<Catalog>,
+    pub(in crate::http) found: &'a Match<'a, 'a>,
+    pub(in crate::http) head: &'a Parts,
+    pub(in crate::http) peer: &'a Peer,
+}
+
+/// What the gates have decided.
+pub(in crate::http) enum GateDecision {
+    /// The request goes on to its handler.
+    Pass(GatePass),
+    /// A gate answers.
+    Answer(Response<Body>),
+}
+
+impl GuardedRequest<'_> {
+    /// Asks the gates in their order, up to the first that does not let the request pass.
+    ///
+    /// # Errors
+    /// A gate refuses the request, or a handler that is a gate has failed. That is never a pass.
+    pub(in crate::http) async fn ask(
+        self,
+        checks: &EntryChecks,
+        log: &mut RequestLog,
+    ) -> Result<GateDecision, Refusal> {
+        let mut pass = GatePass::default();
+        for gate in &checks.gates {
+            match gate {
+                RouteGate::BuiltIn(gate) => self.check(gate, &mut pass).await?,
+                RouteGate::Handler(entry) => {
+                    if let Some(answer) = self.run(entry, &mut pass, log).await? {
+                        return Ok(GateDecision::Answer(answer));
+                    }
+                }
+            }
+        }
+        Ok(GateDecision::Pass(pass))
+    }
+
+    async fn check(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
+        let fields = &self.head.headers;
+        match &gate.check {
+            AccessCheck::Addresses(rules) => match rules.admit(self.peer.address()) {
+                true => Ok(()),
+                false => Err(Refusal::AccessDenied),
+            },
+            AccessCheck::ClientCertificate(names) => {
+                let name = self.certificate(names).ok_or(Refusal::AccessDenied)?;
+                pass.name_user(name, "ClientCertificate");
+                Ok(())
+            }
+            AccessCheck::Basic(passwords) => {
+                let user = basic(passwords, fields, &gate.name).await?;
+                pass.name_user(&user, "Basic");
+                Ok(())
+            }
+            AccessCheck::Token(rules) => {
+                let Some(token) = credentials(fields, "Bearer") else {
+                    return Err(challenge(format!("Bearer realm={:?}", gate.name)));
+                };
+                match rules.verify(token) {
+                    Ok(subject) => {
+                        subject.iter().for_each(|subject| pass.name_user(subject, "Bearer"));
+                        Ok(())
+                    }
+                    Err(why) => {
+                        tracing::debug!("gate {}: {} is refused: {why}", gate.name, self.peer.remote());
+                        // RFC 6750 §3.1.
+                        Err(challenge(format!("Bearer realm={:?}, error=\"invalid_token\"", gate.name)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the first name of the client's own certificate that passes: its common name, or one of its others.
+    fn certificate<'n>(&'n self, names: &CertificateNames) -> Option<&'n str> {
+        let variables = self.peer.client_certificate()?.variables();
+        let is_name = |name: &str| name == "SSL_CLIENT_S_DN_CN" || name.starts_with("SSL_CLIENT_SAN_");
+        names.find(variables.iter().filter(|(name, _)| is_name(name)).map(|(_, value)| value.as_str()))
+    }
+
+    /// Runs a handler as a gate. Returns its answer, or `None` if it lets the request pass.
+    async fn run(
+        self,
+        entry: &Arc<HandlerVersion>,
+        pass: &mut GatePass,
+        log: &mut RequestLog,
+    ) -> Result<Option<Response<Body>>, Refusal> {
+        let GuardedRequest { engine, catalog, found, peer, .. } = self;
+        harmless(found, entry)?;
+        // The body stays for the handler, so the gate must not expect one.
+        let mut head = self.head.clone();
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.remove(TRANSFER_ENCODING);
+        let request = RoutedRequest { catalog, entry, found, head: &head, peer, pass };
+        // As for GET: a gate answers HEAD in the same way, and must end well before the request passes.
+        let (job, outcome) = if entry.kind == Kind::Proxy {
+            let made = request.proxied(engine);
+            let job = LoggedJob::of(&made.job);
+            let started = made.start(engine, request_body::nothing());
+            let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+            (job, running.response(&Method::GET).await)
+        } else {
+            let made = request.job(engine);
+            let job = LoggedJob::of(&made.job);
+            (job, made.start(engine, Input::empty()).response(&Method::GET, &entry.mapping).await)
+        };
+        let whole = match outcome {
+            Ok(response) => whole(response).await,
+            Err(fault) => Err(fault),
+        };
+        match whole {
+            Ok(response) if response.status().is_success() => {
+                pass.take(entry.name.as_str(), response.headers());
+                Ok(None)
+            }
+            Ok(response) => {
+                log.handler_chosen(job, found.route, None);
+                log.routed(self.head, peer, &found.route.label);
+                Ok(Some(response))
+            }
+            Err(fault) => {
+                job.complain(&fault);
+                Err(Refusal::Failed(job.id, fault))
+            }
+        }
+    }
+}
+
+/// Reads a response to its end, so that a failure after its head is seen.
+async fn whole(response: Response<Body>) -> Result<Response<Body>, Fault> {
+    let (parts, mut body) = response.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = poll_fn(|context| body.poll_next(context)).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if bytes.len() + data.len() > LARGEST_ANSWER {
+            body.abandon().await;
+            return Err(Fault::BadAnswer(format!("a gate answers with more than {LARGEST_ANSWER} bytes")));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Response::from_parts(parts, Body::full(bytes.freeze())))
+}
+
+/// Verifies a user name and a password (RFC 7617), and returns the user.
+async fn basic(passwords: &Arc<Passwords>, fields: &HeaderMap, realm: &str) -> Result<String, Refusal> {
+    let refused = || challenge(format!("Basic realm={realm:?}, charset=\"UTF-8\""));
+    let sent =
+        credentials(fields, "Basic").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refused)?;
+    let colon = sent.iter().position(|byte| *byte == b':').ok_or_else(refused)?;
+    let user = std::str::from_utf8(&sent[..colon]).map_err(|_| refused())?;
+    if user.contains(char::is_control) {
+        return Err(refused());
+    }
+    let credentials = BasicCredentials { user: user.to_owned(), password: sent[colon + 1..].to_vec() };
+    match passwords.verify(credentials).await {
+        Ok(true) => Ok(user.to_owned()),
+        Ok(false) => Err(refused()),
+        Err(_) => Err(Refusal::Occupied("too many passwords wait to be verified".to_owned())),
+    }
+}
+
+/// Returns the credentials of a scheme. Several `Authorization` fields are none: two servers could take another one.
+fn credentials<'f>(fields: &'f HeaderMap, scheme: &str) -> Option<&'f str> {
+    let mut sent = fields.get_all(AUTHORIZATION).iter();
+    let (first, second) = (sent.next()?, sent.next());
+    let (named, rest) = first.to_str().ok().filter(|_| second.is_none())?.split_once(' ')?;
+    named.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// Refuses a request that lacks credentials, or has wrong ones. `text` is the `WWW-Authenticate` field.
+fn challenge(text: String) -> Refusal {
+    // Names of gates are words, so the text is a field value.
+    HeaderValue::try_from(text).map_or(Refusal::AccessDenied, Refusal::Unauthorized)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_those_of_one_field_and_of_the_scheme() {
+        let fields = |values: &[&'static str]| {
+            let mut fields = HeaderMap::new();
+            for value in values {
+                fields.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            fields
+        };
+
+        assert_eq!(credentials(&fields(&["basic  eDp5 "]), "Basic"), Some("eDp5"));
+        for values in [&[][..], &["Bearer x"], &["Basic"], &["Basic eDp5", "Basic eDp5"]] {
+            assert_eq!(credentials(&fields(values), "Basic"), None, "{values:?}");
+        }
+    }
+}

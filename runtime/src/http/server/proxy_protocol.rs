@@ -1,0 +1,40 @@
+//! The header of the PROXY protocol in front of a connection, and its time limit.
+
+use tokio::time::timeout;
+
+use crate::http::context::Accepted;
+use crate::http::refusal::Refusal;
+use crate::http::service::Service;
+use crate::http::wire::report::ConnectionReport as _;
+use crate::net::proxy_header::{self, ProxyHeaderError};
+use crate::net::{Peer, Stream};
+
+/// Reads the header, and returns the client that it names. A connection of the proxy itself, such as a health check,
+/// keeps its own peer. Returns `None` if the peer is no trusted proxy, or sends no valid header in time; the connection
+/// is refused then.
+pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream) -> Option<Peer> {
+    let Accepted { settings, peer, .. } = accepted;
+    let trusted = settings.trusted_proxies.as_ref().is_some_and(|trusted| trusted.contains(peer.address()));
+    if !trusted {
+        accepted.cut_off(
+            &Refusal::ProxyHeader,
+            &"no trusted proxy, and the endpoint is for those (proxy_protocol)",
+        );
+        return None;
+    }
+    let limit = settings.deadlines.first_byte;
+    match timeout(limit, proxy_header::read(stream)).await {
+        Ok(Ok(told)) => Some(told.map_or_else(|| peer.clone(), Peer::through)),
+        // Health checks of the kernel's load balancer connect and leave. They are no reason for a line.
+        Ok(Err(ProxyHeaderError::Broken(_))) => None,
+        Ok(Err(refused)) => {
+            accepted.cut_off(&Refusal::ProxyHeader, &refused);
+            None
+        }
+        Err(_) => {
+            let late = format!("no whole header of the PROXY protocol within {limit:?}");
+            accepted.cut_off(&Refusal::ProxyHeader, &late);
+            None
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The PROXY protocol: both versions, health checks, TLS, and clients that may not speak it.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use crate::harness::{Authority, Client, Daemon, PATIENCE, Program, Setup, finish, found, portcullis};
+
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The prefix of version 2.
+const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+const GET: &str = "GET /env HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// Every connection needs a header from this proxy.
+fn setup(proxy: Ipv4Addr) -> Setup {
+    let top = format!("trusted_proxies = [\"{proxy}\"]\n{}", "listen = [\"tcp://127.0.0.1:0\"]\n");
+    Setup::new("access_log = true\nproxy_protocol = [\"tcp://127.0.0.1:0\"]\n")
+        .prepend(&top)
+        .handler("env", "", &Program::text().environment().wasm())
+        .add("[http]\nfirst_byte = \"500ms\"\n")
+}
+
+/// Sends a header and a request, and returns the variables that tell both ends.
+fn told(daemon: &Daemon, header: &[u8]) -> String {
+    let mut client = Client::tcp_from(PROXY, daemon.port());
+    client.send([header, GET.as_bytes()].concat());
+    let response = client.response();
+    let of = |name: &str| {
+        let mut values = response
+            .text()
+            .split_terminator('\0')
+            .filter_map(|one| one.strip_prefix(name)?.strip_prefix('='));
+        values.next().unwrap_or("-").to_owned()
+    };
+    [of("REMOTE_ADDR"), of("REMOTE_PORT"), of("SERVER_PORT")].join(" ")
+}
+
+fn version_2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(addresses.len()).unwrap().to_be_bytes();
+    [VERSION_2, &[0x20 | command, family], &length, addresses].concat()
+}
+
+#[test]
+fn the_header_names_the_client_in_both_versions() {
+    let daemon = setup(PROXY).start();
+    let four = [203, 0, 113, 7, 198, 51, 100, 1, 0x12, 0x67, 1, 0xbb];
+
+    for header in [b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n".to_vec(), version_2(1, 0x11, &four)] {
+        assert_eq!(told(&daemon, &header), "203.0.113.7 4711 443");
+    }
+    let six = told(&daemon, b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n");
+    assert_eq!(six, "2001:db8::7 4711 443");
+    assert!(daemon.log.line("GET /env").ends_with("for 203.0.113.7:4711"), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_health_check_is_the_proxy_itself() {
+    let daemon = setup(PROXY).start();
+
+    for header in [version_2(0, 0, &[]), b"PROXY UNKNOWN\r\n".to_vec()] {
+        let told = told(&daemon, &header);
+        assert!(told.starts_with("127.0.0.2 "), "{told}");
+        assert!(told.ends_with(&format!(" {}", daemon.port())), "{told}");
+    }
+}
+
+#[test]
+fn a_client_that_is_no_proxy_or_sends_no_header_is_closed_and_counted() {
+    let daemon = setup(PROXY).start();
+    let header = "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n";
+    let forged = |source: Ipv4Addr, bytes: &str| {
+        let mut client = Client::tcp_from(source, daemon.port());
+        let _refused = client.try_send(bytes);
+        !client.is_answered()
+    };
+
+    assert!(forged(Ipv4Addr::LOCALHOST, &[header, GET].concat()), "no proxy");
+    assert!(forged(PROXY, GET), "no header");
+    assert!(forged(PROXY, "PROXY TCP4 203.0.113.7 nobody 4711 443\r\n"), "an invalid header");
+    assert!(forged(PROXY, "PROXY TCP4 203.0."), "half a header");
+
+    let lines = daemon.log.lines(4, "(proxy_protocol)");
+    for (line, part) in
+        lines.iter().zip(["no trusted proxy", "no header of the", "the header of the", "within 500ms"])
+    {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn the_header_comes_before_tls() {
+    if !found(&["curl"], "curl") {
+        return;
+    }
+    let pair = Authority::usual().server(&["localhost"]);
+    let daemon = setup(Ipv4Addr::LOCALHOST)
+        .add("[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n")
+        .file("cert.pem", pair.cert.as_bytes())
+        .file("key.pem", pair.key.as_bytes())
+        .start();
+    let url = format!("https://127.0.0.1:{}/env", daemon.port());
+
+    let ended = finish(Command::new("curl").args(["-ksS", "--haproxy-protocol", &url]), b"", PATIENCE);
+
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(told.contains("HTTPS=on"), "{told} {}", ended.stderr);
+    let plain = finish(Command::new("curl").args(["-ksS", &url]), b"", PATIENCE);
+    assert_ne!(plain.code, Some(0), "a client without a header");
+}
+
+#[test]
+fn an_endpoint_must_be_listened_on_and_someone_must_be_trusted() {
+    let setup = Setup::new("proxy_protocol = [\"tcp://127.0.0.1:1\"]\n");
+    let mut command = portcullis();
+
+    let said = finish(command.arg("check").current_dir(setup.path("")), b"", PATIENCE).stderr;
+
+    assert!(said.contains("proxy_protocol: needs trusted_proxies: "), "{said}");
+    assert!(said.contains("proxy_protocol[0]: \"tcp://127.0.0.1:1\" is not in listen"), "{said}");
+}
