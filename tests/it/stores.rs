@@ -14,7 +14,7 @@ const CLIENTS: usize = 8;
 const HITS: usize = 125;
 
 /// Serves the shortener with these settings, and a table of stores.
-fn shortener(settings: &str, stores: &str) -> Setup {
+pub(crate) fn shortener(settings: &str, stores: &str) -> Setup {
     let module = fs::read(handlers().join("links.wasm")).unwrap();
     let routes = ["/links", "/links/{slug}", "/l/{slug}"];
     let routes = routes.map(|path| format!("[[route]]\npath = {path:?}\nhandler = \"links\"\n")).concat();
@@ -30,19 +30,19 @@ fn kept_in(file: &Path) -> Daemon {
         .start()
 }
 
-fn add(client: &mut Client) -> String {
+pub(crate) fn add(client: &mut Client) -> String {
     let made = client.submit("POST", "/links", "", br#"{"url": "https://example.org/"}"#);
     assert_eq!(made.status(), 201, "{}", made.text());
     made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned()
 }
 
-fn hits(daemon: &Daemon, slug: &str) -> u64 {
+pub(crate) fn hits(daemon: &Daemon, slug: &str) -> u64 {
     let shown = daemon.get(&format!("/links/{slug}"));
     let shown: serde_json::Value = serde_json::from_slice(&shown.body).unwrap();
     shown["hits"].as_u64().unwrap()
 }
 
-fn is_followed(response: &Response) -> bool {
+pub(crate) fn is_followed(response: &Response) -> bool {
     response.status() == 302 && response.field("location") == Some("https://example.org/")
 }
 

@@ -10,8 +10,8 @@ use super::socket::{Reply, Socket, end, read};
 use super::table::text;
 use crate::config;
 use crate::jobs::api::{
-    ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial, PlanCommand,
-    PlanReply, ReloadCommand, ReloadReply,
+    ChangedHandler, ChangedListener, ChangedRoute, ChangedStore, ChangesReport, Difference, EndedTrial,
+    PlanCommand, PlanReply, ReloadCommand, ReloadReply,
 };
 use crate::observe::counted;
 
@@ -63,8 +63,8 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
         "" => return Ok(end(&outcome)),
         told if socket.json => say(told),
         told => {
-            let PlanReply { changes, refused } = read::<PlanCommand>(told)?;
-            print(&changes, &refused);
+            let PlanReply { changes, warnings, refused } = read::<PlanCommand>(told)?;
+            print(&changes, &warnings, &refused);
         }
     }
     // The reasons of a refusal are printed above, among the other changes.
@@ -78,13 +78,13 @@ pub(super) fn reload(ReloadArgs { config, socket }: ReloadArgs) -> Result<ExitCo
         let (handlers, routes) = (counted(handlers, "handler"), counted(routes, "route"));
         say(&format!("generation {generation}: {handlers}, {routes}"));
         // A reload that succeeded has refused nothing.
-        print(&changes, &[]);
+        print(&changes, &[], &[]);
     })
 }
 
 /// Prints changes, one a line: `+` added, `-` removed, `~` changed.
-fn print(changes: &ChangesReport, refused: &[String]) {
-    let lines = lines(changes, refused);
+fn print(changes: &ChangesReport, warnings: &[String], refused: &[String]) {
+    let lines = lines(changes, warnings, refused);
     if lines.is_empty() {
         say("nothing changes");
     }
@@ -99,7 +99,7 @@ fn sign(difference: Difference) -> char {
     }
 }
 
-fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
+fn lines(changes: &ChangesReport, warnings: &[String], refused: &[String]) -> Vec<String> {
     let ChangesReport {
         listen,
         tls,
@@ -107,6 +107,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
         settings,
         needs_restart: _,
         handlers,
+        stores,
         routes,
         trials_ended,
         displaced,
@@ -116,6 +117,10 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for ChangedHandler { name, change, what } in handlers {
         lines.push(format!("{} handler {}", sign(*change), text(name)));
+        lines.extend(what.iter().map(detail));
+    }
+    for ChangedStore { name, change, what } in stores {
+        lines.push(format!("{} store {}", sign(*change), text(name)));
         lines.extend(what.iter().map(detail));
     }
     for ChangedRoute { route, change } in routes {
@@ -138,6 +143,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
     }
     lines.extend(displaced.iter().map(|mount| format!("! {}", text(mount))));
     lines.extend(migrations.iter().map(|line| format!("+ migration of {}", text(line))));
+    lines.extend(warnings.iter().map(|why| format!("! warning: {}", text(why))));
     lines.extend(refused.iter().map(|why| format!("! a reload refuses this: {}", text(why))));
     lines
 }
@@ -152,6 +158,7 @@ mod tests {
         let told = r#"{
             "listen": [],
             "handlers": [{ "name": "a", "change": "changed", "what": ["module 1 -> 2"] }],
+            "stores": [{ "name": "s", "change": "added", "what": ["memory:"] }],
             "routes": [{ "route": "GET /a -> a", "change": "removed" }],
             "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
@@ -160,17 +167,20 @@ mod tests {
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
             "displaced": ["handler \"a\": the mount /srv/a keeps"],
             "migrations": ["app: 0002_users.sql"],
+            "warnings": ["store \"s\": down"],
             "refused": ["needs restart: jobs"],
             "of_a_newer_daemon": 1
         }"#;
 
-        let PlanReply { changes, refused } = read::<PlanCommand>(told).unwrap();
+        let PlanReply { changes, warnings, refused } = read::<PlanCommand>(told).unwrap();
 
         assert_eq!(
-            lines(&changes, &refused),
+            lines(&changes, &warnings, &refused),
             [
                 "~ handler a",
                 "    module 1 -> 2",
+                "+ store s",
+                "    memory:",
                 "- route GET /a -> a",
                 "~ tls",
                 "    file changed: /etc/cert.pem",
@@ -179,10 +189,11 @@ mod tests {
                 "- trial of a: 3, with 10% of the requests",
                 "! handler \"a\": the mount /srv/a keeps",
                 "+ migration of app: 0002_users.sql",
+                "! warning: store \"s\": down",
                 "! a reload refuses this: needs restart: jobs"
             ]
         );
-        assert!(lines(&ChangesReport::default(), &[]).is_empty());
+        assert!(lines(&ChangesReport::default(), &[], &[]).is_empty());
     }
 
     #[test]

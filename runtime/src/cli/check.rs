@@ -55,9 +55,14 @@ pub(super) fn check(args: Args) -> Result<()> {
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
     // `lacking` has checked the scratch directory; nothing is made in it here.
     config.handlers.iter_mut().for_each(|handler| handler.tmp = None);
+    // A store is tried as a start would; its server is asked on a runtime.
+    let runtime = serve::runtime()?;
+    let entered = runtime.enter();
     let loader = Loader::new(sandbox, progress::bar());
+    drop(entered);
     let named = loader.examine(&config, &Catalog::default());
     loader.tidy([]);
+    warnings.extend_from_slice(&named.unreachable);
     let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
     let certificates = certificates.map(|warning| format!("tls: {warning}"));
     for warning in certificates.chain(warnings) {
@@ -81,19 +86,23 @@ pub(super) fn check(args: Args) -> Result<()> {
 /// Skips secrets from the service manager if it provides none, as in a terminal, and says so.
 fn untold_secrets(config: &mut Config) -> Option<String> {
     let has_credentials = config::credentials().is_some();
-    let is_told = |secret: &Secret| match &secret.source {
+    let is_told = |source: &SecretSource| match source {
         SecretSource::Credential(_) => has_credentials,
         SecretSource::Variable(name) => std::env::var_os(name).is_some(),
         SecretSource::File(_) | SecretSource::Development(_) => true,
     };
     let mut names = Vec::new();
     for handler in &mut config.handlers {
-        let untold = |secret: &&Secret| !is_told(secret);
+        let untold = |secret: &&Secret| !is_told(&secret.source);
         names.extend(handler.secrets.iter().filter(untold).map(|secret| {
             format!("handler.{}.secrets.{} ({})", handler.name, secret.variable, secret.source)
         }));
-        handler.secrets.retain(is_told);
+        handler.secrets.retain(|secret| is_told(&secret.source));
+        // Its server would refuse a connection without the password.
+        handler.stores.retain(|grant| grant.store.password.as_ref().is_none_or(is_told));
     }
+    let untold = config.store_passwords().filter(|(_, source)| !is_told(source));
+    names.extend(untold.map(|(key, source)| format!("{key} ({source})")));
     (!names.is_empty())
         .then(|| format!("secrets that only the daemon can read are not checked: {}", names.join(", ")))
 }

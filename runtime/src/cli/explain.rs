@@ -59,8 +59,12 @@ fn leads_to(handler: &ExplainedHandler) {
         field(label, &list(values));
     }
     field("output", &text(&grants.output));
-    let lines =
-        [("mount", &grants.mounts), ("allow", &grants.allow), ("allow_addresses", &grants.allow_addresses)];
+    let lines = [
+        ("mount", &grants.mounts),
+        ("store", &grants.stores),
+        ("allow", &grants.allow),
+        ("allow_addresses", &grants.allow_addresses),
+    ];
     for (label, values) in lines {
         values.iter().for_each(|value| field(label, &text(value)));
     }

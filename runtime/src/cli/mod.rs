@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `swap`, `up`; `tap`, `top`.
+//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `tap`, `top`.
 
 mod build;
 mod changes;
@@ -26,6 +26,7 @@ mod socket;
 mod sources;
 mod sql;
 mod starting;
+mod store;
 mod swap;
 mod table;
 mod tap;
@@ -88,6 +89,7 @@ enum Verb {
     Sql(sql::Args),
     Plan(changes::PlanArgs),
     Reload(changes::ReloadArgs),
+    Store(store::Args),
     Swap(swap::SwapArgs),
     Rollback(swap::RollbackArgs),
     /// Drain the daemon and end it.
@@ -144,6 +146,7 @@ pub fn main() -> ExitCode {
         Verb::Sql(args) => sql::sql(args),
         Verb::Plan(args) => changes::plan(args),
         Verb::Reload(args) => changes::reload(args),
+        Verb::Store(args) => store::store(args),
         Verb::Swap(args) => swap::swap(args),
         Verb::Rollback(args) => swap::rollback(args),
         Verb::Shutdown(args) => show::shutdown(args),

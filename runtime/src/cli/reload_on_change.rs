@@ -156,8 +156,9 @@ fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<FileStamp>> {
 /// Lists the files of secrets.
 fn secrets(config: &Config) -> impl Iterator<Item = PathBuf> {
     let credentials = config::credentials();
-    let secrets = config.handlers.iter().flat_map(|handler| &handler.secrets);
-    secrets.filter_map(move |secret| secret.file(credentials.as_deref())).flat_map(|file| ways(&file))
+    let secrets = config.handlers.iter().flat_map(|handler| &handler.secrets).map(|secret| &secret.source);
+    let secrets = secrets.chain(config.store_passwords().map(|(_, password)| password));
+    secrets.filter_map(move |source| source.file(credentials.as_deref())).flat_map(|file| ways(&file))
 }
 
 /// Lists the files of the served configuration and of the one on disk. If that one was refused because of a module, a

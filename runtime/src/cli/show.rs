@@ -11,7 +11,7 @@ use super::{explain, say};
 use crate::jobs::api::{
     CommandsCommand, ExplainCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, KillCommand,
     KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ShutdownCommand, StatusCommand,
-    StatusReply, TrialReport, UpgradeCommand, UpgradeReply,
+    StatusReply, StoreReport, TrialReport, UpgradeCommand, UpgradeReply,
 };
 
 /// The arguments of verbs that only take the common flags.
@@ -86,6 +86,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         certificates,
         admin,
         observe,
+        stores,
         jobs,
         memory,
         jobs_memory,
@@ -126,8 +127,19 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         ("history", text(&history)),
     ];
     rows.extend(databases.iter().map(|database| ("database", text(database))));
+    rows.extend(stores.iter().map(|store| ("store", described(store))));
     rows.extend(loading.map(|loading| ("loading", text(&loading))));
     rows
+}
+
+/// Describes a store: `default: 1.2MiB of 256MiB, redb:data/default.redb`.
+fn described(StoreReport { name, url, used, quota, error, granted: _ }: &StoreReport) -> String {
+    let state = match (error, used) {
+        (Some(error), _) => text(error),
+        (None, Some(used)) => format!("{} of {}", size(*used), size(*quota)),
+        (None, None) => "not granted to a handler".to_owned(),
+    };
+    format!("{}: {state}, {}", text(name), text(url))
 }
 
 pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {

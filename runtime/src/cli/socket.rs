@@ -1,11 +1,13 @@
 //! Finds the admin socket of the daemon, and runs jobs over it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
+use futures_util::Stream;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -73,6 +75,31 @@ impl Socket {
         })
     }
 
+    /// Runs a job with an input that is sent as it comes, and prints its reply; see [`Socket::show`].
+    ///
+    /// # Errors
+    /// As [`Socket::ask`], and those of the input.
+    pub(super) fn show_streaming<C: Command>(
+        &self,
+        command: &C,
+        stdin: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        render: impl FnOnce(C::Reply),
+    ) -> Result<ExitCode>
+    where
+        C::Reply: DeserializeOwned,
+    {
+        let path = self.path();
+        let reply = serve::runtime()?.block_on(async {
+            let mut answer = client::run_streaming(&path, command.encode(), stdin).await?;
+            let mut stdout = Vec::new();
+            while let Some(piece) = answer.next().await? {
+                stdout.extend_from_slice(&piece);
+            }
+            anyhow::Ok(Reply { stdout, outcome: answer.outcome() })
+        });
+        self.render::<C>(reply?, render)
+    }
+
     /// Runs a job and prints its reply: unchanged with `--json`, else by `render`.
     ///
     /// # Errors
@@ -86,7 +113,17 @@ impl Socket {
     where
         C::Reply: DeserializeOwned,
     {
-        let Reply { stdout, outcome } = self.ask(command, stdin)?;
+        self.render::<C>(self.ask(command, stdin)?, render)
+    }
+
+    fn render<C: Command>(
+        &self,
+        Reply { stdout, outcome }: Reply,
+        render: impl FnOnce(C::Reply),
+    ) -> Result<ExitCode>
+    where
+        C::Reply: DeserializeOwned,
+    {
         if !outcome.status.is_ok() {
             return Ok(end(&outcome));
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::directories::Directories;
+use super::granted_stores::StoreFile;
 use super::model::{Config, Hardening};
 use super::reader::Keyed;
 use super::report::Diagnostics;
@@ -71,12 +72,9 @@ impl Config {
             }
             for secret in &handler.secrets {
                 // Credentials of the service are reachable in any case.
-                if let Some(file) = secret.file(None) {
+                if let Some(file) = secret.source.file(None) {
                     add(key(&format!("secrets.{}", secret.variable)), parent(&file), Reach::Read);
                 }
-            }
-            for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
-                add(key("stores"), parent(file), Reach::Write);
             }
             for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
                 add(key("databases"), parent(file), Reach::Write);
@@ -96,6 +94,13 @@ impl Config {
         }
         for dir in self.routes.iter().filter_map(RouteConfig::dir) {
             add("route.static.dir".to_owned(), dir, Reach::Read);
+        }
+        for (key, password) in self.store_passwords() {
+            // Credentials of the service are reachable in any case.
+            password.file(None).into_iter().for_each(|file| add(key.clone(), parent(&file), Reach::Read));
+        }
+        for StoreFile { key, path, .. } in self.store_files() {
+            add(key, parent(path), Reach::Write);
         }
         for endpoint in &self.listen {
             if let Endpoint::Unix(path) = endpoint {

@@ -3,7 +3,7 @@
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
 //! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
 //! `http`, `logging`, `proxies`, `rate_limit`, `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`,
-//! `route_model`; `model`; `development`, `gates`, `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`;
+//! `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`;
 //! `limits`; `handler`; `static_files`; `response_rules`; `group`; `route`; `convert`.
 
 mod calls;
@@ -17,6 +17,7 @@ pub mod development;
 mod directories;
 mod front_schema;
 mod gates;
+mod granted_stores;
 mod group;
 mod handler;
 mod hardening;
@@ -59,6 +60,7 @@ pub use self::http::HttpLimits;
 pub use self::logging::Logging;
 pub use cargo::cargo_replacements;
 pub use database::DatabaseGrantConfig;
+pub use granted_stores::StoreFile;
 pub use memory_bound::MemoryBound;
 pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
@@ -68,7 +70,7 @@ pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
 pub use route_model::{RouteConfig, TargetConfig};
 pub use secret::{Secret, SecretSource};
-pub use store::StoreGrantConfig;
+pub use store::{StoreConfig, StoreGrantConfig};
 pub use units::{Mode, Size, Span, UnitError};
 
 use std::path::{Path, PathBuf};

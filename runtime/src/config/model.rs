@@ -14,14 +14,13 @@ use super::memory_bound::MemoryBound;
 use super::report::{ConfigError, ConfigErrors};
 use super::route_model::RouteConfig;
 use super::secret::Secret;
-use super::store::StoreGrantConfig;
+use super::store::{StoreConfig, StoreGrantConfig};
 use crate::access::{AccessGate, AddressSet, RateRule};
 use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
 use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
-use crate::store::StoreOptions;
 use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
@@ -104,7 +103,7 @@ pub struct Config {
     /// The built-in gates, in the order of the file. Names are unique.
     pub gates: Vec<Arc<AccessGate>>,
     /// The stores that have a table, in the order of the file.
-    pub stores: Vec<StoreOptions>,
+    pub stores: Vec<StoreConfig>,
     /// The databases that have a table, in the order of the file.
     pub databases: Vec<DatabaseOptions>,
     /// The handlers, in the order of the file. Names are unique.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::granted_stores::StoreFile;
 use super::model::{CacheDir, Config, HandlerConfig};
 use super::report::ConfigError;
 use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
@@ -122,17 +123,17 @@ impl Config {
             });
             dirs.collect::<Vec<_>>()
         };
-        let kept = self.handlers.iter().flat_map(|handler| {
-            let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
-            let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
-            let stores = stores.map(move |file| (handler, "stores", file));
-            stores.chain(databases.map(move |file| (handler, "databases", file)))
+        let databases = self.handlers.iter().flat_map(|handler| {
+            let files = handler.databases.iter().filter_map(|grant| grant.options.file());
+            let key = format!("handler.{}.databases", handler.name);
+            files.map(move |path| StoreFile { line: handler.line, key: key.clone(), path })
         });
+        let kept = self.store_files().into_iter().chain(databases);
         let readable = match Untrusted::following(self.handlers.iter().flat_map(readable)) {
             Ok(readable) => readable,
             Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
         };
-        let shown = kept.filter_map(|(handler, key, file)| {
+        let shown = kept.filter_map(|StoreFile { line, key, path: file }| {
             let message = match readable.find(file) {
                 Ok(mount) => mount.map(|mount| {
                     format!(
@@ -145,7 +146,7 @@ impl Config {
                 }),
                 Err(failure) => Some(format!("{}: {failure:#}", file.display())),
             };
-            message.map(|message| error(handler.line, &format!("handler.{}.{key}", handler.name), message))
+            message.map(|message| error(line, &key, message))
         });
         shown.collect()
     }
@@ -173,9 +174,6 @@ impl Config {
         add(0, "", file);
         for handler in &self.handlers {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
-            for file in handler.stores.iter().filter_map(|grant| grant.options.file()) {
-                add(handler.line, &format!("handler.{}.stores", handler.name), file);
-            }
             for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
                 add(handler.line, &format!("handler.{}.databases", handler.name), file);
             }
@@ -192,9 +190,17 @@ impl Config {
         for handler in &self.handlers {
             for secret in &handler.secrets {
                 let key = || format!("handler.{}.secrets.{}", handler.name, secret.variable);
-                secret.file(credentials().as_deref()).iter().for_each(|path| add(handler.line, &key(), path));
+                secret
+                    .source
+                    .file(credentials().as_deref())
+                    .iter()
+                    .for_each(|path| add(handler.line, &key(), path));
             }
         }
+        for (key, password) in self.store_passwords() {
+            password.file(credentials().as_deref()).iter().for_each(|path| add(0, &key, path));
+        }
+        self.store_files().iter().for_each(|file| add(file.line, &file.key, file.path));
         for (key, endpoints) in [("listen", &self.listen), ("observe", &self.observe)] {
             for endpoint in endpoints {
                 if let Endpoint::Unix(path) = endpoint {

@@ -232,6 +232,8 @@ table! {
         quota: Scalar,
         /// `sync` or `relaxed`.
         durability: String,
+        /// The password for the server, which is not in the configuration.
+        password: WrittenSecret,
     }
 }
 
@@ -302,7 +304,7 @@ table! {
 }
 
 table! {
-    /// `handler.NAME.secrets.VARIABLE`, as a table: exactly one key is set.
+    /// `handler.NAME.secrets.VARIABLE` or `store.NAME.password`, as a table: exactly one key is set.
     SecretSource {
         /// A relative path starts at the directory of this file.
         file: String,
@@ -311,7 +313,7 @@ table! {
     }
 }
 
-/// `handler.NAME.secrets.VARIABLE`: the name of a service credential, or a table with another source.
+/// A secret: the name of a service credential, or a table with another source.
 #[derive(Debug)]
 pub(super) enum WrittenSecret {
     Credential(String),

@@ -1,4 +1,4 @@
-//! Reads `handler.NAME.secrets`: variables whose values are not in the configuration.
+//! Reads `handler.NAME.secrets` and other values that are not in the configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(super) fn read(
     written.0.iter().filter_map(secret).collect()
 }
 
-fn source(written: &schema::WrittenSecret, base: &Path) -> Result<SecretSource, String> {
+pub(super) fn source(written: &schema::WrittenSecret, base: &Path) -> Result<SecretSource, String> {
     let table = match written {
         schema::WrittenSecret::Credential(name) if is_name(name) => {
             return Ok(SecretSource::Credential(name.clone()));
@@ -79,11 +79,11 @@ fn source(written: &schema::WrittenSecret, base: &Path) -> Result<SecretSource, 
     }
 }
 
-impl Secret {
+impl SecretSource {
     /// Returns the file whose content is the value, if there is one. `credentials` is the directory of the service's
     /// credentials.
     pub fn file(&self, credentials: Option<&Path>) -> Option<PathBuf> {
-        match &self.source {
+        match self {
             SecretSource::Credential(name) => Some(credentials?.join(name)),
             SecretSource::File(path) => Some(path.clone()),
             SecretSource::Development(_) | SecretSource::Variable(_) => None,

@@ -28,11 +28,13 @@ impl Config {
         let mut own = vec![file.to_owned()];
         own.extend(self.tls.iter().flat_map(|tls| tls.files()).map(ToOwned::to_owned));
         for handler in &self.handlers {
-            own.extend(handler.secrets.iter().filter_map(|secret| secret.file(credentials().as_deref())));
-            let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
+            let secrets = handler.secrets.iter().map(|secret| &secret.source);
+            own.extend(secrets.filter_map(|source| source.file(credentials().as_deref())));
             let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
-            own.extend(stores.chain(databases).map(Path::to_owned));
+            own.extend(databases.map(Path::to_owned));
         }
+        own.extend(self.store_files().into_iter().map(|file| file.path.to_owned()));
+        own.extend(self.store_passwords().filter_map(|(_, source)| source.file(credentials().as_deref())));
         own.extend(self.gates.iter().flat_map(|gate| gate.files.iter().cloned()));
         own.extend(self.record_dir.clone());
         own.extend(self.scratch_place().ok());

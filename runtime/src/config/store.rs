@@ -7,8 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
+use super::secret::SecretSource;
 use super::store_names::WrittenStores;
-use super::{schema, values};
+use super::{schema, secret, values};
 use crate::store::{Durability, StoreOptions, StoreUrl};
 
 /// The name of the store that needs no table.
@@ -26,14 +27,23 @@ pub struct StoreGrantConfig {
     /// The name that the handler uses.
     pub name: String,
     /// The store.
+    pub store: StoreConfig,
+}
+
+/// A store as the configuration has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreConfig {
+    /// How it is opened, but for the password.
     pub options: StoreOptions,
+    /// The source of the password for its server.
+    pub password: Option<SecretSource>,
 }
 
 /// The stores of a file.
 pub(super) struct Stores<'f> {
     written: &'f [(String, Keyed<schema::Store>)],
     /// Those without mistakes.
-    pub(super) sound: Vec<StoreOptions>,
+    pub(super) sound: Vec<StoreConfig>,
     base: &'f Path,
 }
 
@@ -45,16 +55,18 @@ impl<'f> Stores<'f> {
         report: &Diagnostics<'_>,
     ) -> Stores<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let mut sound: Vec<StoreOptions> = Vec::new();
+        let mut sound: Vec<StoreConfig> = Vec::new();
         for (name, at) in written {
-            let Some(options) = store(name, at, base, report) else { continue };
-            let same = sound.iter().find(|other| options.file().is_some() && other.file() == options.file());
+            let Some(store) = store(name, at, base, report) else { continue };
+            let file = store.options.file();
+            let same = sound.iter().find(|other| file.is_some() && other.options.file() == file);
             match same {
-                Some(other) => {
-                    let message = format!("{} is the file of store {:?} already", options.url, other.name);
+                Some(StoreConfig { options: other, .. }) => {
+                    let message =
+                        format!("{} is the file of store {:?} already", store.options.url, other.name);
                     report.add(at.line, &format!("{}.url", at.key), message);
                 }
-                None => sound.push(options),
+                None => sound.push(store),
             }
         }
         Stores { written, sound, base }
@@ -68,13 +80,13 @@ impl<'f> Stores<'f> {
     ) -> Vec<StoreGrantConfig> {
         let mut granted: Vec<StoreGrantConfig> = Vec::new();
         let mut add = |name: &str, at: &Keyed<String>| {
-            let options = report.settle(Some(at), None, |store| self.find(store).map(Some));
-            let Some(options) = options else { return };
+            let store = report.settle(Some(at), None, |store| self.find(store).map(Some));
+            let Some(store) = store else { return };
             if granted.iter().any(|grant| grant.name == name) {
                 report.add(at.line, &at.key, format!("{name:?} is in this list already"));
                 return;
             }
-            granted.push(StoreGrantConfig { name: name.to_owned(), options });
+            granted.push(StoreGrantConfig { name: name.to_owned(), store });
         };
         match written.map(|at| &at.value) {
             None => {}
@@ -87,13 +99,13 @@ impl<'f> Stores<'f> {
     }
 
     /// Finds a store by its name; `default` exists without a table too.
-    fn find(&self, name: &str) -> Result<StoreOptions, String> {
-        if let Some(options) = self.sound.iter().find(|options| options.name == name) {
-            return Ok(options.clone());
+    fn find(&self, name: &str) -> Result<StoreConfig, String> {
+        if let Some(store) = self.sound.iter().find(|store| store.options.name == name) {
+            return Ok(store.clone());
         }
         let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
         if name == DEFAULT && !names.contains(DEFAULT) {
-            return embedded(self.base);
+            return Ok(StoreConfig { options: embedded(self.base)?, password: None });
         }
         Err(match names.nearest(name) {
             _ if names.contains(name) => format!("the table [store.{name}] has a mistake"),
@@ -109,7 +121,7 @@ fn store(
     Keyed { value: table, key, line }: &Keyed<schema::Store>,
     base: &Path,
     report: &Diagnostics<'_>,
-) -> Option<StoreOptions> {
+) -> Option<StoreConfig> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
     if !is_name {
@@ -135,8 +147,21 @@ fn store(
     });
     let quota = values::size(64 << 10..=1 << 40);
     let quota = report.settle(table.quota.as_ref(), QUOTA, quota);
+    let password = report.settle(table.password.as_ref(), None, |written| {
+        let source = secret::source(written, base)?;
+        match &url {
+            Some(url) if !url.has_password() => {
+                Err(format!("is for a server: there is none at {url}; leave the key out"))
+            }
+            Some(url) if url.holds_password() => {
+                Err("there is a password in url already: leave one of them out".to_owned())
+            }
+            _ => Ok(Some(source)),
+        }
+    });
     is_name.then_some(())?;
-    Some(StoreOptions { name: name.to_owned(), url: url?, quota, durability: durability? })
+    let options = StoreOptions { name: name.to_owned(), url: url?, quota, durability: durability? };
+    Some(StoreConfig { options, password })
 }
 
 /// Reads a URL. A relative path starts at the directory of the file.
@@ -201,7 +226,7 @@ mod tests {
         let config = parse(&text, place.path(), "p.toml").map_err(|errors| errors.to_string())?;
         let base = place.path().display().to_string();
         let shown = |grant: &StoreGrantConfig| {
-            let StoreOptions { name, url, quota, durability } = &grant.options;
+            let StoreOptions { name, url, quota, durability } = &grant.store.options;
             format!("{} = {name} {url} {quota} {durability:?}", grant.name).replace(&base, "BASE")
         };
         Ok(config.handlers[0].stores.iter().map(shown).collect())
@@ -234,6 +259,14 @@ mod tests {
             ("[store.a]\nurl = \"memory:\"\ndurability = \"sync\"", "", "store.a.durability: is for redb"),
             ("[store.a]\nurl = \"redb:x\"\ndurability = \"often\"", "", "wanted \"sync\" or \"relaxed\""),
             ("[store.a]\nurl = \"redb:x\"\nsize = 1", "", "unknown key"),
+            ("[store.a]\nurl = \"memory:\"\npassword = \"p\"", "", "store.a.password: is for a server"),
+            (
+                "[store.a]\nurl = \"redis://x:s3cret@h\"\npassword = { env = \"P\" }",
+                "",
+                "there is a password in url already",
+            ),
+            ("[store.a]\nurl = \"redis://h\"\npassword = \"a/b\"", "", "wanted the name of a credential"),
+            ("[store.a]\nurl = \"redis://h\"\npassword = {}", "", "wanted { file = "),
             ("[store.'a b']\nurl = \"memory:\"", "", "wanted a name of letters"),
             (
                 "[store.a]\nurl = \"redb:x\"\n[store.b]\nurl = \"redb:x\"",

@@ -1,4 +1,4 @@
-//! The macro that defines a table of the configuration file.
+//! The macro that defines a table of the configuration file, and how it is read.
 
 /// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
 /// documented but not read, or read but unknown.

@@ -138,9 +138,11 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     if let Some(dir) = &config.record_dir {
         add(&made(dir.clone()), Reach::Write);
     }
+    for file in config.store_files() {
+        file.path.parent().into_iter().for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
+    }
     for handler in &config.handlers {
-        let stores = handler.stores.iter().filter_map(|grant| grant.options.file());
-        let files = stores.chain(handler.databases.iter().filter_map(|grant| grant.options.file()));
+        let files = handler.databases.iter().filter_map(|grant| grant.options.file());
         files.filter_map(Path::parent).for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
     }
     places.extend(config.places().into_iter().map(|(_, place)| place));

@@ -18,11 +18,12 @@ use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
     Command, CommandsCommand, LogsCommand, PlanCommand, QueryCommand, ReloadCommand, ShutdownCommand,
-    SwapCommand, TapCommand, TrialCommand,
+    StoreDumpCommand, StoreLoadCommand, StoreSetCommand, SwapCommand, TapCommand, TrialCommand,
 };
 use crate::jobs::{
-    AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, QueryDatabase, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetLogLevel,
+    AcceptConnections, Commands, DaemonState, DeleteEntries, DumpStore, Explain, Generations, GetEntry, Kill,
+    ListHandlers, ListJobs, ListKeys, ListRoutes, ListStores, LoadStore, Loader, OperatorStores, Plan,
+    QueryDatabase, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetEntry, SetLogLevel,
     Shutdown, Step, Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
 };
 use crate::record::Store;
@@ -77,15 +78,6 @@ pub(super) fn install(
     let allocation = sandbox.allocation().clone();
     let cached = sandbox.cache().cloned();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
-    let status = TellStatus {
-        state: state.clone(),
-        admin: operators.admin(),
-        observe: operators.observe(),
-        allocation: allocation.to_string(),
-        cache: cached.clone(),
-        started,
-        memory: memory.to_string(),
-    };
     let (shown, told) = (options.progress, state.clone());
     let progress = move |step: Step<'_>| {
         match step {
@@ -102,6 +94,16 @@ pub(super) fn install(
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
     let generations = Arc::new(Generations::new(loader));
+    let status = TellStatus {
+        state: state.clone(),
+        generations: generations.clone(),
+        admin: operators.admin(),
+        observe: operators.observe(),
+        allocation: allocation.to_string(),
+        cache: cached.clone(),
+        started,
+        memory: memory.to_string(),
+    };
     let reload = Arc::new(Reload {
         generations: generations.clone(),
         source: options.source,
@@ -134,12 +136,16 @@ pub(super) fn install(
     add::<ReloadCommand>(engine, reload)?;
     add::<PlanCommand>(engine, Arc::new(plan))?;
     add::<SwapCommand>(engine, Arc::new(swap))?;
-    answer(engine, Arc::new(Rollback { generations }))?;
+    answer(engine, Arc::new(Rollback { generations: generations.clone() }))?;
     add::<TrialCommand>(engine, Arc::new(watch))?;
     answer(engine, Arc::new(upgrade))?;
     add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;
     add::<QueryCommand>(engine, Arc::new(QueryDatabase))?;
     answer(engine, Arc::new(status))?;
+    install_stores(
+        engine,
+        &Arc::new(OperatorStores { state: state.clone(), generations: generations.clone() }),
+    )?;
     answer(engine, Arc::new(ListHandlers))?;
     answer(engine, Arc::new(ListRoutes))?;
     answer(engine, Arc::new(ListJobs))?;
@@ -167,6 +173,18 @@ pub(super) fn install(
         "BUILTIN lists what is registered"
     );
     Ok(())
+}
+
+/// Registers the jobs on stores.
+fn install_stores(engine: &Arc<Engine>, stores: &Arc<OperatorStores>) -> Result<()> {
+    let stores = || stores.clone();
+    answer(engine, Arc::new(ListStores { stores: stores() }))?;
+    answer(engine, Arc::new(ListKeys { stores: stores() }))?;
+    answer(engine, Arc::new(GetEntry { stores: stores() }))?;
+    add::<StoreSetCommand>(engine, Arc::new(SetEntry { stores: stores() }))?;
+    answer(engine, Arc::new(DeleteEntries { stores: stores() }))?;
+    add::<StoreDumpCommand>(engine, Arc::new(DumpStore { stores: stores() }))?;
+    add::<StoreLoadCommand>(engine, Arc::new(LoadStore { stores: stores() }))
 }
 
 /// Registers the job that replies to a command.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial};
-use super::describe;
+use super::{describe, store_changes};
 use crate::catalog::{Catalog, Route, Routes, TrialVersion};
 use crate::config::Config;
 use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
@@ -84,6 +84,7 @@ pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> C
     ChangesReport {
         listen: gone.chain(come).collect(),
         tls,
+        stores: store_changes::between(&old, &new),
         cors_changed: old.cors != new.cors,
         settings: keys(old.settings_changed(&new)),
         needs_restart: keys(old.needs_restart(&new)),
@@ -141,8 +142,17 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     let granted = |entry: &HandlerVersion| -> BTreeSet<String> {
         let (allow, addresses) = describe::outbound(entry);
         let origins = allow.into_iter().map(|origin| format!("allow {origin}"));
+        let stores = describe::stores(entry).into_iter().map(|store| format!("store {store}"));
+        let origins = origins.chain(stores);
         origins.chain(addresses.into_iter().map(|block| format!("allow_addresses {block}"))).collect()
     };
+    // A store whose password has changed looks the same.
+    for (old, new) in old.grants.stores.iter().zip(new.grants.stores.iter()) {
+        let [old, new] = [old, new].map(|grant| grant.store.options());
+        if old.url != new.url && old.url.to_string() == new.url.to_string() {
+            what.push(format!("password of store {} changed", new.name));
+        }
+    }
     let (before, after) = (granted(old), granted(new));
     what.extend(before.difference(&after).map(|grant| format!("{grant} removed")));
     what.extend(after.difference(&before).map(|grant| format!("{grant} added")));

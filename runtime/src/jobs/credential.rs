@@ -1,13 +1,14 @@
-//! Reads secrets into the environment of a handler: from credentials, files, or variables of the daemon.
+//! Reads the secrets of handlers and the passwords of stores: from credentials, files, or variables of the daemon.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::config::{self, HandlerConfig, Secret, SecretSource, development};
+use crate::config::{self, HandlerConfig, Secret, SecretSource, StoreConfig, development};
 use crate::job::Env;
 use crate::operator_file::{self, ReadError, ReadFile};
+use crate::store::StoreOptions;
 
 /// The largest secret, in bytes: the size that Linux allows for one variable of a process, `MAX_ARG_STRLEN`.
 const LARGEST: u64 = 128 << 10;
@@ -25,6 +26,30 @@ pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
     Ok(())
 }
 
+/// Returns the options of a store, with the password in its URL. No error shows a password.
+///
+/// # Errors
+/// The password is missing.
+pub(super) fn store(StoreConfig { options, password }: &StoreConfig) -> Result<StoreOptions> {
+    let Some(source) = password else { return Ok(options.clone()) };
+    let name = &options.name;
+    let read = || match source {
+        SecretSource::Credential(credential) => {
+            let advice = format!(": write LoadCredential={credential}:/PATH in the unit");
+            let directory = config::credentials().with_context(|| {
+                format!("there are no credentials (CREDENTIALS_DIRECTORY is not set){advice}, or {{ file = \"PATH\" }} here")
+            })?;
+            read(&directory.join(credential), source, &advice)
+        }
+        SecretSource::File(path) => read(path, source, ""),
+        SecretSource::Variable(name) => variable_of_daemon(name, source),
+        SecretSource::Development(_) => bail!("{source} is for the secrets of handlers"),
+    };
+    let password = read().with_context(|| format!("store.{name}.password"))?;
+    ensure!(!password.is_empty(), "store.{name}.password: {source} is empty");
+    Ok(StoreOptions { url: options.url.with_password(&password), ..options.clone() })
+}
+
 fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Result<String> {
     match source {
         SecretSource::Credential(name) => {
@@ -39,13 +64,17 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
             read(&directory.join(name), source, &missing)
         }
         SecretSource::File(path) => read(path, source, ""),
-        SecretSource::Variable(name) => match std::env::var(name) {
-            Ok(value) if value.len() as u64 > LARGEST => bail!("{source} is larger than 128 KiB"),
-            Ok(value) => Ok(value),
-            Err(std::env::VarError::NotPresent) => bail!("{source} is not set"),
-            Err(std::env::VarError::NotUnicode(_)) => bail!("{source} is not UTF-8 text"),
-        },
+        SecretSource::Variable(name) => variable_of_daemon(name, source),
         SecretSource::Development(file) => development::value(file, handler.name.as_str(), variable),
+    }
+}
+
+fn variable_of_daemon(name: &str, source: &SecretSource) -> Result<String> {
+    match std::env::var(name) {
+        Ok(value) if value.len() as u64 > LARGEST => bail!("{source} is larger than 128 KiB"),
+        Ok(value) => Ok(value),
+        Err(std::env::VarError::NotPresent) => bail!("{source} is not set"),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{source} is not UTF-8 text"),
     }
 }
 

@@ -8,6 +8,7 @@ use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleRe
 use crate::catalog::{Route, RouteGate, RouteTarget, Showing, TrialVersion};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
+use crate::store::{StoreGrant, StoreOptions, StoreUrl};
 
 /// Describes the limits of a handler's jobs.
 pub(super) fn limits(limits: &Limits) -> LimitsReport {
@@ -48,6 +49,7 @@ pub(super) fn grants(entry: &HandlerVersion) -> GrantsReport {
         mounts: entry.grants.mounts.iter().map(ToString::to_string).collect(),
         tmp: entry.grants.tmp,
         calls: calls(entry),
+        stores: stores(entry),
         allow,
         allow_addresses,
         output: output(&entry.mapping),
@@ -56,6 +58,28 @@ pub(super) fn grants(entry: &HandlerVersion) -> GrantsReport {
         client_leaves: entry.conduct.leaving.to_string(),
         reuse: entry.grants.reuse,
         limits: limits(&entry.limits),
+    }
+}
+
+/// Lists the stores that a handler may open: `carts (memory:)`, or `default = carts (memory:)` if it has another name
+/// for the store.
+pub(super) fn stores(entry: &HandlerVersion) -> Vec<String> {
+    let store = |grant: &StoreGrant| {
+        let StoreOptions { name, url, .. } = grant.store.options();
+        let url = absolute(url);
+        match grant.name == *name {
+            true => format!("{name} ({url})"),
+            false => format!("{} = {name} ({url})", grant.name),
+        }
+    };
+    entry.grants.stores.iter().map(store).collect()
+}
+
+/// Makes the path of a store absolute, so that configurations from different directories compare.
+pub(super) fn absolute(url: &StoreUrl) -> StoreUrl {
+    match url {
+        StoreUrl::Redb(path) => StoreUrl::Redb(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        url @ (StoreUrl::Memory | StoreUrl::Redis(_) | StoreUrl::Nats(_)) => url.clone(),
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
-//! `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
-//! `refusals`, `rollback`, `status`, `swap`, `trial`; `reload`; `plan`,
+//! `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
+//! `refusals`, `rollback`, `stores`, `swap`, `trial`; `status`; `reload`; `plan`,
 //! `upgrade`.
 
 pub mod api;
@@ -39,6 +39,8 @@ mod serve;
 mod shutdown;
 mod sql;
 mod status;
+mod store_changes;
+mod stores;
 mod swap;
 mod tap;
 mod tap_filter;
@@ -70,6 +72,9 @@ pub use serve::ServeApi;
 pub use shutdown::Shutdown;
 pub use sql::QueryDatabase;
 pub use status::TellStatus;
+pub use stores::{
+    DeleteEntries, DumpStore, GetEntry, ListKeys, ListStores, LoadStore, OperatorStores, SetEntry,
+};
 pub use swap::Swap;
 pub use tap::Tap;
 pub use trial::WatchTrial;

@@ -84,7 +84,9 @@ impl Plan {
         let live = engine.live().pin();
         let loader = &self.generations.loader;
         let refused = refusals(&self.state, self.granted.as_deref(), (&config, &file), &live, loader);
-        let sound = loader.examine(&config, &live).sound();
+        let examined = loader.examine(&config, &live);
+        let warnings = examined.unreachable.clone();
+        let sound = examined.sound();
         let (tls, draft, migrations) = match (sound, loader.migrate(&config, Migrating::List)) {
             (Ok((tls, draft)), Ok(migrations)) => (tls, draft, migrations),
             (sound, migrations) => {
@@ -102,6 +104,7 @@ impl Plan {
                 migrations,
                 ..changes::between(old, new, settings, changes::trials(&live))
             },
+            warnings,
             refused: refused.iter().map(|refusal| format!("{refusal:#}")).collect(),
         })
     }

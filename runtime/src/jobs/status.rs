@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use super::api::{StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
+use super::generations::Generations;
 use super::reply::ReplyJob;
 use super::sql;
+use super::stores::reports;
 use crate::catalog::Alive;
 use crate::database::{DatabaseOptions, SharedDatabase};
 use crate::engine::{Budgets, Engine};
@@ -26,6 +28,8 @@ use crate::wasm::cache::Figures;
 pub struct TellStatus {
     /// The gate, the sockets and the configuration.
     pub state: Arc<DaemonState>,
+    /// Holds the open stores.
+    pub generations: Arc<Generations>,
     /// The address of the admin socket, if there is one.
     pub admin: Option<String>,
     /// The addresses of `observe`.
@@ -69,6 +73,7 @@ impl ReplyJob for TellStatus {
             certificates: tls.iter().flat_map(|tls| tls.terms()).map(certificate).collect(),
             admin: self.admin.clone(),
             observe: self.observe.clone(),
+            stores: reports(&self.state.config.load_full(), &self.generations).await,
             jobs: engine.sightings().len(),
             memory: resident(),
             jobs_memory: format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),

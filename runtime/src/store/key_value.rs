@@ -40,7 +40,7 @@ pub struct KeyValue {
     counts: [OperationCounts; OPERATIONS.len()],
 }
 
-enum Backend {
+pub(super) enum Backend {
     Memory(Memory),
     Redb(Redb),
     #[cfg(feature = "redis")]
@@ -83,16 +83,46 @@ impl KeyValue {
         Ok(KeyValue { backend, counts: Default::default() })
     }
 
-    /// Checks whether a store on a server can be opened. Makes nothing there.
+    /// Checks whether a store can be opened. Makes and changes nothing.
     ///
     /// # Errors
-    /// The server did not answer in time, or holds something else.
+    /// The file is damaged; the server did not answer in time, or holds something else.
     pub(super) async fn examine(options: &StoreOptions) -> Result<(), StoreError> {
         match &options.url {
+            StoreUrl::Redb(path) if !path.exists() => Ok(()),
+            StoreUrl::Redb(path) => {
+                let path = path.clone();
+                let examined = tokio::task::spawn_blocking(move || super::redb::examine(&path)).await;
+                let ended = |error| StoreError::Unavailable(format!("the check was ended: {error}"));
+                examined.unwrap_or_else(|error| Err(ended(error)))
+            }
             #[cfg(feature = "nats")]
             StoreUrl::Nats(url) => patient(super::nats::examine(url, &options.name)).await,
             _ => KeyValue::open(options).await.map(drop),
         }
+    }
+
+    /// Returns the bytes of all entries, as the quota counts them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn used(&self) -> Result<u64, StoreError> {
+        let used = async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.used()),
+                Backend::Redb(redb) => redb.used().await,
+                #[cfg(feature = "redis")]
+                Backend::Redis(redis) => redis.used().await,
+                #[cfg(feature = "nats")]
+                Backend::Nats(nats) => nats.used().await,
+            }
+        };
+        patient(used).await
+    }
+
+    /// Returns the back end, for listings of all entries.
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// Returns what is counted of an operation.
@@ -285,7 +315,7 @@ impl KeyValue {
 }
 
 /// Ends an operation that takes too long.
-async fn patient<T>(run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn patient<T>(run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(PATIENCE, run).await.unwrap_or(Err(StoreError::Timeout))
 }
 

@@ -63,6 +63,11 @@ impl Memory {
         page.page
     }
 
+    /// Returns the bytes of all entries, as the quota counts them.
+    pub(super) fn used(&self) -> u64 {
+        self.tables().used
+    }
+
     pub(super) fn write(&self, write: &Write) -> Result<Outcome, StoreError> {
         rows::apply(&mut *self.tables(), write, self.quota.get(), rows::now())
     }

@@ -1,7 +1,7 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
 //! Floors, lowest first: `error`, `limits`, `value`; `rows`, `url`; the back ends `memory`, `redb`, `redis`, `nats`;
-//! `operations`; `key_value`; `shared`, which the rest of the daemon uses.
+//! `operations`; `key_value`; `entries`, `shared`, which the rest of the daemon uses.
 //!
 //! | operation | holds on every back end |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | increment | exact in 64 bits; an overflow is an error and changes nothing; keeps the time to live |
 //! | list | in the order of the keys' bytes; the cursor is the last key seen |
 
+mod entries;
 mod error;
 mod key_value;
 mod limits;
@@ -29,6 +30,7 @@ mod tests;
 mod url;
 mod value;
 
+pub use self::entries::StoreEntries;
 pub use self::error::StoreError;
 pub use self::key_value::{KeyValue, StoreOptions};
 pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
@@ -36,4 +38,4 @@ pub use self::operations::{OPERATIONS, Operation, OperationCounts};
 pub use self::redb::wait_for_all as wait_until_closed;
 pub use self::shared::{SharedStore, StoreGrant, StorePool};
 pub use self::url::{StoreUrl, StoreUrlError};
-pub use self::value::{Condition, Durability, KeyPage, Swapped, Versioned};
+pub use self::value::{Condition, Durability, KeyPage, StoreEntry, Swapped, Versioned};

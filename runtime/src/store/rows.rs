@@ -28,7 +28,8 @@ impl StoredRow {
     /// Returns the value unless it is expired.
     pub(super) fn live(self, now: u64) -> Option<Versioned> {
         let StoredRow { value, version, expires } = self;
-        is_live(expires, now).then_some(Versioned { value, version })
+        let expires_ms = (expires != 0).then_some(expires);
+        is_live(expires, now).then_some(Versioned { value, version, expires_ms })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ struct StoreSlot {
     quota: StoreQuota,
     opened: OnceCell<KeyValue>,
     failed: Mutex<Option<(Instant, StoreError)>>,
+    /// Operations that have failed because the store could not be opened.
+    unopened: AtomicU64,
 }
 
 /// A store as a configuration has it.
@@ -65,6 +68,7 @@ impl StorePool {
                 quota: StoreQuota::new(options.quota),
                 opened: OnceCell::new(),
                 failed: Mutex::default(),
+                unopened: AtomicU64::new(0),
             });
             slots.insert(options.place(), Arc::downgrade(&slot));
             slot
@@ -82,7 +86,10 @@ impl SharedStore {
         if let Some(store) = self.slot.opened.get() {
             return Ok(store);
         }
-        timeout(PATIENCE, self.open_to_end()).await.unwrap_or(Err(StoreError::Timeout))
+        let opened = timeout(PATIENCE, self.open_to_end()).await.unwrap_or(Err(StoreError::Timeout));
+        opened.inspect_err(|_| {
+            self.slot.unopened.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     /// Returns the open store. A file may need minutes if it has to be repaired.
@@ -98,16 +105,14 @@ impl SharedStore {
         self.slot.opened.get().ok_or_else(|| ended(self.options.url.to_string()))
     }
 
-    /// Checks whether the store can be opened. Makes no file, and no bucket on a server.
+    /// Checks whether the store can be opened. Makes and changes nothing.
     ///
     /// # Errors
     /// It cannot be opened.
     pub async fn examine(&self) -> Result<(), StoreError> {
-        match &self.options.url {
-            _ if self.slot.opened.initialized() => Ok(()),
-            StoreUrl::Redb(path) if !path.exists() => Ok(()),
-            StoreUrl::Redb(_) | StoreUrl::Memory => self.open_to_end().await.map(drop),
-            StoreUrl::Redis(_) | StoreUrl::Nats(_) => KeyValue::examine(&self.options).await,
+        match self.slot.opened.initialized() {
+            true => Ok(()),
+            false => KeyValue::examine(&self.options).await,
         }
     }
 
@@ -126,6 +131,11 @@ impl SharedStore {
     /// Returns the options of this configuration.
     pub fn options(&self) -> &StoreOptions {
         &self.options
+    }
+
+    /// Counts the operations that have failed because the store could not be opened.
+    pub fn unopened(&self) -> u64 {
+        self.slot.unopened.load(Ordering::Relaxed)
     }
 
     /// Returns the store if it is open.

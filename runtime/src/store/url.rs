@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 /// A back end and its address. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum StoreUrl {
@@ -48,7 +50,48 @@ fn server(url: &str) -> Result<String, StoreUrlError> {
     Ok(url.to_owned())
 }
 
+/// Splits a URL into its scheme, what stands before the host, and the rest.
+pub(super) fn split(url: &str) -> (&str, Option<&str>, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // The last `@`: a password may hold others that should have been percent-encoded.
+    match rest.rsplit_once('@') {
+        Some((user, rest)) => (scheme, Some(user), rest),
+        None => (scheme, None, rest),
+    }
+}
+
 impl StoreUrl {
+    /// Whether there is a server that may want a password.
+    pub fn has_password(&self) -> bool {
+        matches!(self, StoreUrl::Redis(_) | StoreUrl::Nats(_))
+    }
+
+    /// Whether a password is a part of the URL.
+    pub fn holds_password(&self) -> bool {
+        match self {
+            StoreUrl::Memory | StoreUrl::Redb(_) => false,
+            StoreUrl::Redis(url) | StoreUrl::Nats(url) => split(url).1.is_some_and(|user| user.contains(':')),
+        }
+    }
+
+    /// Returns the URL with this password in it.
+    pub fn with_password(&self, password: &str) -> StoreUrl {
+        let with = |url: &str, user_of: &dyn Fn(&str) -> String| {
+            let (scheme, user, rest) = split(url);
+            format!("{scheme}://{}@{rest}", user_of(user.unwrap_or_default()))
+        };
+        let password = utf8_percent_encode(password, NON_ALPHANUMERIC);
+        match self {
+            StoreUrl::Memory | StoreUrl::Redb(_) => self.clone(),
+            StoreUrl::Redis(url) => StoreUrl::Redis(with(url, &|user| format!("{user}:{password}"))),
+            // NATS has passwords of users, and tokens without a user.
+            StoreUrl::Nats(url) => StoreUrl::Nats(with(url, &|user| match user {
+                "" => password.to_string(),
+                user => format!("{user}:{password}"),
+            })),
+        }
+    }
+
     /// Whether the durability of a write is chosen here, rather than at the server.
     pub fn has_durability(&self) -> bool {
         matches!(self, StoreUrl::Redb(_))
@@ -61,9 +104,7 @@ impl fmt::Display for StoreUrl {
             StoreUrl::Memory => f.write_str("memory:"),
             StoreUrl::Redb(path) => write!(f, "redb:{}", path.display()),
             StoreUrl::Redis(url) | StoreUrl::Nats(url) => {
-                let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-                // The last `@`: a password may hold others that should have been percent-encoded.
-                let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+                let (scheme, _, rest) = split(url);
                 let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
                 // A query may hold a password too.
                 let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -104,6 +145,23 @@ mod tests {
             let url: StoreUrl = url.parse().unwrap();
             assert_eq!((format!("{url}"), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_password_becomes_a_part_of_the_url() {
+        let with = |url: &str| match url.parse::<StoreUrl>().unwrap().with_password("a@b:/%") {
+            StoreUrl::Redis(url) | StoreUrl::Nats(url) => url,
+            other => other.to_string(),
+        };
+        assert_eq!(with("redis://h/2"), "redis://:a%40b%3A%2F%25@h/2");
+        assert_eq!(with("redis://ada@h:1"), "redis://ada:a%40b%3A%2F%25@h:1");
+        assert_eq!(with("nats://h,i"), "nats://a%40b%3A%2F%25@h,i");
+        assert_eq!(with("tls://ada@h"), "tls://ada:a%40b%3A%2F%25@h");
+        assert_eq!(with("memory:"), "memory:");
+        let holds = |url: &str| url.parse::<StoreUrl>().unwrap().holds_password();
+        assert!(
+            holds("redis://:x@h") && holds("nats://a:b@h") && !holds("redis://ada@h:1") && !holds("memory:")
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::error::StoreError;
+
 /// A value and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
@@ -9,7 +11,21 @@ pub struct Versioned {
     pub value: Bytes,
     /// Changes with every write. A store uses no version twice, not even for another key, unless it lost the write.
     pub version: u64,
+    /// When it expires, in milliseconds since 1970. `None` if it does not.
+    pub expires_ms: Option<u64>,
 }
+
+/// A key with its value, as a listing of all entries gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreEntry {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub current: Versioned,
+}
+
+/// A part of all entries, or why the next part cannot be read.
+pub(super) type EntryBatch = Result<Vec<StoreEntry>, StoreError>;
 
 /// When a `set` takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 //!
 //! Floors, lowest first: `bomb`, `certificates`, `deadline`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
-//! `origin`; `daemon`, `frames`, `load`, `secure`; `metrics`.
+//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `metrics`.
 
 mod bomb;
 mod certificates;
@@ -16,6 +16,7 @@ mod metrics;
 mod origin;
 mod random;
 mod secure;
+mod store_server;
 mod tool;
 mod wire;
 
@@ -29,4 +30,5 @@ pub(crate) use load::{Crowd, Latencies, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;
 pub(crate) use random::Random;
+pub(crate) use store_server::StoreServer;
 pub(crate) use tool::found;

@@ -1,14 +1,15 @@
 //! The client of the admin API: runs a job in a daemon that listens on a Unix socket.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
 use http::header::{CONNECTION, HOST, TE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -61,7 +62,28 @@ const REFUSAL: usize = 64 << 10;
 ///
 /// # Errors
 /// No daemon listens there, or it breaks off before it responds.
-pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
+pub async fn run(socket: &Path, mut call: JobCall) -> Result<JobReply> {
+    let stdin = std::mem::take(&mut call.stdin);
+    send(socket, call, Full::new(stdin)).await
+}
+
+/// Runs a job whose stdin is sent as it comes. Needs a tokio runtime.
+///
+/// # Errors
+/// Those of [`run`], and those of the stream.
+pub async fn run_streaming(
+    socket: &Path,
+    call: JobCall,
+    stdin: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Result<JobReply> {
+    send(socket, call, StreamBody::new(stdin.map_ok(Frame::data))).await
+}
+
+async fn send<B>(socket: &Path, call: JobCall, stdin: B) -> Result<JobReply>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = match net::connect(socket).await {
         Ok(stream) => stream,
         Err(error) => bail!(unreachable(socket, &error)),
@@ -71,7 +93,9 @@ pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
         // A connection error is reported by the body that fails with it.
         let _told = connection.await;
     });
-    let request = request(call)?;
+    let request = request(call, stdin)?;
+    // The body may be a stream that cannot be moved.
+    let request = request.map(Box::pin);
     let response = sender.send_request(request).await.with_context(|| {
         format!("the daemon at {} closed the connection before it answered", socket.display())
     })?;
@@ -94,8 +118,8 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     }
 }
 
-fn request(call: JobCall) -> Result<Request<Full<Bytes>>> {
-    let JobCall { name, args, env, stdin } = call;
+fn request<B>(call: JobCall, body: B) -> Result<Request<B>> {
+    let JobCall { name, args, env, stdin: _ } = call;
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let query: Vec<String> = args.iter().map(|arg| format!("a={}", encode(arg))).collect();
     let mut request = Request::post(format!("/jobs/{}?{}", encode(&name), query.join("&")))
@@ -106,7 +130,7 @@ fn request(call: JobCall) -> Result<Request<Full<Bytes>>> {
     for (name, value) in env {
         request = request.header(JOB_ENV, format!("{name}={}", utf8_percent_encode(&value, ENCODED)));
     }
-    Ok(request.body(Full::new(stdin))?)
+    Ok(request.body(body)?)
 }
 
 impl JobReply {
@@ -186,7 +210,7 @@ mod tests {
             ..JobCall::default()
         };
 
-        let request = request(call).unwrap();
+        let request = request(call, ()).unwrap();
 
         assert_eq!(request.uri(), "/jobs/explain?a=GET&a=%2Fa%20b%3Fc%3Dd%26e");
         assert_eq!(request.headers()[JOB_ENV], "SHARE=10%25%0A");

@@ -19,6 +19,9 @@ pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
     let help = "Whether a store is open. One that is not is opened by the next job that uses it.";
     let is_open = stores.iter().map(|(name, store)| (Labels::of("store", name), store.opened().is_some()));
     exposed.family("portcullis_store_open", MetricKind::Gauge, help, is_open);
+    let help = "Operations that have failed because the store could not be opened.";
+    let unopened = stores.iter().map(|(name, store)| (Labels::of("store", name), store.unopened()));
+    exposed.family("portcullis_store_unopened_operations_total", MetricKind::Counter, help, unopened);
     let opened: Vec<(&str, &KeyValue)> =
         stores.iter().filter_map(|(name, store)| Some((*name, store.opened()?))).collect();
     let operations = || opened.iter().flat_map(|store| OPERATIONS.map(|operation| (*store, operation)));

@@ -89,6 +89,9 @@ pub struct PlanReply {
     /// The changes.
     #[serde(flatten)]
     pub changes: ChangesReport,
+    /// What a reload would log a warning of, such as a store that cannot be reached.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Why a reload would be refused; empty if it would succeed.
     pub refused: Vec<String>,
 }
@@ -131,6 +134,9 @@ pub struct ChangesReport {
     pub needs_restart: Vec<String>,
     /// The handlers.
     pub handlers: Vec<ChangedHandler>,
+    /// The stores.
+    #[serde(default)]
+    pub stores: Vec<ChangedStore>,
     /// The routes.
     pub routes: Vec<ChangedRoute>,
     /// The trials that end.
@@ -174,6 +180,17 @@ pub struct ChangedHandler {
     /// How it changes.
     pub change: Difference,
     /// The settings that differ, a line each.
+    pub what: Vec<String>,
+}
+
+/// A store that is added, removed or changed.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChangedStore {
+    /// Its name.
+    pub name: String,
+    /// How it changes.
+    pub change: Difference,
+    /// Where an added one is, and the settings of a changed one that differ, a line each.
     pub what: Vec<String>,
 }
 

@@ -63,6 +63,9 @@ pub struct GrantsReport {
     pub tmp: Option<u64>,
     /// The handlers that it may call.
     pub calls: Vec<String>,
+    /// The stores that it may open, a line each.
+    #[serde(default)]
+    pub stores: Vec<String>,
     /// The servers that it may call.
     pub allow: Vec<String>,
     /// The non-public addresses that it may reach.

@@ -6,9 +6,10 @@
 //! reply of a job that changes something, keys that the verb does without may be absent: the change is made, whatever
 //! the reply of an older daemon lacks.
 //!
-//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `history`, `listing`, `logging`, `logs`,
-//! `process`, `sql`, `status`, `swap`, `tap`.
+//! Floors, lowest first: `arguments`, `command`, `handler`, `pairs`, `stored`; `store`; `changes`, `explain`, `history`,
+//! `listing`, `logging`, `logs`, `process`, `sql`, `status`, `swap`, `tap`.
 
+mod arguments;
 mod changes;
 mod command;
 mod explain;
@@ -21,12 +22,14 @@ mod pairs;
 mod process;
 mod sql;
 mod status;
+mod store;
+mod stored;
 mod swap;
 mod tap;
 
 pub use changes::{
-    ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial, PlanCommand,
-    PlanReply, RefreshReply, ReloadCommand, ReloadReply,
+    ChangedHandler, ChangedListener, ChangedRoute, ChangedStore, ChangesReport, Difference, EndedTrial,
+    PlanCommand, PlanReply, RefreshReply, ReloadCommand, ReloadReply,
 };
 pub use command::Command;
 pub use explain::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
@@ -44,6 +47,12 @@ pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
 pub use sql::{QueryCommand, QueryReply};
 pub use status::{StatusCommand, StatusReply, VersionCommand, VersionReply};
+pub use store::{
+    SetCondition, StoreDeleteCommand, StoreDeleteReply, StoreDumpCommand, StoreGetCommand, StoreGetReply,
+    StoreListCommand, StoreListReply, StoreLoadCommand, StoreLoadReply, StoreReport, StoreSetCommand,
+    StoreSetReply, StoresCommand,
+};
+pub use stored::{DumpedEntry, LoadedEntry, StoredValue, expiry};
 pub use swap::{
     BegunTrial, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialCommand, TrialEnd,
     TrialRequest,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
+use super::store::StoreReport;
 use crate::job::{Policy, builtin};
 
 /// Asks for the state of the daemon.
@@ -53,6 +54,9 @@ pub struct StatusReply {
     pub admin: Option<String>,
     /// The addresses of `observe`.
     pub observe: Vec<String>,
+    /// The stores of the configuration.
+    #[serde(default)]
+    pub stores: Vec<StoreReport>,
     /// Running jobs.
     pub jobs: usize,
     /// The resident memory of the process, in bytes; `null` if the system does not say.

@@ -7,13 +7,12 @@ use anyhow::{Error, anyhow};
 use tracing::warn;
 
 use super::handler::HandlerResources;
-use super::stores::{self, AbsentFile};
+use super::stores::{self, AbsentFile, OpenedStores};
 use crate::config::{Config, HandlerConfig};
 use crate::database::{SharedDatabase, SqlError};
-use crate::store::SharedStore;
 
 /// What a load holds open: a store or database is closed when nothing holds it.
-type HeldOpen = (Vec<Arc<SharedStore>>, Vec<Arc<SharedDatabase>>);
+type HeldOpen = (OpenedStores, Vec<Arc<SharedDatabase>>);
 
 /// Opens the stores and databases that handlers are granted. Blocks.
 ///
@@ -27,10 +26,9 @@ pub(super) fn open(
     Ok((stores::open(ground, config, absent)?, databases(ground, config, absent)?))
 }
 
-/// Gives the stores and databases of handlers the options of their configuration, which is about to serve.
+/// Gives the databases of handlers the options of their configuration, which is about to serve.
 pub(super) fn apply<'h>(ground: &HandlerResources, handlers: impl Iterator<Item = &'h HandlerConfig>) {
-    for HandlerConfig { stores, databases, .. } in handlers {
-        stores.iter().for_each(|grant| ground.stores.get(&grant.options).apply());
+    for HandlerConfig { databases, .. } in handlers {
         databases.iter().for_each(|grant| ground.databases.get(&grant.options).apply());
     }
 }

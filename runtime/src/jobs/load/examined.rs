@@ -11,6 +11,8 @@ pub struct Examined {
     pub tls: Result<Option<Tls>, Vec<Error>>,
     /// The handlers and their routes.
     pub draft: Result<Draft, Vec<Error>>,
+    /// The stores that cannot be reached, a line each. A start goes on without them.
+    pub unreachable: Vec<String>,
 }
 
 impl Examined {
@@ -19,7 +21,8 @@ impl Examined {
     /// # Errors
     /// All errors of both, one each.
     pub fn sound(self) -> Result<(Option<Tls>, Draft), Vec<Error>> {
-        match (self.tls, self.draft) {
+        let Examined { tls, draft, unreachable: _ } = self;
+        match (tls, draft) {
             (Ok(tls), Ok(draft)) => Ok((tls, draft)),
             (tls, draft) => {
                 let refused = tls.err().into_iter().flatten();

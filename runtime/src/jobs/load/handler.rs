@@ -8,8 +8,9 @@ use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
+use super::prepared::NamedStoreOptions;
 use crate::budget::{Budget, Portion};
-use crate::config::{self, Ca, Config, DatabaseGrantConfig, HandlerConfig, Recording, StoreGrantConfig};
+use crate::config::{self, Ca, Config, DatabaseGrantConfig, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::database::{DatabaseGrant, DatabasePool};
 use crate::http::outbound::{Grant, OutboundCaller};
@@ -52,6 +53,8 @@ pub(super) struct HandlerSources {
     pub(super) env: Env,
     /// Its mounts.
     pub(super) mounted: Arc<Mounted>,
+    /// Its stores.
+    pub(super) stores: Vec<NamedStoreOptions>,
 }
 
 /// Checks the settings of a handler against the kind of its module.
@@ -99,7 +102,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 /// A setting has no meaning for this kind of module, or mounts or a certificate file cannot be used.
 pub(super) fn make(
     config: &HandlerConfig,
-    HandlerSources { digest, env, mounted }: HandlerSources,
+    HandlerSources { digest, env, mounted, stores: granted }: HandlerSources,
     HandlerResources { store, scratch, home, descriptors, known, stores, databases, history }: &HandlerResources,
     code: Code,
 ) -> Result<Arc<HandlerVersion>> {
@@ -133,7 +136,7 @@ pub(super) fn make(
         kind,
         policy: Policy::WORK,
         grants: Grants {
-            stores: granted(config, stores),
+            stores: open_by(granted, stores),
             databases: granted_databases(config, databases),
             ..module.grants()
         },
@@ -156,10 +159,9 @@ pub(super) fn make(
 }
 
 /// Finds the stores that a handler's jobs may open.
-pub(super) fn granted(config: &HandlerConfig, stores: &StorePool) -> Arc<[StoreGrant]> {
-    let grant =
-        |grant: &StoreGrantConfig| StoreGrant { name: grant.name.clone(), store: stores.get(&grant.options) };
-    config.stores.iter().map(grant).collect()
+fn open_by(granted: Vec<NamedStoreOptions>, stores: &StorePool) -> Arc<[StoreGrant]> {
+    let grant = |NamedStoreOptions { name, options }| StoreGrant { name, store: stores.get(&options) };
+    granted.into_iter().map(grant).collect()
 }
 
 /// Finds the databases that a handler's jobs may open.

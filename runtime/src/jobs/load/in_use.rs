@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::draft::Uploaded;
 use super::handler::HandlerResources;
 use super::loader::Loader;
-use super::prepared::variables;
+use super::prepared::{self, has_stores, variables};
 use crate::catalog::Catalog;
 use crate::config::{self, HandlerConfig};
 use crate::confine::Untrusted;
@@ -54,9 +54,14 @@ impl Loader {
     /// whose secret cannot be read is an error of its own and does not affect the others.
     pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<HandlerVersion>>)> {
         let refresh = |(name, entry): (&Name, &Arc<HandlerVersion>)| {
-            let config = self.configured(name).filter(|config| !config.secrets.is_empty())?;
-            let made = match variables(&config) {
-                Ok(env) if env == entry.env => return None,
+            let has_secret = |config: &HandlerConfig| {
+                let has_password = config.stores.iter().any(|grant| grant.store.password.is_some());
+                !config.secrets.is_empty() || has_password
+            };
+            let config = self.configured(name).filter(has_secret)?;
+            let now = variables(&config).and_then(|env| Ok((env, prepared::stores(&config)?)));
+            let made = match now {
+                Ok((env, stores)) if env == entry.env && has_stores(entry, &stores) => return None,
                 Ok(_) => self.version(name, self.module(entry)?),
                 Err(failure) => Err(failure),
             };

@@ -14,22 +14,23 @@ use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits};
 use super::known::VersionsInUse;
 use super::parallel::each;
-use super::prepared::{Prepared, variables};
+use super::prepared::{self, Prepared, has_stores, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
 use super::stores::AbsentFile;
 use crate::budget::Budget;
 use crate::catalog::Catalog;
-use crate::config::{Config, HandlerConfig, Probe};
+use crate::config::{Config, HandlerConfig, Probe, StoreConfig};
 use crate::confine::Untrusted;
 use crate::database::DatabasePool;
 use crate::files::FileRoot;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
+use crate::jobs::credential;
 use crate::net::Tls;
 use crate::observe::history::History;
 use crate::operator_file::ReadFile;
 use crate::record::Store;
 use crate::scratch::Scratch;
-use crate::store::StorePool;
+use crate::store::{SharedStore, StorePool};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, ModuleBytes, NO_PROGRAM, Sandbox};
 
@@ -95,7 +96,8 @@ impl Loader {
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         let _telling = progress::Telling(&self.progress, codes.count.load);
         known.prune();
-        let _held = open(&self.ground, &config, AbsentFile::Made)?;
+        let (opened, _databases) = open(&self.ground, &config, AbsentFile::Made)?;
+        opened.unreachable.iter().for_each(|why| warn!("{why}"));
         let Draft { handlers, routes, made, displaced } =
             self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
@@ -119,6 +121,8 @@ impl Loader {
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
         self.sandbox.resize_cache(next.loaded.cache_size);
+        let granted = next.loaded.made.values().flat_map(|made| made.entry.grants.stores.iter());
+        granted.for_each(|grant| grant.store.apply());
         apply(&self.ground, next.loaded.handlers.values());
         // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
@@ -130,10 +134,12 @@ impl Loader {
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
         let codes = Codes::new(config.compile);
         let _telling = progress::Telling(&self.progress, codes.count.load);
+        let opened = open(&self.ground, config, AbsentFile::Left);
+        let unreachable = opened.as_ref().map(|(stores, _)| stores.unreachable.clone()).unwrap_or_default();
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: open(&self.ground, config, AbsentFile::Left)
-                .and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),
+            draft: opened.and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),
+            unreachable,
         }
     }
 
@@ -243,7 +249,7 @@ impl Loader {
             let examined = self.sandbox.examine(&source, limits);
             examined.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
         }
-        Ok(Prepared { kind, digest, is_compiled, env, mounted })
+        Ok(Prepared { kind, digest, is_compiled, env, mounted, stores: prepared::stores(config)? })
     }
 
     /// Returns the version that serves already if nothing about it has changed. It goes on with its counters, its job
@@ -259,6 +265,7 @@ impl Loader {
             && settings(before) == settings(config)
             // A secret may have changed, or a swap may have changed the version.
             && old.entry.env == now.env
+            && has_stores(&old.entry, &now.stores)
             // The path of a mount may lead to another directory now.
             && old.mounted.is_same(&now.mounted)
             && Arc::ptr_eq(&old.entry, serving);
@@ -281,6 +288,14 @@ impl Loader {
 
     pub(super) fn wanted(&self, name: &Name) -> Result<HandlerConfig> {
         self.configured(name).with_context(|| format!("there is no handler {:?}", name.as_str()))
+    }
+
+    /// Returns a store for operators, who use it beside the handlers. Does not open it.
+    ///
+    /// # Errors
+    /// Its password is missing.
+    pub fn store(&self, store: &StoreConfig) -> Result<Arc<SharedStore>> {
+        Ok(self.ground.stores.get(&credential::store(store)?))
     }
 
     pub(super) fn last(&self) -> MutexGuard<'_, Loaded> {
@@ -314,7 +329,7 @@ impl Loader {
     fn load(
         &self,
         config: &HandlerConfig,
-        Prepared { digest, env, mounted, .. }: Prepared,
+        Prepared { digest, env, mounted, stores, .. }: Prepared,
         codes: &Codes,
         base: &Catalog,
     ) -> Result<MadeHandler> {
@@ -328,7 +343,7 @@ impl Loader {
             }
         };
         let code = code.map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let sources = HandlerSources { digest, env, mounted: mounted.clone() };
+        let sources = HandlerSources { digest, env, mounted: mounted.clone(), stores };
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
         }

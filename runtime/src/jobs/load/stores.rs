@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Error, anyhow};
-use tracing::warn;
+use futures_util::future::join_all;
 
 use super::handler::HandlerResources;
 use crate::config::Config;
+use crate::jobs::credential;
 use crate::store::{SharedStore, StoreError};
 
 /// What is done about a store whose file does not exist yet.
@@ -17,9 +18,16 @@ pub(super) enum AbsentFile {
     Left,
 }
 
-/// Opens the stores that handlers are granted, and returns them: a store is closed when nothing holds it. Blocks.
+/// The stores of a configuration. A store is closed when nothing holds it.
+pub(super) struct OpenedStores {
+    _held: Vec<Arc<SharedStore>>,
+    /// The stores that cannot be reached, a line each.
+    pub(super) unreachable: Vec<String>,
+}
+
+/// Opens the stores that handlers are granted, all at once. Blocks.
 ///
-/// A store that cannot be reached is logged; its users get the error until it can be.
+/// A store that cannot be reached is no error: its users get the error until it can be.
 ///
 /// # Errors
 /// A store that is damaged, one error each.
@@ -27,26 +35,31 @@ pub(super) fn open(
     ground: &HandlerResources,
     config: &Config,
     absent: AbsentFile,
-) -> Result<Vec<Arc<SharedStore>>, Vec<Error>> {
-    let granted: HashSet<_> =
-        config.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.options).collect();
-    let stores: Vec<_> = granted.into_iter().map(|options| ground.stores.get(options)).collect();
+) -> Result<OpenedStores, Vec<Error>> {
+    let granted = config.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.store);
+    // A password that is missing is an error of each handler with the store.
+    let granted: HashSet<_> = granted.filter_map(|store| credential::store(store).ok()).collect();
+    let held: Vec<_> = granted.iter().map(|options| ground.stores.get(options)).collect();
     // Without a runtime, nothing serves: a store is opened by the first job that uses it.
-    let Some(runtime) = &ground.home else { return Ok(stores) };
-    let mut errors = Vec::new();
-    for store in &stores {
-        let opened = runtime.block_on(async {
-            match absent {
-                AbsentFile::Made => store.open_to_end().await.map(drop),
-                AbsentFile::Left => store.examine().await,
-            }
-        });
+    let Some(runtime) = &ground.home else {
+        return Ok(OpenedStores { _held: held, unreachable: Vec::new() });
+    };
+    let open = async |store: &Arc<SharedStore>| match absent {
+        AbsentFile::Made => store.open_to_end().await.map(drop),
+        AbsentFile::Left => store.examine().await,
+    };
+    let opened = runtime.block_on(join_all(held.iter().map(open)));
+    let (mut errors, mut unreachable) = (Vec::new(), Vec::new());
+    for (store, opened) in held.iter().zip(opened) {
         let name = &store.options().name;
         match opened {
             Ok(()) => {}
             Err(error @ StoreError::Corrupt(_)) => errors.push(anyhow!("store {name:?}: {error}")),
-            Err(error) => warn!("store {name:?}: {error}; jobs that use it fail until it can be"),
+            Err(error) => {
+                unreachable.push(format!("store {name:?}: {error}; jobs that use it fail until it can be"));
+            }
         }
     }
-    if errors.is_empty() { Ok(stores) } else { Err(errors) }
+    unreachable.sort();
+    if errors.is_empty() { Ok(OpenedStores { _held: held, unreachable }) } else { Err(errors) }
 }

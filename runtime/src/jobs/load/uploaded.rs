@@ -8,7 +8,7 @@ use super::code::Codes;
 use super::draft::Uploaded;
 use super::handler::{HandlerSources, make, suits, version};
 use super::loader::Loader;
-use super::prepared::variables;
+use super::prepared::{self, variables};
 use super::progress;
 use crate::job::{HandlerVersion, Name};
 use crate::operator_file;
@@ -44,7 +44,8 @@ impl Loader {
         // Reuses the open mounts. Their paths are looked up again only by a reload.
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
-        let sources = HandlerSources { digest, env: variables(&config)?, mounted };
+        let (env, stores) = (variables(&config)?, prepared::stores(&config)?);
+        let sources = HandlerSources { digest, env, mounted, stores };
         self.ground.known.prune();
         make(&config, sources, &self.ground, code)
     }

@@ -6,8 +6,10 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
+use percent_encoding::percent_decode_str;
 
 use super::super::error::StoreError;
+use super::super::url;
 use super::refused::unavailable;
 
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
@@ -58,12 +60,26 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 /// # Errors
 /// It cannot be reached, or refuses the credentials.
 pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
-    let servers: Vec<&str> = url.split(',').collect();
     let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
+    // The client would send what stands in the URL as it is, percent-encoded.
+    let (scheme, user, hosts) = url::split(url);
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let options = match user.map(|user| user.split_once(':').ok_or(user)) {
+        None => options,
+        Some(Ok((user, password))) => options.user_and_password(decode(user), decode(password)),
+        Some(Err(token)) => options.token(decode(token)),
+    };
+    // A server without a scheme is taken for nats://.
+    let servers: Vec<String> = hosts.split(',').map(|host| format!("{scheme}://{}", bare(host))).collect();
     let client = options.connect(servers).await.map_err(|error| unavailable(&error))?;
     let mut jetstream = jetstream::new(client.clone());
     jetstream.set_timeout(ANSWER);
     Ok((client, jetstream))
+}
+
+/// Returns the host and port of a further server, which may be written as a URL.
+fn bare(server: &str) -> &str {
+    server.split_once("://").map_or(server, |(_, host)| host)
 }
 
 /// Checks a bucket that was found. Its replicas are the operator's to choose.

@@ -116,7 +116,8 @@ impl Nats {
         let expires = message.headers.get(EXPIRES).and_then(|time| time.as_str().parse().ok()).unwrap_or(0);
         let is_there = message.headers.get(OPERATION).is_none() && is_live(expires, rows::now());
         let bytes = message_bytes(&subject, message.payload.len());
-        let versioned = Versioned { value: message.payload, version: message.sequence };
+        let expires_ms = (expires != 0).then_some(expires);
+        let versioned = Versioned { value: message.payload, version: message.sequence, expires_ms };
         Ok(Last { value: is_there.then_some(versioned), sequence: message.sequence, expires, bytes })
     }
 
@@ -168,19 +169,26 @@ impl Nats {
         Ok(KeyPage { keys: keys.into_iter().flatten().collect(), cursor })
     }
 
+    /// Returns the bytes of the bucket, as the quota counts them.
+    pub(super) async fn used(&self) -> Result<u64, StoreError> {
+        self.connected()?;
+        let info = self.bucket.get_info().await.map_err(|error| unavailable(&error))?;
+        Ok(info.state.bytes)
+    }
+
     /// Follows the keys with a prefix as the server lists them, in no order.
-    async fn keys(
+    pub(super) async fn keys(
         &self,
-        prefix: &str,
+        prefix: impl AsRef<str>,
     ) -> Result<impl futures_util::Stream<Item = Result<String, StoreError>>, StoreError> {
         self.connected()?;
-        let branch = subject::branch(&self.root, prefix);
+        let branch = subject::branch(&self.root, prefix.as_ref());
         let subjects = self.bucket.info_with_subjects(branch).await.map_err(|error| unavailable(&error))?;
         Ok(subjects.filter_map(move |found| {
             let key = match found {
-                Ok((subject, _)) => {
-                    subject::decode(&self.root, &subject).filter(|key| key.starts_with(prefix)).map(Ok)
-                }
+                Ok((subject, _)) => subject::decode(&self.root, &subject)
+                    .filter(|key| key.starts_with(prefix.as_ref()))
+                    .map(Ok),
                 Err(error) => Some(Err(unavailable(&error))),
             };
             std::future::ready(key)

@@ -1,10 +1,11 @@
 //! `redb:PATH`, a store in one file. Commits run on a thread of their own and share their fsync; reads run where they
 //! are asked for, those of many rows on threads that may block.
 //!
-//! Floors, lowest first: `failure`, `file`, `tables`, `open`, `committer`, `closing`, and this file's `reader`.
+//! Floors, lowest first: `failure`, `file`, `tables`, `open`, `committer`, `examine`, `closing`, and this file's `reader`.
 
 mod closing;
 mod committer;
+mod examine;
 mod failure;
 mod file;
 mod open;
@@ -12,4 +13,5 @@ mod reader;
 mod tables;
 
 pub use self::closing::wait_for_all;
+pub(super) use self::examine::examine;
 pub(super) use self::reader::Redb;

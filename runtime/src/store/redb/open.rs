@@ -14,7 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::value::Durability;
 
 /// Memory for pages of one file. The kernel caches the file as well.
-const CACHE: usize = 16 << 20;
+pub(super) const CACHE: usize = 16 << 20;
 
 /// When an open file is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn mode(durability: Durability) -> ConcurrencyMode {
 }
 
 /// Makes the tables of a new file, and checks those of an old one.
-fn prepare(path: &Path, database: &Database) -> Result<(), StoreError> {
+pub(super) fn prepare(path: &Path, database: &Database) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(|error| failure::of(path, error))?;
     transaction.set_two_phase_commit(true);
     let is_new = StoredRows::open(path, &transaction)?.finish()?;

@@ -2,13 +2,13 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use redb::{Database, ReadableDatabase as _};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::closing;
 use super::committer::{Committer, Current, Pending};
@@ -18,7 +18,7 @@ use super::tables::{self, ENTRIES};
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
 use crate::store::rows::{self, PageBuilder, is_live};
-use crate::store::value::{Durability, KeyPage, Outcome, Versioned, Write};
+use crate::store::value::{Durability, EntryBatch, KeyPage, Outcome, StoreEntry, Versioned, Write};
 
 /// Bytes of writes that wait for their commit.
 const QUEUE: usize = 32 << 20;
@@ -26,11 +26,17 @@ const QUEUE: usize = 32 << 20;
 /// The unit in which the queue is counted. Every write counts for one at least.
 const UNIT: usize = 1 << 10;
 
+/// Batches of a listing of all entries that wait for their reader, beside the one that is being read.
+const BATCHES_AHEAD: usize = 1;
+
+/// Bytes after which such a batch ends.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// A store in a file.
 pub(in crate::store) struct Redb {
     path: Arc<Path>,
     current: Current,
-    queue: Option<mpsc::Sender<Pending>>,
+    queue: Option<std_mpsc::Sender<Pending>>,
     room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,7 +52,7 @@ impl Redb {
         quota: StoreQuota,
     ) -> Result<Redb, StoreError> {
         let shared: Arc<Path> = path.into();
-        let (queue, waiting) = mpsc::channel();
+        let (queue, waiting) = std_mpsc::channel();
         let (opened, is_open) = oneshot::channel();
         let path = shared.to_path_buf();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -136,6 +142,30 @@ impl Redb {
         .await
     }
 
+    /// Returns the bytes of all entries, as the quota counts them.
+    pub(in crate::store) async fn used(&self) -> Result<u64, StoreError> {
+        self.read_many(|database| tables::used(&database.begin_read()?)).await
+    }
+
+    /// Reads all entries with a prefix, as they are at one moment, on a thread of its own that ends with the receiver.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no thread.
+    pub(in crate::store) fn entries(&self, prefix: &str) -> Result<mpsc::Receiver<EntryBatch>, StoreError> {
+        let (path, database, prefix) = (self.path.clone(), self.database()?, prefix.to_owned());
+        let (batches, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let reading = move || {
+            let read = read(&path, &database, |database| scan(database, &prefix, &batches));
+            if let Err(error) = read {
+                // The receiver may have left.
+                let _gone = batches.blocking_send(Err(error));
+            }
+        };
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(reading);
+        thread.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
+        Ok(receiver)
+    }
+
     /// Reads many rows on a thread that may block.
     async fn read_many<T: Send + 'static>(
         &self,
@@ -170,6 +200,33 @@ impl Drop for Redb {
             closing::leave(&self.path, thread);
         }
     }
+}
+
+/// Sends the entries with a prefix, batch by batch, until the receiver is gone.
+fn scan(database: &Database, prefix: &str, batches: &mpsc::Sender<EntryBatch>) -> Result<(), redb::Error> {
+    let entries = database.begin_read()?.open_table(ENTRIES)?;
+    let now = rows::now();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for entry in entries.range::<&str>((Bound::Included(prefix), Bound::Unbounded))? {
+        let (key, value) = entry?;
+        let key = key.value();
+        if !key.starts_with(prefix) {
+            break;
+        }
+        let Some(current) = Some(value.value()).filter(|row| is_live(row.1, now)) else { continue };
+        let Some(current) = tables::row(current).live(now) else { continue };
+        bytes += key.len() + current.value.len();
+        batch.push(StoreEntry { key: key.to_owned(), current });
+        if batch.len() == limits::MAX_BATCH || bytes >= BATCH_BYTES {
+            bytes = 0;
+            if batches.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    // A receiver that is gone needs nothing.
+    let _gone = batches.blocking_send(Ok(batch));
+    Ok(())
 }
 
 /// Reads from the last commit. Waits neither for a commit nor for an fsync.

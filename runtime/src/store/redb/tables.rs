@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
 use super::failure;
 use crate::store::error::StoreError;
@@ -17,6 +17,11 @@ const EXPIRY: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expir
 
 /// Numbers of the whole store.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Returns the bytes that all entries count.
+pub(super) fn used(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
+    Ok(transaction.open_table(META)?.get("used")?.map_or(0, |used| used.value()))
+}
 
 /// The version of this layout, in [`META`] as `format`.
 const FORMAT: u64 = 1;

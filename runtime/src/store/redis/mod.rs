@@ -111,6 +111,13 @@ impl Redis {
         Ok(KeyPage { keys, cursor })
     }
 
+    /// Returns the bytes of all entries, as the quota counts them.
+    pub(super) async fn used(&self) -> Result<u64, StoreError> {
+        let mut script = self.reading();
+        script.arg("used").arg(&self.meta);
+        self.run(&script).await.map_err(|error| unavailable(&error))
+    }
+
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let quota = self.quota.get();
         let mut script = self.write.prepare_invoke();
@@ -174,11 +181,13 @@ impl Redis {
     }
 }
 
-/// Reads a value and its version. Nothing stands for an absent value.
+/// Reads a value, its version and when it expires. Nothing stands for an absent value.
 fn versioned(mut fields: impl Iterator<Item = Vec<u8>>) -> Result<Option<Versioned>, StoreError> {
     let Some(value) = fields.next() else { return Ok(None) };
     let version = fields.next().and_then(number).ok_or_else(malformed)?;
-    Ok(Some(Versioned { value: value.into(), version }))
+    let expires_ms = fields.next().filter(|text| !text.is_empty());
+    let expires_ms = expires_ms.map(|text| number(text).ok_or_else(malformed)).transpose()?;
+    Ok(Some(Versioned { value: value.into(), version, expires_ms }))
 }
 
 fn number<N: std::str::FromStr>(text: Vec<u8>) -> Option<N> {

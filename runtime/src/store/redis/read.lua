@@ -16,9 +16,13 @@ if operation == 'get' then
     if bytes > tonumber(ARGV[3]) then
       return redis.error_reply('TOOLARGE the values of the batch')
     end
-    values[at - 3] = live and {entry[1], entry[2]} or {}
+    values[at - 3] = live and {entry[1], entry[2], entry[3] or ''} or {}
   end
   return values
+end
+
+if operation == 'used' then
+  return tonumber(redis.call('HGET', ARGV[3], 'used') or '0')
 end
 
 -- The list: one page of keys, and whether more were left.

@@ -79,7 +79,7 @@ if operation == 'set' then
   local key, value, ttl, condition = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
   local old = current(key)
   if (condition == 'absent' and old) or (condition ~= 'always' and condition ~= 'absent' and (not old or old[2] ~= condition)) then
-    return old and {'stale', old[1], old[2]} or {'stale'}
+    return old and {'stale', old[1], old[2], old[3] or ''} or {'stale'}
   end
   if not fits(#value - (old and #old[1] or -(#key + PER_ENTRY))) then
     return {'quota'}

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod crashes;
+mod entries;
 mod places;
 mod semantics;
 #[cfg(any(feature = "nats", feature = "redis"))]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::{Condition, KeyValue, MAX_KEY, MAX_VALUE, OPERATIONS, StoreError, Swapped};
 #[cfg(any(feature = "nats", feature = "redis"))]
 use super::servers::{self, Server};
-use super::{QUOTA, open};
+use super::{QUOTA, entries, open};
 
 /// Tasks that contend for one key, and what each of them does.
 const TASKS: usize = 64;
@@ -60,6 +60,7 @@ async fn everything(one: Arc<KeyValue>, two: Arc<KeyValue>, rounds: usize) {
     expiry(&one, &two).await;
     listing(&one, &two).await;
     batches(&one, &two).await;
+    entries::listing(&one, &two).await;
     bounds(&one).await;
     quota(&one).await;
     creation(&one, &two).await;
@@ -320,7 +321,7 @@ async fn swaps(one: &Arc<KeyValue>, two: &Arc<KeyValue>, rounds: usize) {
                 current = match store.set("contended", next.clone(), None, condition).await.unwrap() {
                     Swapped::Written(version) => {
                         written += 1;
-                        Some(super::super::Versioned { value: next, version })
+                        Some(super::super::Versioned { value: next, version, expires_ms: None })
                     }
                     Swapped::Stale(now) => now,
                 };

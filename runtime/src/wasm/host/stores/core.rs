@@ -220,7 +220,7 @@ async fn get(
     if code != 0 {
         return Ok(code);
     }
-    let Some(Versioned { value, version: now }) = found else { return Ok(ABSENT) };
+    let Some(Versioned { value, version: now, .. }) = found else { return Ok(ABSENT) };
     put(&mut caller, version, &now.to_le_bytes())?;
     caller.data_mut().stores()?.result = value.clone();
     copy(&mut caller, &value, buffer)
@@ -250,7 +250,7 @@ async fn set(
         None => Ok(code),
         Some(Swapped::Written(now)) => put(&mut caller, version, &now.to_le_bytes()).map(|()| WRITTEN),
         Some(Swapped::Stale(None)) => Ok(STALE_ABSENT),
-        Some(Swapped::Stale(Some(Versioned { value, version: now }))) => {
+        Some(Swapped::Stale(Some(Versioned { value, version: now, .. }))) => {
             caller.data_mut().stores()?.result = value;
             put(&mut caller, version, &now.to_le_bytes()).map(|()| STALE)
         }

@@ -35,7 +35,7 @@ pub(super) fn values(values: &[Option<Versioned>]) -> Bytes {
     let mut bytes = BytesMut::new();
     for value in values {
         bytes.put_u8(u8::from(value.is_some()));
-        if let Some(Versioned { value, version }) = value {
+        if let Some(Versioned { value, version, .. }) = value {
             bytes.put_u64_le(*version);
             put(&mut bytes, value);
         }

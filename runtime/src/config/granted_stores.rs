@@ -1,0 +1,70 @@
+//! All stores of a configuration: those with a table, and the embedded one that a handler is granted without a table.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use super::model::Config;
+use super::secret::SecretSource;
+use super::store::{StoreConfig, StoreGrantConfig};
+
+/// The file of a store.
+pub struct StoreFile<'c> {
+    /// The line of the key, or 0.
+    pub line: usize,
+    /// The key that grants or names the store.
+    pub key: String,
+    /// The file.
+    pub path: &'c Path,
+}
+
+impl Config {
+    /// Lists the stores, each once, those with a table first.
+    pub fn all_stores(&self) -> Vec<&StoreConfig> {
+        let granted = self.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.store);
+        let mut names = HashSet::new();
+        self.stores.iter().chain(granted).filter(|store| names.insert(&store.options.name)).collect()
+    }
+
+    /// Lists the files of stores, with the key of each: the handler that is granted it, or the table if none is.
+    pub fn store_files(&self) -> Vec<StoreFile<'_>> {
+        let mut granted = HashSet::new();
+        let mut files = Vec::new();
+        for handler in &self.handlers {
+            for StoreGrantConfig { store: StoreConfig { options, .. }, .. } in &handler.stores {
+                granted.insert(&options.name);
+                let key = format!("handler.{}.stores", handler.name);
+                files.extend(options.file().map(|path| StoreFile { line: handler.line, key, path }));
+            }
+        }
+        // Operators use it, though no handler does.
+        let tables = self.stores.iter().map(|store| &store.options);
+        for options in tables.filter(|options| !granted.contains(&options.name)) {
+            let key = format!("store.{}.url", options.name);
+            files.extend(options.file().map(|path| StoreFile { line: 0, key, path }));
+        }
+        files
+    }
+
+    /// Lists the passwords of stores that are not in the configuration, with their keys.
+    pub fn store_passwords(&self) -> impl Iterator<Item = (String, &SecretSource)> {
+        let password = |store: &'_ StoreConfig| format!("store.{}.password", store.options.name);
+        self.stores.iter().filter_map(move |store| Some((password(store), store.password.as_ref()?)))
+    }
+
+    /// Lists the handlers that are granted each store, in the order of the file: `carts`, or `carts as default` if the
+    /// handler has another name for the store.
+    pub fn store_users(&self) -> HashMap<&str, Vec<String>> {
+        let mut users: HashMap<&str, Vec<String>> = HashMap::new();
+        for handler in &self.handlers {
+            for grant in &handler.stores {
+                let store = &grant.store.options.name;
+                let user = match grant.name == *store {
+                    true => handler.name.to_string(),
+                    false => format!("{} as {}", handler.name, grant.name),
+                };
+                users.entry(store).or_default().push(user);
+            }
+        }
+        users
+    }
+}
