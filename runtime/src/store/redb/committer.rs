@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::failure;
 use super::open::{Verify, open};
 use super::tables::StoredRows;
+use super::view::OpenFile;
 use crate::store::error::StoreError;
 use crate::store::limits::StoreQuota;
 use crate::store::rows;
@@ -34,6 +35,10 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// The same for a damaged file while nothing is written to it: each attempt reads the whole file.
 const REOPEN_DAMAGED_AFTER: Duration = Duration::from_secs(10);
 
+/// The longest that a view stays when nothing is written here. The pages of its commit cannot be used again, and
+/// another process may write many.
+const VIEW_FOR: Duration = Duration::from_secs(5);
+
 /// A write that waits for its commit.
 pub(super) struct Pending {
     pub(super) write: Write,
@@ -43,7 +48,7 @@ pub(super) struct Pending {
 }
 
 /// The open file, shared with readers. An error while it cannot be used.
-pub(super) type Current = Arc<RwLock<Result<Arc<Database>, StoreError>>>;
+pub(super) type Current = Arc<RwLock<Result<Arc<OpenFile>, StoreError>>>;
 
 /// The state of the thread.
 pub(super) struct Committer {
@@ -66,7 +71,9 @@ impl Committer {
             if batch.is_empty() {
                 self.flush();
                 // The thread logs a failure when it happens, and its readers get it.
-                let _opened = self.database();
+                if let Ok(file) = self.open_file() {
+                    file.forget();
+                }
             } else {
                 self.commit(batch);
             }
@@ -74,29 +81,26 @@ impl Committer {
         self.flush();
     }
 
-    /// Returns the time after which the thread has something to do without a write: a flush, or an attempt to open the
-    /// file again, for readers. `None` if there is nothing.
-    fn due(&self) -> Option<Duration> {
+    /// Returns the time after which the thread has something to do without a write: a flush, an attempt to open the
+    /// file again, for readers, or to drop their view.
+    fn due(&self) -> Duration {
         if let Some(since) = self.unflushed {
-            return Some(FLUSH_AFTER.saturating_sub(since.elapsed()));
+            return FLUSH_AFTER.saturating_sub(since.elapsed());
         }
         let after = match &*self.current.read().unwrap_or_else(PoisonError::into_inner) {
-            Ok(_) => return None,
+            Ok(_) => return VIEW_FOR,
             Err(StoreError::Corrupt(_)) => REOPEN_DAMAGED_AFTER,
             Err(_) => REOPEN_AFTER,
         };
-        Some(after.saturating_sub(self.opened.elapsed()))
+        after.saturating_sub(self.opened.elapsed())
     }
 
     /// Waits for writes. Returns none of them if something else is due, and `None` when there will be no more.
     fn next(&self, queue: &Receiver<Pending>) -> Option<Vec<Pending>> {
-        let first = match self.due() {
-            None => queue.recv().ok()?,
-            Some(wait) => match queue.recv_timeout(wait) {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
-                Err(RecvTimeoutError::Disconnected) => return None,
-            },
+        let first = match queue.recv_timeout(self.due()) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => return None,
         };
         let mut bytes = first.write.bytes();
         let mut batch = vec![first];
@@ -123,10 +127,11 @@ impl Committer {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
         self.last = batch.len();
-        let outcomes = self.database().and_then(|database| {
-            let outcomes = failure::guarded(&self.path, || self.transaction(&database, &batch));
+        let outcomes = self.open_file().and_then(|file| {
+            let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
+            file.committed();
             // Dropped before the file is discarded, which closes it.
-            drop(database);
+            drop(file);
             outcomes.inspect_err(|error| self.discard(error))
         });
         match outcomes {
@@ -185,10 +190,10 @@ impl Committer {
         if self.unflushed.take().is_none() {
             return;
         }
-        let flushed = self.database().and_then(|database| {
+        let flushed = self.open_file().and_then(|file| {
             failure::guarded(&self.path, || {
                 let mut transaction =
-                    database.begin_write().map_err(|error| failure::of(&self.path, error))?;
+                    file.database.begin_write().map_err(|error| failure::of(&self.path, error))?;
                 transaction.set_two_phase_commit(true);
                 transaction.commit().map_err(|error| failure::of(&self.path, error))
             })
@@ -199,7 +204,7 @@ impl Committer {
     }
 
     /// Returns the open file. Opens it again if it failed a while ago.
-    fn database(&mut self) -> Result<Arc<Database>, StoreError> {
+    fn open_file(&mut self) -> Result<Arc<OpenFile>, StoreError> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Err(error) = current else { return current };
         if self.opened.elapsed() < REOPEN_AFTER {
@@ -208,9 +213,9 @@ impl Committer {
         self.opened = Instant::now();
         // A damage is looked for where there was one.
         let verify = if matches!(error, StoreError::Corrupt(_)) { Verify::Whole } else { Verify::AfterCrash };
-        let database = open(&self.path, self.durability, verify).map(Arc::new);
-        self.replace(database.clone());
-        database
+        let file = open(&self.path, self.durability, verify).map(Arc::new);
+        self.replace(file.clone());
+        file
     }
 
     /// Closes the file after an error: what redb has in memory may differ from what is on disk.
@@ -225,9 +230,9 @@ impl Committer {
         self.replace(Err(error));
     }
 
-    fn replace(&self, database: Result<Arc<Database>, StoreError>) {
+    fn replace(&self, file: Result<Arc<OpenFile>, StoreError>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *current, database);
+        let old = std::mem::replace(&mut *current, file);
         // Closing takes time; readers need not wait for it.
         drop(current);
         drop(old);

@@ -10,6 +10,7 @@ use redb::{Builder, ConcurrencyMode, Database};
 use super::failure;
 use super::file::PageFile;
 use super::tables::StoredRows;
+use super::view::OpenFile;
 use crate::store::error::StoreError;
 use crate::store::value::Durability;
 
@@ -29,7 +30,7 @@ pub(super) enum Verify {
 ///
 /// # Errors
 /// The file cannot be opened, or is damaged.
-pub(super) fn open(path: &Path, durability: Durability, verify: Verify) -> Result<Database, StoreError> {
+pub(super) fn open(path: &Path, durability: Durability, verify: Verify) -> Result<OpenFile, StoreError> {
     let unavailable = |error: io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
     let is_new = !path.try_exists().map_err(unavailable)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -44,6 +45,10 @@ pub(super) fn open(path: &Path, durability: Durability, verify: Verify) -> Resul
         .mode(0o600)
         .open(path)
         .map_err(unavailable)?;
+    let shared = match mode(durability) {
+        ConcurrencyMode::ExclusiveWriter => None,
+        _ => Some(file.try_clone().map_err(unavailable)?),
+    };
     let database = failure::guarded(path, || {
         let backend = PageFile::new(file).map_err(|error| failure::of(path, error))?;
         let mut builder = Builder::new();
@@ -59,7 +64,7 @@ pub(super) fn open(path: &Path, durability: Durability, verify: Verify) -> Resul
         // The name of a new file is on disk when its directory is.
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(unavailable)?;
     }
-    Ok(database)
+    Ok(OpenFile::new(database, shared))
 }
 
 /// Returns how processes share the file. During an upgrade the old daemon and the new one both have it open, which is

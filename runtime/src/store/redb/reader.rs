@@ -15,6 +15,7 @@ use super::committer::{Committer, Current, Pending};
 use super::failure;
 use super::open::{Verify, open};
 use super::tables::{self, ENTRIES};
+use super::view::OpenFile;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
 use crate::store::rows::{self, PageBuilder, is_live};
@@ -57,11 +58,11 @@ impl Redb {
         let path = shared.to_path_buf();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             closing::wait_for(&path);
-            let database = match open(&path, durability, Verify::Whole) {
-                Ok(database) => Arc::new(database),
+            let file = match open(&path, durability, Verify::Whole) {
+                Ok(file) => Arc::new(file),
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            let current: Current = Arc::new(RwLock::new(Ok(database)));
+            let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
                 Committer { path, durability, quota, current, opened, unflushed: None, last: 0 }
@@ -78,15 +79,14 @@ impl Redb {
     }
 
     /// Returns the open file.
-    fn database(&self) -> Result<Arc<Database>, StoreError> {
+    fn open_file(&self) -> Result<Arc<OpenFile>, StoreError> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(in crate::store) fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        let database = self.database()?;
-        read(&self.path, &database, |database| {
-            let entries = database.begin_read()?.open_table(ENTRIES)?;
-            let row = entries.get(key)?.map(|found| tables::row(found.value()));
+        let file = self.open_file()?;
+        read(&self.path, &file, |file| {
+            let row = file.view()?.entries.get(key)?.map(|found| tables::row(found.value()));
             Ok(row.and_then(|row| row.live(rows::now())))
         })
     }
@@ -96,13 +96,13 @@ impl Redb {
         keys: &[String],
     ) -> Result<Vec<Option<Versioned>>, StoreError> {
         let keys = keys.to_vec();
-        let values = self.read_many(move |database| {
-            let entries = database.begin_read()?.open_table(ENTRIES)?;
+        let values = self.read_many(move |file| {
+            let view = file.view()?;
             let now = rows::now();
             let mut bytes = 0;
             let mut values = Vec::with_capacity(keys.len());
             for key in &keys {
-                let found = entries.get(key.as_str())?;
+                let found = view.entries.get(key.as_str())?;
                 let live = found.as_ref().map(|found| found.value()).filter(|row| is_live(row.1, now));
                 // Before it is copied.
                 if let Err(error) = limits::add_read(&mut bytes, live.map_or(0, |(_, _, value)| value.len()))
@@ -123,14 +123,14 @@ impl Redb {
         limit: usize,
     ) -> Result<KeyPage, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.read_many(move |database| {
-            let entries = database.begin_read()?.open_table(ENTRIES)?;
+        self.read_many(move |file| {
+            let view = file.view()?;
             let start = match after.as_deref() {
                 Some(after) if after >= prefix.as_str() => Bound::Excluded(after),
                 _ => Bound::Included(prefix.as_str()),
             };
             let mut page = PageBuilder::new(&prefix, limit, rows::now());
-            for entry in entries.range::<&str>((start, Bound::Unbounded))? {
+            for entry in view.entries.range::<&str>((start, Bound::Unbounded))? {
                 let (key, value) = entry?;
                 let (_, expires, _) = value.value();
                 if !page.add(key.value(), expires) {
@@ -144,7 +144,7 @@ impl Redb {
 
     /// Returns the bytes of all entries, as the quota counts them.
     pub(in crate::store) async fn used(&self) -> Result<u64, StoreError> {
-        self.read_many(|database| tables::used(&database.begin_read()?)).await
+        self.read_many(|file| tables::used(&file.database.begin_read()?)).await
     }
 
     /// Reads all entries with a prefix, as they are at one moment, on a thread of its own that ends with the receiver.
@@ -152,10 +152,10 @@ impl Redb {
     /// # Errors
     /// The file cannot be read, or there is no thread.
     pub(in crate::store) fn entries(&self, prefix: &str) -> Result<mpsc::Receiver<EntryBatch>, StoreError> {
-        let (path, database, prefix) = (self.path.clone(), self.database()?, prefix.to_owned());
+        let (path, file, prefix) = (self.path.clone(), self.open_file()?, prefix.to_owned());
         let (batches, receiver) = mpsc::channel(BATCHES_AHEAD);
         let reading = move || {
-            let read = read(&path, &database, |database| scan(database, &prefix, &batches));
+            let read = read(&path, &file, |file| scan(&file.database, &prefix, &batches));
             if let Err(error) = read {
                 // The receiver may have left.
                 let _gone = batches.blocking_send(Err(error));
@@ -169,10 +169,10 @@ impl Redb {
     /// Reads many rows on a thread that may block.
     async fn read_many<T: Send + 'static>(
         &self,
-        reads: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+        reads: impl FnOnce(&OpenFile) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (path, database) = (self.path.clone(), self.database()?);
-        let read = tokio::task::spawn_blocking(move || read(&path, &database, reads));
+        let (path, file) = (self.path.clone(), self.open_file()?);
+        let read = tokio::task::spawn_blocking(move || read(&path, &file, reads));
         let ended = |error| StoreError::Unavailable(format!("the read was ended: {error}"));
         read.await.unwrap_or_else(|error| Err(ended(error)))
     }
@@ -232,8 +232,8 @@ fn scan(database: &Database, prefix: &str, batches: &mpsc::Sender<EntryBatch>) -
 /// Reads from the last commit. Waits neither for a commit nor for an fsync.
 fn read<T>(
     path: &Path,
-    database: &Database,
-    read: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    file: &OpenFile,
+    read: impl FnOnce(&OpenFile) -> Result<T, redb::Error>,
 ) -> Result<T, StoreError> {
-    failure::guarded(path, || read(database).map_err(|error| failure::of(path, error)))
+    failure::guarded(path, || read(file).map_err(|error| failure::of(path, error)))
 }
