@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
 "#;
 
 /// Returns the C compiler, if it and its files for WASI are installed.
-fn compiler() -> Option<&'static str> {
+pub(super) fn compiler() -> Option<&'static str> {
     let package = "clang lld wasi-libc libclang-rt-14-dev-wasm32";
     let there = found(&["clang", "wasm-ld"], package);
     if there && !fs::exists(SYSROOT).unwrap() {

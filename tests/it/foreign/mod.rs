@@ -3,17 +3,19 @@
 //! Each tool is installed by its version and hash, once for all runs. The figures are for the page "Programs that were
 //! tried".
 //!
-//! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `crates`, `go`, `javascript`,
-//! `python`, `ruby`, `wsgi`, `zig`; `hono`.
+//! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `components`, `crates`, `go`, `javascript`,
+//! `python`, `ruby`, `wsgi`, `zig`; `hono`, `stores`.
 
 mod assemblyscript;
 mod c;
+mod components;
 mod crates;
 mod go;
 mod hono;
 mod javascript;
 mod python;
 mod ruby;
+mod stores;
 mod tools;
 mod wsgi;
 mod zig;

@@ -12,6 +12,9 @@ use crate::store::{KeyValue, StoreError, StoreGrant};
 /// store as much as a small request costs the daemon.
 const MAX_OPERATIONS: u32 = 100_000;
 
+/// Operations of one job that are awaited at once. Each may hold a value.
+const MAX_UNDER_WAY: usize = 16;
+
 /// Swaps and cursors that one job may hold at once.
 const MAX_KEPT: usize = 1024;
 
@@ -27,6 +30,8 @@ pub(in crate::wasm) struct GuestStores {
     /// Keys behind which a listing goes on, by the numbers that a component has for them.
     cursors: Vec<String>,
     operations: u32,
+    /// Its references are counted: one for each operation that is awaited.
+    under_way: Arc<()>,
     /// What the last operation returned, until the guest takes it.
     pub(super) result: Bytes,
     /// The message of the last failure.
@@ -39,6 +44,12 @@ pub(super) struct BegunSwap {
     pub(super) store: u32,
     pub(super) key: String,
     pub(super) version: Option<u64>,
+}
+
+/// An operation that a guest awaits while it goes on.
+pub(super) struct BegunOperation {
+    grant: StoreGrant,
+    _under_way: Arc<()>,
 }
 
 /// Why an operation failed, as the guest sees it.
@@ -65,6 +76,7 @@ impl GuestStores {
             swaps: Vec::new(),
             cursors: Vec::new(),
             operations: 0,
+            under_way: Arc::default(),
             result: Bytes::new(),
             last_error: String::new(),
         }
@@ -93,20 +105,42 @@ impl GuestStores {
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
     ) -> Result<T, StoreFailure> {
         self.result = Bytes::new();
+        let grant = self.count(store)?;
+        run(grant, operation).await
+    }
+
+    /// Begins an operation that the guest awaits, perhaps beside others.
+    pub(super) fn begin(&mut self, store: u32) -> Result<BegunOperation, StoreFailure> {
+        let under_way = self.under_way.clone();
+        // One for this and one for each operation.
+        if Arc::strong_count(&under_way) > MAX_UNDER_WAY + 1 {
+            return Err(too_many(&format!("a job may await {MAX_UNDER_WAY} operations on stores at once")));
+        }
+        let grant = self.count(store)?.clone();
+        Ok(BegunOperation { grant, _under_way: under_way })
+    }
+
+    /// Counts an operation, and finds its store.
+    fn count(&mut self, store: u32) -> Result<&StoreGrant, StoreFailure> {
         if self.operations >= MAX_OPERATIONS {
             return Err(too_many(&format!("a job has {MAX_OPERATIONS} operations on stores at most")));
         }
         self.operations += 1;
         let grant = usize::try_from(store).ok().and_then(|store| self.granted.get(store));
-        let grant = grant.ok_or_else(|| StoreFailure {
+        grant.ok_or_else(|| StoreFailure {
             code: "invalid",
             message: "there is no store with this number: open it first".to_owned(),
-        })?;
-        let outcome = match grant.store.open().await {
-            Ok(store) => operation(store).await,
-            Err(error) => Err(error),
-        };
-        outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
+        })
+    }
+
+    /// Returns a variable that is configured for the handler.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// Returns the variable for one of Spin, whose names are in small letters: `api_key` is `api_key`, or else `API_KEY`.
+    pub(super) fn spin_variable(&self, name: &str) -> Option<&str> {
+        self.variable(name).or_else(|| self.variable(&name.to_ascii_uppercase()))
     }
 
     /// Returns the variables that are configured for the handler.
@@ -173,6 +207,28 @@ impl GuestStores {
             -1
         })
     }
+}
+
+impl BegunOperation {
+    /// Runs the operation.
+    pub(super) async fn run<T>(
+        self,
+        operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
+    ) -> Result<T, StoreFailure> {
+        run(&self.grant, operation).await
+    }
+}
+
+/// Runs an operation on a store, which is opened if it is not open yet.
+async fn run<T>(
+    grant: &StoreGrant,
+    operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
+) -> Result<T, StoreFailure> {
+    let outcome = match grant.store.open().await {
+        Ok(store) => operation(store).await,
+        Err(error) => Err(error),
+    };
+    outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
 }
 
 fn too_many(message: &str) -> StoreFailure {

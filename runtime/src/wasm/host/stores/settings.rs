@@ -40,7 +40,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
 /// The keys are the variables that are configured for the handler, secrets among them.
 impl store::Host for State {
     async fn get(&mut self, key: String) -> Result<std::result::Result<Option<String>, store::Error>> {
-        Ok(Ok(self.stores()?.variables().find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())))
+        Ok(Ok(self.stores()?.variable(&key).map(str::to_owned)))
     }
 
     async fn get_all(&mut self) -> Result<std::result::Result<Vec<(String, String)>, store::Error>> {
