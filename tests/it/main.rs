@@ -85,6 +85,7 @@ mod smuggling;
 mod sockets;
 mod speaker;
 mod starts;
+mod store_crashes;
 mod store_passwords;
 mod store_servers;
 mod store_verbs;
