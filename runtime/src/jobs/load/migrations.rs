@@ -110,7 +110,7 @@ mod tests {
     fn migrations_are_read_in_the_order_of_their_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let write = |file: &str| std::fs::write(dir.path().join(file), "select 1;").unwrap();
-        ["0010_c.sql", "0002_b.sql", "1_a.sql", "README.md"].map(write);
+        ["0010_c.sql", "0002_b.sql", "1_a.sql", "README.md"].into_iter().for_each(write);
 
         let files: Vec<String> = read(dir.path()).unwrap().into_iter().map(|one| one.file).collect();
         assert_eq!(files, ["1_a.sql", "0002_b.sql", "0010_c.sql"]);
