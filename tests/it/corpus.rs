@@ -124,8 +124,10 @@ fn page() -> Vec<String> {
     let page = include_str!("../../runtime/docs/configuration.md");
     let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
     let lines = examples.flat_map(|(example, _)| example.lines());
-    // A file that exists for every caller of the target.
-    lines.map(|line| line.replace("\"build/hello.wasm\"", "\"Cargo.toml\"")).collect()
+    // A file and a directory that exist for every caller of the target.
+    let there =
+        |line: &str| line.replace("\"build/hello.wasm\"", "\"Cargo.toml\"").replace("\"build\"", "\"src\"");
+    lines.map(there).collect()
 }
 
 /// The page with some of its optional keys, and other values at some of its keys.

@@ -319,7 +319,7 @@ mod tests {
                     # HELP open Whether.\n# TYPE open gauge\nopen 1\n\
                     # HELP old Old.\n# TYPE old gauge\nold 0.5\n\
                     # HELP took_seconds Time.\n# TYPE took_seconds histogram\n\
-                    took_seconds_bucket{le=\"5e-05\"";
+                    took_seconds_bucket{route=\"/a\\\"\\\\\\n\",le=\"5e-05\"";
         assert!(text.starts_with(head), "{text}");
         assert!(text.ends_with("took_seconds_count{route=\"/a\\\"\\\\\\n\"} 1\n"), "{text}");
         assert!(!text.contains("job_id"), "{text}");

@@ -63,7 +63,7 @@ const DIFFERENT: [(&str, &str, &str, u16, u16, &str); 12] = [
     (
         "GET",
         "/f/a%20b.txt",
-        "If-Modified-Since: Fri, 01 Jan 2999 00:00:00 GMT",
+        "If-Modified-Since: Tue, 01 Jan 2999 00:00:00 GMT",
         304,
         200,
         "a later date is valid",

@@ -59,7 +59,7 @@ fn a_component_of_spins_sdk_7_keeps_its_keys() {
 fn a_component_of_wasmcloud_keeps_its_keys_and_logs() {
     let Some((daemon, seen)) = asked("wasmcloud", "") else { return };
 
-    let wanted = "5\n[Some((\"cloud/a\", [111, 110, 101])), None]\n[\"cloud/a\", \"cloud/n\"] None\nfalse\n\
+    let wanted = "7\n[Some((\"cloud/a\", [111, 110, 101])), None]\n[\"cloud/a\", \"cloud/n\"] None\nfalse\n\
         Some(Error::AccessDenied)\n";
     assert_eq!(seen, wanted);
     daemon.log.line("info cloud: done");

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::database::migrations::TABLE as MIGRATIONS;
@@ -107,9 +108,16 @@ impl Authorizer {
 fn refusal(context: AuthContext<'_>) -> Option<String> {
     let temporary =
         || Some("temporary tables are not allowed: use WITH, or a table of the database".to_owned());
+    if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
+        return temporary();
+    }
     match context.action {
-        AuthAction::Attach { .. } => Some("ATTACH and VACUUM are not allowed".to_owned()),
+        // SQLite passes no name if it is an expression.
+        AuthAction::Attach { .. } | AuthAction::Unknown { code: ffi::SQLITE_ATTACH, .. } => {
+            Some("ATTACH and VACUUM are not allowed".to_owned())
+        }
         AuthAction::Detach { .. } => Some("DETACH is not allowed".to_owned()),
+        AuthAction::Unknown { code, .. } => Some(format!("the action {code} is not allowed")),
         AuthAction::CreateTempIndex { .. }
         | AuthAction::CreateTempTable { .. }
         | AuthAction::CreateTempTrigger { .. }

@@ -38,6 +38,7 @@ async fn what_reaches_beyond_the_tables_is_refused() {
     let outside = place.path().join("outside.sqlite").display().to_string();
     for sql in [
         format!("attach '{outside}' as other"),
+        format!("attach '{outside}' || '' as other"),
         format!("vacuum into '{outside}'"),
         "vacuum".to_owned(),
         "detach main".to_owned(),
