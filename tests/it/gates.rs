@@ -223,11 +223,11 @@ fn a_component_is_a_gate_and_sees_the_gates_before_it() {
         .add("[handler.p]\nmodule = \"p.wasm\"\n[[route]]\npath = \"/{verb}\"\nhandler = \"p\"\nbefore = [\"names\"]\n")
         .file("p.wasm", &component)
         .handler("env", "", &Program::text().environment().wasm())
-        .add("before = [\"p\"]\n")
+        .add("[[route]]\npath = \"/status/{code}\"\nhandler = \"env\"\nbefore = [\"p\"]\n")
         .start();
 
     let seen = daemon.client().ask("GET", "/facts", "Portcullis-Remote-User: root\r\n");
-    let guarded = daemon.get("/env");
+    let refused = daemon.get("/status/403");
 
     for line in [
         "field portcullis-remote-user: ada",
@@ -236,7 +236,8 @@ fn a_component_is_a_gate_and_sees_the_gates_before_it() {
     ] {
         assert!(seen.text().lines().any(|found| found == line), "{line} in {}", seen.text());
     }
-    assert_ne!(guarded.status(), 200, "the component answers a path that it does not know with an error");
+    assert_eq!(refused.status(), 403, "the answer of the component");
+    assert_eq!(daemon.get("/status/200").status(), 200, "it lets the request pass");
 }
 
 #[test]

@@ -297,7 +297,9 @@ impl Daemon {
     /// Returns the port of the first TCP socket, from the log.
     pub(crate) fn port(&self) -> u16 {
         let line = self.log.line("listening on tcp://");
-        line.rsplit_once(':').unwrap().1.parse().unwrap()
+        let port = line.rsplit_once(':').unwrap().1;
+        // In JSON, something follows.
+        port.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
     }
 
     /// Connects to the first TCP socket.

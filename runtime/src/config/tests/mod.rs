@@ -1,7 +1,8 @@
 //! Tests of reading a configuration.
 //!
-//! Floors, lowest first: the helpers in this file; `compile`, `page`, `refusals`, which do not use one another.
+//! Floors, lowest first: the helpers in this file; `any_text`, `compile`, `page`, `refusals`, which do not use one another.
 
+mod any_text;
 mod compile;
 mod page;
 mod refusals;
@@ -10,7 +11,6 @@ use super::*;
 use crate::access::RateLimits;
 use crate::catalog::{ReasonHeader, VersionPrefix};
 use crate::job::{Limits, Name, OutputFormat, Overlap};
-use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -371,32 +371,5 @@ fn a_file_cut_off_anywhere_is_refused_or_read() {
     let place = place();
     for end in (0..EVERYTHING.len()).filter(|end| EVERYTHING.is_char_boundary(*end)) {
         let _either = parse(&EVERYTHING[..end], place.path(), "p.toml");
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_text_panics(text in ".{0,64}", start in 0..EVERYTHING.len(), length in 0usize..16) {
-        let end = (start + length).min(EVERYTHING.len());
-        let spliced = format!("{}{text}{}", &EVERYTHING[..start], &EVERYTHING[end..]);
-        for text in [text, spliced] {
-            if let Err(errors) = parse(&text, Path::new("/nowhere"), "p.toml") {
-                prop_assert!(!errors.to_string().is_empty());
-            }
-        }
-    }
-
-    #[test]
-    fn no_value_panics(
-        key in prop::sample::select(vec![
-            "listen", "grace", "jobs", "unix.mode", "unix.group", "http.head", "cors.origins", "cors.max_age",
-            "limits.memory", "limits.time", "limits.queue", "handler.x", "handler.x.env", "handler.x.mounts", "route",
-        ]),
-        value in prop_oneof![
-            "-?[0-9]{1,30}", "0[xob][0-7]{1,20}", "\"[^\"\\\\\n]{0,20}\"", r#"\[("[*a-z:/.0-9]{0,16}",?){0,3}\]"#,
-            r#"\[?\{( ?[a-z]{1,7} = "[/*a-z{}]{0,9}",?){0,3}\}\]?"#, "[0-9.e+-]{1,12}", "true|inf|nan|1979-05-27",
-        ],
-    ) {
-        let _either = parse(&format!("{key} = {value}\n"), Path::new("/nowhere"), "p.toml");
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     sqlite::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
 }
 
-type SpinResult<T> = Result<std::result::Result<T, Error>>;
+type SpinSqlResult<T> = Result<std::result::Result<T, Error>>;
 
 impl From<SqlFailure> for Error {
     fn from(failure: SqlFailure) -> Error {
@@ -55,7 +55,7 @@ impl From<SqlFailure> for Error {
 impl sqlite::Host for State {}
 
 impl sqlite::HostConnection for State {
-    async fn open(&mut self, database: String) -> SpinResult<Resource<SpinConnection>> {
+    async fn open(&mut self, database: String) -> SpinSqlResult<Resource<SpinConnection>> {
         let found = self.databases()?.find(&database);
         Ok(found.map(|number| Resource::new_own(number.unsigned_abs())).map_err(Error::from))
     }
@@ -65,7 +65,7 @@ impl sqlite::HostConnection for State {
         connection: Resource<SpinConnection>,
         sql: String,
         parameters: Vec<Value>,
-    ) -> SpinResult<QueryResult> {
+    ) -> SpinSqlResult<QueryResult> {
         let parameters = parameters.into_iter().map(ours).collect();
         let command = SqlCommand::Statement { sql, parameters };
         let result = self.databases()?.run(connection.rep(), command).await;
