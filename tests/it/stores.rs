@@ -99,6 +99,25 @@ fn links_that_were_acknowledged_survive_a_kill() {
 }
 
 #[test]
+fn a_relaxed_store_loses_nothing_when_the_daemon_is_terminated() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("links.redb");
+    let relaxed = format!("[store.default]\nurl = \"redb:{}\"\ndurability = \"relaxed\"\n", file.display());
+    let start = || shortener("stores = [\"default\"]", &relaxed).start();
+    let mut daemon = start();
+    let slug = add(&mut daemon.client());
+    for followed in 1..=3 {
+        assert!(is_followed(&daemon.get(&format!("/l/{slug}"))));
+
+        let ended = daemon.terminate();
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        daemon = start();
+        assert_eq!(hits(&daemon, &slug), followed);
+    }
+}
+
+#[test]
 fn a_page_of_links_begins_behind_a_link() {
     let daemon = shortener("stores = [\"default\"]", "[store.default]\nurl = \"memory:\"\n").start();
     let slug = add(&mut daemon.client());

@@ -79,6 +79,9 @@ impl Committer {
             }
         }
         self.flush();
+        // A holder of the store, which may outlive it, does not keep the file open.
+        let closed = format!("{}: the store is closed", self.path.display());
+        self.replace(Err(StoreError::Unavailable(closed)));
     }
 
     /// Returns the time after which the thread has something to do without a write: a flush, an attempt to open the

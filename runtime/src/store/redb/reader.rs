@@ -4,13 +4,13 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::closing;
+use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current, Pending};
 use super::failure;
 use super::open::{Verify, open};
@@ -37,9 +37,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(in crate::store) struct Redb {
     path: Arc<Path>,
     current: Current,
-    queue: Option<std_mpsc::Sender<Pending>>,
+    queue: Arc<CommitQueue>,
     room: Arc<Semaphore>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Redb {
@@ -75,7 +74,8 @@ impl Redb {
             Err(_) => return Err(failure::corrupt(shared.display(), "it cannot be opened")),
         };
         let room = Arc::new(Semaphore::new(QUEUE / UNIT));
-        Ok(Redb { path: shared, current, queue: Some(queue), room, thread: Some(thread) })
+        let queue = CommitQueue::new(shared.clone(), queue, thread);
+        Ok(Redb { path: shared, current, queue, room })
     }
 
     /// Returns the open file.
@@ -186,19 +186,10 @@ impl Redb {
         let units = u32::try_from(write.bytes() / UNIT + 1).unwrap_or(u32::MAX);
         let permit = self.room.clone().acquire_many_owned(units).await.map_err(|_| ended())?;
         let (reply, outcome) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or_else(ended)?;
-        queue.send(Pending { write, reply, permit }).map_err(|_| ended())?;
-        outcome.await.unwrap_or_else(|_| Err(ended()))
-    }
-}
-
-impl Drop for Redb {
-    /// Closes the queue. The thread writes what is queued, and ends.
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            closing::leave(&self.path, thread);
+        if !self.queue.send(Pending { write, reply, permit }) {
+            return Err(ended());
         }
+        outcome.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
