@@ -10,9 +10,9 @@ use bytes::Bytes;
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::grants::{GuestStores, StoreFailure};
+use super::grants::{GuestStores, StoreFailure, invalid};
 use super::records;
-use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, StoreError, Swapped, Versioned};
+use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Swapped, Versioned};
 use crate::wasm::host::core_state::State;
 
 /// The name of the module that the functions are imported from.
@@ -278,50 +278,39 @@ fn keep(stores: &mut GuestStores, result: Bytes) -> Result<i32, StoreFailure> {
     Ok(length)
 }
 
-fn invalid(what: &str) -> StoreFailure {
-    StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
-}
-
 /// Reads a text from the guest's memory.
 ///
 /// # Errors
 /// It lies outside the memory. A text that is too long or not UTF-8 is a failure that the guest sees.
 fn text(caller: &mut Caller<'_, State>, at: Slice) -> Result<Result<String, StoreFailure>> {
-    let bytes = bytes(caller, at, MAX_KEY)?;
-    Ok(bytes.and_then(|bytes| utf8(&bytes)))
+    Ok(piece(caller, at, MAX_KEY)?.and_then(records::text))
 }
 
-fn utf8(bytes: &[u8]) -> Result<String, StoreFailure> {
-    let text = std::str::from_utf8(bytes).map(str::to_owned);
-    text.map_err(|_| invalid("a key is UTF-8; encode other bytes"))
+/// Copies bytes from the guest's memory.
+fn bytes(caller: &mut Caller<'_, State>, at: Slice, max: usize) -> Result<Result<Bytes, StoreFailure>> {
+    Ok(piece(caller, at, max)?.map(Bytes::copy_from_slice))
 }
 
-/// Reads bytes from the guest's memory.
-fn bytes(
-    caller: &mut Caller<'_, State>,
+/// Finds bytes in the guest's memory.
+fn piece<'c>(
+    caller: &'c mut Caller<'_, State>,
     (at, size): Slice,
     max: usize,
-) -> Result<Result<Bytes, StoreFailure>> {
-    let size = usize::try_from(size)?;
+) -> Result<Result<&'c [u8], StoreFailure>> {
+    let (at, size) = (usize::try_from(at)?, usize::try_from(size)?);
     if size > max {
         return Ok(Err(invalid(&format!("{size} bytes are too many: {max} at most"))));
     }
-    let memory = memory(caller)?;
-    let at = usize::try_from(at)?;
-    let piece = at.checked_add(size).and_then(|end| memory.data(&*caller).get(at..end));
+    let whole = memory(caller)?.data(&*caller);
+    let piece = at.checked_add(size).and_then(|end| whole.get(at..end));
     let piece =
         piece.with_context(|| format!("{MODULE}: {size} bytes at {at} are not in the module's memory"))?;
-    Ok(Ok(Bytes::copy_from_slice(piece)))
+    Ok(Ok(piece))
 }
 
 /// Reads a list of texts from the guest's memory.
 fn texts(caller: &mut Caller<'_, State>, at: Slice) -> Result<Result<Vec<String>, StoreFailure>> {
-    let bytes = match bytes(caller, at, MAX_BATCH_BYTES)? {
-        Ok(bytes) => bytes,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let records = records::read(&bytes).ok_or_else(|| invalid("the list is cut short"));
-    Ok(records.and_then(|records| records.into_iter().map(utf8).collect()))
+    Ok(piece(caller, at, MAX_BATCH_BYTES)?.and_then(records::texts))
 }
 
 /// Reads a list of keys and values, which take turns.
@@ -329,14 +318,7 @@ fn entries_of(
     caller: &mut Caller<'_, State>,
     at: Slice,
 ) -> Result<Result<Vec<(String, Bytes)>, StoreFailure>> {
-    let bytes = match bytes(caller, at, MAX_BATCH_BYTES)? {
-        Ok(bytes) => bytes,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let records = records::read(&bytes).filter(|records| records.len() % 2 == 0);
-    let Some(records) = records else { return Ok(Err(invalid("the list is cut short"))) };
-    let entry = |pair: &[&[u8]]| Ok((utf8(pair[0])?, bytes.slice_ref(pair[1])));
-    Ok(records.chunks_exact(2).map(entry).collect())
+    Ok(piece(caller, at, MAX_BATCH_BYTES)?.and_then(records::entries))
 }
 
 /// Copies bytes into the guest's memory as far as they fit, and returns how many there are.

@@ -127,10 +127,7 @@ impl GuestStores {
         }
         self.operations += 1;
         let grant = usize::try_from(store).ok().and_then(|store| self.granted.get(store));
-        grant.ok_or_else(|| StoreFailure {
-            code: "invalid",
-            message: "there is no store with this number: open it first".to_owned(),
-        })
+        grant.ok_or_else(|| invalid("there is no store with this number: open it first"))
     }
 
     /// Returns a variable that is configured for the handler.
@@ -194,10 +191,7 @@ impl GuestStores {
     pub(super) fn cursor(&self, number: u64) -> Result<String, StoreFailure> {
         let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let key = place.and_then(|place| self.cursors.get(place)).cloned();
-        key.ok_or_else(|| StoreFailure {
-            code: "invalid",
-            message: "there is no such cursor: begin the listing again".to_owned(),
-        })
+        key.ok_or_else(|| invalid("there is no such cursor: begin the listing again"))
     }
 
     /// Converts an outcome to a return value. A failure is kept for `error`, and returns -1.
@@ -229,6 +223,11 @@ async fn run<T>(
         Err(error) => Err(error),
     };
     outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
+}
+
+/// Makes the failure of an operation with a wrong argument.
+pub(super) fn invalid(what: &str) -> StoreFailure {
+    StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
 }
 
 fn too_many(message: &str) -> StoreFailure {

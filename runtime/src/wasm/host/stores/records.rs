@@ -1,11 +1,50 @@
 //! Lists of keys and values as core modules pass them: each text with its length before it, in four bytes, little-endian.
 
+use std::collections::HashSet;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use super::grants::{StoreFailure, invalid};
 use crate::store::{KeyPage, Versioned};
 
+/// Reads a list of texts.
+///
+/// # Errors
+/// One is cut short, or is not UTF-8.
+pub(super) fn texts(list: &[u8]) -> Result<Vec<String>, StoreFailure> {
+    let records = read(list).ok_or_else(|| invalid(CUT_SHORT))?;
+    records.into_iter().map(text).collect()
+}
+
+/// Reads a list of keys and values, which take turns. Of a key that is there twice, the last value is returned.
+///
+/// Each value has memory of its own: a slice of the list would keep the whole list for as long as a store has the value,
+/// and no quota counts that.
+///
+/// # Errors
+/// An entry is cut short, or a key is not UTF-8.
+pub(super) fn entries(list: &[u8]) -> Result<Vec<(String, Bytes)>, StoreFailure> {
+    let records = read(list).filter(|records| records.len() % 2 == 0);
+    let records = records.ok_or_else(|| invalid(CUT_SHORT))?;
+    let mut seen = HashSet::new();
+    let last: Vec<_> = records.chunks_exact(2).rev().filter(|pair| seen.insert(pair[0])).collect();
+    let entry = |pair: &[&[u8]]| Ok((text(pair[0])?, Bytes::copy_from_slice(pair[1])));
+    last.into_iter().rev().map(entry).collect()
+}
+
+/// Reads one text.
+///
+/// # Errors
+/// It is not UTF-8.
+pub(super) fn text(bytes: &[u8]) -> Result<String, StoreFailure> {
+    let text = std::str::from_utf8(bytes).map(str::to_owned);
+    text.map_err(|_| invalid("a key is UTF-8; encode other bytes"))
+}
+
+const CUT_SHORT: &str = "the list is cut short";
+
 /// Reads texts until the end; `None` if one is cut short.
-pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+fn read(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let (length, rest) = bytes.split_first_chunk()?;
@@ -46,6 +85,36 @@ pub(super) fn values(values: &[Option<Versioned>]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Durability, KeyValue, StoreOptions};
+
+    /// Writes a list as a guest does.
+    fn list(records: &[&[u8]]) -> Bytes {
+        let mut list = BytesMut::new();
+        records.iter().for_each(|record| put(&mut list, record));
+        list.freeze()
+    }
+
+    #[tokio::test]
+    async fn a_byte_in_a_store_does_not_keep_the_batch_that_brought_it() {
+        let options = StoreOptions {
+            name: "a".to_owned(),
+            url: "memory:".parse().unwrap(),
+            quota: 64 << 10,
+            durability: Durability::Sync,
+        };
+        let store = KeyValue::open(&options).await.unwrap();
+        let large = vec![0; 990_000];
+        let batch = list(&[b"k", &large, b"l", b"2", b"k", &large, b"k", b"1"]);
+
+        let written = entries(&batch).unwrap();
+
+        // The large values are gone before the store is asked, and the small ones belong to nobody else.
+        let kept: Vec<_> = written.iter().map(|(key, value)| (key.as_str(), &value[..])).collect();
+        assert_eq!(kept, [("l", &b"2"[..]), ("k", &b"1"[..])]);
+        assert!(batch.is_unique() && written.iter().all(|(_, value)| value.is_unique()));
+        store.set_many(written).await.unwrap();
+        assert_eq!(store.get("k").await.unwrap().unwrap().value, &b"1"[..]);
+    }
 
     #[test]
     fn records_are_read_whole_or_not_at_all() {
