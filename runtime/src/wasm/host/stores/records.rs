@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::grants::{StoreFailure, invalid};
-use crate::store::{KeyPage, Versioned};
+use crate::store::{KeyPage, MAX_BATCH, Versioned};
 
 /// Reads a list of texts.
 ///
 /// # Errors
-/// One is cut short, or is not UTF-8.
+/// There are more than [`MAX_BATCH`], one is cut short, or one is not UTF-8.
 pub(super) fn texts(list: &[u8]) -> Result<Vec<String>, StoreFailure> {
-    let records = read(list).ok_or_else(|| invalid(CUT_SHORT))?;
+    let records = read(list, MAX_BATCH)?;
     records.into_iter().map(text).collect()
 }
 
@@ -22,10 +22,12 @@ pub(super) fn texts(list: &[u8]) -> Result<Vec<String>, StoreFailure> {
 /// and no quota counts that.
 ///
 /// # Errors
-/// An entry is cut short, or a key is not UTF-8.
+/// There are more than [`MAX_BATCH`], one is cut short, or a key is not UTF-8.
 pub(super) fn entries(list: &[u8]) -> Result<Vec<(String, Bytes)>, StoreFailure> {
-    let records = read(list).filter(|records| records.len() % 2 == 0);
-    let records = records.ok_or_else(|| invalid(CUT_SHORT))?;
+    let records = read(list, 2 * MAX_BATCH)?;
+    if records.len() % 2 != 0 {
+        return Err(cut_short());
+    }
     let mut seen = HashSet::new();
     let last: Vec<_> = records.chunks_exact(2).rev().filter(|pair| seen.insert(pair[0])).collect();
     let entry = |pair: &[&[u8]]| Ok((text(pair[0])?, Bytes::copy_from_slice(pair[1])));
@@ -41,18 +43,29 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, StoreFailure> {
     text.map_err(|_| invalid("a key is UTF-8; encode other bytes"))
 }
 
-const CUT_SHORT: &str = "the list is cut short";
+fn cut_short() -> StoreFailure {
+    invalid("the list is cut short")
+}
 
-/// Reads texts until the end; `None` if one is cut short.
-fn read(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+/// Reads texts until the end. Looks at no more than `max`, since an empty text takes four times as much memory here as
+/// in the list.
+fn read(mut bytes: &[u8], max: usize) -> Result<Vec<&[u8]>, StoreFailure> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        if records.len() == max {
+            return Err(invalid(&format!("a batch has {MAX_BATCH} keys at most: split it")));
+        }
+        let (record, rest) = first(bytes).ok_or_else(cut_short)?;
         records.push(record);
         bytes = rest;
     }
-    Some(records)
+    Ok(records)
+}
+
+/// Reads the first text, and returns what is behind it; `None` if it is cut short.
+fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 fn put(into: &mut BytesMut, record: &[u8]) {
@@ -117,11 +130,27 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_whole_or_not_at_all() {
-        assert_eq!(read(b"\x01\0\0\0a\0\0\0\0"), Some(vec![&b"a"[..], b""]));
-        for torn in [&b"\x01"[..], b"\x02\0\0\0a", b"\xff\xff\xff\xffa"] {
-            assert_eq!(read(torn), None);
+    fn a_list_of_millions_of_empty_keys_is_refused_by_its_first_few() {
+        let keys = |count: usize| vec![0; 4 * count];
+
+        assert_eq!(texts(&keys(MAX_BATCH)).unwrap().len(), MAX_BATCH);
+        // Behind the last one that is allowed, nothing is looked at: not even whether it is whole.
+        let mut longer = keys(MAX_BATCH);
+        longer.extend([0xff; 5]);
+        for list in [keys(MAX_BATCH + 1), keys(2 << 20), longer] {
+            assert_eq!(texts(&list).unwrap_err().message, "a batch has 256 keys at most: split it");
         }
+        assert_eq!(entries(&keys(2 * MAX_BATCH)).unwrap().len(), 1);
+        assert!(entries(&keys(2 * MAX_BATCH + 2)).is_err());
+    }
+
+    #[test]
+    fn records_are_read_whole_or_not_at_all() {
+        assert_eq!(read(b"\x01\0\0\0a\0\0\0\0", 2).unwrap(), [&b"a"[..], b""]);
+        for torn in [&b"\x01"[..], b"\x02\0\0\0a", b"\xff\xff\xff\xffa"] {
+            assert_eq!(read(torn, 2).unwrap_err().message, "the list is cut short");
+        }
+        assert!(entries(b"\x01\0\0\0a").is_err(), "a key without its value");
         let listed = KeyPage { keys: vec!["k".to_owned()], cursor: Some("k".to_owned()) };
         assert_eq!(&page(&listed)[..], b"\x01\x01\0\0\0k\x01\0\0\0k");
         assert_eq!(&values(&[None])[..], b"\0");
