@@ -216,6 +216,36 @@ fn a_component_of_the_second_draft_swaps_and_has_settings_and_a_log() {
 }
 
 #[test]
+fn a_result_that_is_not_taken_counts_as_memory_of_the_job() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "portcullis_store_v1" "open" (func $open (param i32 i32) (result i32)))
+        (import "portcullis_store_v1" "set"
+            (func $set (param i32 i32 i32 i32 i32 i64 i32 i64 i32) (result i32)))
+        (import "portcullis_store_v1" "get_many" (func $get_many (param i32 i32 i32) (result i32)))
+        (import "portcullis_store_v1" "error" (func $error (param i32 i32) (result i32)))
+        (memory (export "memory") 20)
+        (data (i32.const 0) "default")
+        (data (i32.const 16) "k")
+        (data (i32.const 32) "\01\00\00\00k\01\00\00\00k\01\00\00\00k")
+        (func (export "_start") (local $store i32)
+            (local.set $store (call $open (i32.const 0) (i32.const 7)))
+            (drop (call $set (local.get $store) (i32.const 16) (i32.const 1)
+                (i32.const 1024) (i32.const 990000) (i64.const 0) (i32.const 0) (i64.const 0) (i32.const 64)))
+            (drop (call $get_many (local.get $store) (i32.const 32) (i32.const 15)))
+            (i32.store (i32.const 72) (i32.const 256))
+            (i32.store (i32.const 76) (call $error (i32.const 256) (i32.const 512)))
+            (drop (call $write (i32.const 1) (i32.const 72) (i32.const 1) (i32.const 80)))))"#;
+    let settings = "output = \"raw\"\nlimits.memory = \"2MiB\"\nstores = [\"default\"]\n\
+        [store.default]\nurl = \"memory:\"\n";
+    let daemon = Setup::one(settings, &wat::parse_str(text).unwrap()).start();
+
+    let told = daemon.get("/").text().to_owned();
+
+    assert!(told.starts_with("too_many: the job has no memory for a result of 2970"), "{told}");
+}
+
+#[test]
 fn operations_of_a_store_are_counted() {
     let stores = "[store.default]\nurl = \"memory:\"\n";
     let daemon =

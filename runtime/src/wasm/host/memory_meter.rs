@@ -19,6 +19,8 @@ pub(super) const TABLE_ELEMENT: usize = 8;
 pub(in crate::wasm) struct Meter {
     used: usize,
     max: usize,
+    /// Bytes of `used` that the host holds for the guest.
+    kept: usize,
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
@@ -42,7 +44,7 @@ enum MemoryRefusal {
 
 impl Meter {
     pub(in crate::wasm) fn new(max: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        Meter { used: 0, max, granted: 0, refused: None, usage, portion }
+        Meter { used: 0, max, kept: 0, granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
@@ -92,6 +94,23 @@ impl Meter {
         }
         self.usage.hold(total);
         true
+    }
+
+    /// Charges what the host keeps for the guest, in place of what it kept before. Returns `false` if there is no memory
+    /// for it. Then nothing is charged, and the guest did not end by it.
+    pub(super) fn keep(&mut self, bytes: usize) -> bool {
+        if bytes == self.kept {
+            return true;
+        }
+        self.used -= std::mem::take(&mut self.kept);
+        let total = self.used.checked_add(bytes).filter(|total| *total <= self.max);
+        let is_granted = total.is_some_and(|total| self.reach(total));
+        if is_granted {
+            self.kept = bytes;
+            self.used += bytes;
+        }
+        self.usage.hold(self.used);
+        is_granted
     }
 
     /// Takes the pages that are missing for `total` bytes. Takes an eighth of the current share instead
@@ -214,6 +233,26 @@ mod tests {
         assert!(meter.fault().is_none());
         assert!(!meter.memory_growing(10, 101, None).unwrap());
         assert!(matches!(meter.fault(), Some(Fault::OutOfMemory { limit: 100, .. })));
+    }
+
+    #[test]
+    fn what_the_host_keeps_for_a_guest_is_charged_until_it_is_taken() {
+        let mut meter = meter(100);
+        assert!(meter.memory_growing(0, 60, None).unwrap());
+
+        assert!(meter.keep(40));
+        assert!(!meter.memory_growing(60, 61, None).unwrap());
+        // In place of what was kept before, of which nothing is left if there is no memory for it.
+        assert!(!meter.keep(41));
+        assert!(meter.memory_growing(60, 100, None).unwrap());
+        assert!(meter.keep(0) && !meter.keep(1));
+
+        let budget = Budget::new(16);
+        let mut shared = Meter::new(1 << 30, Arc::default(), Some(budget.nothing(&Arc::default())));
+        assert!(shared.keep(10 << 16) && !shared.keep(20 << 16));
+        assert!(shared.fault().is_none());
+        drop(shared);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

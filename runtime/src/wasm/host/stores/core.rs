@@ -10,7 +10,7 @@ use bytes::Bytes;
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::grants::{GuestStores, StoreFailure, invalid};
+use super::grants::{GuestStores, StoreFailure, invalid, too_many};
 use super::records;
 use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Swapped, Versioned};
 use crate::wasm::host::core_state::State;
@@ -25,6 +25,9 @@ const ABSENT: i32 = -2;
 const WRITTEN: i32 = 0;
 const STALE: i32 = 1;
 const STALE_ABSENT: i32 = 2;
+
+/// A result of so many bytes is not charged: a guest that has all of its memory still gets what is small.
+const UNCHARGED: usize = 64 << 10;
 
 /// A pointer into the guest's memory, and a length.
 type Slice = (u32, u32);
@@ -52,6 +55,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
             // Taken whole, it need not be held until the next operation.
             if result.len() <= usize::try_from(size)? {
                 caller.data_mut().stores()?.result = Bytes::new();
+                caller.data_mut().meter.keep(0);
             }
             Ok(length)
         },
@@ -222,8 +226,15 @@ async fn get(
     }
     let Some(Versioned { value, version: now, .. }) = found else { return Ok(ABSENT) };
     put(&mut caller, version, &now.to_le_bytes())?;
-    caller.data_mut().stores()?.result = value.clone();
-    copy(&mut caller, &value, buffer)
+    let length = copy(&mut caller, &value, buffer)?;
+    let fits = value.len() <= usize::try_from(buffer.1)?;
+    let stores = caller.data_mut().stores()?;
+    stores.result = value;
+    match charge(caller.data_mut())? {
+        // What the guest has already need not be kept for it.
+        Err(failure) if !fits => Ok(caller.data_mut().stores()?.settle(Err(failure))),
+        Err(_) | Ok(()) => Ok(length),
+    }
 }
 
 /// Sets a value and writes its version. If the condition does not hold, the version is that of the current value, which
@@ -242,22 +253,25 @@ async fn set(
     let mut written = None;
     let code = with(&mut caller, words, async |stores, (key, value, condition)| {
         let set = stores.run(store, async |store| store.set(&key, value, ttl, condition).await);
-        written = Some(set.await?);
+        let set = set.await?;
+        if let Swapped::Stale(Some(current)) = &set {
+            stores.result = current.value.clone();
+        }
+        written = Some(set);
         Ok(0)
     });
     let code = code.await?;
-    match written {
+    match written.filter(|_| code == 0) {
         None => Ok(code),
         Some(Swapped::Written(now)) => put(&mut caller, version, &now.to_le_bytes()).map(|()| WRITTEN),
         Some(Swapped::Stale(None)) => Ok(STALE_ABSENT),
-        Some(Swapped::Stale(Some(Versioned { value, version: now, .. }))) => {
-            caller.data_mut().stores()?.result = value;
+        Some(Swapped::Stale(Some(Versioned { version: now, .. }))) => {
             put(&mut caller, version, &now.to_le_bytes()).map(|()| STALE)
         }
     }
 }
 
-/// Runs an operation on what was read from the guest's memory.
+/// Runs an operation on what was read from the guest's memory, and charges the job for its result.
 async fn with<T>(
     caller: &mut Caller<'_, State>,
     read: Result<T, StoreFailure>,
@@ -268,7 +282,21 @@ async fn with<T>(
         Ok(read) => operate(stores, read).await,
         Err(failure) => Err(failure),
     };
-    Ok(stores.settle(outcome))
+    let charged = charge(caller.data_mut())?;
+    let outcome = outcome.and_then(|code| charged.map(|()| code));
+    Ok(caller.data_mut().stores()?.settle(outcome))
+}
+
+/// Charges the job for the result that is kept for it. A result that it has no memory for is dropped.
+fn charge(state: &mut State) -> Result<Result<(), StoreFailure>> {
+    let bytes = state.stores()?.result.len();
+    if state.meter.keep(if bytes > UNCHARGED { bytes } else { 0 }) {
+        return Ok(Ok(()));
+    }
+    state.stores()?.result = Bytes::new();
+    Ok(Err(too_many(&format!(
+        "the job has no memory for a result of {bytes} bytes: ask for less at once, or raise limits.memory"
+    ))))
 }
 
 /// Keeps a result for the guest and returns its length.

@@ -230,7 +230,8 @@ pub(super) fn invalid(what: &str) -> StoreFailure {
     StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
 }
 
-fn too_many(message: &str) -> StoreFailure {
+/// Makes the failure of an operation that a limit of the job refuses.
+pub(super) fn too_many(message: &str) -> StoreFailure {
     StoreFailure { code: "too_many", message: message.to_owned() }
 }
 
