@@ -1,5 +1,6 @@
 //! The memory limit that the jobs of all handlers share.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rustix::process::{Resource, getrlimit};
@@ -9,6 +10,7 @@ use crate::budget::{Budget, max_per_job};
 use crate::config::{Config, MemoryBound, Size};
 use crate::job::Needs;
 use crate::observe::{cgroup, machine};
+use crate::store::StoreUrl;
 
 /// Memory of the daemon itself, whatever it serves: its program, the code of modules, its buffers.
 const OWN: usize = 48 << 20;
@@ -22,6 +24,8 @@ pub(super) struct Total {
     bytes: Option<usize>,
     /// The source of the limit.
     source: MemorySource,
+    /// The quotas of all stores in memory.
+    stores: usize,
 }
 
 /// The source of the limit.
@@ -33,20 +37,21 @@ enum MemorySource {
 
 impl Total {
     /// Finds the limit. With `"auto"` it is the least of the control group, the machine and RLIMIT_DATA, minus the
-    /// daemon's own needs: 48 MiB, an eighth for connections, pipes and stacks, and another eighth for memory that
-    /// stays warm between two jobs.
+    /// quotas of stores in memory and the daemon's own needs: 48 MiB, an eighth for connections, pipes and stacks, and
+    /// another eighth for memory that stays warm between two jobs.
     pub(super) fn of(config: &Config) -> Total {
-        match config.total_memory {
-            MemoryBound::Bytes(bytes) => Total { bytes: Some(bytes), source: MemorySource::Configured },
-            MemoryBound::Unlimited => Total { bytes: None, source: MemorySource::Configured },
+        let stores = in_stores(config);
+        let (bytes, source) = match config.total_memory {
+            MemoryBound::Bytes(bytes) => (Some(bytes), MemorySource::Configured),
+            MemoryBound::Unlimited => (None, MemorySource::Configured),
             MemoryBound::Auto => match found() {
                 Some((there, told)) => {
-                    let bytes = Some(left(there));
-                    Total { bytes, source: MemorySource::Found(there, told) }
+                    (Some(left(beside_stores(there, stores))), MemorySource::Found(there, told))
                 }
-                None => Total { bytes: None, source: MemorySource::Configured },
+                None => (None, MemorySource::Configured),
             },
-        }
+        };
+        Total { bytes, source, stores }
     }
 
     /// Returns how many bytes may stay warm between two jobs: an eighth of the memory.
@@ -61,6 +66,28 @@ impl Total {
     /// Makes the budget that jobs draw from.
     pub(super) fn budget(&self) -> std::sync::Arc<Budget> {
         self.bytes.map_or_else(Budget::boundless, |bytes| Budget::new(bytes / Needs::PAGE))
+    }
+
+    /// Describes that stores in memory may take what is meant for something else, and what to do.
+    pub(super) fn stores_lack(&self) -> Option<String> {
+        let (there, told) = match &self.source {
+            MemorySource::Found(there, told) => (*there, told.clone()),
+            MemorySource::Configured => found()?,
+        };
+        let room = match (&self.source, self.bytes) {
+            (MemorySource::Found(..), _) => there / 2,
+            (MemorySource::Configured, Some(bytes)) => there.saturating_sub(bytes),
+            (MemorySource::Configured, None) => return None,
+        };
+        (self.stores > room).then(|| {
+            format!(
+                "store.NAME.quota: stores with url = \"memory:\" may hold {}, and there is room for {} beside jobs, of {} of \
+                 {told}: lower their quotas, or keep them in files",
+                mebibytes(self.stores),
+                mebibytes(room),
+                mebibytes(there),
+            )
+        })
     }
 
     /// Describes what the configuration asks for beyond the limit, and what to do.
@@ -121,6 +148,22 @@ fn left(there: usize) -> usize {
     (there - there / 4).saturating_sub(OWN).max(LEAST.min(there / 2))
 }
 
+/// Returns what is there for the daemon and its jobs beside stores in memory: half of it at least.
+fn beside_stores(there: usize, stores: usize) -> usize {
+    there - stores.min(there / 2)
+}
+
+/// Adds up the quotas of all stores in memory. Handlers that have the same store share its quota.
+fn in_stores(config: &Config) -> usize {
+    let granted = config.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.store);
+    let stores = config.stores.iter().chain(granted).map(|store| &store.options);
+    let stores = stores.filter(|options| options.url == StoreUrl::Memory);
+    let quotas: BTreeMap<&str, u64> = stores.map(|options| (options.name.as_str(), options.quota)).collect();
+    quotas
+        .into_values()
+        .fold(0_usize, |sum, quota| sum.saturating_add(usize::try_from(quota).unwrap_or(usize::MAX)))
+}
+
 /// Finds the tightest bound on the memory of this process, and its name.
 fn found() -> Option<(usize, String)> {
     let machine = machine().and_then(|bytes| usize::try_from(bytes).ok());
@@ -149,5 +192,22 @@ mod tests {
         // On a very small host, a job still starts.
         assert_eq!(mib(left(64 << 20)), 16);
         assert_eq!(mib(left(24 << 20)), 12);
+    }
+
+    #[test]
+    fn a_store_in_memory_takes_from_jobs_what_it_may_hold() {
+        let mib = |there: usize, stores: usize| left(beside_stores(there << 20, stores << 20)) >> 20;
+
+        assert_eq!(mib(512, 256), 144);
+        // Jobs keep half of what there is, and the operator is told.
+        assert_eq!(mib(512, 100_000), 144);
+        let total = |stores: usize| {
+            let source = MemorySource::Found(512 << 20, "this machine".to_owned());
+            Total { bytes: Some(144 << 20), source, stores: stores << 20 }
+        };
+        assert_eq!(total(256).stores_lack(), None);
+        let told = total(257).stores_lack().unwrap();
+        assert!(told.contains("may hold 257 MiB, and there is room for 256 MiB"), "{told}");
+        assert!(total(1).to_string().ends_with("less the daemon's own and that of stores in memory)"));
     }
 }

@@ -121,6 +121,9 @@ impl Daemon {
             // No warning: on most hosts the defaults add up to more than there is, which does no harm.
             info!("{lack}");
         }
+        if let Some(lack) = total.stores_lack() {
+            warn!("{lack}");
+        }
         let engine = Engine::within(Budgets {
             places: Budget::new(config.jobs),
             memory: total.budget(),

@@ -64,7 +64,9 @@ pub fn lacking(config: &Config) -> Lacking {
         Ok(shares) => warnings.extend(shares.lack(config)),
         Err(refusal) => errors.push(refusal),
     }
-    warnings.extend(Total::of(config).lack(config));
+    let total = Total::of(config);
+    warnings.extend(total.lack(config));
+    warnings.extend(total.stores_lack());
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
