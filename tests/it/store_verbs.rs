@@ -153,7 +153,7 @@ fn stores_and_their_users_are_shown() {
     let stores = json(&store(&daemon, &["list", "--json"], b""));
 
     let carts = serde_json::json!({
-        "name": "carts", "url": "memory:", "used": 66, "quota": 268_435_456, "error": null,
+        "name": "carts", "url": "memory:", "used": 194, "quota": 268_435_456, "error": null,
         "granted": ["one as default"],
     });
     assert_eq!(stores[0], carts);

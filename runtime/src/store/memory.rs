@@ -5,9 +5,16 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
-use super::limits::{self, StoreQuota};
+use super::limits::{self, StoreQuota, entry_size};
 use super::rows::{self, PageBuilder, RowTable, StoredRow, is_live};
 use super::value::{KeyPage, Outcome, Versioned, Write};
+
+/// Bytes that an entry counts here beside what it counts everywhere: its place in the map, which is half full at the least
+/// (72 bytes and as many unused), and what the allocator adds to the key and to the value (32 bytes at the least).
+const PLACE: u64 = 128;
+
+/// The same for an entry that expires, which is in a second map with its key.
+const EXPIRY_PLACE: u64 = 96;
 
 /// A store in memory. No operation waits.
 pub(super) struct Memory {
@@ -100,11 +107,51 @@ impl RowTable for MemoryTables {
         Ok(expired.map(|(_, key)| key.clone()).collect())
     }
 
+    fn size(&self, key: &str, value_bytes: usize, expires: u64) -> u64 {
+        let expiry = if expires == 0 { 0 } else { EXPIRY_PLACE + key.len() as u64 };
+        entry_size(key, value_bytes) + PLACE + expiry
+    }
+
     fn used(&mut self) -> &mut u64 {
         &mut self.used
     }
 
     fn version(&mut self) -> &mut u64 {
         &mut self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::value::Condition;
+
+    fn set(key: u64, ttl_ms: Option<u64>) -> Write {
+        let (key, value) = (format!("{key:06}"), Bytes::from_static(b"1"));
+        Write::Set { key, value, ttl_ms, condition: Condition::Always }
+    }
+
+    #[test]
+    fn a_tiny_entry_counts_what_it_costs() {
+        let quota = 1 << 20;
+        let fill = |ttl_ms: Option<u64>| {
+            let memory = Memory::new(StoreQuota::new(quota));
+            let kept = (0..).take_while(|key| memory.write(&set(*key, ttl_ms)).is_ok()).count() as u64;
+            (memory, kept)
+        };
+
+        let (lasting, expiring) = (fill(None), fill(Some(1_000_000)));
+
+        assert_eq!(lasting.1, quota / (7 + 64 + 128));
+        assert_eq!(expiring.1, quota / (7 + 64 + 128 + 96 + 6));
+        // An entry without a time to live frees what the one with it has counted.
+        for (memory, kept) in [lasting, expiring] {
+            memory.write(&set(0, None)).unwrap();
+            let keys = (0..kept).map(|key| format!("{key:06}")).collect();
+            memory.write(&Write::DeleteMany(keys)).unwrap();
+            assert_eq!(memory.used(), 0);
+        }
     }
 }

@@ -46,6 +46,10 @@ pub(super) trait RowTable {
     fn remove(&mut self, key: &str, old: &StoredRow) -> Result<(), StoreError>;
     /// Returns keys of rows that are expired.
     fn expired(&self, now: u64, max: usize) -> Result<Vec<String>, StoreError>;
+    /// Bytes that a row counts.
+    fn size(&self, key: &str, value_bytes: usize, _expires: u64) -> u64 {
+        entry_size(key, value_bytes)
+    }
     /// Bytes that all rows count.
     fn used(&mut self) -> &mut u64;
     /// The last version that was used.
@@ -143,8 +147,8 @@ pub(super) fn apply(
             let growth = |rows: &mut _| -> Result<(u64, u64), StoreError> {
                 let (mut added, mut freed) = (0, 0);
                 for (key, value) in &entries {
-                    added += entry_size(key, value.len());
-                    freed += RowTable::row(rows, key)?.map_or(0, |row| entry_size(key, row.value.len()));
+                    added += RowTable::size(rows, key, value.len(), 0);
+                    freed += stored_size(rows, key, RowTable::row(rows, key)?.as_ref());
                 }
                 Ok((added, freed))
             };
@@ -183,9 +187,15 @@ fn delete(rows: &mut impl RowTable, key: &str, now: u64) -> Result<bool, StoreEr
 
 fn remove(rows: &mut impl RowTable, key: &str, row: &StoredRow) -> Result<(), StoreError> {
     rows.remove(key, row)?;
+    let freed = stored_size(rows, key, Some(row));
     let used = rows.used();
-    *used = used.saturating_sub(entry_size(key, row.value.len()));
+    *used = used.saturating_sub(freed);
     Ok(())
+}
+
+/// Returns the bytes that a key counts with its row, which it may not have.
+fn stored_size(rows: &impl RowTable, key: &str, row: Option<&StoredRow>) -> u64 {
+    row.map_or(0, |row| rows.size(key, row.value.len(), row.expires))
 }
 
 /// Puts a value in place of `old`, the row that is in the tables, and returns its version.
@@ -196,18 +206,18 @@ fn put(
     old: Option<StoredRow>,
     (quota, now): (u64, u64),
 ) -> Result<u64, StoreError> {
-    let added = entry_size(key, value.len());
+    let added = rows.size(key, value.len(), expires);
     let is_expired = old.as_ref().is_some_and(|row| !is_live(row.expires, now));
     let growth = |rows: &mut _| {
         let old = RowTable::row(rows, key)?;
-        Ok((added, old.map_or(0, |row| entry_size(key, row.value.len()))))
+        Ok((added, stored_size(rows, key, old.as_ref())))
     };
     let old = match make_room(rows, growth, quota, now)? {
         // The row itself was among the expired ones.
         Swept::Some if is_expired => rows.row(key)?,
         _ => old,
     };
-    let freed = old.as_ref().map_or(0, |row| entry_size(key, row.value.len()));
+    let freed = stored_size(rows, key, old.as_ref());
     *rows.version() += 1;
     let version = *rows.version();
     rows.put(key, StoredRow { value, version, expires }, old.as_ref())?;
