@@ -96,6 +96,23 @@ fn a_job_that_trapped_is_kept_and_traps_again_offline() {
 }
 
 #[test]
+fn a_replay_says_that_it_has_no_stores() {
+    let settings = "stores = [\"default\"]\n[store.default]\nurl = \"memory:\"\n";
+    let daemon = recording(settings, &picky().wasm()).start();
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x marks").status(), 502);
+    let (file, bundle) = only(&daemon);
+    assert_eq!(bundle["stores"], serde_json::json!(["default"]));
+
+    let again = replay(&file, &[]);
+
+    assert!(
+        again.stderr.contains("its stores are not recorded, and denied here: default"),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
 fn credentials_in_an_address_are_not_kept() {
     let daemon = recording("", &Program::new().trap().wasm()).start();
     let fields = "X-Auth: s3cret\r\nX-Hub-Signature: s3cret\r\nReferer: http://a/?q=2&session=s3cret\r\n\

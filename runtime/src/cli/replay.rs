@@ -24,7 +24,8 @@ use crate::wasm::{ModuleBytes, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Run a recorded failed job again, and compare the outcome.
 ///
-/// Needs the record and the module, but no daemon. Mounts are read-only, so that no change is made twice.
+/// Needs the record and the module, but no daemon. Mounts are read-only and stores are denied, so that no change is
+/// made twice.
 /// Exit status: 0 the outcome is the same, 1 it is different.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -70,6 +71,9 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
             "recorded without credentials, *** here: {}; give them with -e K=V",
             in_part.join(", ")
         ));
+    }
+    if !bundle.stores.is_empty() {
+        complain(&format!("its stores are not recorded, and denied here: {}", bundle.stores.join(", ")));
     }
     let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);

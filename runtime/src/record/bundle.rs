@@ -50,6 +50,9 @@ pub struct Bundle {
     /// The size limit of the job's own `/tmp`, in bytes. `None` if it had no `/tmp`.
     #[serde(default)]
     pub tmp: Option<u64>,
+    /// The names by which the handler had stores. Their entries are not recorded.
+    #[serde(default)]
+    pub stores: Vec<String>,
     limits: RecordedLimits,
     /// The content type of raw stdout. `None` if stdout is a CGI document.
     raw: Option<String>,
@@ -152,6 +155,7 @@ impl Bundle {
             stdin_withheld: stdin.is_none(),
             mounts: entry.grants.mounts.iter().map(mount).collect(),
             tmp: entry.grants.tmp,
+            stores: entry.grants.stores.iter().map(|grant| grant.name.clone()).collect(),
             limits: RecordedLimits {
                 memory,
                 time_ms: wall.map(millis),
