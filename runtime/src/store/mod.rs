@@ -1,6 +1,6 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `limits`, `value`; `rows`, `url`; the back ends `memory`, `redb`, `redis`, `nats`;
+//! Floors, lowest first: `error`, `limits`, `value`, `work`; `rows`, `url`; the back ends `memory`, `redb`, `redis`, `nats`;
 //! `operations`; `key_value`; `entries`, `shared`, which the rest of the daemon uses.
 //!
 //! | operation | holds on every back end |
@@ -29,6 +29,7 @@ mod shared;
 mod tests;
 mod url;
 mod value;
+mod work;
 
 pub use self::entries::StoreEntries;
 pub use self::error::StoreError;
@@ -39,3 +40,4 @@ pub use self::redb::wait_for_all as wait_until_closed;
 pub use self::shared::{SharedStore, StoreGrant, StorePool};
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::value::{Condition, Durability, KeyPage, StoreEntry, Swapped, Versioned};
+pub use self::work::StoreWork;

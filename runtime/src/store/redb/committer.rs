@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::limits::StoreQuota;
 use crate::store::rows;
 use crate::store::value::{Durability, Outcome, Write};
+use crate::store::work::{self, StoreWork};
 
 /// Writes of one commit. More make the commit longer for the first of them.
 const MAX_WRITES: usize = 1024;
@@ -45,6 +46,8 @@ pub(super) struct Pending {
     pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
     /// Its share of the queue, given back when it is done.
     pub(super) permit: OwnedSemaphorePermit,
+    /// Who pays for its share of the commit.
+    pub(super) payer: Option<Arc<StoreWork>>,
 }
 
 /// The open file, shared with readers. An error while it cannot be used.
@@ -130,6 +133,7 @@ impl Committer {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
         self.last = batch.len();
+        let start = work::thread_time();
         let outcomes = self.open_file().and_then(|file| {
             let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
             file.committed();
@@ -137,6 +141,7 @@ impl Committer {
             drop(file);
             outcomes.inspect_err(|error| self.discard(error))
         });
+        share(&batch, work::thread_time().saturating_sub(start));
         match outcomes {
             Ok(outcomes) => {
                 let is_late = self.durability == Durability::Relaxed && self.unflushed.is_none();
@@ -248,6 +253,16 @@ impl Pending {
         drop(self.permit);
         // It may have left.
         let _gone = self.reply.send(outcome);
+    }
+}
+
+/// Charges the time of a commit to the callers of its writes, before they go on.
+fn share(batch: &[Pending], spent: Duration) {
+    let all: usize = batch.iter().map(|pending| pending.permit.num_permits()).sum();
+    for pending in batch {
+        if let Some(payer) = &pending.payer {
+            payer.add_commit(spent, pending.permit.num_permits(), all);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
 use crate::store::rows::{self, PageBuilder, is_live};
 use crate::store::value::{Durability, EntryBatch, KeyPage, Outcome, StoreEntry, Versioned, Write};
+use crate::store::work;
 
 /// Bytes of writes that wait for their commit.
 const QUEUE: usize = 32 << 20;
@@ -172,7 +173,15 @@ impl Redb {
         reads: impl FnOnce(&OpenFile) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (path, file) = (self.path.clone(), self.open_file()?);
-        let read = tokio::task::spawn_blocking(move || read(&path, &file, reads));
+        let payer = work::payer();
+        let read = tokio::task::spawn_blocking(move || {
+            let start = work::thread_time();
+            let read = read(&path, &file, reads);
+            if let Some(payer) = payer {
+                payer.add_read(work::thread_time().saturating_sub(start));
+            }
+            read
+        });
         let ended = |error| StoreError::Unavailable(format!("the read was ended: {error}"));
         read.await.unwrap_or_else(|error| Err(ended(error)))
     }
@@ -186,7 +195,7 @@ impl Redb {
         let units = u32::try_from(write.bytes() / UNIT + 1).unwrap_or(u32::MAX);
         let permit = self.room.clone().acquire_many_owned(units).await.map_err(|_| ended())?;
         let (reply, outcome) = oneshot::channel();
-        if !self.queue.send(Pending { write, reply, permit }) {
+        if !self.queue.send(Pending { write, reply, permit, payer: work::payer() }) {
             return Err(ended());
         }
         outcome.await.unwrap_or_else(|_| Err(ended()))

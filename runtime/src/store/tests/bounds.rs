@@ -1,12 +1,11 @@
 //! Bounds of what one operation holds in memory or passes over.
 
-#[cfg(feature = "nats")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{Condition, KeyValue, MAX_VALUE, StoreError};
+use super::super::{Condition, KeyValue, MAX_VALUE, StoreError, StoreWork};
 use super::open;
 #[cfg(feature = "nats")]
 use super::options;
@@ -37,6 +36,23 @@ async fn a_batch_returns_a_bounded_number_of_bytes() {
     if let Some(server) = servers::nats() {
         too_many_read(&*open(&server.url).await).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_on_a_file_is_charged_to_who_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&format!("redb:{}", dir.path().join("a.redb").display())).await;
+    let (ours, other) = (Arc::<StoreWork>::default(), Arc::<StoreWork>::default());
+
+    let value = Bytes::from_static(b"v");
+    ours.pay(store.set("a", value, None, Condition::Always)).await.unwrap();
+    let wrote = (ours.take_reads(), ours.take_commits());
+    ours.pay(store.list("", None, 10)).await.unwrap();
+    other.pay(store.get_many(&["a".to_owned()])).await.unwrap();
+
+    assert!(wrote.0.is_zero() && !wrote.1.is_zero(), "{wrote:?}");
+    assert!(!ours.take_reads().is_zero() && ours.take_commits().is_zero());
+    assert!(!other.take_reads().is_zero());
 }
 
 /// Lists behind more expired rows than one page passes over.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::payer::StorePayer;
 use crate::job::{HandlerVersion, Job, Output};
 use crate::store::{KeyValue, StoreError, StoreGrant};
 
@@ -30,6 +31,7 @@ pub(in crate::wasm) struct GuestStores {
     /// Keys behind which a listing goes on, by the numbers that a component has for them.
     cursors: Vec<String>,
     operations: u32,
+    payer: StorePayer,
     /// Its references are counted: one for each operation that is awaited.
     under_way: Arc<()>,
     /// What the last operation returned, until the guest takes it.
@@ -49,6 +51,7 @@ pub(super) struct BegunSwap {
 /// An operation that a guest awaits while it goes on.
 pub(super) struct BegunOperation {
     grant: StoreGrant,
+    payer: StorePayer,
     _under_way: Arc<()>,
 }
 
@@ -63,7 +66,7 @@ impl GuestStores {
     pub(in crate::wasm) fn of(job: &Job) -> GuestStores {
         let granted = job.entry.grants.stores.clone();
         let (entry, log) = (Some(job.entry.clone()), job.stderr.clone());
-        GuestStores { entry, granted, log, ..GuestStores::nothing() }
+        GuestStores { entry, granted, log, payer: StorePayer::of(job), ..GuestStores::nothing() }
     }
 
     /// Makes the state for an instance that runs no job. It may open nothing.
@@ -76,6 +79,7 @@ impl GuestStores {
             swaps: Vec::new(),
             cursors: Vec::new(),
             operations: 0,
+            payer: StorePayer::default(),
             under_way: Arc::default(),
             result: Bytes::new(),
             last_error: String::new(),
@@ -105,8 +109,9 @@ impl GuestStores {
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
     ) -> Result<T, StoreFailure> {
         self.result = Bytes::new();
+        let payer = self.payer.clone();
         let grant = self.count(store)?;
-        run(grant, operation).await
+        payer.pay(run(grant, operation)).await
     }
 
     /// Begins an operation that the guest awaits, perhaps beside others.
@@ -117,7 +122,7 @@ impl GuestStores {
             return Err(too_many(&format!("a job may await {MAX_UNDER_WAY} operations on stores at once")));
         }
         let grant = self.count(store)?.clone();
-        Ok(BegunOperation { grant, _under_way: under_way })
+        Ok(BegunOperation { grant, payer: self.payer.clone(), _under_way: under_way })
     }
 
     /// Counts an operation, and finds its store.
@@ -209,7 +214,7 @@ impl BegunOperation {
         self,
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
     ) -> Result<T, StoreFailure> {
-        run(&self.grant, operation).await
+        self.payer.pay(run(&self.grant, operation)).await
     }
 }
 

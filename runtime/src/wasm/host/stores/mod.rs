@@ -1,6 +1,6 @@
 //! The stores that a guest opens, with the numbers by which it knows them, and what else its host keeps for it.
 //!
-//! Floors, lowest first: `grants`; `all_keys`, `records`; `core`, `draft`, `draft2`, `settings`, `settings_draft`, `spin2`,
+//! Floors, lowest first: `payer`; `grants`; `all_keys`, `records`; `core`, `draft`, `draft2`, `settings`, `settings_draft`, `spin2`,
 //! `spin3`.
 
 mod all_keys;
@@ -8,6 +8,7 @@ mod core;
 mod draft;
 mod draft2;
 mod grants;
+mod payer;
 mod records;
 mod settings;
 mod settings_draft;

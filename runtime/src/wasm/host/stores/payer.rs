@@ -1,0 +1,34 @@
+//! Charges a job for the processor time that the threads of stores spend on it.
+
+use std::sync::Arc;
+
+use crate::job::{Job, Usage};
+use crate::store::StoreWork;
+
+/// The job that pays for operations.
+#[derive(Clone, Default)]
+pub(super) struct StorePayer {
+    usage: Arc<Usage>,
+    work: Arc<StoreWork>,
+    /// Whether reads run on the file threads of its handler, which charge the job themselves.
+    has_file_threads: bool,
+}
+
+impl StorePayer {
+    pub(super) fn of(job: &Job) -> StorePayer {
+        let grants = &job.entry.grants;
+        let has_file_threads = !grants.mounts.is_empty() || grants.tmp.is_some();
+        StorePayer { usage: job.usage.clone(), work: Arc::default(), has_file_threads }
+    }
+
+    /// Runs an operation and charges the job. Its CPU limit is checked when the job returns from its poll.
+    pub(super) async fn pay<T>(&self, operation: impl Future<Output = T>) -> T {
+        let outcome = self.work.pay(operation).await;
+        let (reads, commits) = (self.work.take_reads(), self.work.take_commits());
+        let spent = if self.has_file_threads { commits } else { reads + commits };
+        if !spent.is_zero() {
+            self.usage.spend(spent);
+        }
+        outcome
+    }
+}
