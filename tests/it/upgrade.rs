@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, portcullis, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
 use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, port};
+use crate::stores::{add, is_followed, shortener};
 use crate::swap::{COMPILING, swap, version};
 
 /// Returns the process that the `count`-th upgrade started.
@@ -110,6 +111,31 @@ fn twenty_upgrades_under_load_refuse_no_connection_and_lose_no_request() {
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
     assert!(!path.exists(), "the last one removes the socket");
     assert_eq!(daemon.log.count("ERROR"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn a_slow_client_of_another_handler_does_not_keep_a_relaxed_store_from_the_new_process() {
+    let relaxed = "[store.default]\nurl = \"redb:links.redb\"\ndurability = \"relaxed\"\n";
+    let setup = shortener("stores = [\"default\"]", relaxed)
+        .prepend("listen = [\"unix://p.sock\", \"tcp://127.0.0.1:0\"]\n")
+        .handler("slow", "", &Program::text().say("begun\n").read_once().say("over\n").wasm());
+    let path = setup.path("p.sock");
+    let daemon = setup.under(&AS_CONFIGURED).start();
+    let slug = add(&mut Client::unix(&path));
+    let mut slow = Client::unix(&path);
+    slow.send("POST /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    slow.up_to(b"begun\n");
+
+    daemon.signal(Signal::USR2);
+    let next = successor(&daemon, 1);
+    let _ends = Successors(vec![next]);
+
+    // The old process still has the slow client.
+    until("the new process to open the store", || {
+        is_followed(&Client::unix(&path).get(&format!("/l/{slug}"))).then_some(())
+    });
+    slow.send("b");
+    slow.up_to(b"over\n");
 }
 
 /// A daemon whose program can be replaced.

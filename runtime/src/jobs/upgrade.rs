@@ -125,6 +125,7 @@ impl UpgradeJob {
         systemd::succeeded_by(process);
         self.state.hand_over(follower);
         self.generations.end();
+        self.generations.loader.leave_stores();
         self.stop.raise(StopReason::Shutdown);
         losses.iter().for_each(|loss| warn!("upgrade: lost with this process: {loss}"));
         Ok(UpgradeReply { process, lost: losses })

@@ -120,6 +120,14 @@ impl KeyValue {
         patient(used).await
     }
 
+    /// Closes a file, so that another process can open it. What is queued is written first; later operations fail. Does
+    /// not block.
+    pub(super) fn close(&self) {
+        if let Backend::Redb(redb) = &self.backend {
+            redb.close();
+        }
+    }
+
     /// Returns the back end, for listings of all entries.
     pub(super) fn backend(&self) -> &Backend {
         &self.backend

@@ -37,7 +37,7 @@ pub use self::key_value::{KeyValue, StoreOptions};
 pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
 pub use self::operations::{OPERATIONS, Operation, OperationCounts};
 pub use self::redb::wait_for_all as wait_until_closed;
-pub use self::shared::{SharedStore, StoreGrant, StorePool};
+pub use self::shared::{SharedStore, StoreGrant, StorePool, StoreUse};
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::value::{Condition, Durability, KeyPage, StoreEntry, Swapped, Versioned};
 pub use self::work::StoreWork;

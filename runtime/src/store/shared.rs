@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::key_value::{KeyValue, PATIENCE, StoreOptions};
 use super::limits::StoreQuota;
 use super::url::StoreUrl;
+use super::value::Durability;
 
 /// The time between attempts to open a store: until then, its users get the last error at once.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
@@ -39,7 +40,14 @@ struct StoreSlot {
     failed: Mutex<Option<(Instant, StoreError)>>,
     /// Operations that have failed because the store could not be opened.
     unopened: AtomicU64,
+    /// Running jobs that may use it.
+    users: AtomicUsize,
+    /// Whether it is left to the next process.
+    left: AtomicBool,
 }
+
+/// The right of a running job to use a store, which is not left to the next process before it is dropped.
+pub struct StoreUse(Arc<StoreSlot>);
 
 /// A store as a configuration has it.
 pub struct SharedStore {
@@ -69,11 +77,24 @@ impl StorePool {
                 opened: OnceCell::new(),
                 failed: Mutex::default(),
                 unopened: AtomicU64::new(0),
+                users: AtomicUsize::new(0),
+                left: AtomicBool::new(false),
             });
             slots.insert(options.place(), Arc::downgrade(&slot));
             slot
         });
         Arc::new(SharedStore { options: options.clone(), slot })
+    }
+
+    /// Leaves the files that belong to one process at a time to the next process: each of them is closed when no running
+    /// job may use it, and not opened again.
+    pub fn leave(&self) {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots: Vec<_> = slots.values().filter_map(Weak::upgrade).collect();
+        for slot in slots.iter().filter(|slot| slot.options.belongs_to_one_process()) {
+            slot.left.store(true, Ordering::SeqCst);
+            slot.close_if_left();
+        }
     }
 }
 
@@ -103,6 +124,12 @@ impl SharedStore {
         let ended = |error| StoreError::Unavailable(format!("opening was ended: {error}"));
         opening.await.unwrap_or_else(|error| Err(ended(error.to_string())))?;
         self.slot.opened.get().ok_or_else(|| ended(self.options.url.to_string()))
+    }
+
+    /// Notes a running job that may use the store.
+    pub fn enter(&self) -> StoreUse {
+        self.slot.users.fetch_add(1, Ordering::SeqCst);
+        StoreUse(self.slot.clone())
     }
 
     /// Checks whether the store can be opened. Makes and changes nothing.
@@ -150,12 +177,29 @@ impl StoreSlot {
             if let Some(error) = self.failure() {
                 return Err(error);
             }
+            if self.left.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable("it belongs to the next process".to_owned()));
+            }
             let opened = KeyValue::open_within(&self.options, self.quota.clone()).await;
             let failed = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
             *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
             opened
         };
-        self.opened.get_or_try_init(open).await.map(drop)
+        let opened = self.opened.get_or_try_init(open).await.map(drop);
+        // It may have been left while it was opened.
+        self.close_if_left();
+        opened
+    }
+
+    /// Closes the store if it is left to the next process and no job may use it. Whatever comes last calls it: the end of
+    /// a job, of the opening, or the leaving.
+    fn close_if_left(&self) {
+        if self.left.load(Ordering::SeqCst)
+            && self.users.load(Ordering::SeqCst) == 0
+            && let Some(store) = self.opened.get()
+        {
+            store.close();
+        }
     }
 
     /// Returns the last error if it is recent: the next attempt is not due yet.
@@ -165,7 +209,18 @@ impl StoreSlot {
     }
 }
 
+impl Drop for StoreUse {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::SeqCst);
+        self.0.close_if_left();
+    }
+}
+
 impl StoreOptions {
+    fn belongs_to_one_process(&self) -> bool {
+        self.file().is_some() && self.durability == Durability::Relaxed
+    }
+
     fn place(&self) -> StorePlace {
         let name = if self.file().is_some() { String::new() } else { self.name.clone() };
         StorePlace { name, url: self.url.clone() }

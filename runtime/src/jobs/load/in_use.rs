@@ -37,6 +37,11 @@ impl Loader {
         self.ground.known.tell()
     }
 
+    /// Leaves the stores that belong to one process to the next one, when it has taken over.
+    pub fn leave_stores(&self) {
+        self.ground.stores.leave();
+    }
+
     /// Evicts code from the cache beyond its limit, except the code in use: of the live catalog, of versions with
     /// running jobs or on trial, and of `past`, the versions that a rollback may go back to. Reads a directory.
     pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {

@@ -39,7 +39,7 @@ impl CommitQueue {
     }
 
     /// Closes the queue. The thread writes what is queued, and ends.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((queue, thread)) = ends {
             drop(queue);

@@ -79,6 +79,11 @@ impl Redb {
         Ok(Redb { path: shared, current, queue, room })
     }
 
+    /// Closes the file when what is queued is written. Does not block.
+    pub(in crate::store) fn close(&self) {
+        self.queue.close();
+    }
+
     /// Returns the open file.
     fn open_file(&self) -> Result<Arc<OpenFile>, StoreError> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -72,3 +72,27 @@ async fn opening_goes_on_without_its_first_caller() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relaxed_store_is_left_to_the_next_process_when_its_last_job_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("redb:{}", dir.path().join("a.redb").display());
+    let options = StoreOptions { durability: Durability::Relaxed, ..options(&url) };
+    let (ours, next) = (StorePool::default(), StorePool::default());
+    let store = ours.get(&options);
+    let set = async || {
+        let store = store.open().await?;
+        store.set("a", Bytes::from_static(b"1"), None, Condition::Always).await
+    };
+    let (first, last) = (store.enter(), store.enter());
+    set().await.unwrap();
+
+    ours.leave();
+    drop(first);
+    set().await.unwrap();
+    drop(last);
+
+    let theirs = next.get(&options);
+    assert!(theirs.open().await.unwrap().get("a").await.unwrap().is_some());
+    assert_eq!(set().await.unwrap_err().code(), "unavailable");
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::payer::StorePayer;
 use crate::job::{HandlerVersion, Job, Output};
-use crate::store::{KeyValue, StoreError, StoreGrant};
+use crate::store::{KeyValue, StoreError, StoreGrant, StoreUse};
 
 /// Operations of one job. A job that needs more is a batch, and should be several jobs: each operation costs the
 /// store as much as a small request costs the daemon.
@@ -24,6 +24,8 @@ pub(in crate::wasm) struct GuestStores {
     /// `None` for an instance that runs no job.
     entry: Option<Arc<HandlerVersion>>,
     granted: Arc<[StoreGrant]>,
+    /// Keeps the stores here until the job has ended.
+    _uses: Vec<StoreUse>,
     /// Where the guest's messages go.
     pub(super) log: Output,
     /// Swaps that a component has begun.
@@ -65,8 +67,9 @@ pub(super) struct StoreFailure {
 impl GuestStores {
     pub(in crate::wasm) fn of(job: &Job) -> GuestStores {
         let granted = job.entry.grants.stores.clone();
+        let uses = granted.iter().map(|grant| grant.store.enter()).collect();
         let (entry, log) = (Some(job.entry.clone()), job.stderr.clone());
-        GuestStores { entry, granted, log, payer: StorePayer::of(job), ..GuestStores::nothing() }
+        GuestStores { entry, granted, _uses: uses, log, payer: StorePayer::of(job), ..GuestStores::nothing() }
     }
 
     /// Makes the state for an instance that runs no job. It may open nothing.
@@ -75,6 +78,7 @@ impl GuestStores {
         GuestStores {
             entry: None,
             granted,
+            _uses: Vec::new(),
             log: Output::nowhere(),
             swaps: Vec::new(),
             cursors: Vec::new(),
