@@ -215,9 +215,8 @@ fn a_component_of_the_second_draft_swaps_and_has_settings_and_a_log() {
     daemon.log.line("warn guest: a message");
 }
 
-#[test]
-fn a_result_that_is_not_taken_counts_as_memory_of_the_job() {
-    let text = r#"(module
+/// Stores a value of 990,000 bytes, reads it three times at once, and prints the last error. Its memory has 1.25 MiB.
+const LARGE: &str = r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
         (import "portcullis_store_v1" "open" (func $open (param i32 i32) (result i32)))
         (import "portcullis_store_v1" "set"
@@ -236,13 +235,27 @@ fn a_result_that_is_not_taken_counts_as_memory_of_the_job() {
             (i32.store (i32.const 72) (i32.const 256))
             (i32.store (i32.const 76) (call $error (i32.const 256) (i32.const 512)))
             (drop (call $write (i32.const 1) (i32.const 72) (i32.const 1) (i32.const 80)))))"#;
-    let settings = "output = \"raw\"\nlimits.memory = \"2MiB\"\nstores = [\"default\"]\n\
-        [store.default]\nurl = \"memory:\"\n";
-    let daemon = Setup::one(settings, &wat::parse_str(text).unwrap()).start();
 
-    let told = daemon.get("/").text().to_owned();
+fn last_error_with(memory: &str) -> String {
+    let settings = format!(
+        "output = \"raw\"\nlimits.memory = {memory:?}\nstores = [\"default\"]\n\
+         [store.default]\nurl = \"memory:\"\n"
+    );
+    let daemon = Setup::one(&settings, &wat::parse_str(LARGE).unwrap()).start();
+    daemon.get("/").text().to_owned()
+}
 
-    assert!(told.starts_with("too_many: the job has no memory for a result of 2970"), "{told}");
+#[test]
+fn a_result_that_is_not_taken_counts_as_memory_of_the_job() {
+    let told = last_error_with("3MiB");
+    assert!(told.starts_with("too_many: the job has no memory for the 2970"), "{told}");
+    assert_eq!(last_error_with("5MiB"), "");
+}
+
+#[test]
+fn a_write_that_waits_counts_as_memory_of_the_job() {
+    let told = last_error_with("2MiB");
+    assert!(told.starts_with("too_many: the job has no memory for the 990000 bytes"), "{told}");
 }
 
 #[test]

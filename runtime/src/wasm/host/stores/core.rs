@@ -10,7 +10,7 @@ use bytes::Bytes;
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::grants::{GuestStores, StoreFailure, invalid, too_many};
+use super::grants::{GuestStores, StoreFailure, charged, invalid, no_memory};
 use super::records;
 use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Swapped, Versioned};
 use crate::wasm::host::core_state::State;
@@ -25,9 +25,6 @@ const ABSENT: i32 = -2;
 const WRITTEN: i32 = 0;
 const STALE: i32 = 1;
 const STALE_ABSENT: i32 = 2;
-
-/// A result of so many bytes is not charged: a guest that has all of its memory still gets what is small.
-const UNCHARGED: usize = 64 << 10;
 
 /// A pointer into the guest's memory, and a length.
 type Slice = (u32, u32);
@@ -247,7 +244,10 @@ async fn set(
     version: u32,
 ) -> Result<i32> {
     let key = text(&mut caller, key)?;
-    let value = bytes(&mut caller, value, MAX_VALUE)?;
+    let value = match reserve(caller.data_mut(), value.1)? {
+        Ok(()) => bytes(&mut caller, value, MAX_VALUE)?,
+        Err(failure) => Err(failure),
+    };
     let condition = condition.ok_or_else(|| invalid("no such condition"));
     let words = key.and_then(|key| Ok((key, value?, condition?)));
     let mut written = None;
@@ -290,13 +290,21 @@ async fn with<T>(
 /// Charges the job for the result that is kept for it. A result that it has no memory for is dropped.
 fn charge(state: &mut State) -> Result<Result<(), StoreFailure>> {
     let bytes = state.stores()?.result.len();
-    if state.meter.keep(if bytes > UNCHARGED { bytes } else { 0 }) {
+    if state.meter.keep(charged(bytes)) {
         return Ok(Ok(()));
     }
     state.stores()?.result = Bytes::new();
-    Ok(Err(too_many(&format!(
-        "the job has no memory for a result of {bytes} bytes: ask for less at once, or raise limits.memory"
-    ))))
+    Ok(Err(no_memory(bytes)))
+}
+
+/// Charges the job for what an operation takes to the store, before it is copied. The bytes wait there for the operations
+/// of others, and the charge ends with the operation.
+fn reserve(state: &mut State, bytes: u32) -> Result<Result<(), StoreFailure>> {
+    // The result of the operation before is not kept any longer, nor charged.
+    state.stores()?.result = Bytes::new();
+    let bytes = usize::try_from(bytes)?.min(MAX_BATCH_BYTES);
+    let is_charged = state.meter.keep(charged(bytes));
+    Ok(if is_charged { Ok(()) } else { Err(no_memory(bytes)) })
 }
 
 /// Keeps a result for the guest and returns its length.
@@ -341,12 +349,15 @@ fn texts(caller: &mut Caller<'_, State>, at: Slice) -> Result<Result<Vec<String>
     Ok(piece(caller, at, MAX_BATCH_BYTES)?.and_then(records::texts))
 }
 
-/// Reads a list of keys and values, which take turns.
+/// Reads a list of keys and values, which take turns, for a write.
 fn entries_of(
     caller: &mut Caller<'_, State>,
     at: Slice,
 ) -> Result<Result<Vec<(String, Bytes)>, StoreFailure>> {
-    Ok(piece(caller, at, MAX_BATCH_BYTES)?.and_then(records::entries))
+    match reserve(caller.data_mut(), at.1)? {
+        Ok(()) => Ok(piece(caller, at, MAX_BATCH_BYTES)?.and_then(records::entries)),
+        Err(failure) => Ok(Err(failure)),
+    }
 }
 
 /// Copies bytes into the guest's memory as far as they fit, and returns how many there are.

@@ -6,7 +6,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::wasi::keyvalue::store::{Error, KeyResponse};
 use self::wasi::keyvalue::{atomics, batch, store};
-use super::grants::StoreFailure;
+use super::grants::{StoreFailure, charged, no_memory};
 use crate::store::{Condition, Swapped};
 use crate::wasm::host::component_state::State;
 
@@ -227,8 +227,14 @@ impl batch::Host for State {
         bucket: Resource<BucketHandle>,
         entries: Vec<(String, Vec<u8>)>,
     ) -> Draft2Result<()> {
+        let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        // They wait in the store for the operations of others.
+        if !self.meter.keep(charged(bytes)) {
+            return Ok(Err(no_memory(bytes).into()));
+        }
         let entries = entries.into_iter().map(|(key, value)| (key, value.into())).collect();
         let set = self.stores()?.run(bucket.rep(), async |store| store.set_many(entries).await).await;
+        self.meter.keep(0);
         Ok(set.map_err(Error::from))
     }
 

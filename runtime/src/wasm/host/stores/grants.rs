@@ -19,6 +19,9 @@ const MAX_UNDER_WAY: usize = 16;
 /// Swaps and cursors that one job may hold at once.
 const MAX_KEPT: usize = 1024;
 
+/// So many bytes of an operation are not charged: a guest that has all of its memory still writes and reads what is small.
+const UNCHARGED: usize = 64 << 10;
+
 /// The stores of a guest.
 pub(in crate::wasm) struct GuestStores {
     /// `None` for an instance that runs no job.
@@ -239,8 +242,19 @@ pub(super) fn invalid(what: &str) -> StoreFailure {
     StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
 }
 
-/// Makes the failure of an operation that a limit of the job refuses.
-pub(super) fn too_many(message: &str) -> StoreFailure {
+/// Returns how many of the bytes of an operation count as memory of the job.
+pub(super) fn charged(bytes: usize) -> usize {
+    if bytes > UNCHARGED { bytes } else { 0 }
+}
+
+/// Makes the failure of an operation whose bytes would not fit into the memory of the job.
+pub(super) fn no_memory(bytes: usize) -> StoreFailure {
+    too_many(&format!(
+        "the job has no memory for the {bytes} bytes of an operation: use less at once, or raise limits.memory"
+    ))
+}
+
+fn too_many(message: &str) -> StoreFailure {
     StoreFailure { code: "too_many", message: message.to_owned() }
 }
 
