@@ -17,11 +17,22 @@ tokio::task_local! {
 /// another thread, where no clock of the caller sees it.
 #[derive(Debug, Default)]
 pub struct StoreWork {
+    /// Whose operations take turns with those of other lines.
+    line: usize,
     reads: AtomicU64,
     commits: AtomicU64,
 }
 
 impl StoreWork {
+    /// Makes the account of a caller. Callers with the same line, which is any number, are queued together.
+    pub fn of(line: usize) -> StoreWork {
+        StoreWork { line, ..StoreWork::default() }
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.line
+    }
+
     /// Runs operations whose work on other threads goes to this account.
     ///
     /// # Cancel safety

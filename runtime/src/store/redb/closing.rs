@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
-use super::committer::Pending;
+use super::turns::Pending;
 
 /// The queues that may be open.
 static OPEN: Mutex<Vec<Weak<CommitQueue>>> = Mutex::new(Vec::new());

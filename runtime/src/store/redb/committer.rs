@@ -1,22 +1,22 @@
 //! The thread that writes: it commits all writes that wait, with one fsync.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redb::Database;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::failure;
 use super::open::{Verify, open};
 use super::tables::StoredRows;
+use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
 use crate::store::error::StoreError;
 use crate::store::limits::StoreQuota;
 use crate::store::rows;
-use crate::store::value::{Durability, Outcome, Write};
-use crate::store::work::{self, StoreWork};
+use crate::store::value::{Durability, Outcome};
+use crate::store::work;
 
 /// Writes of one commit. More make the commit longer for the first of them.
 const MAX_WRITES: usize = 1024;
@@ -40,16 +40,6 @@ const REOPEN_DAMAGED_AFTER: Duration = Duration::from_secs(10);
 /// another process may write many.
 const VIEW_FOR: Duration = Duration::from_secs(5);
 
-/// A write that waits for its commit.
-pub(super) struct Pending {
-    pub(super) write: Write,
-    pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
-    /// Its share of the queue, given back when it is done.
-    pub(super) permit: OwnedSemaphorePermit,
-    /// Who pays for its share of the commit.
-    pub(super) payer: Option<Arc<StoreWork>>,
-}
-
 /// The open file, shared with readers. An error while it cannot be used.
 pub(super) type Current = Arc<RwLock<Result<Arc<OpenFile>, StoreError>>>;
 
@@ -65,6 +55,8 @@ pub(super) struct Committer {
     pub(super) unflushed: Option<Instant>,
     /// The number of writes in the last commit.
     pub(super) last: usize,
+    /// Writes that were queued and are not in a commit yet.
+    pub(super) turns: WriteTurns,
 }
 
 impl Committer {
@@ -102,24 +94,26 @@ impl Committer {
     }
 
     /// Waits for writes. Returns none of them if something else is due, and `None` when there will be no more.
-    fn next(&self, queue: &Receiver<Pending>) -> Option<Vec<Pending>> {
-        let first = match queue.recv_timeout(self.due()) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => return None,
-        };
-        let mut bytes = first.write.bytes();
-        let mut batch = vec![first];
+    fn next(&mut self, queue: &Receiver<Pending>) -> Option<Vec<Pending>> {
+        if self.turns.is_empty() {
+            match queue.recv_timeout(self.due()) {
+                Ok(first) => self.turns.push(first),
+                Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         // Clients that were in the last commit write again at once, one after another. Without the wait, the first of
         // them would have a commit for itself, and the others the next: half the throughput. A single client waits
         // for nobody.
         let deadline = Instant::now() + GATHER;
         while batch.len() < MAX_WRITES && bytes < MAX_BYTES {
-            let next = match queue.try_recv() {
-                Err(TryRecvError::Empty) if batch.len() < self.last => {
+            queue.try_iter().for_each(|pending| self.turns.push(pending));
+            let next = match self.turns.pop() {
+                None if batch.len() < self.last => {
                     queue.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
                 }
-                next => next.ok(),
+                next => next,
             };
             let Some(next) = next else { break };
             bytes += next.write.bytes();
@@ -247,15 +241,6 @@ impl Committer {
     }
 }
 
-impl Pending {
-    fn settle(self, outcome: Result<Outcome, StoreError>) {
-        // Room in the queue first: a caller may write again as soon as it has its outcome.
-        drop(self.permit);
-        // It may have left.
-        let _gone = self.reply.send(outcome);
-    }
-}
-
 /// Charges the time of a commit to the callers of its writes, before they go on.
 fn share(batch: &[Pending], spent: Duration) {
     let all: usize = batch.iter().map(|pending| pending.permit.num_permits()).sum();
@@ -285,6 +270,7 @@ mod tests {
             opened: Instant::now(),
             unflushed: None,
             last: 0,
+            turns: WriteTurns::default(),
         };
         let (queue, waiting) = mpsc::channel();
         let thread = std::thread::spawn(move || committer.run(&waiting));

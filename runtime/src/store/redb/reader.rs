@@ -11,10 +11,11 @@ use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::closing::{self, CommitQueue};
-use super::committer::{Committer, Current, Pending};
+use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
 use super::tables::{self, ENTRIES};
+use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
@@ -23,7 +24,13 @@ use crate::store::value::{Durability, EntryBatch, KeyPage, Outcome, StoreEntry, 
 use crate::store::work;
 
 /// Bytes of writes that wait for their commit.
-const QUEUE: usize = 32 << 20;
+const QUEUE: usize = 28 << 20;
+
+/// The same for small writes, which do not wait for large ones to have room.
+const SMALL_QUEUE: usize = 4 << 20;
+
+/// The most bytes of a small write.
+const SMALL: usize = 64 << 10;
 
 /// The unit in which the queue is counted. Every write counts for one at least.
 const UNIT: usize = 1 << 10;
@@ -40,6 +47,7 @@ pub(in crate::store) struct Redb {
     current: Current,
     queue: Arc<CommitQueue>,
     room: Arc<Semaphore>,
+    small_room: Arc<Semaphore>,
 }
 
 impl Redb {
@@ -65,8 +73,8 @@ impl Redb {
             let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
-                Committer { path, durability, quota, current, opened, unflushed: None, last: 0 }
-                    .run(&waiting);
+                let (unflushed, last, turns) = (None, 0, WriteTurns::default());
+                Committer { path, durability, quota, current, opened, unflushed, last, turns }.run(&waiting);
             }
         });
         let thread = thread.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
@@ -75,8 +83,9 @@ impl Redb {
             Err(_) => return Err(failure::corrupt(shared.display(), "it cannot be opened")),
         };
         let room = Arc::new(Semaphore::new(QUEUE / UNIT));
+        let small_room = Arc::new(Semaphore::new(SMALL_QUEUE / UNIT));
         let queue = CommitQueue::new(shared.clone(), queue, thread);
-        Ok(Redb { path: shared, current, queue, room })
+        Ok(Redb { path: shared, current, queue, room, small_room })
     }
 
     /// Closes the file when what is queued is written. Does not block.
@@ -197,8 +206,10 @@ impl Redb {
     /// A write that is dropped before its commit has begun is not done.
     pub(in crate::store) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let ended = || StoreError::Unavailable(format!("{}: the store is closed", self.path.display()));
-        let units = u32::try_from(write.bytes() / UNIT + 1).unwrap_or(u32::MAX);
-        let permit = self.room.clone().acquire_many_owned(units).await.map_err(|_| ended())?;
+        let bytes = write.bytes();
+        let units = u32::try_from(bytes / UNIT + 1).unwrap_or(u32::MAX);
+        let room = if bytes > SMALL { &self.room } else { &self.small_room };
+        let permit = room.clone().acquire_many_owned(units).await.map_err(|_| ended())?;
         let (reply, outcome) = oneshot::channel();
         if !self.queue.send(Pending { write, reply, permit, payer: work::payer() }) {
             return Err(ended());

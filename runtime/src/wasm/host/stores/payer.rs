@@ -18,7 +18,9 @@ impl StorePayer {
     pub(super) fn of(job: &Job) -> StorePayer {
         let grants = &job.entry.grants;
         let has_file_threads = !grants.mounts.is_empty() || grants.tmp.is_some();
-        StorePayer { usage: job.usage.clone(), work: Arc::default(), has_file_threads }
+        // All jobs of a handler's version are one line.
+        let work = Arc::new(StoreWork::of(Arc::as_ptr(&job.entry).addr()));
+        StorePayer { usage: job.usage.clone(), work, has_file_threads }
     }
 
     /// Runs an operation and charges the job. Its CPU limit is checked when the job returns from its poll.

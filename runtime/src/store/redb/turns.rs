@@ -1,0 +1,96 @@
+//! The writes that wait for a commit. Handlers take turns: one with many writes does not hold up another with few.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::store::error::StoreError;
+use crate::store::value::{Outcome, Write};
+use crate::store::work::StoreWork;
+
+/// A write that waits for its commit.
+pub(super) struct Pending {
+    pub(super) write: Write,
+    pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// Its share of the queue, given back when it is done.
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Who pays for its share of the commit.
+    pub(super) payer: Option<Arc<StoreWork>>,
+}
+
+/// Writes by their line. The line whose turn it is comes first.
+#[derive(Default)]
+pub(super) struct WriteTurns(VecDeque<WriteLine>);
+
+/// The writes of one handler, the oldest first. There is one at least.
+struct WriteLine {
+    line: usize,
+    writes: VecDeque<Pending>,
+}
+
+impl WriteTurns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn push(&mut self, pending: Pending) {
+        let line = pending.payer.as_ref().map_or(0, |payer| payer.line());
+        match self.0.iter_mut().find(|waiting| waiting.line == line) {
+            Some(waiting) => waiting.writes.push_back(pending),
+            None => self.0.push_back(WriteLine { line, writes: VecDeque::from([pending]) }),
+        }
+    }
+
+    /// Takes the next write, and gives the turn to the next line.
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        let mut waiting = self.0.pop_front()?;
+        let next = waiting.writes.pop_front();
+        if !waiting.writes.is_empty() {
+            self.0.push_back(waiting);
+        }
+        next
+    }
+}
+
+impl Pending {
+    /// Replies to the caller.
+    pub(super) fn settle(self, outcome: Result<Outcome, StoreError>) {
+        // Room in the queue first: a caller may write again as soon as it has its outcome.
+        drop(self.permit);
+        // It may have left.
+        let _gone = self.reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn delete(key: &str, line: usize) -> Pending {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let payer = Some(Arc::new(StoreWork::of(line)));
+        Pending { write: Write::Delete { key: key.to_owned() }, reply: oneshot::channel().0, permit, payer }
+    }
+
+    #[test]
+    fn a_handler_with_many_writes_does_not_hold_up_another() {
+        let mut turns = WriteTurns::default();
+        for key in ["a1", "a2", "a3"] {
+            turns.push(delete(key, 1));
+        }
+        turns.push(delete("b1", 2));
+        let mut order = Vec::new();
+        while let Some(Pending { write: Write::Delete { key }, .. }) = turns.pop() {
+            if key == "a2" {
+                turns.push(delete("b2", 2));
+            }
+            order.push(key);
+        }
+
+        assert_eq!(order, ["a1", "b1", "a2", "a3", "b2"]);
+        assert!(turns.is_empty());
+    }
+}
