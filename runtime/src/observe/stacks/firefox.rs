@@ -25,7 +25,7 @@ pub fn firefox(stacks: &StackCounts, began: SystemTime, period: Duration) -> any
         let (handler, _) = stack.split_once(';').unwrap_or((stack, ""));
         let number = u32::try_from(threads.len()).unwrap_or(u32::MAX);
         let (thread, at) = threads.entry(handler).or_insert_with(|| {
-            let thread = profile.add_thread(process, number, start, number == 0);
+            let thread = profile.add_thread(process, number, start, false);
             profile.set_thread_name(thread, handler);
             (thread, Duration::ZERO)
         });
