@@ -165,7 +165,7 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
 
     replace(&program, "#!/bin/sh\necho starting >&2\necho no such luck >&2\nexit 1\n");
     daemon.signal(Signal::USR2);
-    let said = daemon.log.line("not upgraded");
+    let said = daemon.log.line("upgrade failed");
 
     assert!(said.contains("no such luck"), "{said}");
     assert_eq!(daemon.get("/").text(), "hello\n");
@@ -173,7 +173,7 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
 
     fs::remove_file(&program).unwrap();
     daemon.signal(Signal::USR2);
-    daemon.log.lines(2, "not upgraded");
+    daemon.log.lines(2, "upgrade failed");
     assert_eq!(daemon.get("/").text(), "hello\n");
     assert_eq!(daemon.terminate().code, Some(0));
     assert!(!path.exists());
@@ -186,7 +186,7 @@ fn a_configuration_that_the_new_process_refuses_leaves_the_old_one_serving() {
     fs::write(daemon.path("one.wasm"), "text").unwrap();
 
     daemon.signal(Signal::USR2);
-    let said = daemon.log.line("not upgraded");
+    let said = daemon.log.line("upgrade failed");
 
     assert!(said.contains("handler \"one\": "), "{said}");
     assert_eq!(Client::unix(&path).get("/").text(), "hello\n");
@@ -282,7 +282,7 @@ fn an_upgrade_refuses_to_undo_swaps_and_trials_unless_it_is_told_to() {
     }
     assert_eq!(daemon.get("/").text(), "swapped");
     daemon.signal(Signal::USR2);
-    assert!(daemon.log.line("not upgraded").contains("would undo"));
+    assert!(daemon.log.line("upgrade failed").contains("would undo"));
 
     let forced = upgrade(&["--force"]);
 
