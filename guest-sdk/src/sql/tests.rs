@@ -3,10 +3,10 @@
 use super::*;
 
 fn notes() -> Database {
-    let notes = open("default").unwrap();
+    let notes = open("default").expect("a database in memory");
     notes
         .execute("create table notes (id bigint primary key, title text not null, done bigint)", ())
-        .unwrap();
+        .expect("a database in memory");
     notes
 }
 

@@ -194,16 +194,15 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         match found.route.checks.as_deref() {
             None => self.go_on(&found, path, body, log).await,
             // Boxed, so that requests to routes without checks stay small.
-            Some(checks) => Box::pin(self.guarded(&found, checks, path, body, log)).await,
+            Some(checks) => Box::pin(self.guarded((&found, path), checks, body, log)).await,
         }
     }
 
     /// Counts the request and asks the gates of its route, then goes on.
     async fn guarded(
         self,
-        found: &Match<'_, '_>,
+        (found, path): (&Match<'_, '_>, &str),
         checks: &EntryChecks,
-        path: &str,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
@@ -211,7 +210,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let quota = rate_limit::admit(checks, peer, &head.headers)?;
         let guarded = GuardedRequest { engine: &self.server.engine, catalog, found, head, peer };
         let mut response = match guarded.ask(checks, log).await? {
-            GateDecision::Answer(response) => response,
+            GateDecision::Answer(response) => *response,
             GateDecision::Pass(pass) => {
                 let request = RequestContext { pass: &pass, ..self };
                 let mut response = request.go_on(found, path, body, log).await?;
@@ -235,7 +234,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
             RouteTarget::Handler(handler) => match &found.route.upgrade {
                 None => self.run(found, handler, body, log).await,
                 // Boxed, so that ordinary requests stay small.
-                Some(upgrade) => Box::pin(self.switch(found, handler, upgrade, body, log)).await,
+                Some(upgrade) => Box::pin(self.switch(found, (handler, upgrade), body, log)).await,
             },
             RouteTarget::Redirect(redirect) => {
                 self.server.direct.redirects.count();
@@ -320,8 +319,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     async fn switch(
         self,
         found: &Match<'_, '_>,
-        handler: &Arc<HandlerVersion>,
-        upgrade: &Upgrade,
+        (handler, upgrade): (&Arc<HandlerVersion>, &Upgrade),
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {

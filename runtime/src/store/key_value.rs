@@ -40,13 +40,14 @@ pub struct KeyValue {
     counts: [OperationCounts; OPERATIONS.len()],
 }
 
+/// Boxed, as the futures of its operations: what the clients of servers hold is large, and every job would pay for it.
 pub(super) enum Backend {
     Memory(Memory),
     Redb(Redb),
     #[cfg(feature = "redis")]
     Redis(Redis),
     #[cfg(feature = "nats")]
-    Nats(Nats),
+    Nats(Box<Nats>),
 }
 
 impl KeyValue {
@@ -71,9 +72,11 @@ impl KeyValue {
             StoreUrl::Memory => Backend::Memory(Memory::new(quota)),
             StoreUrl::Redb(path) => Backend::Redb(Redb::open(path.clone(), *durability, quota).await?),
             #[cfg(feature = "redis")]
-            StoreUrl::Redis(url) => Backend::Redis(patient(Redis::open(url, name, quota)).await?),
+            StoreUrl::Redis(url) => Backend::Redis(Box::pin(patient(Redis::open(url, name, quota))).await?),
             #[cfg(feature = "nats")]
-            StoreUrl::Nats(url) => Backend::Nats(patient(Nats::open(url, name, quota)).await?),
+            StoreUrl::Nats(url) => {
+                Backend::Nats(Box::new(Box::pin(patient(Nats::open(url, name, quota))).await?))
+            }
             #[cfg(not(all(feature = "redis", feature = "nats")))]
             url => {
                 let why = format!("store {name}: this daemon was built without the back end of {url}");
@@ -97,7 +100,7 @@ impl KeyValue {
                 examined.unwrap_or_else(|error| Err(ended(error)))
             }
             #[cfg(feature = "nats")]
-            StoreUrl::Nats(url) => patient(super::nats::examine(url, &options.name)).await,
+            StoreUrl::Nats(url) => Box::pin(patient(super::nats::examine(url, &options.name))).await,
             _ => KeyValue::open(options).await.map(drop),
         }
     }
@@ -112,9 +115,9 @@ impl KeyValue {
                 Backend::Memory(memory) => Ok(memory.used()),
                 Backend::Redb(redb) => redb.used().await,
                 #[cfg(feature = "redis")]
-                Backend::Redis(redis) => redis.used().await,
+                Backend::Redis(redis) => Box::pin(redis.used()).await,
                 #[cfg(feature = "nats")]
-                Backend::Nats(nats) => nats.used().await,
+                Backend::Nats(nats) => Box::pin(nats.used()).await,
             }
         };
         patient(used).await
@@ -149,9 +152,9 @@ impl KeyValue {
                 Backend::Memory(memory) => Ok(memory.get(key)),
                 Backend::Redb(redb) => redb.get(key),
                 #[cfg(feature = "redis")]
-                Backend::Redis(redis) => redis.get(key).await,
+                Backend::Redis(redis) => Box::pin(redis.get(key)).await,
                 #[cfg(feature = "nats")]
-                Backend::Nats(nats) => nats.get(key).await,
+                Backend::Nats(nats) => Box::pin(nats.get(key)).await,
             }
         };
         self.counted(Operation::Get, get, |_| Ended::Done).await
@@ -239,9 +242,9 @@ impl KeyValue {
                 Backend::Memory(memory) => Ok(memory.list(prefix, cursor, limit)),
                 Backend::Redb(redb) => redb.list(prefix, cursor, limit).await,
                 #[cfg(feature = "redis")]
-                Backend::Redis(redis) => redis.list(prefix, cursor, limit).await,
+                Backend::Redis(redis) => Box::pin(redis.list(prefix, cursor, limit)).await,
                 #[cfg(feature = "nats")]
-                Backend::Nats(nats) => nats.list(prefix, cursor, limit).await,
+                Backend::Nats(nats) => Box::pin(nats.list(prefix, cursor, limit)).await,
             }
         };
         self.counted(Operation::List, list, |_| Ended::Done).await
@@ -258,9 +261,9 @@ impl KeyValue {
                 Backend::Memory(memory) => memory.get_many(keys),
                 Backend::Redb(redb) => redb.get_many(keys).await,
                 #[cfg(feature = "redis")]
-                Backend::Redis(redis) => redis.get_many(keys).await,
+                Backend::Redis(redis) => Box::pin(redis.get_many(keys)).await,
                 #[cfg(feature = "nats")]
-                Backend::Nats(nats) => nats.get_many(keys).await,
+                Backend::Nats(nats) => Box::pin(nats.get_many(keys)).await,
             }
         };
         self.counted(Operation::Batch, get, |_| Ended::Done).await
@@ -297,9 +300,9 @@ impl KeyValue {
             Backend::Memory(memory) => memory.write(&write),
             Backend::Redb(redb) => redb.write(write).await,
             #[cfg(feature = "redis")]
-            Backend::Redis(redis) => redis.write(write).await,
+            Backend::Redis(redis) => Box::pin(redis.write(write)).await,
             #[cfg(feature = "nats")]
-            Backend::Nats(nats) => nats.write(write).await,
+            Backend::Nats(nats) => Box::pin(nats.write(write)).await,
         }
     }
 

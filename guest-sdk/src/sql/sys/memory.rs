@@ -49,7 +49,7 @@ impl Handle {
         if wanted != parameters.len() {
             return Err(Error::InvalidParameterCount(parameters.len(), wanted));
         }
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let width = columns.len();
         let mut values = Vec::new();
         let mut rows = statement.raw_query();

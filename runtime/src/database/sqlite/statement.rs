@@ -108,7 +108,7 @@ fn borrowed(value: &SqlValue) -> ValueRef<'_> {
 
 /// Runs the statement to its end, and collects its rows.
 fn collect(path: &Path, statement: &mut Statement<'_>) -> Result<SqlResult, SqlError> {
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let width = columns.len();
     let mut result = SqlResult { columns, ..SqlResult::default() };
     let mut size = ResultSize::default();

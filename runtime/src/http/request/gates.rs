@@ -41,7 +41,7 @@ pub(in crate::http) enum GateDecision {
     /// The request goes on to its handler.
     Pass(GatePass),
     /// A gate answers.
-    Answer(Response<Body>),
+    Answer(Box<Response<Body>>),
 }
 
 impl GuardedRequest<'_> {
@@ -60,7 +60,7 @@ impl GuardedRequest<'_> {
                 RouteGate::BuiltIn(gate) => self.check(gate, &mut pass).await?,
                 RouteGate::Handler(entry) => {
                     if let Some(answer) = self.run(entry, &mut pass, log).await? {
-                        return Ok(GateDecision::Answer(answer));
+                        return Ok(GateDecision::Answer(Box::new(answer)));
                     }
                 }
             }

@@ -83,6 +83,12 @@ fn stay_on(core: usize) {
     rustix::thread::sched_setaffinity(None, &set).unwrap();
 }
 
+/// Computes for so much of this thread's time.
+fn compute(time: Duration) {
+    let begun = crate::job::thread_time();
+    while crate::job::thread_time() - begun < time {}
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_busy_threads_of_a_handler_leave_another_its_share() {
     const ALL: usize = 500;
@@ -102,8 +108,7 @@ async fn many_busy_threads_of_a_handler_leave_another_its_share() {
             stay_on(core);
             started.wait();
             while done.iter().map(|done| done.load(Ordering::Relaxed)).sum::<usize>() < ALL {
-                let begun = crate::job::thread_time();
-                while crate::job::thread_time() - begun < PIECE {}
+                compute(PIECE);
                 done[which].fetch_add(1, Ordering::Relaxed);
             }
         }
