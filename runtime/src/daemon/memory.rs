@@ -134,12 +134,15 @@ impl fmt::Display for Total {
             (Some(bytes), MemorySource::Configured) => {
                 write!(f, "{} for all jobs (limits.total_memory)", mebibytes(bytes))
             }
-            (Some(bytes), MemorySource::Found(there, told)) => write!(
-                f,
-                "{} for all jobs (limits.total_memory = \"auto\": {} of {told}, less the daemon's own)",
-                mebibytes(bytes),
-                mebibytes(*there)
-            ),
+            (Some(bytes), MemorySource::Found(there, told)) => {
+                let kept = if self.stores > 0 { " and that of stores in memory" } else { "" };
+                write!(
+                    f,
+                    "{} for all jobs (limits.total_memory = \"auto\": {} of {told}, less the daemon's own{kept})",
+                    mebibytes(bytes),
+                    mebibytes(*there)
+                )
+            }
         }
     }
 }

@@ -99,14 +99,18 @@ async fn many_busy_threads_of_a_handler_leave_another_its_share() {
     let (many, one) = (handler(32), handler(1));
     let (leases, done) =
         ((many.lease().unwrap(), one.lease().unwrap()), [(); 2].map(|()| Arc::<AtomicUsize>::default()));
-    let started = Arc::new(std::sync::Barrier::new(32 + 1));
+    let started = Arc::<AtomicUsize>::default();
 
     // Each thread carries out operations of a fixed cost, until all together have done enough.
     let work = |which: usize| {
         let (done, started) = (done.clone(), started.clone());
         move || {
             stay_on(core);
-            started.wait();
+            // Not a barrier: its lock could be held by a thread that has no processor.
+            started.fetch_add(1, Ordering::Relaxed);
+            while started.load(Ordering::Relaxed) < 32 + 1 {
+                std::thread::yield_now();
+            }
             while done.iter().map(|done| done.load(Ordering::Relaxed)).sum::<usize>() < ALL {
                 compute(PIECE);
                 done[which].fetch_add(1, Ordering::Relaxed);
