@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// A set of networks. A lookup takes time in the logarithm of their number.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,7 +20,7 @@ impl Networks {
         Networks { disjoint }
     }
 
-    /// Reads a network, such as `10.0.0.0/8`, or a single address.
+    /// Reads a network, such as `10.0.0.0/8`, or a single address. Those of IPv4 that are mapped to IPv6 become IPv4.
     ///
     /// # Errors
     /// The text is neither, or the address has bits behind the prefix: it was probably meant otherwise.
@@ -32,7 +32,7 @@ impl Networks {
             .parse()
             .map_err(|_| format!("wanted a network such as \"10.0.0.0/8\", or an address, found {text:?}"))?;
         match network.trunc() {
-            truncated if truncated.addr() == network.addr() => Ok(network),
+            truncated if truncated.addr() == network.addr() => Ok(unmapped(network)),
             truncated => Err(format!("{text:?} has bits behind its prefix: write \"{truncated}\"")),
         }
     }
@@ -54,6 +54,16 @@ impl Networks {
         self.disjoint.iter().any(|network| network.prefix_len() == 0)
     }
 }
+
+/// Returns the IPv4 network of one that is mapped to IPv6, such as `::ffff:10.0.0.0/104`, and any other as it is.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let found = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(MAPPED));
+    found.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
+}
+
+/// The bits in front of an IPv4 address that is mapped to IPv6 (RFC 4291 §2.5.5.2).
+const MAPPED: u8 = 96;
 
 /// The networks in a row: `10.0.0.0/8, 2001:db8::/32`.
 impl fmt::Display for Networks {
@@ -96,6 +106,19 @@ mod tests {
             "\"10.1.2.3/8\" has bits behind its prefix: write \"10.0.0.0/8\""
         );
         assert!(Networks::one("10.0.0.0/33").is_err() && Networks::one("all").is_err());
+    }
+
+    #[test]
+    fn a_network_that_is_mapped_to_ipv6_is_one_of_ipv4() {
+        let set = networks(&["::ffff:10.1.0.0/112", "::ffff:192.0.2.7/128"]);
+
+        assert_eq!(set.to_string(), "10.1.0.0/16, 192.0.2.7/32");
+        assert!(
+            set.contains("10.1.2.3".parse().unwrap()) && set.contains("::ffff:10.1.2.3".parse().unwrap())
+        );
+        assert!(!set.contains("10.2.0.0".parse().unwrap()));
+        assert_eq!(Networks::one("::ffff:0:0/96").unwrap(), Networks::one("0.0.0.0/0").unwrap());
+        assert!(Networks::one("::ffff:10.0.0.0/90").is_err());
     }
 
     #[test]
