@@ -260,7 +260,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         self.server.direct.files.count();
         let descriptors = &self.server.engine.budgets().descriptors;
         let tail = found.path_info.strip_prefix('/').unwrap_or_default();
-        FileRequest { files, head: self.head, path, tail, descriptors }.answer().await
+        let is_gated = found.route.checks.as_ref().is_some_and(|checks| !checks.gates.is_empty());
+        FileRequest { files, head: self.head, path, tail, is_gated, descriptors }.answer().await
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

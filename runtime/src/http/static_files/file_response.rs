@@ -27,6 +27,10 @@ use crate::http::request::response_body::Body;
 /// A year in seconds: as long as a cache may keep a file that never changes (RFC 8246).
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
+/// The same for a file behind gates. `public` would let a shared cache give the answer to one user to all (RFC 9111
+/// §3.5).
+const IMMUTABLE_GATED: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
 /// A request for a file.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct FileRequest<'a> {
@@ -38,6 +42,8 @@ pub(in crate::http) struct FileRequest<'a> {
     pub(in crate::http) path: &'a str,
     /// The part of the path below the directory.
     pub(in crate::http) tail: &'a str,
+    /// Whether the route has gates.
+    pub(in crate::http) is_gated: bool,
     /// The file descriptors that are left for responses and jobs.
     pub(in crate::http) descriptors: &'a Arc<Budget>,
 }
@@ -198,9 +204,7 @@ impl FileRequest<'_> {
             fields.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         if let Some(immutable) = &options.immutable {
-            let value =
-                if immutable.matches(path) { IMMUTABLE } else { HeaderValue::from_static("no-cache") };
-            fields.insert(CACHE_CONTROL, value);
+            fields.insert(CACHE_CONTROL, freshness(immutable.matches(path), self.is_gated));
         }
     }
 
@@ -276,9 +280,30 @@ fn changed() -> Refusal {
     Refusal::Occupied("the file was changed while it was read: try again".to_owned())
 }
 
+/// Tells caches how long they may keep a file, and whether for one user only.
+fn freshness(is_immutable: bool, is_gated: bool) -> HeaderValue {
+    match (is_immutable, is_gated) {
+        (true, false) => IMMUTABLE,
+        (true, true) => IMMUTABLE_GATED,
+        (false, _) => HeaderValue::from_static("no-cache"),
+    }
+}
+
 fn response(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = fields;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_behind_gates_is_for_one_user() {
+        assert_eq!(freshness(true, false), "public, max-age=31536000, immutable");
+        assert_eq!(freshness(true, true), "private, max-age=31536000, immutable");
+        assert_eq!(freshness(false, true), "no-cache");
+    }
 }
