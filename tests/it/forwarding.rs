@@ -80,11 +80,8 @@ fn a_trusted_proxy_is_believed_from_the_right_as_far_as_trust_goes() {
             "Forwarded: for=203.0.113.7;proto=https;host=a.example, for=10.0.0.2;proto=http\r\n",
             "203.0.113.7 - on a.example 443",
         ),
-        // Both kinds: only what both say.
-        (
-            "Forwarded: for=203.0.113.7;host=evil\r\nX-Forwarded-For: 203.0.113.7\r\n",
-            "203.0.113.7 - - test *",
-        ),
+        // Both kinds, if both say the same.
+        ("Forwarded: for=203.0.113.7\r\nX-Forwarded-For: 203.0.113.7\r\n", "203.0.113.7 - - test *"),
     ] {
         let response = ask(&daemon, fields);
         assert_eq!((facts(&daemon, &response).as_str(), response.status()), (wanted, 200), "{fields}");
@@ -123,6 +120,14 @@ fn what_a_proxy_leaves_unclear_is_refused_and_never_guessed() {
             "name different clients: let the proxy remove those that it does not write",
         ),
         (
+            "Forwarded: by=x\r\nX-Forwarded-For: 203.0.113.7\r\n",
+            "X-Forwarded-* names a client, and Forwarded beside it none",
+        ),
+        (
+            "Forwarded: for=203.0.113.7;host=evil\r\nX-Forwarded-For: 203.0.113.7\r\n",
+            "Forwarded names a host, and X-Forwarded-* beside it none",
+        ),
+        (
             &format!("X-Forwarded-For: 203.0.113.7{}\r\n", ", 10.0.0.2".repeat(32)),
             "more than 32 trusted proxies",
         ),
@@ -130,6 +135,24 @@ fn what_a_proxy_leaves_unclear_is_refused_and_never_guessed() {
         let response = ask(&daemon, fields);
         assert_eq!(response.status(), 400, "{fields}");
         assert!(response.text().contains(part), "{fields}: {}", response.text());
+    }
+}
+
+#[test]
+fn a_client_whose_address_a_proxy_hides_passes_no_gate_of_addresses() {
+    let gate = "[gate.inside]\nkind = \"addresses\"\nallow = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n\
+                [[route]]\npath = \"/inside\"\nhandler = \"env\"\nbefore = [\"inside\"]\n";
+    let daemon = setup().add(gate).start();
+
+    for (fields, wanted) in [
+        ("", 200),
+        ("X-Forwarded-For: 10.1.2.3\r\n", 200),
+        ("X-Forwarded-For: 203.0.113.7\r\n", 403),
+        ("Forwarded: for=unknown\r\n", 403),
+        ("X-Forwarded-For: unknown, 10.0.0.2\r\n", 403),
+    ] {
+        let response = Client::tcp_from(PROXY, daemon.port()).ask("GET", "/inside", fields);
+        assert_eq!(response.status(), wanted, "{fields}");
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Forwarding {
     /// The address of the client, and its port if it is known. `None` if they name no address: then the client
     /// counts as the proxy that connected.
     pub client: Option<(IpAddr, Option<u16>)>,
+    /// Whether a proxy hides the address of its client. Then `client` is at best a proxy before it.
+    pub is_hidden: bool,
     /// The scheme of the request as the client sent it.
     pub scheme: Option<ForwardedScheme>,
     /// The host that the client asked for. It is text of the proxy and not yet checked.
@@ -58,6 +60,8 @@ enum NamedClient {
 #[derive(Default)]
 struct ForwardedReport {
     client: Option<NamedClient>,
+    /// A believed element hides the client.
+    is_hidden: bool,
     scheme: Option<ForwardedScheme>,
     host: Option<String>,
 }
@@ -71,7 +75,8 @@ impl Forwarding {
     ///
     /// # Errors
     /// A believed element is malformed, the chain has more than [`HOPS`] proxies, or `Forwarded` and `X-Forwarded-*`
-    /// contradict each other. The proxy passed on one of them as the client sent it, and nobody can tell which.
+    /// contradict each other, or only one of the two names a fact. The proxy passed on one of them as the client sent
+    /// it, and nobody can tell which.
     pub fn read(fields: &HeaderMap, trusted: &AddressSet) -> Result<Forwarding, UnclearForwarding> {
         let customary = [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_HOST];
         let is_customary = customary.iter().any(|name| fields.contains_key(*name));
@@ -86,7 +91,7 @@ impl Forwarding {
             NamedClient::Address(address, port) => Some((address, port)),
             NamedClient::Hidden => None,
         });
-        Ok(Forwarding { client, scheme: read.scheme, host: read.host })
+        Ok(Forwarding { client, is_hidden: read.is_hidden, scheme: read.scheme, host: read.host })
     }
 }
 
@@ -119,6 +124,7 @@ impl ForwardedReport {
     fn customary(fields: &HeaderMap, trusted: &AddressSet) -> Result<ForwardedReport, UnclearForwarding> {
         let mut read = ForwardedReport {
             client: None,
+            is_hidden: false,
             scheme: last_value(fields, &FORWARDED_PROTO)?.map(scheme).transpose()?,
             host: last_value(fields, &FORWARDED_HOST)?.map(str::to_owned),
         };
@@ -153,14 +159,15 @@ impl ForwardedReport {
             Some(NamedClient::Hidden) => {
                 // The last address that was named stands for all behind it.
                 self.client = self.client.or(named);
+                self.is_hidden = true;
                 Ok(false)
             }
             None => Ok(false),
         }
     }
 
-    /// Keeps what both kinds of fields say. What only one of them says may have come from the client, and was passed on
-    /// by a proxy that writes the other.
+    /// Keeps what both kinds of fields say. What only one of them says is refused: it may have come from the client,
+    /// passed on by a proxy that writes the other, and without it the client would count as the proxy.
     fn agreed(self, other: ForwardedReport) -> Result<ForwardedReport, UnclearForwarding> {
         let is_same = |one: &NamedClient, other: &NamedClient| match (one, other) {
             (NamedClient::Address(one, _), NamedClient::Address(other, _)) => one == other,
@@ -169,9 +176,10 @@ impl ForwardedReport {
             | (NamedClient::Hidden, NamedClient::Address(..)) => false,
         };
         Ok(ForwardedReport {
-            client: agreed(self.client, other.client, is_same, "clients")?,
-            scheme: agreed(self.scheme, other.scheme, PartialEq::eq, "schemes")?,
-            host: agreed(self.host, other.host, |one, other| one.eq_ignore_ascii_case(other), "hosts")?,
+            client: agreed(self.client, other.client, is_same, "client")?,
+            is_hidden: self.is_hidden || other.is_hidden,
+            scheme: agreed(self.scheme, other.scheme, PartialEq::eq, "scheme")?,
+            host: agreed(self.host, other.host, |one, other| one.eq_ignore_ascii_case(other), "host")?,
         })
     }
 
@@ -211,20 +219,21 @@ impl ForwardedReport {
 /// The most parameters of an element. RFC 7239 has four, and a registry for more.
 const PARAMETERS: usize = 16;
 
-/// Joins a fact that both kinds of fields may say.
+/// Joins a fact that both kinds of fields say, or neither.
 fn agreed<T>(
     one: Option<T>,
     other: Option<T>,
     same: impl Fn(&T, &T) -> bool,
     what: &str,
 ) -> Result<Option<T>, UnclearForwarding> {
-    match one.zip(other) {
-        Some((one, other)) if same(&one, &other) => Ok(Some(one)),
-        Some(_) => Err(UnclearForwarding(format!(
-            "Forwarded and X-Forwarded-* name different {what}: let the proxy remove those that it does not write"
-        ))),
-        None => Ok(None),
-    }
+    let told = match (one, other) {
+        (None, None) => return Ok(None),
+        (Some(one), Some(other)) if same(&one, &other) => return Ok(Some(one)),
+        (Some(_), Some(_)) => format!("Forwarded and X-Forwarded-* name different {what}s"),
+        (Some(_), None) => format!("Forwarded names a {what}, and X-Forwarded-* beside it none"),
+        (None, Some(_)) => format!("X-Forwarded-* names a {what}, and Forwarded beside it none"),
+    };
+    Err(UnclearForwarding(format!("{told}: let the proxy remove those that it does not write")))
 }
 
 /// Iterates over the values of a list field, the last one first. Empty values are left out.

@@ -29,6 +29,8 @@ enum ClientPath {
     Direct,
     /// To a proxy, whose connection carries the requests of many clients.
     BehindProxy,
+    /// To a proxy that hides the client's address: the address is that of a proxy.
+    Hidden,
 }
 
 /// The far end of a connection.
@@ -103,7 +105,7 @@ impl Peer {
             client.remote = Remote::Forwarded(address, port);
             client.remote_addr = address.to_string().into();
         }
-        client.path = ClientPath::BehindProxy;
+        client.path = if forwarding.is_hidden { ClientPath::Hidden } else { ClientPath::BehindProxy };
         client.scheme = forwarding.scheme.or(self.scheme);
         client.server_port = server_port.or(self.server_port);
         client
@@ -136,6 +138,12 @@ impl Peer {
             Remote::Tcp(remote) => Some(remote.ip()),
             Remote::Forwarded(address, _) => Some(address),
         }
+    }
+
+    /// Reports whether a trusted proxy hides the client's address. The address is then that of a proxy and says nothing
+    /// about the client.
+    pub fn is_hidden(&self) -> bool {
+        self.path == ClientPath::Hidden
     }
 
     /// The client's address without its port: `127.0.0.1`, `::1`.
@@ -225,13 +233,26 @@ mod tests {
         let client = Some(("2001:db8::7".parse().unwrap(), None));
         let scheme = Some(ForwardedScheme::Https);
 
-        let peer = proxy.behind(&Forwarding { client, scheme, host: None }, Some(443));
+        let told = Forwarding { client, scheme, ..Forwarding::default() };
+        let peer = proxy.behind(&told, Some(443));
 
         assert_eq!((&**peer.remote_addr(), peer.remote_port()), ("2001:db8::7", None));
         assert_eq!(peer.remote().to_string(), "2001:db8::7");
         assert_eq!(peer.origin(), Some("2001:db8::".parse().unwrap()));
         assert_eq!((&**peer.server_addr(), peer.server_port()), ("10.0.0.9", Some(443)));
         assert!(peer.is_secure() && !proxy.is_secure() && peer.secured().is_none());
+    }
+
+    #[test]
+    fn a_hidden_client_has_no_certificate_and_is_told_from_its_proxy() {
+        let proxy = Peer::tcp("10.0.0.1:4000".parse().unwrap(), "10.0.0.9".into(), 80);
+        let hidden = Forwarding { is_hidden: true, ..Forwarding::default() };
+
+        let client = proxy.behind(&hidden, None);
+
+        assert_eq!((client.is_hidden(), client.remote()), (true, proxy.remote()));
+        assert!(client.client_certificate().is_none());
+        assert!(!proxy.is_hidden() && !proxy.behind(&Forwarding::default(), None).is_hidden());
     }
 
     #[test]

@@ -102,21 +102,43 @@ fn scheme_and_host_come_from_the_proxy_of_the_client() {
 }
 
 #[test]
-fn of_both_kinds_only_what_both_say_counts() {
+fn both_kinds_must_say_the_same() {
     let both = |standard: &str| {
         read(&[("forwarded", standard), ("x-forwarded-for", "203.0.113.7"), ("x-forwarded-proto", "http")])
     };
 
-    let agreed = both("for=203.0.113.7;host=evil").unwrap();
-    assert_eq!(
-        agreed,
-        Forwarding { client: Some(("203.0.113.7".parse().unwrap(), None)), ..Forwarding::default() }
-    );
+    let agreed = both("for=203.0.113.7;proto=http").unwrap();
+    let client = Some(("203.0.113.7".parse().unwrap(), None));
+    let scheme = Some(ForwardedScheme::Http);
+    assert_eq!(agreed, Forwarding { client, scheme, ..Forwarding::default() });
     for (standard, what) in
         [("for=6.6.6.6", "clients"), ("for=_hidden", "clients"), ("for=203.0.113.7;proto=https", "schemes")]
     {
         let refused = both(standard).unwrap_err();
         assert!(refused.contains(&format!("name different {what}: let the proxy remove those")), "{refused}");
+    }
+    for (standard, wanted) in [
+        ("", "X-Forwarded-* names a client, and Forwarded beside it none"),
+        ("by=x", "X-Forwarded-* names a client, and Forwarded beside it none"),
+        ("for=203.0.113.7", "X-Forwarded-* names a scheme, and Forwarded beside it none"),
+        ("for=203.0.113.7;proto=http;host=a", "Forwarded names a host, and X-Forwarded-* beside it none"),
+    ] {
+        let refused = both(standard).unwrap_err();
+        assert!(refused.starts_with(wanted), "{standard}: {refused}");
+    }
+}
+
+#[test]
+fn a_hidden_client_is_told_from_one_that_no_proxy_reports() {
+    for (name, value, wanted) in [
+        ("forwarded", "for=unknown", true),
+        ("forwarded", "for=_hidden, for=10.0.0.2", true),
+        ("x-forwarded-for", "6.6.6.6, unknown", true),
+        ("x-forwarded-for", "unknown, 203.0.113.7", false),
+        ("x-forwarded-for", "10.0.0.9, 10.0.0.2", false),
+        ("x-forwarded-proto", "https", false),
+    ] {
+        assert_eq!(read(&[(name, value)]).unwrap().is_hidden, wanted, "{name}: {value}");
     }
 }
 

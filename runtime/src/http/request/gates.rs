@@ -71,10 +71,11 @@ impl GuardedRequest<'_> {
     async fn check(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
         let fields = &self.head.headers;
         match &gate.check {
-            AccessCheck::Addresses(rules) => match rules.admit(self.peer.address()) {
-                true => Ok(()),
-                false => Err(Refusal::AccessDenied),
-            },
+            AccessCheck::Addresses(rules) => {
+                // The address of a hidden client is that of a proxy.
+                let passes = !self.peer.is_hidden() && rules.admit(self.peer.address());
+                passes.then_some(()).ok_or(Refusal::AccessDenied)
+            }
             AccessCheck::ClientCertificate(names) => {
                 let name = self.certificate(names).ok_or(Refusal::AccessDenied)?;
                 pass.name_user(name, "ClientCertificate");
