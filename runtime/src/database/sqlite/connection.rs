@@ -129,12 +129,14 @@ impl SqliteConnection {
         self.control.begin(number, left.min(now + STATEMENT));
         let was_open = self.is_open();
         let outcome = self.execute(command);
-        if *command == SqlCommand::Commit && outcome.is_err() {
-            // A deferred constraint keeps the transaction open. PostgreSQL ends it.
+        let is_open = self.is_open();
+        // A deferred constraint keeps the transaction open at a commit. PostgreSQL ends it. What a failed command alone
+        // has opened is none of the job's: later statements would be lost in it.
+        let is_ended = *command == SqlCommand::Commit || !was_open && is_open;
+        if is_ended && outcome.is_err() {
             self.roll_back();
             return outcome;
         }
-        let is_open = self.is_open();
         if was_open && !is_open && outcome.is_err() && !command.is_rollback() {
             self.aborted = Some("a statement in it failed");
         }

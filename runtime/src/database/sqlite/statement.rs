@@ -56,11 +56,15 @@ fn run_prepared(
     }
     let mut result = collect(path, statement);
     if may_be_undone {
-        let kept = match &result {
-            Ok(_) => savepoint("RELEASE _portcullis_statement"),
-            Err(_) => savepoint("ROLLBACK TO _portcullis_statement; RELEASE _portcullis_statement"),
-        };
-        result = result.and_then(|rows| kept.map(|()| rows));
+        result = result.and_then(|rows| savepoint("RELEASE _portcullis_statement").map(|()| rows));
+        if result.is_err() {
+            // A release that commits may fail, of a deferred constraint or of the disk, and leaves the savepoint open.
+            let undone = savepoint("ROLLBACK TO _portcullis_statement; RELEASE _portcullis_statement");
+            if undone.is_err() && !connection.is_autocommit() {
+                // Then nothing of the transaction is kept, rather than a part of a statement.
+                savepoint("ROLLBACK")?;
+            }
+        }
     }
     let mut result = result?;
     // For a statement that changes no rows, `changes` is still that of an earlier one.

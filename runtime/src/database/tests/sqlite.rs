@@ -96,6 +96,23 @@ async fn errors_have_their_words() {
 }
 
 #[tokio::test]
+async fn what_is_written_after_a_failed_statement_is_kept() {
+    let (_place, database) = notes(1).await;
+    let referring =
+        "create table k (p integer primary key, q integer references k (p) deferrable initially deferred)";
+    run(&database, referring).await.unwrap();
+    let mut session = DatabaseSession::default();
+
+    let failed = session.run(&database, statement("insert into k values (1, 9) returning p", &[])).await;
+    session.run(&database, statement("insert into notes values (1, 'a')", &[])).await.unwrap();
+    drop(session);
+
+    assert_eq!(failed.unwrap_err().code(), "constraint");
+    assert_eq!(count(&database).await, 1);
+    assert_eq!(run(&database, "select * from k").await.unwrap().rows.len(), 0);
+}
+
+#[tokio::test]
 async fn a_statement_of_a_job_that_ends_is_stopped() {
     let (_place, database) = notes(1).await;
     let endless = "insert into notes (id) with recursive n(i) as (select 1 union all select i + 1 from n) \
