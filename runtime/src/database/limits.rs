@@ -79,10 +79,10 @@ pub(super) fn command(command: &SqlCommand) -> Result<(), SqlError> {
             "a statement has {MAX_SQL} bytes at most, and this one has {length}: pass data as parameters"
         ));
     }
+    // Of too many, a guest's are counted no further than this.
     if parameters.len() > MAX_PARAMETERS {
-        let count = parameters.len();
         return invalid(format!(
-            "a statement has {MAX_PARAMETERS} parameters at most, and this one has {count}"
+            "a statement has {MAX_PARAMETERS} parameters at most, and this one has more"
         ));
     }
     if let Some(large) = parameters.iter().map(SqlValue::length).find(|length| *length > MAX_VALUE) {

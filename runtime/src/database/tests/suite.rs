@@ -171,6 +171,9 @@ async fn errors(database: &Arc<SharedDatabase>) {
     }
     let long = format!("select '{}'", "x".repeat(MAX_SQL));
     assert_eq!(run(database, &long).await.unwrap_err().code(), "invalid");
+    let many = statement("select 1", &vec![SqlValue::Null; MAX_PARAMETERS + 1]);
+    let error = DatabaseSession::default().run(database, many).await.unwrap_err();
+    assert!(error.code() == "invalid" && error.to_string().contains("has more"), "{error}");
     let large = SqlValue::Text("x".repeat(1_000_001));
     let error =
         DatabaseSession::default().run(database, statement("select cast($1 as text)", &[large])).await;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::database::{SqlResult, SqlValue};
+use crate::database::{MAX_PARAMETERS, SqlResult, SqlValue};
 
 /// The bytes that tell the type of a value. Numbers are little-endian; a text or blob has its length before it.
 const NULL: u8 = 0;
@@ -11,7 +11,8 @@ const REAL: u8 = 2;
 const TEXT: u8 = 3;
 const BLOB: u8 = 4;
 
-/// Reads values until the end; `None` if one is cut short, has an unknown type, or a text is not UTF-8.
+/// Reads values until the end; `None` if one is cut short, has an unknown type, or a text is not UTF-8. Stops when there
+/// is one more than a statement may have: a byte of the guest's would otherwise be a value in memory.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<SqlValue>> {
     let mut values = Vec::new();
     while let Some((kind, rest)) = bytes.split_first() {
@@ -38,6 +39,9 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<SqlValue>> {
             _ => return None,
         };
         values.push(value);
+        if values.len() > MAX_PARAMETERS {
+            break;
+        }
         bytes = rest;
     }
     Some(values)
@@ -112,5 +116,13 @@ mod tests {
         ] {
             assert_eq!(read(torn), None, "{torn:?}");
         }
+    }
+
+    #[test]
+    fn no_more_values_are_read_than_are_refused() {
+        let many = [NULL; 10 * MAX_PARAMETERS];
+
+        assert_eq!(read(&many).unwrap().len(), MAX_PARAMETERS + 1);
+        assert_eq!(read(&many[..MAX_PARAMETERS]).unwrap().len(), MAX_PARAMETERS);
     }
 }

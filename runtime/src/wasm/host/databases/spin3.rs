@@ -5,7 +5,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::spin::sqlite::sqlite::{self, Error, QueryResult, RowResult, Value};
 use super::grants::SqlFailure;
-use crate::database::{SqlCommand, SqlResult, SqlValue};
+use crate::database::{MAX_PARAMETERS, SqlCommand, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
 
 wasmtime::component::bindgen!({
@@ -66,7 +66,8 @@ impl sqlite::HostConnection for State {
         sql: String,
         parameters: Vec<Value>,
     ) -> SpinSqlResult<QueryResult> {
-        let parameters = parameters.into_iter().map(ours).collect();
+        // One too many is refused with the statement; more need not be held until then.
+        let parameters = parameters.into_iter().take(MAX_PARAMETERS + 1).map(ours).collect();
         let command = SqlCommand::Statement { sql, parameters };
         let result = self.databases()?.run(connection.rep(), command).await;
         Ok(result.map(theirs).map_err(Error::from))
