@@ -66,6 +66,7 @@ pub struct SqlResult {
     pub rows: Vec<Vec<SqlValue>>,
     /// The rows that the statement inserted, updated or deleted.
     pub changed: u64,
-    /// In SQLite, the id of the row that the connection inserted last; 0 on a server.
+    /// In SQLite, the id of the row that this statement, or its transaction until now, inserted last; 0 if there is
+    /// none, and on a server.
     pub row_id: i64,
 }

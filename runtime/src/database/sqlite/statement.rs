@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, Statement, ffi};
 
 use super::authorizer::Authorizer;
 use super::failure;
@@ -44,6 +44,9 @@ fn run_prepared(
     (statement, parameters): (&mut Statement<'_>, &[SqlValue]),
 ) -> Result<SqlResult, SqlError> {
     bind(path, statement, parameters)?;
+    if connection.is_autocommit() {
+        forget_row_id(connection);
+    }
     let before = connection.total_changes();
     // `INSERT ... RETURNING` has written when its first row comes, and may then return too much.
     let may_be_undone = !statement.readonly() && statement.column_count() > 0;
@@ -71,6 +74,12 @@ fn run_prepared(
     result.changed = if connection.total_changes() == before { 0 } else { connection.changes() };
     result.row_id = connection.last_insert_rowid();
     Ok(result)
+}
+
+/// Sets the id of the row inserted last to 0: it may be that of another job, which had the connection before.
+fn forget_row_id(connection: &Connection) {
+    // SAFETY: the handle is that of an open connection, which this thread alone uses; the call sets a number in it.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), 0) }
 }
 
 /// Binds the values: `?` by its place, `?2` and `$2` by their number.

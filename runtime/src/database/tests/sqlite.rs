@@ -112,6 +112,30 @@ async fn what_is_written_after_a_failed_statement_is_kept() {
     assert_eq!(run(&database, "select * from k").await.unwrap().rows.len(), 0);
 }
 
+async fn row_id(database: &SharedDatabase, session: &mut DatabaseSession, sql: &str) -> i64 {
+    session.run(database, statement(sql, &[])).await.unwrap().row_id
+}
+
+#[tokio::test]
+async fn the_id_of_the_last_row_is_that_of_the_job() {
+    let (_place, database) = notes(1).await;
+    let id = "select last_insert_rowid()";
+    let (mut one, mut other) = (DatabaseSession::default(), DatabaseSession::default());
+
+    assert_eq!(row_id(&database, &mut one, "insert into notes values (5, 'a')").await, 5);
+    assert_eq!(row_id(&database, &mut other, "insert into notes values (99, 'b') returning id").await, 99);
+
+    assert_eq!(row_id(&database, &mut one, "update notes set title = 'c' where id = 5").await, 0);
+    assert_eq!(run(&database, id).await.unwrap().rows, [[SqlValue::Integer(0)]]);
+    // In a transaction the connection is the job's alone.
+    one.run(&database, SqlCommand::Begin).await.unwrap();
+    assert_eq!(row_id(&database, &mut one, "insert into notes values (7, 'd')").await, 7);
+    let known = one.run(&database, statement(id, &[])).await.unwrap();
+    one.run(&database, SqlCommand::Rollback).await.unwrap();
+    assert_eq!(known.rows, [[SqlValue::Integer(7)]]);
+    assert_eq!(row_id(&database, &mut other, "select 1").await, 0);
+}
+
 #[tokio::test]
 async fn a_statement_of_a_job_that_ends_is_stopped() {
     let (_place, database) = notes(1).await;

@@ -91,7 +91,9 @@ impl GuestDatabases {
         };
         let outcome = session.run(&grant.database, command).await;
         if let (Ok(result), Some(last)) = (&outcome, self.last.get_mut(place)) {
-            let id = if result.changed > 0 { result.row_id } else { last.0 };
+            // An update has changed rows too, and outside of a transaction has no id.
+            let has_inserted = result.changed > 0 && result.row_id != 0;
+            let id = if has_inserted { result.row_id } else { last.0 };
             *last = (id, result.changed);
         }
         outcome.map_err(|error| SqlFailure::of(grant, &error))
