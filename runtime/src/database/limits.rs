@@ -8,6 +8,9 @@ use super::value::{SqlCommand, SqlResult, SqlValue};
 /// Bytes of the longest statement: data belongs into parameters. SQLite's guide to hostile SQL names this figure.
 pub const MAX_SQL: usize = 100_000;
 
+/// Bytes of the largest migration, a file of statements: an operator has written it. Data is loaded in other ways.
+pub const MAX_MIGRATION: usize = 1 << 20;
+
 /// Parameters of one statement. A batch of rows with more is better split.
 pub const MAX_PARAMETERS: usize = 1000;
 

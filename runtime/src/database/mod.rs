@@ -26,7 +26,7 @@ mod value;
 
 pub use self::counts::{SQL_OPERATIONS, SqlCounts};
 pub use self::error::SqlError;
-pub use self::limits::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL};
+pub use self::limits::{MAX_MIGRATION, MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL};
 pub use self::migrations::Migration;
 pub use self::session::DatabaseSession;
 pub use self::shared::{DatabaseGrant, DatabaseOptions, DatabasePool, SharedDatabase};

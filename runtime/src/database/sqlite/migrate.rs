@@ -63,7 +63,9 @@ impl MigratingConnection<'_> {
         control.begin(1, Instant::now() + MIGRATION);
         let authorizer = Authorizer::new(Author::Daemon);
         let connection = open::open(path, &control, &authorizer)?;
-        open::bound(&connection, control.quota()).map_err(|error| failure::of(path, &error))?;
+        open::bound(&connection, control.quota())
+            .and_then(|()| open::lift_for_migrations(&connection))
+            .map_err(|error| failure::of(path, &error))?;
         Ok(MigratingConnection { path, authorizer, connection })
     }
 

@@ -15,7 +15,7 @@ use super::authorizer::Authorizer;
 use super::control::StatementControl;
 use super::failure;
 use crate::database::error::SqlError;
-use crate::database::limits::{MAX_PARAMETERS, MAX_SQL, MAX_VALUE};
+use crate::database::limits::{MAX_MIGRATION, MAX_PARAMETERS, MAX_SQL, MAX_VALUE};
 
 /// Instructions of SQLite's machine between two looks at the clock: some tens of microseconds.
 const INSTRUCTIONS: i32 = 1000;
@@ -121,6 +121,12 @@ fn restrict(connection: &Connection) -> rusqlite::Result<()> {
         connection.set_limit(limit, most)?;
     }
     Ok(())
+}
+
+/// Lets the connection take the text of a whole migration: SQLite is given all that is left with each of its statements.
+pub(super) fn lift_for_migrations(connection: &Connection) -> rusqlite::Result<()> {
+    let most = i32::try_from(MAX_MIGRATION).unwrap_or(i32::MAX);
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, most).map(drop)
 }
 
 /// Bounds the pages of the file by a quota in bytes.

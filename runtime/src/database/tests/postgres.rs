@@ -9,7 +9,7 @@ use super::*;
 async fn postgres_keeps_to_the_suite() {
     let Some(server) = postgres().await else { return };
     let admin = server.open("postgres", 1);
-    for number in 0..10 {
+    for number in 0..11 {
         run(&admin, &format!("create database d{number}")).await.unwrap();
     }
     let number = std::cell::Cell::new(0);

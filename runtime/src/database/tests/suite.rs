@@ -26,6 +26,7 @@ pub(super) async fn keeps(make: Make<'_>) {
     increments(&made(make, 4).await).await;
     errors(&made(make, 1).await).await;
     migrated(&made(make, 1).await).await;
+    migrated_long(&made(make, 1).await).await;
     migrated_whole(&made(make, 1).await).await;
     migrated_by_two(&made(make, 2).await).await;
 }
@@ -195,6 +196,18 @@ async fn migrated(database: &Arc<SharedDatabase>) {
     let changed =
         database.migrate(vec![migration(1, "select 1"), migration(2, "select 1")]).await.unwrap_err();
     assert!(changed.to_string().contains("has changed since"), "{changed}");
+}
+
+async fn migrated_long(database: &Arc<SharedDatabase>) {
+    let insert = |id: usize| format!("insert into long values ({id}, '{}');\n", "x".repeat(900));
+    let inserts: String = (0..222).map(insert).collect();
+    let sql = format!("create table long (id bigint, body text);\n{inserts}");
+    assert!(sql.len() > 2 * MAX_SQL);
+
+    database.migrate(vec![migration(1, &sql)]).await.unwrap();
+
+    let count = run(database, "select count(*) from long").await.unwrap();
+    assert_eq!(count.rows, [[SqlValue::Integer(222)]]);
 }
 
 async fn migrated_whole(database: &Arc<SharedDatabase>) {

@@ -11,11 +11,8 @@ use tokio::runtime::{Builder, Handle};
 use super::handler::HandlerResources;
 use super::loader::Loader;
 use crate::config::Config;
-use crate::database::{DatabaseOptions, Migration};
+use crate::database::{DatabaseOptions, MAX_MIGRATION, Migration};
 use crate::operator_file;
-
-/// The largest file. A migration holds statements; data is loaded in other ways.
-const LARGEST: u64 = 1 << 20;
 
 /// The most files of a directory.
 const MOST: usize = 10_000;
@@ -88,8 +85,8 @@ fn read(dir: &Path) -> Result<Vec<Migration>> {
             continue;
         }
         let number = Migration::number(&file).map_err(|wrong| anyhow!("{shown}: {wrong}"))?;
-        let sql =
-            operator_file::text(&path, LARGEST).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let sql = operator_file::text(&path, MAX_MIGRATION as u64)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let digest: String =
             Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         if let Some(other) = files.insert(number, Migration { number, file: file.clone(), sql, digest }) {
