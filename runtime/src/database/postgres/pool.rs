@@ -218,11 +218,17 @@ impl PostgresLease {
                 "a statement in the transaction has failed: it was rolled back".to_owned(),
             ));
         }
+        if self.since.is_some() && matches!(words[..], ["BEGIN" | "START", ..]) {
+            // The server would only warn, and the time of the transaction would begin again.
+            return Err(SqlError::Invalid("a transaction is open: end it before the next one".to_owned()));
+        }
         let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
         match words[..] {
             ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
             ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] if outcome.is_ok() => self.has_failed = false,
-            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., "CHAIN"] => self.has_failed = false,
+            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO" => {
+                self.has_failed = false;
+            }
             // A commit that fails has ended the transaction too.
             ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] => {
                 (self.since, self.has_failed) = (None, false);

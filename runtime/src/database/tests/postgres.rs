@@ -9,7 +9,7 @@ use super::*;
 async fn postgres_keeps_to_the_suite() {
     let Some(server) = postgres().await else { return };
     let admin = server.open("postgres", 1);
-    for number in 0..11 {
+    for number in 0..12 {
         run(&admin, &format!("create database d{number}")).await.unwrap();
     }
     let number = std::cell::Cell::new(0);
@@ -30,6 +30,7 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
     clean(&database).await;
     types(&database).await;
     failed(&database).await;
+    chained(&database).await;
 
     server.stop();
     let error = run(&database, "select 1").await.unwrap_err();
@@ -99,6 +100,21 @@ async fn types(database: &SharedDatabase) {
     assert_eq!(found.rows, [[SqlValue::Integer(1), SqlValue::Integer(1), text("1.0")]]);
     let error = run(database, "select array[1]").await.unwrap_err();
     assert!(error.code() == "invalid" && error.to_string().contains("CAST(column AS text)"), "{error}");
+}
+
+/// After a commit, a transaction is open only if the next one was asked for.
+async fn chained(database: &SharedDatabase) {
+    for (sql, is_open) in
+        [("commit and chain", true), ("commit and no chain", false), ("commit work and no chain", false)]
+    {
+        let mut session = DatabaseSession::default();
+        session.run(database, SqlCommand::Begin).await.unwrap();
+
+        session.run(database, statement(sql, &[])).await.unwrap();
+
+        let ended = session.run(database, SqlCommand::Commit).await;
+        assert_eq!(ended.is_ok(), is_open, "{sql}: {ended:?}");
+    }
 }
 
 /// A transaction with a failed statement is not kept, and the commit says so.

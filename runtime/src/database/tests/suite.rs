@@ -22,6 +22,7 @@ pub(super) async fn keeps(make: Make<'_>) {
     changed_rows(&made(make, 1).await).await;
     too_much(&made(make, 1).await).await;
     rolled_back(&made(make, 1).await).await;
+    begun_once(&made(make, 1).await).await;
     isolated(&made(make, 2).await).await;
     increments(&made(make, 4).await).await;
     errors(&made(make, 1).await).await;
@@ -111,6 +112,19 @@ async fn rolled_back(database: &Arc<SharedDatabase>) {
     session.run(database, statement("rollback", &[])).await.unwrap();
     assert_eq!(count(database).await, 1);
     assert_eq!(session.run(database, SqlCommand::Rollback).await.unwrap_err().code(), "invalid");
+}
+
+async fn begun_once(database: &Arc<SharedDatabase>) {
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("insert into notes values (1, 'a')", &[])).await.unwrap();
+
+    for again in [SqlCommand::Begin, statement("begin", &[])] {
+        assert_eq!(session.run(database, again).await.unwrap_err().code(), "invalid");
+    }
+
+    session.run(database, SqlCommand::Commit).await.unwrap();
+    assert_eq!(count(database).await, 1);
 }
 
 async fn isolated(database: &Arc<SharedDatabase>) {
