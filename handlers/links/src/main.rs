@@ -61,9 +61,17 @@ fn answer(request: Request) -> Result<Response, Error> {
 
 /// Adds a link, from JSON or from the form of the page.
 fn create(mut request: Request, links: &Store) -> Result<Response, Error> {
-    let from_page =
+    let is_form =
         request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form"));
-    let link: Link = if from_page { request.form_as()? } else { request.json()? };
+    let body = request.bytes()?;
+    // `curl -d` calls everything a form.
+    let from_page = is_form && !body.starts_with(b"{");
+    let link: Link = if is_form && !from_page {
+        serde_json::from_slice(&body).map_err(|error| Error::bad_request(error.to_string()))?
+    } else {
+        *request.body() = body.into();
+        if from_page { request.form_as()? } else { request.json()? }
+    };
     check(&link.url)?;
     for _ in 0..TRIES {
         let slug = slug();
@@ -163,6 +171,15 @@ mod tests {
         assert_eq!(shown.body_string(), r#"{"url":"https://example.org/a?b=c#d","hits":2}"#);
         let page = ask("GET", "/links", "/links").body_string();
         assert!(page.contains(&slug) && page.contains("https://example.org/a?b=c#d"), "{page}");
+    }
+
+    #[test]
+    fn json_that_curl_calls_a_form_is_a_link() {
+        let request = Request::test("POST", "/links")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body("{\"url\": \"https://example.org/\"}");
+
+        assert_eq!(answer(request).unwrap().status(), 201);
     }
 
     #[test]
