@@ -55,7 +55,7 @@ impl Networks {
     }
 }
 
-/// Returns the IPv4 network of one that is mapped to IPv6, such as `::ffff:10.0.0.0/104`, and any other as it is.
+/// Converts an IPv4-mapped network, such as `::ffff:10.0.0.0/104`, to its IPv4 network. Leaves other networks unchanged.
 fn unmapped(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     let found = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(MAPPED));

@@ -1,4 +1,4 @@
-//! All stores of a configuration: those with a table, and the embedded one that a handler is granted without a table.
+//! All stores of a configuration: the stores with a table, and the embedded store `default`, which needs none.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

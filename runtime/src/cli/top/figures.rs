@@ -37,8 +37,8 @@ pub(super) struct Durations {
 }
 
 impl HandlerFigures {
-    /// Compares a report with one that is `before.1` older, for rates, and with the oldest of the window, for
-    /// durations.
+    /// Computes rates from the report before, which is `before.1` older, and durations from the oldest report of the
+    /// window.
     pub(super) fn of(
         now: &HandlerReport,
         before: Option<(&HandlerReport, Duration)>,

@@ -14,7 +14,7 @@ use crate::database::error::SqlError;
 use crate::database::limits::MIGRATION;
 use crate::database::migrations::{self, AppliedMigration, Migration};
 
-/// How long another process may hold the file, such as one that applies migrations too.
+/// The longest wait for another process that holds the file, for example because it applies migrations too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection that applies migrations.

@@ -1,4 +1,4 @@
-//! One suite for both back ends, with sessions as jobs have them; and what is told of one alone.
+//! One suite for both back ends, with sessions as jobs have them, and tests of each back end alone.
 
 mod postgres;
 mod server;

@@ -1,4 +1,4 @@
-//! PostgreSQL: the suite, and what is told of it alone.
+//! Tests of PostgreSQL: the suite, and what only this back end does.
 
 use std::time::{Duration, Instant};
 
