@@ -7,7 +7,7 @@ use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::store::state_dir;
 use super::store_names::WrittenStores;
-use super::{schema, values};
+use super::{schema, store_names, values};
 use crate::database::{DatabaseOptions, DatabaseUrl};
 
 /// The name of the database that needs no table.
@@ -18,9 +18,6 @@ const QUOTA: u64 = 256 << 20;
 
 /// The default of `connections`: SQLite has one writer at a time, so that more of them would wait.
 const CONNECTIONS: usize = 8;
-
-/// The longest name.
-const LONGEST: usize = 64;
 
 /// A database that a handler may open, under the handler's name for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,22 +64,8 @@ impl<'f> Databases<'f> {
         written: Option<&Keyed<WrittenStores>>,
         report: &Diagnostics<'_>,
     ) -> Vec<DatabaseGrantConfig> {
-        let mut granted: Vec<DatabaseGrantConfig> = Vec::new();
-        let mut add = |name: &str, at: &Keyed<String>| {
-            let options = report.settle(Some(at), None, |database| self.find(database).map(Some));
-            let Some(options) = options else { return };
-            if granted.iter().any(|grant| grant.name == name) {
-                report.add(at.line, &at.key, format!("{name:?} is in this list already"));
-                return;
-            }
-            granted.push(DatabaseGrantConfig { name: name.to_owned(), options });
-        };
-        match written.map(|at| &at.value) {
-            None => {}
-            Some(WrittenStores::List(list)) => list.iter().for_each(|at| add(&at.value, at)),
-            Some(WrittenStores::Table(table)) => table.0.iter().for_each(|(name, at)| add(name, at)),
-        }
-        granted
+        let granted = store_names::granted(written, report, |name| self.find(name));
+        granted.into_iter().map(|(name, options)| DatabaseGrantConfig { name, options }).collect()
     }
 
     /// Finds a database by its name; `default` exists without a table too.
@@ -102,11 +85,7 @@ impl<'f> Databases<'f> {
                 migrations: None,
             });
         }
-        Err(match names.nearest(name) {
-            _ if names.contains(name) => format!("the table [database.{name}] has a mistake"),
-            Some(near) => format!("there is no database {name:?}; did you mean {near:?}?"),
-            None => format!("there is no database {name:?}: add [database.{name}] with a url"),
-        })
+        Err(store_names::unknown("database", name, &names))
     }
 }
 
@@ -117,12 +96,7 @@ fn database(
     base: &Path,
     report: &Diagnostics<'_>,
 ) -> Option<DatabaseOptions> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
-    if !is_name {
-        let message = format!("wanted a name of letters, digits, `_` and `-`, {LONGEST} at most");
-        report.add(*line, key, message);
-    }
+    let is_name = store_names::is_name(name, *line, key, report);
     let url = match &table.url {
         None if name == DEFAULT => embedded(base).map_err(|message| report.add(*line, key, message)).ok(),
         None => {

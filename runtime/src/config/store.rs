@@ -9,7 +9,7 @@ use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store_names::WrittenStores;
-use super::{schema, secret, values};
+use super::{schema, secret, store_names, values};
 use crate::store::{Durability, StoreOptions, StoreUrl};
 
 /// The name of the store that needs no table.
@@ -17,9 +17,6 @@ const DEFAULT: &str = "default";
 
 /// The default of `quota`.
 const QUOTA: u64 = 256 << 20;
-
-/// The longest name. It is a part of every key on a server.
-const LONGEST: usize = 64;
 
 /// A store that a handler may open, under the handler's name for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,24 +75,8 @@ impl<'f> Stores<'f> {
         written: Option<&Keyed<WrittenStores>>,
         report: &Diagnostics<'_>,
     ) -> Vec<StoreGrantConfig> {
-        let mut granted: Vec<StoreGrantConfig> = Vec::new();
-        let mut add = |name: &str, at: &Keyed<String>| {
-            let store = report.settle(Some(at), None, |store| self.find(store).map(Some));
-            let Some(store) = store else { return };
-            if granted.iter().any(|grant| grant.name == name) {
-                report.add(at.line, &at.key, format!("{name:?} is in this list already"));
-                return;
-            }
-            granted.push(StoreGrantConfig { name: name.to_owned(), store });
-        };
-        match written.map(|at| &at.value) {
-            None => {}
-            Some(WrittenStores::List(list)) => list.iter().for_each(|at| add(&at.value, at)),
-            Some(WrittenStores::Table(table)) => {
-                table.0.iter().for_each(|(name, at)| add(name, at));
-            }
-        }
-        granted
+        let granted = store_names::granted(written, report, |name| self.find(name));
+        granted.into_iter().map(|(name, store)| StoreGrantConfig { name, store }).collect()
     }
 
     /// Finds a store by its name; `default` exists without a table too.
@@ -107,11 +88,7 @@ impl<'f> Stores<'f> {
         if name == DEFAULT && !names.contains(DEFAULT) {
             return Ok(StoreConfig { options: embedded(self.base)?, password: None });
         }
-        Err(match names.nearest(name) {
-            _ if names.contains(name) => format!("the table [store.{name}] has a mistake"),
-            Some(near) => format!("there is no store {name:?}; did you mean {near:?}?"),
-            None => format!("there is no store {name:?}: add [store.{name}] with a url"),
-        })
+        Err(store_names::unknown("store", name, &names))
     }
 }
 
@@ -122,12 +99,7 @@ fn store(
     base: &Path,
     report: &Diagnostics<'_>,
 ) -> Option<StoreConfig> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
-    if !is_name {
-        let message = format!("wanted a name of letters, digits, `_` and `-`, {LONGEST} at most");
-        report.add(*line, key, message);
-    }
+    let is_name = store_names::is_name(name, *line, key, report);
     if table.url.is_none() {
         report.missing(*line, key, "url", "write url = \"redb:data/default.redb\"");
     }

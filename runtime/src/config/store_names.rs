@@ -1,8 +1,9 @@
-//! `handler.NAME.stores` and `handler.NAME.databases` as they are written.
+//! What stores and databases share: their names, and the lists of both at a handler.
 
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::nearest::Names;
 use super::reader::{FromToml, Keyed, NamedTable, wrong};
 use super::report::Diagnostics;
 
@@ -24,4 +25,51 @@ impl FromToml for WrittenStores {
             _ => wrong(value, key, "a list of stores, or a table { NAME = \"STORE\" }", report),
         }
     }
+}
+
+/// The longest name of a store or database. The name of a store is a part of every key on a server.
+const LONGEST: usize = 64;
+
+/// Reads what a handler is granted, each under the handler's name for it. `find` finds it by our name. An entry with a
+/// mistake is reported and left out.
+pub(super) fn granted<T>(
+    written: Option<&Keyed<WrittenStores>>,
+    report: &Diagnostics<'_>,
+    find: impl Fn(&str) -> Result<T, String>,
+) -> Vec<(String, T)> {
+    let mut granted: Vec<(String, T)> = Vec::new();
+    let mut add = |name: &str, at: &Keyed<String>| {
+        let Some(found) = report.settle(Some(at), None, |ours| find(ours).map(Some)) else { return };
+        if granted.iter().any(|(other, _)| other == name) {
+            report.add(at.line, &at.key, format!("{name:?} is in this list already"));
+            return;
+        }
+        granted.push((name.to_owned(), found));
+    };
+    match written.map(|at| &at.value) {
+        None => {}
+        Some(WrittenStores::List(list)) => list.iter().for_each(|at| add(&at.value, at)),
+        Some(WrittenStores::Table(table)) => table.0.iter().for_each(|(name, at)| add(name, at)),
+    }
+    granted
+}
+
+/// Words the error for a name without a sound table. `kind` is the name of the table: `store` or `database`.
+pub(super) fn unknown(kind: &str, name: &str, names: &Names<'_>) -> String {
+    match names.nearest(name) {
+        _ if names.contains(name) => format!("the table [{kind}.{name}] has a mistake"),
+        Some(near) => format!("there is no {kind} {name:?}; did you mean {near:?}?"),
+        None => format!("there is no {kind} {name:?}: add [{kind}.{name}] with a url"),
+    }
+}
+
+/// Returns whether a table has a valid name; a mistake is reported at `key`.
+pub(super) fn is_name(name: &str, line: usize, key: &str, report: &Diagnostics<'_>) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(allowed);
+    if !is_name {
+        let message = format!("wanted a name of letters, digits, `_` and `-`, {LONGEST} at most");
+        report.add(line, key, message);
+    }
+    is_name
 }
