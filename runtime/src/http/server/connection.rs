@@ -26,7 +26,8 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Accepted<S>, stream: St
     let watched = DeadlineIo::new(stream, progress, deadlines, Stream::has_left)
         .resetting(Stream::reset)
         .measuring(Stream::unsent);
-    let mut stream = GuardedIo::new(watched, accepted.clone());
+    // Boxed: each future that it moves through would have room for it until the connection ends.
+    let mut stream = Box::new(GuardedIo::new(watched, accepted.clone()));
     let late = async {
         // The client may have sent a request already; it gets time to arrive.
         accepted.leaving.closed().await;

@@ -21,7 +21,7 @@ use crate::http::wire::progress::Progress;
 use crate::net::Stream;
 
 /// Serves an HTTP/1 connection, one request after the other.
-pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: GuardedIo<Stream>) {
+pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Box<GuardedIo<Stream>>) {
     let Accepted { service, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
     let Settings { head_size: head, target_size: target, fields, .. } = **settings;
@@ -39,7 +39,8 @@ pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Gu
         builder.max_headers(settings.fields);
     }
     let pending = PendingUpgrade::default();
-    let respond = |request| service::respond(&accepted, &progress, &pending, request);
+    // Boxed: hyper keeps room for it as long as the connection lasts, and an idle one needs none.
+    let respond = |request| Box::pin(service::respond(&accepted, &progress, &pending, request));
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     if leaving.has_begun() {
