@@ -39,6 +39,7 @@
 //! handler prints to stderr appears in the daemon's log. Do not print to stdout: that is the response.
 
 mod body;
+mod code_error;
 mod cookie;
 mod document;
 mod error;

@@ -20,16 +20,16 @@
 //! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
 //! | 1 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
 //! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
-//! | 1 | [`net`] | sockets, from the configured address to the accepted stream; handover between processes; the gate |
-//! | 1 | [`job`] | the job with its streams, environment, limits and faults |
+//! | 1 | [`net`] | sockets, from the configured address to the accepted stream; TLS; systemd and handover between processes; the gate |
+//! | 1 | [`job`] | the job with its streams, environment, limits and faults; the counters of its handler |
 //! | 2 | [`cgi`] | a request as variables, and a handler's output as a response (RFC 3875); pure |
-//! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |
+//! | 2 | [`catalog`] | one immutable generation of handlers and routes, the pointer to it, trials of new versions (canaries) |
 //! | 3 | [`engine`] | makes, admits and runs jobs, and drains them at the end |
-//! | 3 | [`wasm`] | the sandbox; the only module that uses wasmtime |
+//! | 3 | [`wasm`] | the sandbox: engines, kinds of module, host functions, compiler, cache; the only module that uses wasmtime |
 //! | 4 | [`http`] | connections and requests, the admin API and its client; the only module that uses hyper |
 //! | 4 | [`config`] | `portcullis.toml`: parsed, checked, and with defaults |
 //! | 4 | [`record`] | failed jobs, kept in files so that they can be run again |
-//! | 5 | [`jobs`] | the built-in jobs, one a file |
+//! | 5 | [`jobs`] | the built-in jobs, one a file: reload, swap, upgrade and others; their commands and replies in `api` |
 //! | 6 | [`daemon`] | the life of the daemon: bind, load, open, wait, drain |
 //! | 7 | [`cli`] | the command line, one file a verb |
 //!
@@ -46,11 +46,11 @@
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
 //! | `http::request::rate_limit` | refuses requests beyond the limits of the route |
 //! | `http::request::gates` | asks the gates of the route |
-//! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `wire::h1` has for HTTP/1 |
+//! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `http::wire::h1` has for HTTP/1 |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in the queue; `supervise`: the limits |
-//! | `engine::lane` | low-priority threads for jobs that compute for long |
+//! | `engine::slow_lane` | low-priority threads for jobs that compute for long |
 //! | [`wasm::Module`] | a fresh store and instance |
 //! | `http::request::cgi_response` | the head that the job wrote, parsed by [`cgi::document`] |
 //! | `http::request::job_response`, `job_body` | the rest of the response, at the client's pace |
@@ -58,6 +58,33 @@
 //! | `http::request::access_log` | the log line and the counters of the request |
 //! | `http::upgrade` | a connection that leaves HTTP instead of getting a response |
 //! | `http::wire::close_delimited` | whether closing the connection would end the body |
+//!
+//! # Where to look
+//!
+//! | for | in |
+//! |---|---|
+//! | slow clients: the head, the body, the response | `http::wire::read_deadline`, `http::request::request_body`, `http::wire::stall` |
+//! | the time limits that no key sets | `http::timeouts` |
+//! | request smuggling | `http::wire::h1`, `http::request::h2_rules` |
+//! | floods of frames | `http::wire::h2::flood`, `http::upgrade::websocket::flood` |
+//! | the connection limits, in all and per address | `http::limits::connections` |
+//! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault` |
+//! | the counters of a handler | `job::handler_stats`; as metrics: `http::admin::handler_metrics` |
+//! | the delay after a failing `accept` | `net::listen::accept_backoff` |
+//! | `LISTEN_FDS`, and the handover of sockets | `net::activation::listen_fds`, `net::activation::handover` |
+//! | a configuration key: as written, checked, applied | `config::schema`, `config::convert`, `config::restart` |
+//! | reload, swap, canary, binary upgrade | `jobs::reload`, `jobs::swap`, `jobs::canary`, `jobs::upgrade` |
+//! | the publication of a new catalog | `jobs::generations`; the pointer: `catalog::serving` |
+//! | verdicts on a canary | `catalog::trial::judgement` |
+//! | graceful shutdown: signals, connections, jobs | `daemon::signals`, `http::server::drain`, `engine::drain` |
+//! | job slots and the queue | `engine::admission`; their limits: `job::limits` |
+//! | the limits of time, CPU and memory of a job | `engine::supervise`, `wasm::host::memory_meter` |
+//! | wasmtime's errors as faults | `wasm::host::trap` |
+//! | the compiler process, and the code that it made | `wasm::compile::spawn`, `wasm::cache` |
+//! | mounts and symbolic links | `wasm::host::mounted`, `wasm::host::open_guard`, `wasm::host::links` |
+//! | outbound requests: the pool, loops, private addresses | `http::outbound::pool`, `http::outbound::cdn_loop`, `net::outbound::address` |
+//! | WebSockets | `http::upgrade::websocket` |
+//! | undocumented behaviour that we rely on | `http::assumptions`, `wasm::assumptions` |
 //!
 //! # What holds throughout
 //!

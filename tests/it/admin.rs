@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, output, portcullis, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, output, portcullis, until};
 
 /// Two handlers. The second never ends by itself.
 fn setup() -> Setup {
@@ -16,14 +16,9 @@ fn setup() -> Setup {
         .prepend("admin = \"unix://admin.sock\"\ngrace = \"20s\"\n")
 }
 
-/// Runs a verb against a daemon.
-fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
-    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
-}
-
 /// Runs a verb that must succeed, and parses its JSON.
 fn json(daemon: &Daemon, args: &[&str]) -> Value {
-    let ended = verb(daemon, &[args, &["--json"]].concat());
+    let ended = daemon.verb(&[args, &["--json"]].concat());
     assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
     serde_json::from_slice(&ended.stdout).unwrap()
 }
@@ -64,7 +59,7 @@ fn a_job_streams_its_stdout_and_says_its_status_in_a_trailer() {
     let begun = client.up_to(b"begun\n\r\n");
     let id = head.lines().find_map(|line| line.strip_prefix("job-id: ")).unwrap();
 
-    let killed = verb(&daemon, &["kill", id]);
+    let killed = daemon.verb(&["kill", id]);
 
     assert_eq!(killed.code, Some(0), "{}", killed.stderr);
     assert!(begun.len() < 100, "a first byte that did not wait for the last");
@@ -79,7 +74,7 @@ fn a_job_that_fails_without_trailers_is_broken_off() {
     client.send("POST /jobs/slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.head();
 
-    verb(&daemon, &["kill", &slow(&daemon)]);
+    daemon.verb(&["kill", &slow(&daemon)]);
 
     assert!(!client.rest().ends_with(b"0\r\n\r\n"));
 }
@@ -170,9 +165,9 @@ fn a_plan_changes_nothing_and_a_reload_does_what_it_said() {
     std::fs::write(&config, changed).unwrap();
     let config = config.to_str().unwrap();
 
-    let plan = verb(&daemon, &["plan", "-c", config]);
+    let plan = daemon.verb(&["plan", "-c", config]);
     assert_eq!(daemon.get("/slower").status(), 404);
-    let reload = verb(&daemon, &["reload"]);
+    let reload = daemon.verb(&["reload"]);
 
     let plan = String::from_utf8(plan.stdout).unwrap();
     assert_eq!(
@@ -189,7 +184,7 @@ fn every_error_of_a_reload_and_of_a_plan_is_told() {
     let config = daemon.path("portcullis.toml");
     std::fs::write(&config, "grace = 1\njobs = 0\n").unwrap();
 
-    for ended in [verb(&daemon, &["reload"]), verb(&daemon, &["plan", "-c", config.to_str().unwrap()])] {
+    for ended in [daemon.verb(&["reload"]), daemon.verb(&["plan", "-c", config.to_str().unwrap()])] {
         assert_eq!((ended.code, ended.stdout.len()), (Some(1), 0));
         assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
     }
@@ -231,10 +226,10 @@ fn the_daemon_answers_while_it_drains_and_a_kill_lets_it_end() {
     client.head();
     let id = slow(&daemon);
 
-    assert_eq!(verb(&daemon, &["shutdown"]).code, Some(0));
+    assert_eq!(daemon.verb(&["shutdown"]).code, Some(0));
     until("the drain", || (json(&daemon, &["status"])["gate"] == "draining").then_some(()));
-    assert_eq!(verb(&daemon, &["reload"]).code, Some(1));
-    assert_eq!(verb(&daemon, &["kill", &id]).code, Some(0));
+    assert_eq!(daemon.verb(&["reload"]).code, Some(1));
+    assert_eq!(daemon.verb(&["kill", &id]).code, Some(0));
 
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
     assert!(!daemon.path("admin.sock").exists());
@@ -245,7 +240,7 @@ fn the_answer_to_shutdown_arrives() {
     for _ in 0..10 {
         let mut daemon = setup().start();
 
-        let ended = verb(&daemon, &["shutdown"]);
+        let ended = daemon.verb(&["shutdown"]);
 
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(daemon.wait(PATIENCE).code, Some(0));
@@ -262,7 +257,7 @@ fn no_load_on_the_handlers_keeps_an_operator_out() {
 
     let id = slow(&daemon);
 
-    assert_eq!(verb(&daemon, &["kill", &id]).code, Some(0));
+    assert_eq!(daemon.verb(&["kill", &id]).code, Some(0));
 }
 
 #[test]
@@ -298,7 +293,7 @@ fn a_job_that_is_a_part_of_the_daemon_is_not_killed() {
     for name in ["serveapi", "serveadmin", "runschedules"] {
         let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == name);
         let id = job.unwrap_or_else(|| panic!("{name} in {jobs}"))["id"].as_str().unwrap();
-        let refused = verb(&daemon, &["kill", id]);
+        let refused = daemon.verb(&["kill", id]);
 
         assert_eq!(refused.code, Some(1), "{name}");
         assert!(refused.stderr.contains("is a part of the daemon"), "{}", refused.stderr);
@@ -325,6 +320,6 @@ fn an_answer_that_was_taken_whole_is_no_failure() {
         jobs.as_array().unwrap().iter().all(|job| job["handler"] != "late").then_some(())
     };
     until("the jobs to end", idle);
-    let told = verb(&daemon, &["logs"]);
+    let told = daemon.verb(&["logs"]);
     assert!(!String::from_utf8_lossy(&told.stdout).contains("cancelled"), "{told:?}");
 }

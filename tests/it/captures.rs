@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis};
+use crate::harness::{Daemon, Program, Setup};
 
 fn setup(settings: &str) -> Setup {
     let module = Program::text().say("ran\n").wasm();
@@ -44,10 +44,8 @@ fn a_handler_takes_such_captures_where_it_says_so_or_ends_its_options() {
 fn explain_foretells_the_refusal_of_a_capture() {
     for (settings, status) in [("", json!(400)), ("captures = \"any\"", json!(null))] {
         let daemon = setup(settings).prepend("admin = \"unix://admin.sock\"\n").start();
-        let mut command = portcullis();
-        command.args(["explain", "GET", "/c/--version", "--json", "--socket"]);
 
-        let ended = finish(command.arg(daemon.path("admin.sock")), b"", PATIENCE);
+        let ended = daemon.verb(&["explain", "GET", "/c/--version", "--json"]);
 
         let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
         assert_eq!(

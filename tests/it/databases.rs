@@ -182,8 +182,7 @@ fn databases_are_in_status_and_metrics() {
     let daemon = users();
     assert_eq!(daemon.get("/users").status(), 200);
 
-    let shown =
-        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let shown = daemon.verb(&["status"]);
     assert!(told(&shown).contains("app.sqlite, 0 of 8 connections in use"), "{}", told(&shown));
     let mut client = Client::unix(&daemon.path("admin.sock"));
     client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -190,14 +190,11 @@ fn an_operator_ends_a_job_that_finishes_behind_an_answer_that_is_none() {
     let program = Program::new().say("nonsense\n\n").sleep_for_ever();
     let daemon = Setup::one(UNBOUNDED, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
     assert_eq!(daemon.get("/").status(), 502);
-    let verb = |args: &[&str]| {
-        finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
-    };
-    let jobs = verb(&["jobs", "--json"]).stdout;
+    let jobs = daemon.verb(&["jobs", "--json"]).stdout;
     let jobs: Value = serde_json::from_slice(&jobs).unwrap();
     let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == "one").expect("it goes on");
 
-    let killed = verb(&["kill", job["id"].as_str().unwrap()]);
+    let killed = daemon.verb(&["kill", job["id"].as_str().unwrap()]);
 
     assert_eq!(killed.code, Some(0), "{}", killed.stderr);
     daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 0.0);

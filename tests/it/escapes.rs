@@ -56,9 +56,7 @@ fn no_word_of_a_guest_reaches_the_log_as_it_is() {
     line(&daemon, "/answers", "the handler wrote");
     assert!(line(&daemon, "/traps", "0: evil").ends_with(&shown()));
     assert_clean(&daemon.log.text());
-    let mut verb = portcullis();
-    let journal = finish(verb.args(["logs", "--socket"]).arg(daemon.path("admin.sock")), b"", PATIENCE);
-    let journal = String::from_utf8(journal.stdout).unwrap();
+    let journal = String::from_utf8(daemon.verb(&["logs"]).stdout).unwrap();
     assert!(journal.contains(&shown()), "{journal}");
     assert_clean(&journal);
 }

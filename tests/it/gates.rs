@@ -37,9 +37,7 @@ fn check(setup: &Setup) -> Ended {
 }
 
 fn explained(daemon: &Daemon, path: &str) -> Value {
-    let mut command = portcullis();
-    command.args(["explain", "GET", path, "--json", "--socket"]);
-    serde_json::from_slice(&finish(command.arg(daemon.path("admin.sock")), b"", PATIENCE).stdout).unwrap()
+    serde_json::from_slice(&daemon.verb(&["explain", "GET", path, "--json"]).stdout).unwrap()
 }
 
 #[test]

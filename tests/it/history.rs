@@ -5,9 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{
-    Client, Daemon, Ended, Origin, PATIENCE, Program, Setup, finish, guests, portcullis, until,
-};
+use crate::harness::{Client, Daemon, Origin, PATIENCE, Program, Setup, finish, guests, portcullis, until};
 
 /// Two handlers: the first answers, the second complains and traps.
 fn setup() -> Setup {
@@ -17,13 +15,9 @@ fn setup() -> Setup {
         .prepend("admin = \"unix://admin.sock\"\n")
 }
 
-fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
-    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
-}
-
 /// Runs `history` with these arguments.
 fn history(daemon: &Daemon, args: &[&str]) -> Vec<Value> {
-    let ended = verb(daemon, &[&["history", "--json"], args].concat());
+    let ended = daemon.verb(&[&["history", "--json"], args].concat());
     assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
     serde_json::from_slice(&ended.stdout).unwrap()
 }
@@ -34,7 +28,7 @@ fn listed(daemon: &Daemon, args: &[&str], count: usize) -> Vec<Value> {
 }
 
 fn shown(daemon: &Daemon, job: &Value) -> String {
-    let ended = verb(daemon, &["show", job["id"].as_str().unwrap()]);
+    let ended = daemon.verb(&["show", job["id"].as_str().unwrap()]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     String::from_utf8(ended.stdout).unwrap()
 }
@@ -145,7 +139,7 @@ fn a_failure_stays_while_successes_come_and_go() {
     let jobs = history(&daemon, &["-n", "1000"]);
     assert!((5..200).contains(&jobs.len()), "{}", jobs.len());
     assert!(jobs.iter().any(|job| job["id"] == failed));
-    let status = String::from_utf8(verb(&daemon, &["status"]).stdout).unwrap();
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     assert!(status.contains("KiB of 64 KiB"), "{status}");
 }
 
@@ -202,7 +196,7 @@ fn a_recorded_failure_names_the_replay_that_runs_it_again() {
 fn history_is_switched_off_and_on_by_a_reload() {
     let daemon = setup().prepend("history = \"none\"\n").start();
     assert_eq!(daemon.get("/").status(), 200);
-    let refused = verb(&daemon, &["history"]);
+    let refused = daemon.verb(&["history"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("set history = \"4MiB\" and reload"), "{}", refused.stderr);
 
@@ -223,7 +217,7 @@ fn what_is_not_in_the_history_is_said_with_the_reason() {
     let mut client = Client::tcp(daemon.port());
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     let id = until("the job runs", || {
-        let jobs: Vec<Value> = serde_json::from_slice(&verb(&daemon, &["jobs", "--json"]).stdout).unwrap();
+        let jobs: Vec<Value> = serde_json::from_slice(&daemon.verb(&["jobs", "--json"]).stdout).unwrap();
         let job = jobs.iter().find(|job| job["handler"] == "slow")?;
         Some(job["id"].as_str().unwrap().to_owned())
     });
@@ -234,7 +228,7 @@ fn what_is_not_in_the_history_is_said_with_the_reason() {
         (["show", "no id"], "\"no id\" is not the id of a job"),
         (["history", "nobody"], "there is no handler \"nobody\": `portcullis handlers` lists them"),
     ] {
-        let ended = verb(&daemon, &args);
+        let ended = daemon.verb(&args);
         assert_eq!(ended.code, Some(1), "{args:?}");
         assert!(ended.stderr.contains(wanted), "{args:?}: {}", ended.stderr);
     }

@@ -165,6 +165,24 @@ fn every_module_has_its_layer() {
 }
 
 #[test]
+fn the_map_names_only_files_that_exist() {
+    let source = repository().join("runtime/src");
+    let map = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let is_path = |word: &&str| {
+        word.contains("::")
+            && word.chars().all(|char| char.is_ascii_lowercase() || "_:0123456789".contains(char))
+    };
+    let named: Vec<&str> = map.split('`').skip(1).step_by(2).filter(is_path).collect();
+    let exists = |path: &str| {
+        let path = path.replace("::", "/");
+        [format!("{path}.rs"), format!("{path}/mod.rs")].iter().any(|file| source.join(file).is_file())
+    };
+
+    assert!(named.len() > 40);
+    report(named.iter().filter(|path| !exists(path)).map(|path| format!("lib.rs names {path}")).collect());
+}
+
+#[test]
 fn a_module_uses_what_is_below_it_and_nothing_else() {
     let layers = layers();
     let mut breaches = Vec::new();

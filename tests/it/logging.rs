@@ -6,17 +6,13 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{PATIENCE, Program, Setup, finish, portcullis, until};
 
 /// Serves a program at `/`, with these lines in front.
 fn logging(lines: &str) -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
         .add("[[route]]\npath = \"/b/{x}\"\nhandler = \"one\"\n")
         .prepend(&format!("admin = \"unix://admin.sock\"\n{lines}\n"))
-}
-
-fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
-    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
 }
 
 /// Returns the lines of a file once there are so many.
@@ -91,7 +87,7 @@ fn the_file_of_the_access_log_is_reopened_by_a_signal_and_by_a_verb() {
     assert!(lines(&file, 1)[0].contains("/second"));
     assert_eq!(lines(&first, 1).len(), 1);
     fs::remove_file(&file).unwrap();
-    let reopened = verb(&daemon, &["log-reopen"]);
+    let reopened = daemon.verb(&["log-reopen"]);
     assert_eq!(reopened.code, Some(0), "{}", reopened.stderr);
     daemon.get("/third");
     assert!(lines(&file, 1)[0].contains("/third"));
@@ -115,7 +111,7 @@ fn a_file_that_cannot_be_opened_stops_the_start_and_shows_in_check() {
 fn without_a_file_there_is_nothing_to_reopen() {
     let daemon = logging("").start();
 
-    let refused = verb(&daemon, &["log-reopen"]);
+    let refused = daemon.verb(&["log-reopen"]);
     daemon.signal(Signal::USR1);
 
     assert_eq!(refused.code, Some(1));
@@ -154,7 +150,7 @@ fn the_whole_log_is_json_and_a_reload_makes_it_text_again() {
     }
     let file = daemon.path("portcullis.toml");
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("log = \"json\"", "log = \"text\"")).unwrap();
-    let reloaded = verb(&daemon, &["reload"]);
+    let reloaded = daemon.verb(&["reload"]);
     assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
     daemon.get("/?text");
     assert!(daemon.log.line("GET /?text -> 502").contains(" INFO "), "{}", daemon.log.text());
@@ -163,20 +159,20 @@ fn the_whole_log_is_json_and_a_reload_makes_it_text_again() {
 #[test]
 fn levels_are_set_while_the_daemon_runs_and_a_wrong_one_changes_nothing() {
     let daemon = logging("").start();
-    let shown = verb(&daemon, &["log-level"]);
+    let shown = daemon.verb(&["log-level"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("portcullis=info"), "{:?}", shown.stdout);
     daemon.get("/");
     assert_eq!(daemon.log.count("+job one("), 0);
 
-    let set = verb(&daemon, &["log-level", "portcullis::engine=debug,info"]);
+    let set = daemon.verb(&["log-level", "portcullis::engine=debug,info"]);
 
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     daemon.get("/");
     daemon.log.line("+job one(");
-    let refused = verb(&daemon, &["log-level", "portcullis::nowhere=debug"]);
+    let refused = daemon.verb(&["log-level", "portcullis::nowhere=debug"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("there is no module"), "{}", refused.stderr);
-    let reply = verb(&daemon, &["log-level", "--json", "default"]);
+    let reply = daemon.verb(&["log-level", "--json", "default"]);
     let reply: Value = serde_json::from_slice(&reply.stdout).unwrap();
     assert!(reply["filter"].as_str().unwrap().contains("portcullis=info"), "{reply}");
     let before = daemon.log.count("+job one(");

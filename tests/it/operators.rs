@@ -1,6 +1,6 @@
 //! The admin socket under many long requests: it refuses more of them, and still answers short ones.
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis, within};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, within};
 
 /// More than the maximum of any long request, and more than the maximum of connections.
 const CROWD: usize = 70;
@@ -114,11 +114,8 @@ fn how_near_a_handler_came_to_each_limit_stands_in_handlers() {
     let program = Program::text().code(grow).read_once().say(&"x".repeat(700));
     let limits = "limits = { memory = \"1MiB\", output = \"1KiB\", body = \"1KiB\", handles = 256 }";
     let daemon = Setup::one(limits, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
-    let handlers = |words: &[&str]| {
-        let mut verb = portcullis();
-        verb.arg("handlers").args(words).arg("--socket").arg(daemon.path("admin.sock"));
-        String::from_utf8(finish(&mut verb, b"", PATIENCE).stdout).unwrap()
-    };
+    let handlers =
+        |words: &[&str]| String::from_utf8(daemon.verb(&[&["handlers"], words].concat()).stdout).unwrap();
     assert!(handlers(&[]).contains("NEAREST"), "{}", handlers(&[]));
 
     assert_eq!(daemon.client().submit("POST", "/", "", &[b'x'; 256]).status(), 200);
@@ -150,9 +147,7 @@ fn handles_that_a_reused_instance_keeps_count_for_the_request_that_took_them() {
     assert_eq!(daemon.get("/keep-handles").text(), "kept\n");
 
     within(PATIENCE, "the handles are counted", || {
-        let mut verb = portcullis();
-        verb.args(["handlers", "--json", "--socket"]).arg(daemon.path("admin.sock"));
-        let told = finish(&mut verb, b"", PATIENCE).stdout;
+        let told = daemon.verb(&["handlers", "--json"]).stdout;
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         // A tenth of the limit, and the handles that it always has, while it waits for its next request.
         let handles = told[0]["peaks"]["handles"].as_f64().unwrap();

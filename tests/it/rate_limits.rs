@@ -22,9 +22,7 @@ fn setup() -> Setup {
 }
 
 fn admin(daemon: &Daemon, args: &[&str]) -> Value {
-    let mut command = portcullis();
-    let ended =
-        finish(command.args(args).args(["--json", "--socket"]).arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let ended = daemon.verb(&[args, &["--json"]].concat());
     serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stderr))
 }
 

@@ -44,9 +44,7 @@ fn a_refused_reload_is_seen_until_one_succeeds() {
         refused.stderr
     );
     assert_eq!((daemon.metric(SUCCESSFUL, &[]), daemon.metric(SINCE, &[])), (0.0, since));
-    let mut command = portcullis();
-    let status = finish(command.args(["status", "--socket"]).arg(daemon.path("admin.sock")), b"", PATIENCE);
-    let shown = String::from_utf8(status.stdout).unwrap();
+    let shown = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     let line = shown.lines().find(|line| line.starts_with("reload refused")).unwrap();
     assert!(line.contains("gone.wasm") && line.contains("; "), "{line}");
     assert_eq!(daemon.get("/").text(), "one");

@@ -21,9 +21,7 @@ fn serving(url: &str, password: &str) -> Setup {
 }
 
 fn run(daemon: &Daemon, words: &[&str]) -> String {
-    let mut verb = portcullis();
-    verb.args(words).arg("--socket").arg(daemon.path("admin.sock"));
-    let ended = finish(&mut verb, b"", PATIENCE);
+    let ended = daemon.verb(words);
     String::from_utf8(ended.stdout).unwrap() + &ended.stderr
 }
 

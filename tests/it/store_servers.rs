@@ -17,9 +17,7 @@ fn serving(url: &str) -> Setup {
 
 /// Runs a verb, and returns its exit status and all of its output.
 fn run(daemon: &Daemon, words: &[&str]) -> (Option<i32>, String) {
-    let mut verb = portcullis();
-    verb.args(words).arg("--socket").arg(daemon.path("admin.sock"));
-    let ended = finish(&mut verb, b"", PATIENCE);
+    let ended = daemon.verb(words);
     (ended.code, String::from_utf8(ended.stdout).unwrap() + &ended.stderr)
 }
 

@@ -163,8 +163,6 @@ fn stores_and_their_users_are_shown() {
     assert!(!daemon.path("spare.redb").exists());
     let table = String::from_utf8(store(&daemon, &["list"], b"")).unwrap();
     assert!(table.contains("carts  194B") && table.contains("one as default"), "{table}");
-    let mut verb = portcullis();
-    verb.arg("status").arg("--socket").arg(daemon.path("admin.sock"));
-    let status = String::from_utf8(finish(&mut verb, b"", PATIENCE).stdout).unwrap();
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     assert!(status.contains("carts: 194B of 256MiB, memory:"), "{status}");
 }

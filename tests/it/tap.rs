@@ -7,9 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{
-    Client, Daemon, PATIENCE, Program, Setup, finish, output, portcullis, reaped, until, within,
-};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, output, portcullis, reaped, until, within};
 
 fn setup() -> Setup {
     Setup::one("", &Program::text().say("hi").wasm())
@@ -100,11 +98,7 @@ fn conditions_are_applied_by_the_daemon() {
 fn a_malformed_condition_is_refused() {
     let daemon = setup().start();
 
-    let ended = finish(
-        portcullis().args(["tap", "statuss>=500", "--socket"]).arg(daemon.path("admin.sock")),
-        b"",
-        PATIENCE,
-    );
+    let ended = daemon.verb(&["tap", "statuss>=500"]);
 
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("there is no field \"statuss\": handler, version, "), "{}", ended.stderr);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, until};
 
 /// A request for the upgrade that the route offers.
 const ASK: &str = "POST / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
@@ -272,13 +272,10 @@ fn a_connection_can_be_killed_and_is_listed_until_then() {
         setup("", &Program::new().say("in\n").echo()).prepend("admin = \"unix://admin.sock\"\n").start();
     let mut client = upgraded(&daemon);
     client.take(3);
-    let verb = |args: &[&str]| {
-        finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
-    };
-    let jobs: Value = serde_json::from_slice(&verb(&["jobs", "--json"]).stdout).unwrap();
+    let jobs: Value = serde_json::from_slice(&daemon.verb(&["jobs", "--json"]).stdout).unwrap();
     let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == "one").unwrap();
 
-    let killed = verb(&["kill", job["id"].as_str().unwrap()]);
+    let killed = daemon.verb(&["kill", job["id"].as_str().unwrap()]);
 
     assert_eq!(killed.code, Some(0), "{}", killed.stderr);
     client.rest();

@@ -38,7 +38,7 @@ pub use serving::{Live, Stale};
 pub use static_files::{StaticFiles, StaticOptions};
 pub use target::{FixedResponse, Redirect, RouteTarget};
 pub use template::{NoHost, RequestParts, Template};
-pub use trial::{Ballot, Judgement, Rules, Showing, Trial};
+pub use trial::{Ballot, Judgement, Rules, Trial, TrialResults};
 pub use trial_version::{Percent, TrialVersion};
 pub use upgrade::{Messages, Origins, Upgrade, WebSocket};
 pub use wildcard::Wildcard;

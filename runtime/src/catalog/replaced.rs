@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::Catalog;
-use crate::job::{Counts, HandlerVersion, Taken};
+use crate::job::{HandlerVersion, SlotUse, VersionCounts};
 
 /// How long a version is kept after its last job. This is several times the usual scrape interval of metrics.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -14,10 +14,10 @@ pub(super) const MAX: usize = 100;
 
 /// The versions replaced or removed recently.
 #[derive(Default)]
-pub(super) struct Replaced(Vec<Former>);
+pub(super) struct Replaced(Vec<ReplacedVersion>);
 
-struct Former {
-    counts: Counts,
+struct ReplacedVersion {
+    counts: VersionCounts,
     /// When it last served, or last had a job.
     since: Instant,
     busy: bool,
@@ -26,13 +26,17 @@ struct Former {
 impl Replaced {
     /// Keeps the versions that are in `old` but not in `new`.
     pub(super) fn follow(&mut self, old: &Catalog, new: &Catalog, now: Instant) {
-        let gone = old.entries().map(|entry| Former { counts: Counts::of(entry), since: now, busy: false });
+        let gone = old.entries().map(|entry| ReplacedVersion {
+            counts: VersionCounts::of(entry),
+            since: now,
+            busy: false,
+        });
         self.0.extend(gone);
         self.tidy(new, now);
     }
 
     /// Returns the counters of the versions kept, after dropping those that expired.
-    pub(super) fn counts(&mut self, serving: &Catalog, now: Instant) -> Vec<Counts> {
+    pub(super) fn counts(&mut self, serving: &Catalog, now: Instant) -> Vec<VersionCounts> {
         self.tidy(serving, now);
         self.0.iter().map(|former| former.counts.clone()).collect()
     }
@@ -41,7 +45,7 @@ impl Replaced {
         // A version that serves again is counted by the catalog.
         self.0.retain(|former| !serving.entries().any(|entry| same(&former.counts, entry)));
         for former in &mut self.0 {
-            let Taken { running, waiting } = former.counts.taken();
+            let SlotUse { running, waiting } = former.counts.taken();
             former.busy = running + waiting > 0;
             if former.busy {
                 former.since = now;
@@ -56,7 +60,7 @@ impl Replaced {
 }
 
 /// Returns whether the counters belong to this very version, and not to another of the same name.
-fn same(counts: &Counts, entry: &HandlerVersion) -> bool {
+fn same(counts: &VersionCounts, entry: &HandlerVersion) -> bool {
     Arc::ptr_eq(&counts.record, &entry.record)
 }
 
@@ -66,21 +70,9 @@ mod tests {
 
     use super::*;
     use crate::catalog::Routes;
-    use crate::job::{Handler, Job, Run, Status};
-
-    struct Nothing;
-
-    impl Handler for Nothing {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
-            Box::pin(async { Ok(Status::OK) })
-        }
-    }
 
     fn entry(version: &str) -> Arc<HandlerVersion> {
-        Arc::new(HandlerVersion {
-            version: version.to_owned(),
-            ..HandlerVersion::native("one".parse().unwrap(), Arc::new(Nothing))
-        })
+        Arc::new(HandlerVersion { version: version.to_owned(), ..HandlerVersion::idle("one") })
     }
 
     fn catalog(entry: &Arc<HandlerVersion>) -> Catalog {

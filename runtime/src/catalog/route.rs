@@ -12,7 +12,7 @@ use super::pattern::PathPattern;
 #[derive(Default)]
 pub(super) struct Table {
     tree: Router<usize>,
-    leaves: Vec<Leaf>,
+    leaves: Vec<PathRoutes>,
     /// The leaf of each shape.
     shapes: HashMap<String, usize>,
     /// How many pairs of paths were tested for conflicts.
@@ -23,7 +23,7 @@ pub(super) struct Table {
 const PAIRS: usize = 100_000;
 
 /// The routes of one path, distinguished by method.
-struct Leaf {
+struct PathRoutes {
     path: String,
     pattern: PathPattern,
     /// The first route.
@@ -46,7 +46,7 @@ pub(super) enum Clash {
 }
 
 /// The result of looking up a path.
-pub(super) enum Hit<'t, 'p> {
+pub(super) enum PathMatch<'t, 'p> {
     /// A route, and the values of its captures.
     Route(usize, CaptureValues<'t, 'p>),
     /// The path has routes, but only for these methods.
@@ -77,7 +77,7 @@ impl Table {
             Ok(()) => {
                 self.shapes.insert(pattern.shape.clone(), self.leaves.len());
                 let (takers, allow) = Default::default();
-                let mut leaf = Leaf { path: path.to_owned(), pattern, first: route, takers, allow };
+                let mut leaf = PathRoutes { path: path.to_owned(), pattern, first: route, takers, allow };
                 leaf.take(route, methods);
                 self.leaves.push(leaf);
                 Ok(())
@@ -90,7 +90,7 @@ impl Table {
     /// route. matchit requires at least one character in a tail. Call it last.
     pub(super) fn settle(&mut self) {
         self.shapes = HashMap::new();
-        self.leaves.iter_mut().for_each(Leaf::settle);
+        self.leaves.iter_mut().for_each(PathRoutes::settle);
         for (position, leaf) in self.leaves.iter().enumerate().filter(|(_, leaf)| leaf.pattern.has_tail) {
             let end = leaf.path.rfind('{').unwrap_or(leaf.path.len());
             // The insert fails only if another route has the same shape; that route takes precedence.
@@ -99,12 +99,12 @@ impl Table {
     }
 
     /// Finds the route of a decoded path.
-    pub(super) fn at<'t, 'p>(&'t self, method: &Method, path: &'p str) -> Hit<'t, 'p> {
-        let Ok(found) = self.tree.at(path) else { return Hit::Nothing };
+    pub(super) fn at<'t, 'p>(&'t self, method: &Method, path: &'p str) -> PathMatch<'t, 'p> {
+        let Ok(found) = self.tree.at(path) else { return PathMatch::Nothing };
         let leaf = &self.leaves[*found.value];
         match leaf.taker(method) {
-            Some(route) => Hit::Route(route, CaptureValues(found.params)),
-            None => Hit::Methods(&leaf.allow),
+            Some(route) => PathMatch::Route(route, CaptureValues(found.params)),
+            None => PathMatch::Methods(&leaf.allow),
         }
     }
 
@@ -113,7 +113,7 @@ impl Table {
     fn clash(&mut self, path: &str, error: &InsertError) -> Clash {
         let left = PAIRS.saturating_sub(self.pairs);
         let pairs = &mut self.pairs;
-        let collides = |leaf: &&Leaf| {
+        let collides = |leaf: &&PathRoutes| {
             *pairs += 1;
             let mut pair = Router::new();
             pair.insert(&leaf.path, ()).is_ok() && pair.insert(path, ()).is_err()
@@ -125,7 +125,7 @@ impl Table {
     }
 }
 
-impl Leaf {
+impl PathRoutes {
     fn add(&mut self, route: usize, pattern: &PathPattern, methods: &[Method]) -> Result<(), Clash> {
         let overlapping = match methods {
             [] => Some(self.first),

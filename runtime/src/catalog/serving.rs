@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::generation::Catalog;
 use super::replaced::Replaced;
-use crate::job::Counts;
+use crate::job::VersionCounts;
 
 /// The pointer to the serving catalog. Readers never wait for a writer.
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Live {
 
     /// Returns the counters of versions that no longer serve, if jobs of them are running or ended in the last few
     /// minutes.
-    pub fn former(&self) -> Vec<Counts> {
+    pub fn former(&self) -> Vec<VersionCounts> {
         self.replaced().counts(&self.pin(), Instant::now())
     }
 

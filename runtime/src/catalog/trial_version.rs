@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::trial::{Ballot, Rules, Trial, Which};
+use super::trial::{AssignedVersion, Ballot, Rules, Trial};
 use crate::job::HandlerVersion;
 
 /// A version on trial beside the serving version. Clones share the trial, so the next generation continues it.
@@ -55,8 +55,8 @@ impl TrialVersion {
             return (None, None);
         }
         let (entry, which) = match self.percent.takes(self.turns.fetch_add(1, Ordering::Relaxed)) {
-            true => (Some(&self.entry), Which::Tried),
-            false => (None, Which::Serving),
+            true => (Some(&self.entry), AssignedVersion::Tried),
+            false => (None, AssignedVersion::Serving),
         };
         (entry, Some(Ballot::new(self.trial.clone(), which)))
     }

@@ -7,8 +7,8 @@ use anyhow::{Error, Result};
 use super::out::complain;
 use super::{progress, say, serve, user_caches};
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Flawed, Secret, SecretSource};
-use crate::daemon::{self, Lacking};
+use crate::config::{self, Config, InvalidConfig, Secret, SecretSource};
+use crate::daemon::{self, PreflightFindings};
 use crate::job::Name;
 use crate::jobs::{Loader, Migrating, lines};
 use crate::net::Tls;
@@ -34,7 +34,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     let file = args.config.display();
     let (config, mut errors) = match config::examine(&args.config) {
         Ok(config) => (Some(config), Vec::new()),
-        Err(Flawed { errors, rest }) => (rest.map(|rest| *rest), vec![Error::from(errors)]),
+        Err(InvalidConfig { errors, rest }) => (rest.map(|rest| *rest), vec![Error::from(errors)]),
     };
     let Some(mut config) = config else { return Err(lines(&errors)) };
     if !errors.is_empty() {
@@ -45,7 +45,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     }
     errors.extend(args.flags.put_over(&mut config).err());
     errors.extend(config.check_whole(&args.config).err().map(Error::from));
-    let Lacking { errors: lacking, mut warnings } = daemon::lacking(&config);
+    let PreflightFindings { errors: lacking, mut warnings } = daemon::lacking(&config);
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
     warnings.extend(untold_secrets(&mut config));
     let (handlers, routes) = (config.handlers.len(), config.routes.len());

@@ -1,22 +1,23 @@
 //! The command line: one file a verb, with shared files for output, tables, the admin socket and watching.
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
-//! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `changes`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `tap`, `top`.
+//! `file_watcher`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
+//! `socket`; `reload`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `tap`, `top`.
 
 mod build;
-mod changes;
 mod check;
 mod compile_worker;
 mod curl;
 mod exec;
 mod explain;
+mod file_watcher;
 mod history;
 mod logging;
 mod logs;
 mod new;
 mod out;
 mod progress;
+mod reload;
 mod reload_on_change;
 mod replay;
 mod run;
@@ -35,7 +36,6 @@ mod top;
 mod up;
 mod user_caches;
 mod version;
-mod watching;
 
 use std::process::ExitCode;
 
@@ -87,8 +87,8 @@ enum Verb {
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Sql(sql::Args),
-    Plan(changes::PlanArgs),
-    Reload(changes::ReloadArgs),
+    Plan(reload::PlanArgs),
+    Reload(reload::ReloadArgs),
     Store(store::Args),
     Swap(swap::SwapArgs),
     Rollback(swap::RollbackArgs),
@@ -144,8 +144,8 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => top::verb::top(args),
         Verb::Explain(args) => show::explain(args),
         Verb::Sql(args) => sql::sql(args),
-        Verb::Plan(args) => changes::plan(args),
-        Verb::Reload(args) => changes::reload(args),
+        Verb::Plan(args) => reload::plan(args),
+        Verb::Reload(args) => reload::reload(args),
         Verb::Store(args) => store::store(args),
         Verb::Swap(args) => swap::swap(args),
         Verb::Rollback(args) => swap::rollback(args),

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::watching::{Watching, ways};
+use super::file_watcher::{FileWatcher, ways};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::engine::Engine;
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// when it is complete.
 pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine>, state: Arc<DaemonState>) {
     let mut adopted = state.adopted();
-    let mut watching: Option<Watching> = None;
+    let mut watching: Option<FileWatcher> = None;
     // The files as they were before the last reload that we asked for, which may have been refused.
     let mut before = HashMap::new();
     let mut asked = SystemTime::UNIX_EPOCH;
@@ -111,7 +111,7 @@ struct StartedWatch {
     files: Arc<HashSet<PathBuf>>,
     /// The files that are secrets.
     kept: HashSet<PathBuf>,
-    next: Watching,
+    next: FileWatcher,
     looks: HashMap<PathBuf, Option<FileStamp>>,
 }
 
@@ -174,7 +174,7 @@ fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<Path
 }
 
 /// Watches files.
-fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
+fn watch(files: HashSet<PathBuf>) -> Result<FileWatcher> {
     let (mut dirs, mut missing) = (HashSet::new(), HashSet::new());
     for dir in files.iter().filter_map(|file| file.parent()) {
         // A missing directory may be created later; its nearest existing parent reports that.
@@ -192,7 +192,7 @@ fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
     let mounted = files.iter().filter(|file| is_mounted(file)).cloned();
     let watched = dirs.into_iter().chain(mounted).map(|path| (path, RecursiveMode::NonRecursive));
     let watched: Vec<_> = watched.collect();
-    Watching::over(watched, move |path| files.contains(path) || missing.contains(path))
+    FileWatcher::over(watched, move |path| files.contains(path) || missing.contains(path))
 }
 
 /// Returns `true` if a file is on another mount than its directory. Also `true` if the kernel cannot tell (before Linux

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::ArgAction;
 use tracing::debug;
 
-use super::starting::Starting;
+use super::starting::ExitOnPanic;
 use super::starting::start_log;
 use super::tls::TlsFlags;
 use super::{progress, reload_on_change};
@@ -114,7 +114,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let file = config.clone();
     let source: ConfigSource = Arc::new(move |occasion| flags.config(&config, occasion));
     let launch = Launch::of_this_process()?;
-    let starting = Starting::new();
+    let starting = ExitOnPanic::new();
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };
     // Before any other thread exists, even that of the log.
     let hardened = daemon::harden(&begun.config, &file, &launch.program);
@@ -159,7 +159,7 @@ pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<E
 /// # Errors
 /// The host refuses to start threads.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    let _starting = Starting::new();
+    let _starting = ExitOnPanic::new();
     let start = || {
         // Without it, requests wait longer beside jobs that compute.
         if let Err(refusal) = confine::serve_first() {

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::build::{self, Depth, FileContent, WatchedPath};
+use super::file_watcher::FileWatcher;
 use super::say;
-use super::watching::Watching;
 
 /// How often to check for changes if files cannot be watched, as when the kernel's limit of watches is reached.
 const LOOK: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ pub(super) struct Sources {
     /// The sources at the start of the last build.
     built_of: BTreeMap<PathBuf, FileContent>,
     /// `None` while files cannot be watched.
-    watching: Option<Watching>,
+    watching: Option<FileWatcher>,
     /// Whether that was logged.
     is_told: bool,
 }
@@ -82,7 +82,7 @@ impl Sources {
     /// Watches the current sources, new handlers included, then reads them. Any later change is reported.
     fn watched(&mut self) -> BTreeMap<PathBuf, FileContent> {
         let places = build::watched(&self.root, &self.needed, &self.inputs);
-        let relevant = build::Relevant::of(&self.root, &self.needed, &self.inputs);
+        let relevant = build::SourceFilter::of(&self.root, &self.needed, &self.inputs);
         let dirs = places.iter().map(|WatchedPath { path, depth }| {
             let mode = match depth {
                 Depth::Recursive => RecursiveMode::Recursive,
@@ -91,7 +91,7 @@ impl Sources {
             (path.clone(), mode)
         });
         let known = relevant.clone();
-        self.watching = match Watching::over(dirs, move |path| known.is_source(path)) {
+        self.watching = match FileWatcher::over(dirs, move |path| known.is_source(path)) {
             Ok(watching) => Some(watching),
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_told, true) {

@@ -10,24 +10,24 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
 /// While this exists, a panic on any thread ends the program with status 1. Code that starts threads panics if it gets
 /// none, and unwinding out of a half-started runtime would block forever.
-pub(super) struct Starting(Option<Hook>);
+pub(super) struct ExitOnPanic(Option<Hook>);
 
-impl Starting {
+impl ExitOnPanic {
     #[allow(
         clippy::disallowed_methods,
         reason = "there is nobody to return to: what would unwind waits for threads that never were"
     )]
-    pub(super) fn new() -> Starting {
+    pub(super) fn new() -> ExitOnPanic {
         let before = panic::take_hook();
         panic::set_hook(Box::new(|panicked| {
             complain(&reason(panicked));
             std::process::exit(1);
         }));
-        Starting(Some(before))
+        ExitOnPanic(Some(before))
     }
 }
 
-impl Drop for Starting {
+impl Drop for ExitOnPanic {
     fn drop(&mut self) {
         if let Some(before) = self.0.take() {
             panic::set_hook(before);

@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use tracing::{error, info};
 
 use super::sources::Sources;
-use super::starting::Starting;
+use super::starting::ExitOnPanic;
 use super::starting::start_log;
 use super::{curl, progress, reload_on_change, say, serve, socket};
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
@@ -72,7 +72,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         begun: None,
         hardened: Hardened::default(),
     };
-    let starting = Starting::new();
+    let starting = ExitOnPanic::new();
     serve::run_to_end(async {
         let daemon = match Daemon::start(options).await {
             Ok(Some(daemon)) => daemon,

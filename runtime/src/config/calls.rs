@@ -15,8 +15,9 @@ pub(super) fn read(
     report: &Diagnostics<'_>,
 ) -> Vec<Name> {
     let (mut names, mut granted) = (Vec::new(), HashSet::new());
+    let advice = |_: &str| "handlers of this file can be called, built-in jobs cannot".to_owned();
     for at in &list.value {
-        match report.settle(Some(at), None, |name| known(name, handlers).map(Some)) {
+        match report.settle(Some(at), None, |name| handlers.known(name, advice).map(Some)) {
             Some(name) if !granted.insert(name.clone()) => {
                 report.add(at.line, &at.key, format!("{:?} is in this list already", name.as_str()));
             }
@@ -24,16 +25,4 @@ pub(super) fn read(
         }
     }
     names
-}
-
-fn known(name: &str, handlers: &Names<'_>) -> Result<Name, String> {
-    if handlers.contains(name) {
-        return name.parse().map_err(|error| format!("{error}"));
-    }
-    Err(match handlers.nearest(name) {
-        Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
-        None => {
-            format!("there is no handler {name:?}: handlers of this file can be called, built-in jobs cannot")
-        }
-    })
 }

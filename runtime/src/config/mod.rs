@@ -3,8 +3,8 @@
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
 //! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
 //! `http`, `logging`, `proxies`, `rate_limit`, `schedule`, `secret`, `store`, `tls`, `target`, `websocket`; `database`,
-//! `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `names`, `outbound`, `restart`, `routes`, `served`, `tmp`;
-//! `limits`; `handler`; `static_files`; `response_rules`; `group`; `route`; `convert`.
+//! `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
+//! `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`; `response_rules`; `group`; `route`; `convert`.
 
 mod calls;
 mod cargo;
@@ -15,6 +15,7 @@ mod cors;
 mod database;
 pub mod development;
 mod directories;
+mod exposed_files;
 mod front_schema;
 mod gates;
 mod granted_stores;
@@ -26,7 +27,6 @@ mod limits;
 mod logging;
 mod memory_bound;
 mod model;
-mod names;
 mod nearest;
 mod outbound;
 mod proxies;
@@ -43,7 +43,6 @@ mod routes;
 mod schedule;
 mod schema;
 mod secret;
-mod served;
 mod static_files;
 mod store;
 mod store_names;
@@ -52,6 +51,7 @@ mod target;
 mod tls;
 mod tmp;
 mod units;
+mod untrusted_paths;
 mod values;
 mod websocket;
 
@@ -66,12 +66,12 @@ pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
     UnixOptions,
 };
-pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
 pub use route_model::{RouteConfig, TargetConfig};
 pub use secret::{Secret, SecretSource};
 pub use store::{StoreConfig, StoreGrantConfig};
 pub use units::{Mode, Size, Span, UnitError};
+pub use untrusted_paths::{credentials, untrusted};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,7 +104,7 @@ pub fn load_again(path: &Path) -> Result<Config, ConfigErrors> {
 }
 
 /// A configuration with mistakes, and the valid part of it.
-pub struct Flawed {
+pub struct InvalidConfig {
     /// All mistakes.
     pub errors: ConfigErrors,
     /// The configuration with a default for each mistake, or `None` if the file is not TOML.
@@ -115,11 +115,11 @@ pub struct Flawed {
 ///
 /// # Errors
 /// As [`load`].
-pub fn examine(path: &Path) -> Result<Config, Flawed> {
+pub fn examine(path: &Path) -> Result<Config, InvalidConfig> {
     let file = path.display().to_string();
     match operator_file::text(path, LARGEST) {
         Ok(text) => read(&text, &base(path), &file, Directories::Checked),
-        Err(refusal) => Err(Flawed { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
+        Err(refusal) => Err(InvalidConfig { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
     }
 }
 
@@ -202,16 +202,17 @@ pub fn parse_again(text: &str, base: &Path, file: &str) -> Result<Config, Config
     read(text, base, file, Directories::Held).map_err(|flawed| flawed.errors)
 }
 
-fn read(text: &str, base: &Path, file: &str, directories: Directories) -> Result<Config, Flawed> {
+fn read(text: &str, base: &Path, file: &str, directories: Directories) -> Result<Config, InvalidConfig> {
     let report = report::Diagnostics::new(text, file);
     complete(text, &report);
     let config =
         schema::document(text, &report).map(|written| convert::config(&written, base, directories, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
-        (rest, errors) => {
-            Err(Flawed { errors: ConfigErrors { file: file.to_owned(), errors }, rest: rest.map(Box::new) })
-        }
+        (rest, errors) => Err(InvalidConfig {
+            errors: ConfigErrors { file: file.to_owned(), errors },
+            rest: rest.map(Box::new),
+        }),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
+use crate::job::Name;
+
 /// The most comparisons for the names of one file. A file with many wrong names has another problem
 /// than a typo.
 const COMPARISONS: usize = 100_000;
@@ -20,6 +22,20 @@ impl<'k> Names<'k> {
 
     pub(super) fn contains(&self, name: &str) -> bool {
         self.known.contains(name)
+    }
+
+    /// Reads the name of a handler of the file.
+    ///
+    /// # Errors
+    /// There is no such handler: the text suggests a near name, or gives the advice.
+    pub(super) fn known(&self, name: &str, advice: impl Fn(&str) -> String) -> Result<Name, String> {
+        if self.contains(name) {
+            return name.parse().map_err(|error| format!("{error}"));
+        }
+        Err(match self.nearest(name) {
+            Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
+            None => format!("there is no handler {name:?}: {}", advice(name)),
+        })
     }
 
     /// Finds the name that was probably meant, if one is near.

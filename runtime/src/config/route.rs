@@ -73,7 +73,8 @@ fn one(
     target::exactly_one(written, report);
     let methods = route.methods.as_ref().map(|list| methods(list, report)).unwrap_or_default();
     let handler = route.handler.as_ref();
-    let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
+    let advice = |name: &str| format!("add [handler.{name}] with its module");
+    let handler = report.settle(handler, None, |name| handlers.known(name, advice).map(Some));
     let captures = route.path.as_ref().and_then(|at| captures(&at.value)).unwrap_or_default();
     let redirect = target::redirect(route, &captures, report).map(TargetConfig::Redirect);
     let respond = route.respond.as_ref().map(|at| TargetConfig::Respond(target::respond(&at.value, report)));
@@ -139,14 +140,4 @@ fn served(method: Method) -> Result<Method, String> {
         }
         other => Ok(other),
     }
-}
-
-fn known(name: &str, handlers: &Names<'_>) -> Result<Name, String> {
-    if handlers.contains(name) {
-        return name.parse().map_err(|error| format!("{error}"));
-    }
-    Err(match handlers.nearest(name) {
-        Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
-        None => format!("there is no handler {name:?}: add [handler.{name}] with its module"),
-    })
 }

@@ -3,8 +3,8 @@
 //! Every restriction is permanent, for the thread that sets it and for all threads and processes that it starts. The
 //! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan`, `ksm` and `priority`.
 //!
-//! Floors, lowest first: `seccomp`, `location`, `ksm`, `priority`, `privileges`, `pagemap_scan`, `signals`, `system`, `hard_links`; `untrusted`;
-//! `granted_dir`, `landlock`.
+//! Floors, lowest first: `seccomp`, `location`, `ksm`, `priority`, `privileges`, `pagemap_scan`, `signals`, `system_paths`,
+//! `hard_links`; `untrusted`; `granted_dir`, `landlock`.
 
 mod granted_dir;
 mod hard_links;
@@ -16,7 +16,7 @@ mod priority;
 mod privileges;
 mod seccomp;
 mod signals;
-mod system;
+mod system_paths;
 mod untrusted;
 
 pub use granted_dir::GrantedDir;
@@ -28,5 +28,5 @@ pub use priority::{serve_first, serve_last};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use seccomp::{SyscallSet, refuse};
 pub use signals::{BlockedSignals, ignore_changes, let_through, outlive_large_files};
-pub use system::{DEVICES, LIBRARIES, SYSTEM};
+pub use system_paths::{DEVICES, LIBRARIES, SYSTEM};
 pub use untrusted::{Granting, Untrusted, Writable};

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-use super::demand;
+use super::resource_demand;
 use crate::config::{Config, HandlerConfig, HttpLimits};
 use crate::wasm::Files;
 
@@ -50,7 +50,7 @@ pub(super) fn raise() {
 pub(super) fn shares(config: &Config) -> Result<DescriptorShares> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let idle = config.handlers.iter().map(idle).sum();
-    let wanted = demand::max(config, of_job).sum;
+    let wanted = resource_demand::max(config, of_job).sum;
     max(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
 }
 
@@ -62,7 +62,7 @@ pub(super) fn shares_beside(connections: usize, now: &Config, next: &Config) -> 
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let [before, idle] = [now, next].map(|config| config.handlers.iter().map(idle).sum());
-    beside(connections, descriptors, (before, idle), demand::max(next, of_job).sum)
+    beside(connections, descriptors, (before, idle), resource_demand::max(next, of_job).sum)
 }
 
 fn beside(
@@ -124,7 +124,7 @@ fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
 impl DescriptorShares {
     /// Describes what the configuration asks for beyond the share of jobs, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
-        let wanted = demand::max(config, of_job);
+        let wanted = resource_demand::max(config, of_job);
         (wanted.sum > self.jobs).then(|| {
             format!(
                 "limits.handles: jobs may hold {} file descriptors at once ({wanted}), and {} of {} are for them: beyond \

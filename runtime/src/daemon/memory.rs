@@ -5,7 +5,7 @@ use std::fmt;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::demand;
+use super::resource_demand;
 use crate::budget::{Budget, max_per_job};
 use crate::config::{Config, MemoryBound, Size};
 use crate::job::Needs;
@@ -93,7 +93,7 @@ impl Total {
     /// Describes what the configuration asks for beyond the limit, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let bytes = self.bytes?;
-        let wanted = demand::max(config, |handler| handler.limits.memory);
+        let wanted = resource_demand::max(config, |handler| handler.limits.memory);
         let largest = config.handlers.iter().max_by_key(|handler| handler.limits.memory)?;
         let per_job = max_per_job(bytes);
         if largest.limits.memory > per_job {

@@ -1,11 +1,10 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 //!
-//! Floors, lowest first: `changes`, `demand`, `hardening`, `operators`, `schedules`; `descriptors`, `memory`,
+//! Floors, lowest first: `change_queue`, `resource_demand`, `hardening`, `operators`, `schedules`; `descriptors`, `memory`,
 //! `signals`; `begin`, `preflight`; `options`; `install`.
 
 mod begin;
-mod changes;
-mod demand;
+mod change_queue;
 mod descriptors;
 mod hardening;
 mod install;
@@ -13,6 +12,7 @@ mod memory;
 mod operators;
 mod options;
 mod preflight;
+mod resource_demand;
 mod schedules;
 mod signals;
 
@@ -36,15 +36,15 @@ use crate::jobs::{self, ConfigReading, DaemonState};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{access_file, counted, systemd};
 pub use begin::{EarlyDaemon, begin};
-use changes::{Changes, whole};
-pub use changes::{refresh, reload};
+use change_queue::{Changes, whole};
+pub use change_queue::{refresh, reload};
 use descriptors::DescriptorShares;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
 use operators::{Operators, client_options};
 pub use options::Options;
-pub use preflight::{Lacking, lacking, open_scratch};
+pub use preflight::{PreflightFindings, lacking, open_scratch};
 use signals::{SignalEvent, Signals};
 
 /// A daemon that has bound its sockets and opened its gate.

@@ -27,12 +27,12 @@ const OBSERVERS: usize = 32;
 
 /// The admin socket and the sockets of `observe`.
 pub(super) struct Operators {
-    admin: Side,
-    observe: Side,
+    admin: ServedSockets,
+    observe: ServedSockets,
 }
 
 /// The sockets that one job serves. Dropping it closes them at once.
-struct Side {
+struct ServedSockets {
     /// The name of the job.
     job: &'static str,
     sockets: Arc<Sockets>,
@@ -62,7 +62,7 @@ impl Operators {
             let sockets = Sockets::bind(&endpoints, options, passed.part(&endpoints)).context(key)?;
             let gate = Gate::shut();
             gate.open();
-            anyhow::Ok(Side { job, sockets: Arc::new(sockets), gate, serving: None })
+            anyhow::Ok(ServedSockets { job, sockets: Arc::new(sockets), gate, serving: None })
         };
         Ok(Operators {
             admin: side(builtin::SERVE_ADMIN, "admin", admin(config))?,
@@ -88,7 +88,7 @@ impl Operators {
             reloads: reloads.clone(),
             cache: cache.cloned(),
         };
-        let server = |side: &Side, connections, per_ip| {
+        let server = |side: &ServedSockets, connections, per_ip| {
             Arc::new(Server {
                 engine: engine.clone(),
                 gate: side.gate.clone(),
@@ -106,7 +106,7 @@ impl Operators {
         // The limit of one address equals the total: clients of a Unix socket have no address.
         let admin = server(&self.admin, AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS);
         let observe = server(&self.observe, OBSERVERS, OBSERVERS / 2);
-        let job = |side: &Side, serve| (side.job, ServeApi::new(side.sockets.clone(), serve));
+        let job = |side: &ServedSockets, serve| (side.job, ServeApi::new(side.sockets.clone(), serve));
         [
             job(&self.admin, http::admin(admin, observed())),
             job(&self.observe, http::observe(observe, observed())),
@@ -146,7 +146,7 @@ impl Operators {
     }
 }
 
-impl Side {
+impl ServedSockets {
     fn addresses(&self) -> Vec<String> {
         self.sockets.listeners().iter().map(|listener| listener.local().to_owned()).collect()
     }
@@ -162,7 +162,7 @@ impl Side {
     }
 }
 
-impl Drop for Side {
+impl Drop for ServedSockets {
     fn drop(&mut self) {
         self.sockets.end(Phase::Over);
     }

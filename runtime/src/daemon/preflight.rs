@@ -20,7 +20,7 @@ use crate::scratch::{self, Scratch};
 use crate::wasm::cache::{self, Cache};
 
 /// What a daemon would lack on this host, as this user.
-pub struct Lacking {
+pub struct PreflightFindings {
     /// Reasons not to start, and configured paths that cannot be used.
     pub errors: Vec<Error>,
     /// What the daemon would do without, with a warning in its log.
@@ -29,7 +29,7 @@ pub struct Lacking {
 
 /// Checks whether the directories and sockets of a configuration could be made. Makes none, and does not disturb a
 /// running daemon.
-pub fn lacking(config: &Config) -> Lacking {
+pub fn lacking(config: &Config) -> PreflightFindings {
     // A start raises the limit too, and the raised limit counts.
     descriptors::raise();
     let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
@@ -70,7 +70,7 @@ pub fn lacking(config: &Config) -> Lacking {
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
-    Lacking { errors, warnings }
+    PreflightFindings { errors, warnings }
 }
 
 /// Opens the scratch directory, and removes in the background what killed processes left there. Without a directory it

@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::changes::Change;
+use super::change_queue::Change;
 use crate::observe::access_file;
 
 /// The signals that the daemon listens to.

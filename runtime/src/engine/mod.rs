@@ -1,20 +1,19 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
-//! Floors, lowest first: `calls`, `journal`, `lane`, `panic`, `parse`, `registry`, `reported_end`; `native`, `running`,
-//! `stderr_log`;
-//! `admission`, `drain`; `supervise`.
+//! Floors, lowest first: `calls`, `journal`, `slow_lane`, `panic`, `parse`, `registry`, `reported_end`; `native`, `running`,
+//! `stderr_log`; `admission`, `drain`; `supervise`.
 
 mod admission;
 mod calls;
 mod drain;
 mod journal;
-mod lane;
 mod native;
 mod panic;
 mod parse;
 mod registry;
 mod reported_end;
 mod running;
+mod slow_lane;
 mod stderr_log;
 mod supervise;
 
@@ -43,10 +42,10 @@ use crate::job::{
 };
 use crate::observe::history::History;
 use drain::Drain;
-use lane::Lane;
 use registry::Registry;
 use reported_end::report_refused;
 use running::Running;
+use slow_lane::Lane;
 use stderr_log::StderrLog;
 
 /// Makes and runs jobs: built-in jobs from its registry, and handlers from the live catalog.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
-use crate::job::{Destination, HandlerVersion, Job, Kind, Label, Limits, Pace};
+use crate::job::{Destination, HandlerVersion, Job, Kind, Label, Limits, LogRate};
 use crate::observe::plain;
 
 /// The maximum length of a logged line, in bytes. A longer line is logged in pieces.
@@ -33,7 +33,7 @@ struct StderrState {
 
 /// How much a job may still log.
 struct StderrAllowance {
-    pace: Pace,
+    pace: LogRate,
     bytes: u64,
     left_out: LeftOut,
 }
@@ -100,7 +100,7 @@ impl StderrLog {
 
 impl StderrAllowance {
     fn new(limits: &Limits, now: Instant) -> StderrAllowance {
-        let pace = Pace::new(limits.stderr_rate, now);
+        let pace = LogRate::new(limits.stderr_rate, now);
         StderrAllowance { pace, bytes: limits.stderr, left_out: LeftOut::default() }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::admission::PoolPermit;
-use super::lane::{Lane, Ticket};
+use super::slow_lane::{Lane, Ticket};
 use crate::job::{Fault, HandlerVersion, Job, JobId, Kind, Run, Status, Usage, thread_time};
 use crate::observe::profile;
 

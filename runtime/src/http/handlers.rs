@@ -13,13 +13,14 @@ use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
-use super::request::cgi_job::{PreparedJob, RoutedRequest, harmless};
+use super::request::cgi_job::{RoutedRequest, harmless};
 use super::request::drain_body::DrainBody;
-use super::request::gates::{GateDecision, GuardedRequest};
+use super::request::gates::GateDecision;
 use super::request::logged_job::LoggedJob;
 use super::request::refusal_response::ErrorFormat;
-use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
+use super::request::request_body::{self, AwaitFirst, BodyLimits};
 use super::request::response_body::Body;
+use super::request::running_job::RunningJob;
 use super::request::spooled_body::SpoolSpace;
 use super::request::{compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite};
 use super::server::accept::AcceptLoop;
@@ -32,7 +33,7 @@ use crate::catalog::{
     Upgrade, VersionHeader,
 };
 use crate::cgi::path;
-use crate::job::{HandlerVersion, Intake, Kind, Usage};
+use crate::job::{HandlerVersion, Intake, Job, Kind};
 use crate::net::Remote;
 use crate::observe::history::History;
 
@@ -206,10 +207,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let RequestContext { pinned: catalog, head, peer, .. } = self;
-        let quota = rate_limit::admit(checks, peer, &head.headers)?;
-        let guarded = GuardedRequest { engine: &self.server.engine, catalog, found, head, peer };
-        let mut response = match guarded.ask(checks, log).await? {
+        let quota = rate_limit::admit(checks, self.peer, &self.head.headers)?;
+        let mut response = match self.routed(found).ask_gates(&self.server.engine, checks, log).await? {
             GateDecision::Answer(response) => *response,
             GateDecision::Pass(pass) => {
                 let request = RequestContext { pass: &pass, ..self };
@@ -284,16 +283,12 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         }
         let entry = picked.0;
         harmless(found, entry)?;
-        let mut made = self.call(found, picked, log);
-        let expected = self.expected(entry, &made.job.usage);
-        let ground = self.ground(entry, body);
-        let intaken = request_body::input(body.take(), expected, ground).await;
-        let JobInput { input: stdin, length } = intaken.map_err(|fault| log.job_failed(fault))?;
-        if let Some(length) = length {
-            made.tell_length(length);
-        }
-        let answering = made.start(&self.server.engine, stdin);
-        answering.response(&self.head.method, &entry.mapping).await.map_err(|fault| log.job_failed(fault))
+        let mut job = self.cgi_job(found, picked, log);
+        let (limits, ground) = (self.body_limits(entry), self.ground(entry, body));
+        let intaken = request_body::input(&mut job, body.take(), limits, ground).await;
+        intaken.map_err(|fault| log.job_failed(fault))?;
+        let running = RunningJob::start_cgi(&self.server.engine, job);
+        running.response(&self.head.method, &entry.mapping).await.map_err(|fault| log.job_failed(fault))
     }
 
     /// Runs the job of a `wasi:http` handler and returns its response.
@@ -305,15 +300,15 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
-        let asking = self.routed(entry, found).proxied(engine);
-        log.handler_chosen(LoggedJob::of(&asking.job), found.route, ballot);
+        let request = self.routed(found);
+        let job = request.http_job(engine, entry);
+        log.handler_chosen(LoggedJob::of(&job), found.route, ballot);
         log.routed(self.head, self.peer, &found.route.label);
-        let expected = self.expected(entry, &asking.job.usage);
-        let intaken = request_body::whole(body.take(), expected).await;
+        let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
-        let responding = asking.start(engine, body);
-        let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-        responding.response(&self.head.method).await.map_err(|fault| log.job_failed(fault))
+        let started = request.start_http(engine, job, body);
+        let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        running.response(&self.head.method).await.map_err(|fault| log.job_failed(fault))
     }
 
     /// Starts the job that takes over the connection, and runs it until it reads or writes.
@@ -329,30 +324,27 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let picked = self.pinned.pick(handler);
         let entry = picked.0;
         harmless(found, entry)?;
-        let made = self.call(found, picked, log);
-        // After the upgrade the client owes no bytes. Its silence is bounded by the time limit of the job, and
-        // every byte restarts that wait.
-        let idle = entry.limits.time;
-        let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
+        let job = self.cgi_job(found, picked, log);
+        let tunnel = applicant.accept(&self.server.engine, job).await;
         Ok(self.pending.offer(tunnel.map_err(|fault| log.job_failed(fault))?))
     }
 
-    /// Describes the request to the job of a handler version.
-    fn routed<'r>(self, entry: &'r Arc<HandlerVersion>, found: &'r Match<'r, 'r>) -> RoutedRequest<'r>
+    /// Describes the request to the jobs that answer it.
+    fn routed<'r>(self, found: &'r Match<'r, 'r>) -> RoutedRequest<'r>
     where
         'a: 'r,
     {
         let RequestContext { pinned: catalog, head, peer, pass, .. } = self;
-        RoutedRequest { catalog, entry, found, head, peer, pass }
+        RoutedRequest { catalog, found, head, peer, pass }
     }
 
-    /// Makes the job of a route.
-    fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> PreparedJob {
-        let made = self.routed(picked.0, found).job(&self.server.engine);
-        log.handler_chosen(LoggedJob::of(&made.job), found.route, picked.1);
+    /// Makes the job of a CGI handler, and notes it in the log.
+    fn cgi_job(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> Job {
+        let job = self.routed(found).cgi_job(&self.server.engine, picked.0);
+        log.handler_chosen(LoggedJob::of(&job), found.route, picked.1);
         log.routed(self.head, self.peer, &found.route.label);
-        log.captured(made.job.capture.clone());
-        made
+        log.captured(job.capture.clone());
+        job
     }
 
     /// Returns where a body of unknown length may be stored. `None` if the length is known, or the handler
@@ -364,13 +356,13 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     }
 
     /// Returns the limits of the request body.
-    fn expected(self, entry: &HandlerVersion, usage: &'a Arc<Usage>) -> BodyLimits<'a> {
+    fn body_limits(self, entry: &HandlerVersion) -> BodyLimits {
         let Settings { body_idle: idle, deadlines, .. } = self.settings;
         // A client that sent `Expect` gets 100-continue when the job reads, so its body cannot be awaited
         // first.
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
         let before = if is_awaited { AwaitFirst::Beginning } else { AwaitFirst::Nothing };
-        BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
+        BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, before }
     }
 }
 

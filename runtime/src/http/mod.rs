@@ -16,6 +16,11 @@
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
 //! | 8 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
+//!
+//! A request and its response are carried by these types, in this order: `Accepted` (the connection), `RequestContext`
+//! (the head), `DrainBody` (the body), `RequestLog` (log line and counters, until the last byte), `RoutedRequest`
+//! (the head with its route), [`Job`](crate::job::Job), `RunningJob` (until the head of the response is known), `JobBody`
+//! (the rest of its output), `Body` (what hyper reads).
 
 mod admin;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use tokio::task::JoinHandle;
 
 use super::{
-    Destination as _, Env, Fault, Input, JobId, Measure, Name, PipeReader, PipeWriter, Status, pipe,
+    Destination as _, Env, Fault, Input, InputLimit, JobId, Name, PipeReader, PipeWriter, Status, pipe,
 };
 
 /// Starts jobs on behalf of one job.
@@ -119,7 +119,7 @@ impl Drop for Callee {
 pub fn feed(capacity: usize, max: u64) -> (Feed, Input) {
     let (writer, reader) = pipe(capacity);
     let whole = Arc::new(AtomicBool::new(false));
-    let fed = Fed { reader, whole: whole.clone(), measure: Measure::new(max) };
+    let fed = CalleeStdin { reader, whole: whole.clone(), measure: InputLimit::new(max) };
     (Feed { writer, whole }, Input::stream(fed))
 }
 
@@ -147,13 +147,13 @@ impl Feed {
 }
 
 /// The callee's end of its stdin.
-struct Fed {
+struct CalleeStdin {
     reader: PipeReader,
     whole: Arc<AtomicBool>,
-    measure: Measure,
+    measure: InputLimit,
 }
 
-impl Stream for Fed {
+impl Stream for CalleeStdin {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

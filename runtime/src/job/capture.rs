@@ -16,7 +16,7 @@ use crate::budget::Portion;
 /// This is a trait because the layer above decides where records go.
 pub trait Recorder: Send + Sync + 'static {
     /// Takes a failed job. Never waits.
-    fn keep(&self, incident: Incident);
+    fn keep(&self, incident: FailedJob);
 
     /// Returns `true` if the stdin of jobs is recorded.
     fn keeps_stdin(&self) -> bool;
@@ -27,7 +27,7 @@ pub trait Recorder: Send + Sync + 'static {
 }
 
 /// A failed job: its input and how it ended.
-pub struct Incident {
+pub struct FailedJob {
     /// Its number.
     pub id: JobId,
     /// Its entry.
@@ -154,7 +154,7 @@ impl Capture {
             );
         }
         let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), stderr_tail.text());
-        recorder.keep(Incident {
+        recorder.keep(FailedJob {
             id,
             entry,
             args,
@@ -231,7 +231,7 @@ mod tests {
     struct Keeps(Arc<Budget>, Arc<Holder>);
 
     impl Recorder for Keeps {
-        fn keep(&self, _incident: Incident) {}
+        fn keep(&self, _incident: FailedJob) {}
 
         fn keeps_stdin(&self) -> bool {
             true

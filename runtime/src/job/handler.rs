@@ -134,6 +134,22 @@ pub struct HandlerVersion {
     pub history: Option<VersionHistory>,
 }
 
+#[cfg(test)]
+impl HandlerVersion {
+    /// Makes a version whose jobs end at once, and well.
+    pub(crate) fn idle(name: &str) -> HandlerVersion {
+        struct IdleHandler;
+
+        impl Handler for IdleHandler {
+            fn run(self: Arc<Self>, _job: Job) -> Run {
+                Box::pin(std::future::ready(Ok(Status::OK)))
+            }
+        }
+
+        HandlerVersion::native(name.parse().unwrap(), Arc::new(IdleHandler))
+    }
+}
+
 impl HandlerVersion {
     /// Makes a version from code of the daemon, without limits and grants.
     pub fn native(name: Name, handler: Arc<dyn Handler>) -> HandlerVersion {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::Peers;
+use super::JobsPerClient;
 use super::outbound::CallLimits;
 use crate::budget::Holder;
 
@@ -109,7 +109,7 @@ impl Default for Limits {
 
 /// The numbers of running and waiting jobs at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taken {
+pub struct SlotUse {
     /// Jobs that run.
     pub running: usize,
     /// Jobs that wait for a slot.
@@ -130,7 +130,7 @@ pub struct Slots {
     /// Its holdings of the file descriptors.
     pub descriptors: Arc<Holder>,
     /// The number of jobs and slots of each address.
-    pub peers: Arc<Peers>,
+    pub peers: Arc<JobsPerClient>,
     /// Held by the one job that queues for all addresses beyond their share. The job takes it once its own address
     /// may have one more slot.
     pub crowd: Arc<Semaphore>,
@@ -159,11 +159,11 @@ impl Slots {
     }
 
     /// Counts the running and waiting jobs. `limits` must be those of [`Slots::new`].
-    pub fn taken(&self, limits: &Limits) -> Taken {
+    pub fn taken(&self, limits: &Limits) -> SlotUse {
         let taken = |places: usize, free: &Semaphore| {
             places.min(Semaphore::MAX_PERMITS).saturating_sub(free.available_permits())
         };
-        Taken {
+        SlotUse {
             running: taken(limits.concurrency, &self.running),
             waiting: taken(limits.queue, &self.waiting),
         }

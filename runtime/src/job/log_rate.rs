@@ -11,17 +11,17 @@ const SHARE: usize = 256;
 
 /// The remaining allowance.
 #[derive(Debug)]
-pub struct Pace {
+pub struct LogRate {
     /// Lines a second.
     rate: u32,
     lines: u32,
     refilled: Instant,
 }
 
-impl Pace {
+impl LogRate {
     /// Starts with a full burst.
-    pub fn new(rate: u32, now: Instant) -> Pace {
-        Pace { rate, lines: rate.saturating_mul(BURST), refilled: now }
+    pub fn new(rate: u32, now: Instant) -> LogRate {
+        LogRate { rate, lines: rate.saturating_mul(BURST), refilled: now }
     }
 
     /// Deducts lines of these lengths from the allowance. Returns `false` if they exceed it, and
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn lines_that_come_together_are_taken_all_or_none() {
         let start = Instant::now();
-        let mut pace = Pace::new(1, start);
+        let mut pace = LogRate::new(1, start);
 
         assert!(!pace.admits([0; 11], start));
         assert!(pace.admits([0, 255, 256, 512], start), "7 of 10");

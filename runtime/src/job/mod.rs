@@ -1,37 +1,36 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
 //! Floors, lowest first: `allotment`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
-//! `log_rate`, `peers`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`, `waits`; `fault`,
+//! `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`, `waits`; `fault`,
 //! `latencies`; `ends`; `usage`; `output`; `arrival`,
-//! `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`;
-//! `counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
+//! `input_limit`, `outbound`, `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`;
+//! `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod arrival;
 pub mod builtin;
 mod call;
 mod capture;
-mod counts;
 mod ends;
 mod env;
 mod failure_guard;
 mod fault;
 mod handler;
+mod handler_stats;
+mod http_request;
 mod id;
+mod input_limit;
+mod jobs_per_client;
 mod latencies;
 mod limits;
 mod log_rate;
-mod measure;
 mod mount;
 mod name;
 pub mod outbound;
 mod output;
 mod peaks;
-mod peers;
 mod pipe;
 mod policy;
-mod proxied;
-mod record;
 mod request_handling;
 mod route_stats;
 mod schedule;
@@ -40,34 +39,34 @@ mod stdin;
 mod stop;
 mod timing;
 mod usage;
+mod version_counts;
 mod waits;
 
 pub use allotment::{Allotment, Needs};
 pub use arrival::poll_client;
 pub use builtin::BUILTIN;
 pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
-pub use capture::{Capture, CapturedStdin, Incident, JobFailure, Recorder};
-pub use counts::Counts;
+pub use capture::{Capture, CapturedStdin, FailedJob, JobFailure, Recorder};
 pub use ends::JobEnds;
 pub use env::{Env, EnvError};
 pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
+pub use handler_stats::{HandlerStats, Outcomes};
+pub use http_request::{Proxied, RequestBody, ResponseBody, ResponseSender};
 pub use id::{JobId, Label};
+pub use input_limit::InputLimit;
+pub use jobs_per_client::{JobsPerClient, PeerGuard};
 pub use latencies::{HandlerLatencies, OTHER as OTHER_LATENCIES};
-pub use limits::{Limits, Slots, Taken};
-pub use log_rate::Pace;
-pub use measure::Measure;
+pub use limits::{Limits, SlotUse, Slots};
+pub use log_rate::LogRate;
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, WrittenBytes};
 pub use peaks::{Peaks, Used};
-pub use peers::{PeerGuard, Peers};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, pipe, pipe_of};
 pub use policy::{AdminQuota, OnDrain, Policy};
-pub use proxied::{Proxied, RequestBody, ResponseBody, ResponseSender};
-pub use record::{HandlerStats, Outcomes};
 pub use request_handling::{Captures, Conduct, Intake, Leaving};
 pub use route_stats::{ALL_OTHER as OTHER_ROUTES, OTHER, RoutePosition, RouteStats, RouteTable};
 pub use schedule::{Overlap, Schedule, Time};
@@ -76,7 +75,8 @@ pub use stdin::Input;
 pub use stop::{Stop, StopReason};
 pub use timing::{JobDurations, Timing};
 pub use usage::{Usage, thread_time};
-pub use waits::{FromClient, Taker, Waits};
+pub use version_counts::VersionCounts;
+pub use waits::{FromClient, OutputReader, Waits};
 
 use std::fmt;
 use std::net::IpAddr;

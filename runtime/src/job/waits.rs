@@ -21,11 +21,11 @@ pub struct Waits {
     /// Bytes of input that have arrived.
     arrived: AtomicU64,
     /// The reader of the output.
-    taker: OnceLock<Arc<dyn Taker>>,
+    taker: OnceLock<Arc<dyn OutputReader>>,
 }
 
 /// A client that reads the output of a job.
-pub trait Taker: fmt::Debug + Send + Sync {
+pub trait OutputReader: fmt::Debug + Send + Sync {
     /// Returns a count of the bytes it has read. It may start anywhere and need not be exact.
     fn taken(&self) -> u64;
 
@@ -135,7 +135,7 @@ impl Waits {
     }
 
     /// Sets the reader of the output. Only the first call has an effect.
-    pub fn taken_by(&self, taker: Arc<dyn Taker>) {
+    pub fn taken_by(&self, taker: Arc<dyn OutputReader>) {
         let _first = self.taker.set(taker);
     }
 
@@ -237,7 +237,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Counter(AtomicU64);
 
-    impl Taker for Counter {
+    impl OutputReader for Counter {
         fn taken(&self) -> u64 {
             self.0.load(Ordering::Relaxed)
         }

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-use super::follower::Follower;
 use super::load::{LoadNumber, StepTurn};
+use super::successor::SuccessorProcess;
 use crate::catalog::Template;
 use crate::config::Config;
 use crate::engine::JobSnapshot;
@@ -43,7 +43,7 @@ pub struct DaemonState {
     share: DescriptorShare,
     /// When the configuration in force was read: the time at which the reading began.
     adopted: watch::Sender<SystemTime>,
-    follower: OnceLock<Follower>,
+    follower: OnceLock<SuccessorProcess>,
     /// The names of the sockets that the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
     /// What each load compiles now.
@@ -86,7 +86,7 @@ impl DaemonState {
     }
 
     /// Closes the sockets, which the new process accepts from. Upgraded connections go on.
-    pub(super) fn hand_over(&self, follower: Follower) {
+    pub(super) fn hand_over(&self, follower: SuccessorProcess) {
         // Only the first call has an effect: after it there is nothing left to hand over.
         let _first = self.follower.set(follower);
         self.leave_files();
@@ -107,7 +107,7 @@ impl DaemonState {
     }
 
     /// Returns the process that has taken over, if any.
-    pub fn follower(&self) -> Option<&Follower> {
+    pub fn follower(&self) -> Option<&SuccessorProcess> {
         self.follower.get()
     }
 
@@ -261,7 +261,7 @@ impl DaemonState {
         }
         config.logging.format.apply();
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
-        // [`refusals`](super::refusals) has checked this before.
+        // [`refusals`](super::reload_refusals) has checked this before.
         if let Ok(units) = self.descriptors(&config) {
             self.server.engine.budgets().descriptors.resize(units);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
-use crate::catalog::{Route, RouteGate, RouteTarget, Showing, TrialVersion};
+use crate::catalog::{Route, RouteGate, RouteTarget, TrialResults, TrialVersion};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 use crate::store::{StoreGrant, StoreOptions, StoreUrl};
@@ -123,7 +123,7 @@ pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
 
 /// Describes a version on trial and its results so far.
 pub(super) fn trial(tried: &TrialVersion) -> TrialReport {
-    let Showing { answered, failed, p99, p99_beside } = tried.trial.standing();
+    let TrialResults { answered, failed, p99, p99_beside } = tried.trial.standing();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     TrialReport {
         version: tried.entry.version.clone(),

@@ -118,7 +118,7 @@ impl Request {
     }
 
     fn found(&self, found: &Match<'_, '_>) -> ExplainedRoute {
-        let Route { target, methods, host, upgrade, .. } = found.route;
+        let RouteSpec { target, methods, host, upgrade, .. } = &found.route.spec;
         let captures = found.captures().map(|(capture, value)| (capture.name.clone(), value.to_owned()));
         let method = match (methods.contains(&self.method), methods.is_empty()) {
             (true, _) => "is listed",
@@ -223,15 +223,6 @@ fn client(trusted: &AddressSet) -> String {
 
 /// Makes a routing table of one route, so that no other route comes first.
 fn alone(route: &Route, all: &Routes) -> Option<Routes> {
-    let spec = RouteSpec {
-        pattern: route.pattern.clone(),
-        methods: route.methods.clone(),
-        host: route.host.clone(),
-        target: route.target.clone(),
-        upgrade: route.upgrade.clone(),
-        rules: route.rules.clone(),
-        versions: route.versions.clone(),
-        checks: None,
-    };
+    let spec = RouteSpec { checks: None, ..route.spec.clone() };
     Routes::new(vec![spec], all.versions()).ok()
 }

@@ -3,13 +3,13 @@
 //! What the daemon does to itself is a job like any other. `load` makes the catalogs; `api` types the commands and
 //! replies.
 //!
-//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
+//! Floors, lowest first: `api`, `commands`, `credential`, `successor`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
 //! `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
-//! `refusals`, `rollback`, `stores`, `swap`, `trial`; `status`; `reload`; `plan`,
-//! `upgrade`.
+//! `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
 
 pub mod api;
+mod canary;
 mod changes;
 mod commands;
 mod credential;
@@ -17,7 +17,6 @@ mod daemon_state;
 mod describe;
 mod ended_job;
 mod explain;
-mod follower;
 mod generations;
 mod handlers;
 mod history;
@@ -28,8 +27,8 @@ mod log_reopen;
 mod logs;
 mod open_gate;
 mod plan;
-mod refusals;
 mod reload;
+mod reload_refusals;
 mod reply;
 mod rollback;
 mod routes;
@@ -41,17 +40,17 @@ mod sql;
 mod status;
 mod store_changes;
 mod stores;
+mod successor;
 mod swap;
 mod tap;
 mod tap_filter;
-mod trial;
 mod upgrade;
 mod version;
 
+pub use canary::WatchTrial;
 pub use commands::Commands;
 pub use daemon_state::{DaemonState, DescriptorShare, settings};
 pub use explain::Explain;
-pub use follower::Follower;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use history::TellHistory;
@@ -75,8 +74,8 @@ pub use status::TellStatus;
 pub use stores::{
     DeleteEntries, DumpStore, GetEntry, ListKeys, ListStores, LoadStore, OperatorStores, SetEntry,
 };
+pub use successor::SuccessorProcess;
 pub use swap::Swap;
 pub use tap::Tap;
-pub use trial::WatchTrial;
 pub use upgrade::{Launch, UpgradeJob};
 pub use version::TellVersion;

@@ -12,7 +12,7 @@ use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
 use super::load::{Candidate, DisplacedMount, Migrating, lines};
-use super::refusals::{denied, refusals};
+use super::reload_refusals::{denied, refusals};
 use super::reply::{json, tell};
 use crate::catalog::Catalog;
 use crate::config::Config;

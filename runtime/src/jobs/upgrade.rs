@@ -18,10 +18,10 @@ use tracing::{info, warn};
 
 use super::api::{UpgradeCommand, UpgradeReply};
 use super::daemon_state::DaemonState;
-use super::follower::Follower;
 use super::generations::Generations;
 use super::reload::Reload;
 use super::reply::ReplyJob;
+use super::successor::SuccessorProcess;
 use crate::confine::BlockedSignals;
 use crate::engine::Engine;
 use crate::job::{Job, Stop, StopReason};
@@ -66,7 +66,7 @@ pub struct Launch {
 }
 
 /// A child that is killed when this is dropped, unless it was taken out.
-struct Heir(Option<Child>);
+struct ChildGuard(Option<Child>);
 
 impl ReplyJob for UpgradeJob {
     type Command = UpgradeCommand;
@@ -110,11 +110,11 @@ impl UpgradeJob {
             self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let process = child.id();
         // From here on the child is killed if anything fails.
-        let mut heir = Heir(Some(child));
+        let mut heir = ChildGuard(Some(child));
         let process = process.context("the new process has ended")?;
         info!("upgrade: process {process} is starting");
         let said = tokio::spawn(forward(stderr));
-        let follower = Follower::of(process)?;
+        let follower = SuccessorProcess::of(process)?;
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
         }
@@ -193,7 +193,7 @@ async fn forward(stderr: ChildStderr) -> String {
     last
 }
 
-impl Heir {
+impl ChildGuard {
     /// Kills the process, and describes why it failed: by its last line on stderr, if it wrote any.
     async fn reason(&mut self, said: JoinHandle<String>, failure: anyhow::Error) -> anyhow::Error {
         /// Long enough for a killed process to end.
@@ -210,7 +210,7 @@ impl Heir {
     }
 }
 
-impl Drop for Heir {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
             let _ended = child.start_kill();

@@ -26,7 +26,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// Escapes untrusted text like [`plain`] and cuts it to `max` bytes, followed by an ellipsis. The rest is not even
 /// formatted: a guest can make names and messages of any length.
 pub fn brief(words: impl fmt::Display, max: usize) -> String {
-    let mut brief = Brief { text: String::new(), max };
+    let mut brief = BoundedText { text: String::new(), max };
     if write!(brief, "{words}").is_err() {
         brief.text.push('…');
     }
@@ -34,12 +34,12 @@ pub fn brief(words: impl fmt::Display, max: usize) -> String {
 }
 
 /// Text that fails to grow beyond its limit.
-struct Brief {
+struct BoundedText {
     text: String,
     max: usize,
 }
 
-impl fmt::Write for Brief {
+impl fmt::Write for BoundedText {
     fn write_str(&mut self, words: &str) -> fmt::Result {
         for letter in words.chars() {
             let before = self.text.len();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mask::{self, Masked};
 use crate::confine::{Granting, Writable};
-use crate::job::{Access, Env, Incident, JobFailure, Limits, Mount, OutputFormat};
+use crate::job::{Access, Env, FailedJob, JobFailure, Limits, Mount, OutputFormat};
 
 /// The format that a file declares.
 const FORMAT: &str = "portcullis-failure-1";
@@ -116,13 +116,13 @@ struct RecordedLimits {
 impl Bundle {
     /// Makes the record of a failed job.
     pub fn of(
-        incident: &Incident,
+        incident: &FailedJob,
         module: &std::path::Path,
         digest: &str,
         masked: &Masked,
         time: String,
     ) -> Bundle {
-        let Incident { id, entry, args, env, stdin, end, stderr, time: ran, cpu } = incident;
+        let FailedJob { id, entry, args, env, stdin, end, stderr, time: ran, cpu } = incident;
         let hidden: Vec<String> =
             env.iter().filter(|(name, _)| masked.holds(name)).map(|(name, _)| name.to_owned()).collect();
         let shown = |(name, value): (&str, &str)| {

@@ -8,4 +8,4 @@ mod store;
 
 pub use bundle::{Bundle, RecordedOutcome};
 pub use mask::Masked;
-pub use store::{Keeper, LARGEST, Store, examine, find};
+pub use store::{HandlerRecorder, LARGEST, Store, examine, find};

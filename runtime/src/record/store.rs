@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::bundle::Bundle;
 use super::mask::Masked;
 use crate::budget::{Budget, Holder, Portion};
-use crate::job::{CapturedStdin, Incident, JobId, Recorder};
+use crate::job::{CapturedStdin, FailedJob, JobId, Recorder};
 use crate::observe::log;
 use crate::observe::writes::RECORD;
 use crate::wasm::cache;
@@ -42,13 +42,13 @@ const KEPT: usize = 32 << 20;
 
 /// The store of failed jobs. Dropping it ends its thread once everything is written.
 pub struct Store {
-    writer: SyncSender<(Incident, Arc<RecordedHandler>)>,
+    writer: SyncSender<(FailedJob, Arc<RecordedHandler>)>,
     /// The stdin retained for running jobs, in units of [`CapturedStdin::UNIT`] bytes.
     kept: Arc<Budget>,
 }
 
 /// Records the failed jobs of one handler.
-pub struct Keeper {
+pub struct HandlerRecorder {
     store: Arc<Store>,
     origin: Arc<RecordedHandler>,
     keeps_stdin: bool,
@@ -66,7 +66,7 @@ struct RecordedHandler {
 }
 
 /// The directory, used by the writer thread alone.
-struct Shelf {
+struct RecordDir {
     dir: OwnedFd,
     path: PathBuf,
     /// Oldest first.
@@ -86,7 +86,7 @@ impl Store {
     /// The directory cannot be made or read, belongs to another user, or is accessible to others; or the thread cannot
     /// be started.
     pub fn open(path: &Path) -> Result<Arc<Store>> {
-        let shelf = Shelf::open(path)?;
+        let shelf = RecordDir::open(path)?;
         let (writer, incidents) = sync_channel(WAITING);
         let work = move || shelf.fill(&incidents);
         std::thread::Builder::new().name("recorder".to_owned()).spawn(work)?;
@@ -117,23 +117,23 @@ pub fn find(dir: &Path, id: JobId) -> Option<PathBuf> {
     files.into_iter().find(is_its)
 }
 
-impl Keeper {
+impl HandlerRecorder {
     /// Makes the keeper of a handler. `module` is the file of its module, `digest` the SHA-256 of its content, and
     /// `masked` the variables whose values are left out.
-    pub fn new(store: Arc<Store>, module: PathBuf, digest: String, masked: Masked) -> Keeper {
+    pub fn new(store: Arc<Store>, module: PathBuf, digest: String, masked: Masked) -> HandlerRecorder {
         // Absolute, because a replay may start in another directory.
         let module = std::path::absolute(&module).unwrap_or(module);
         let origin = RecordedHandler { module, digest, masked, waiting: AtomicUsize::new(0) };
-        Keeper { store, origin: Arc::new(origin), keeps_stdin: true, holder: Arc::default() }
+        HandlerRecorder { store, origin: Arc::new(origin), keeps_stdin: true, holder: Arc::default() }
     }
 
     /// Leaves out stdin: a request body may contain private data.
-    pub fn without_bodies(self) -> Keeper {
-        Keeper { keeps_stdin: false, ..self }
+    pub fn without_bodies(self) -> HandlerRecorder {
+        HandlerRecorder { keeps_stdin: false, ..self }
     }
 }
 
-impl Recorder for Keeper {
+impl Recorder for HandlerRecorder {
     fn keeps_stdin(&self) -> bool {
         self.keeps_stdin
     }
@@ -142,7 +142,7 @@ impl Recorder for Keeper {
         self.store.kept.nothing(&self.holder)
     }
 
-    fn keep(&self, incident: Incident) {
+    fn keep(&self, incident: FailedJob) {
         let (id, waiting) = (incident.id, &self.origin.waiting);
         let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             Some(waiting + 1).filter(|waiting| *waiting <= SHARE)
@@ -167,8 +167,8 @@ fn complain(id: JobId, why: fmt::Arguments<'_>) {
     }
 }
 
-impl Shelf {
-    fn open(path: &Path) -> Result<Shelf> {
+impl RecordDir {
+    fn open(path: &Path) -> Result<RecordDir> {
         let dir = cache::private_dir(path)?;
         let mut files = Vec::new();
         for entry in Dir::read_from(&dir).context("read the directory")? {
@@ -180,11 +180,11 @@ impl Shelf {
         }
         // The names begin with the time.
         files.sort_by(|one: &RecordFile, other: &RecordFile| one.name.cmp(&other.name));
-        Ok(Shelf { dir, path: path.to_owned(), files })
+        Ok(RecordDir { dir, path: path.to_owned(), files })
     }
 
     /// Writes incoming jobs until every sender is dropped.
-    fn fill(mut self, incidents: &Receiver<(Incident, Arc<RecordedHandler>)>) {
+    fn fill(mut self, incidents: &Receiver<(FailedJob, Arc<RecordedHandler>)>) {
         while let Ok((incident, origin)) = incidents.recv() {
             let id = incident.id;
             origin.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -200,7 +200,7 @@ impl Shelf {
         }
     }
 
-    fn put(&mut self, incident: &Incident, origin: &RecordedHandler) -> Result<PathBuf> {
+    fn put(&mut self, incident: &FailedJob, origin: &RecordedHandler) -> Result<PathBuf> {
         let time = log::now();
         // Without colons: some tools take the text before a colon for a host name.
         let name = format!("{}-{}-{}{SUFFIX}", time.replace(':', ""), incident.entry.name, incident.id);
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     /// Adds an empty file with a nominal size to the shelf.
-    fn put(shelf: &mut Shelf, handler: &str, number: usize, size: u64) {
+    fn put(shelf: &mut RecordDir, handler: &str, number: usize, size: u64) {
         let name = format!("2026-01-01T000000.{number:06}Z-{handler}-{number:016x}{SUFFIX}");
         let file = RecordFile { name, size };
         shelf.make_room(&file);
@@ -277,7 +277,7 @@ mod tests {
         shelf.files.push(file);
     }
 
-    fn count(shelf: &Shelf, handler: &str) -> usize {
+    fn count(shelf: &RecordDir, handler: &str) -> usize {
         shelf.files.iter().filter(|file| file.handler() == handler).count()
     }
 
@@ -285,13 +285,13 @@ mod tests {
     fn the_oldest_files_make_room_in_number_and_in_size() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("failures");
-        let mut shelf = Shelf::open(&path).unwrap();
+        let mut shelf = RecordDir::open(&path).unwrap();
         for number in 0..FILES + 5 {
             put(&mut shelf, "one", number, 1000);
         }
         std::fs::write(path.join("of somebody else"), b"").unwrap();
 
-        let mut again = Shelf::open(&path).unwrap();
+        let mut again = RecordDir::open(&path).unwrap();
         assert_eq!((again.files.len(), again.files[0].name.contains(".000005Z-one-")), (FILES, true));
         again.make_room(&RecordFile { name: String::new(), size: LARGEST - 3000 });
 
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_handler_that_fails_often_or_at_length_leaves_the_files_of_the_others() {
         let place = tempfile::tempdir().unwrap();
-        let mut shelf = Shelf::open(&place.path().join("failures")).unwrap();
+        let mut shelf = RecordDir::open(&place.path().join("failures")).unwrap();
         for number in 0..3 {
             put(&mut shelf, "rare-one", number, 10);
         }

@@ -3,15 +3,15 @@
 //! The scratch directory holds unnamed files, accounted per client, and the directories of jobs. Nothing in it is
 //! needed after a restart.
 //!
-//! Floors, lowest first: `amount`; `tree`; `process`; `spool`; `jobs`; `quota`.
+//! Floors, lowest first: `amount`; `tree`; `process`; `spool`; `job_directories`; `quota`.
 
 mod amount;
-mod jobs;
+mod job_directories;
 mod process;
 mod quota;
 mod spool;
 mod tree;
 
-pub use jobs::{HandlerDir, JobDir};
+pub use job_directories::{HandlerDir, JobDir};
 pub use quota::Quota;
 pub use spool::{Account, GRACE, Scratch, room_in};

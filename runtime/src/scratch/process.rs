@@ -34,7 +34,7 @@ impl ProcessDir {
         let found = fstatvfs(scratch)?;
         let half = (found.f_blocks * found.f_frsize / 2 / UNIT).max(1);
         let room = Budget::new(usize::try_from(half).unwrap_or(usize::MAX));
-        let _alone = Alone::with(scratch)?;
+        let _alone = DirectoryLock::with(scratch)?;
         let names = (0_u64..).map(|number| format!("{PREFIX}{}-{number}", std::process::id()));
         for name in names {
             let dir = match make(scratch, &name) {
@@ -60,7 +60,7 @@ impl Drop for ProcessDir {
 pub(super) fn sweep(scratch: &OwnedFd) -> io::Result<()> {
     let mut left = Vec::new();
     {
-        let _alone = Alone::with(scratch)?;
+        let _alone = DirectoryLock::with(scratch)?;
         for entry in Dir::read_from(scratch)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -82,15 +82,15 @@ pub(super) fn sweep(scratch: &OwnedFd) -> io::Result<()> {
 }
 
 /// A lock that keeps other processes from making a directory or sweeping at the same time.
-struct Alone {
+struct DirectoryLock {
     _locked: OwnedFd,
 }
 
-impl Alone {
-    fn with(scratch: &OwnedFd) -> io::Result<Alone> {
+impl DirectoryLock {
+    fn with(scratch: &OwnedFd) -> io::Result<DirectoryLock> {
         let locked = tree::open(scratch, c".")?;
         flock(&locked, FlockOperation::LockExclusive)?;
-        Ok(Alone { _locked: locked })
+        Ok(DirectoryLock { _locked: locked })
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use super::amount::Amount;
-use super::jobs::{HandlerDir, JobDir};
+use super::job_directories::{HandlerDir, JobDir};
 use super::process::UNIT;
 use super::tree;
 use crate::budget::Portion;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis};
+use crate::harness::{Daemon, Program, Setup};
 
 const GROUPS: &str = r#"
 admin = "unix://admin.sock"
@@ -102,9 +102,7 @@ fn a_prefix_and_a_host_belong_to_every_route_of_a_group() {
 fn explain_tells_the_versions_and_what_happens_to_responses() {
     let daemon = serve();
     let explain = |url: &str| -> Value {
-        let mut command = portcullis();
-        command.args(["explain", "GET", url, "--json", "--socket"]).arg(daemon.path("admin.sock"));
-        serde_json::from_slice(&finish(&mut command, b"", PATIENCE).stdout).unwrap()
+        serde_json::from_slice(&daemon.verb(&["explain", "GET", url, "--json"]).stdout).unwrap()
     };
 
     let told = explain("/v1.30/info");

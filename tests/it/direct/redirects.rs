@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Authority, Client, Daemon, PATIENCE, Setup, finish, portcullis};
+use crate::harness::{Authority, Client, Daemon, Setup};
 use crate::lifecycle::AS_CONFIGURED;
 
 const ROUTES: &str = r#"
@@ -46,9 +46,7 @@ fn location(daemon: &Daemon, target: &str, host: &str) -> (u16, Option<String>) 
 }
 
 fn explain(daemon: &Daemon, method: &str, url: &str) -> Value {
-    let mut command = portcullis();
-    command.args(["explain", method, url, "--json", "--socket"]).arg(daemon.path("admin.sock"));
-    serde_json::from_slice(&finish(&mut command, b"", PATIENCE).stdout).unwrap()
+    serde_json::from_slice(&daemon.verb(&["explain", method, url, "--json"]).stdout).unwrap()
 }
 
 #[test]
@@ -113,9 +111,7 @@ fn such_routes_are_listed_explained_logged_and_counted() {
     assert_eq!((&told["status"], &told["route"]["location"]), (&json!(308), &json!("/new/a?x=1")));
     assert_eq!(told["route"]["handler"], Value::Null);
     assert_eq!(explain(&daemon, "GET", "/gone")["route"]["target"], json!("respond 410"));
-    let mut command = portcullis();
-    command.arg("routes").arg("--socket").arg(daemon.path("admin.sock"));
-    let listed = String::from_utf8(finish(&mut command, b"", PATIENCE).stdout).unwrap();
+    let listed = String::from_utf8(daemon.verb(&["routes"]).stdout).unwrap();
     assert!(listed.contains("redirect 308 /new/{rest}{?query}"), "{listed}");
 }
 

@@ -312,6 +312,11 @@ impl Daemon {
         self.client().get(target)
     }
 
+    /// Runs a verb against the daemon, whose admin socket is `admin.sock`.
+    pub(crate) fn verb(&self, words: &[&str]) -> Ended {
+        finish(portcullis().args(words).arg("--socket").arg(self.path("admin.sock")), b"", PATIENCE)
+    }
+
     /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -11,7 +11,7 @@ mod secure;
 
 use std::fs;
 
-use crate::harness::{Daemon, Origin, PATIENCE, Setup, finish, guests, portcullis};
+use crate::harness::{Daemon, Origin, Setup, guests};
 
 /// The program that makes the requests. It is a component, since only a component can.
 const GUEST: &str = "fetch";
@@ -76,9 +76,7 @@ fn what_is_granted_and_how_calls_ended_can_be_seen() {
     daemon.counted(name, &["handler=\"one\"", "outcome=\"answered\""], 2.0);
     daemon.counted(name, &["handler=\"one\"", "outcome=\"denied\""], 1.0);
     let verb = |args: &[&str]| {
-        let mut command = portcullis();
-        command.args(args).arg("--socket").arg(daemon.path("admin.sock"));
-        let ended = finish(&mut command, b"", PATIENCE);
+        let ended = daemon.verb(args);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         String::from_utf8(ended.stdout).unwrap()
     };

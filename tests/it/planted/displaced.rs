@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::{guest, nested, operate, untouched};
-use crate::harness::{PATIENCE, finish, portcullis};
 
 #[test]
 fn no_handler_keeps_an_operator_from_a_reload() {
@@ -24,11 +23,6 @@ fn no_handler_keeps_an_operator_from_a_reload() {
         let setup = nested("files", false, true)
             .prepend("admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n");
         let daemon = setup.start();
-        let ask = |verb: &[&str]| {
-            let mut asked = portcullis();
-            asked.args(verb).arg("--socket").arg(daemon.path("admin.sock"));
-            finish(&mut asked, b"", PATIENCE)
-        };
         let outcomes = operate(&daemon, "/up", steps);
         if why.is_empty() {
             // The last step is refused, because the link would lead out; the host does it instead.
@@ -39,9 +33,9 @@ fn no_handler_keeps_an_operator_from_a_reload() {
         }
 
         let file = daemon.path("portcullis.toml");
-        let planned = ask(&["plan", "-c", file.to_str().unwrap()]);
+        let planned = daemon.verb(&["plan", "-c", file.to_str().unwrap()]);
         for generation in 2..4 {
-            let reloaded = ask(&["reload"]);
+            let reloaded = daemon.verb(&["reload"]);
             assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);
             let told = String::from_utf8(reloaded.stdout).unwrap();
             assert!(told.contains(&format!("generation {generation}: ")), "{told}");
@@ -59,7 +53,7 @@ fn no_handler_keeps_an_operator_from_a_reload() {
                [[route]]\npath = \"/new\"\nhandler = \"new\"\n";
         fs::write(daemon.path("new.wasm"), guest("files")).unwrap();
         fs::write(&file, another).unwrap();
-        let reloaded = ask(&["reload"]);
+        let reloaded = daemon.verb(&["reload"]);
         assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);
         assert_eq!(operate(&daemon, "/files", "read /moved/file"), ["ok mine"], "{steps}");
         assert_eq!(operate(&daemon, "/new", "read /public/file"), ["ok mine"], "{steps}");

@@ -8,12 +8,7 @@ use serde_json::Value;
 use super::{BOTH, SERVICE};
 use crate::bodiless;
 use crate::harness::frames::{Frames, get, kind};
-use crate::harness::{Daemon, Ended, PATIENCE, finish, found, guests, portcullis, until};
-
-/// Runs a verb against a daemon.
-pub(super) fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
-    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
-}
+use crate::harness::{Daemon, PATIENCE, finish, found, guests, portcullis, until};
 
 /// Sends a request on a connection of its own, and expects a failure of the handler with this text.
 pub(super) fn failed(daemon: &Daemon, target: &str, status: u16, part: &str) {
@@ -255,7 +250,7 @@ fn a_client_that_leaves_ends_the_job() {
         client.head();
         assert_eq!(client.chunk(), b"a piece");
         let running = || {
-            let jobs: Value = serde_json::from_slice(&verb(&daemon, &["jobs", "--json"]).stdout).unwrap();
+            let jobs: Value = serde_json::from_slice(&daemon.verb(&["jobs", "--json"]).stdout).unwrap();
             jobs.as_array().unwrap().iter().filter(|job| job["handler"] == "p").count()
         };
         assert_eq!(running(), 1);

@@ -4,7 +4,6 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::both::verb;
 use super::{BOTH, Guest};
 use crate::harness::{Daemon, Setup, guests, until};
 
@@ -27,7 +26,7 @@ fn call(daemon: &Daemon, target: &str, body: &[u8]) -> String {
 
 /// Counts the running jobs of "back".
 fn running(daemon: &Daemon) -> usize {
-    let jobs: Value = serde_json::from_slice(&verb(daemon, &["jobs", "--json"]).stdout).unwrap();
+    let jobs: Value = serde_json::from_slice(&daemon.verb(&["jobs", "--json"]).stdout).unwrap();
     jobs.as_array().unwrap().iter().filter(|job| job["handler"] == "back").count()
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::PROXY;
-use super::both::{failed, verb};
+use super::both::failed;
 use crate::harness::{Daemon, Setup, until};
 
 fn setup(settings: &str) -> Setup {
@@ -140,7 +140,7 @@ fn a_probe_and_a_swap_take_it_as_any_other() {
 
     // The same component with one more custom section, and so with another digest.
     fs::write(daemon.path("other.wasm"), [&PROXY.bytes()[..], &[0, 3, 1, b'x', b'y']].concat()).unwrap();
-    let swapped = verb(&daemon, &["swap", "p", daemon.path("other.wasm").to_str().unwrap()]);
+    let swapped = daemon.verb(&["swap", "p", daemon.path("other.wasm").to_str().unwrap()]);
 
     assert_eq!(swapped.code, Some(0), "{}", swapped.stderr);
     let after = client.get("/hello");

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::site::{client, secure, trusting};
-use crate::harness::{Authority, Client, PATIENCE, finish, portcullis};
+use crate::harness::{Authority, Client, PATIENCE, finish};
 use crate::lifecycle::hello;
 
 const HANDSHAKES: &str = "portcullis_tls_handshakes_total";
@@ -56,9 +56,7 @@ fn the_end_of_each_certificate_is_told() {
 
     let left = daemon.metric("portcullis_tls_certificate_seconds_left", &["/cert.pem\""]);
     assert!(left > 86400.0, "{left}");
-    let ended =
-        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
-    let told = String::from_utf8(ended.stdout).unwrap();
+    let told = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     let line = told.lines().find(|line| line.starts_with("certificates ")).unwrap();
     assert!(line.contains("/cert.pem until ") && line.ends_with(" days)"), "{line}");
 }

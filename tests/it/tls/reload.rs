@@ -62,9 +62,7 @@ fn what_is_watched_includes_certificates() {
 fn a_plan_says_which_file_has_changed() {
     let daemon = secure("", &hello()).prepend("admin = \"unix://admin.sock\"\n").start();
     let ask = |verb: &[&str]| {
-        let mut command = portcullis();
-        command.args(verb).arg("--socket").arg(daemon.path("admin.sock"));
-        let ended = finish(&mut command, b"", PATIENCE);
+        let ended = daemon.verb(verb);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         String::from_utf8(ended.stdout).unwrap()
     };

@@ -292,7 +292,7 @@ fn reach() -> Vec<Case> {
                 "scratch::tree::tests::a_tree_deeper_than_any_path_is_measured_and_removed_and_links_are_not_followed",
                 "scratch::tree::tests::a_tree_wider_than_the_names_that_are_kept_is_counted_once",
                 "scratch::quota::tests::however_many_bytes_a_job_may_have_its_names_have_a_bound",
-                "scratch::jobs::tests::the_room_of_a_job_is_given_back_when_its_directory_is_gone_and_not_before",
+                "scratch::job_directories::tests::the_room_of_a_job_is_given_back_when_its_directory_is_gone_and_not_before",
             ],
         ),
         case(
@@ -303,7 +303,7 @@ fn reach() -> Vec<Case> {
                 "tmp::jobs_at_the_same_time_never_see_each_others_files",
                 "tmp::each_job_finds_an_empty_tmp_and_the_variable_that_names_it",
                 "tmp::nothing_moves_between_tmp_and_a_mount",
-                "scratch::jobs::tests::a_directory_in_which_a_job_made_something_is_not_kept_whatever_the_clock_says",
+                "scratch::job_directories::tests::a_directory_in_which_a_job_made_something_is_not_kept_whatever_the_clock_says",
                 "wasm::host::files::tests::the_threads_of_a_handler_reach_its_jobs_directories_and_no_other_handlers",
             ],
         ),

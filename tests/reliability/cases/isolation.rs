@@ -275,7 +275,7 @@ fn slots() -> Vec<Case> {
                     "pace::a_component_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
                     "room::downloads_that_move_keep_their_slots",
                     "room::clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others",
-                    "job::peers::tests::an_address_that_has_all_it_may_waits_for_a_slot_of_its_own",
+                    "job::jobs_per_client::tests::an_address_that_has_all_it_may_waits_for_a_slot_of_its_own",
                 ],
             )
         },

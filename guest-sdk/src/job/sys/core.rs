@@ -114,9 +114,5 @@ fn last_error() -> JobError {
     // SAFETY: the pointer and the length are those of one buffer, which this function owns.
     let length = unsafe { import::error(text.as_mut_ptr(), text.len()) };
     text.truncate(size(length));
-    let text = String::from_utf8_lossy(&text);
-    match text.split_once(": ") {
-        Some((code, message)) => JobError::of(code, message),
-        None => JobError::of("", text),
-    }
+    JobError::parse(&String::from_utf8_lossy(&text))
 }

@@ -175,9 +175,5 @@ fn last_error() -> SqlError {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&text);
-    match text.split_once(": ") {
-        Some((code, message)) => SqlError::of(code, message),
-        None => SqlError::of("", text),
-    }
+    SqlError::parse(&String::from_utf8_lossy(&text))
 }

@@ -251,9 +251,5 @@ fn last_error() -> StoreError {
     // SAFETY: the pointer and the length are those of one buffer, which this function owns.
     let length = unsafe { import::error(text.as_mut_ptr(), text.len()) };
     text.truncate(size_of_result(length));
-    let text = String::from_utf8_lossy(&text);
-    match text.split_once(": ") {
-        Some((code, message)) => StoreError::of(code, message),
-        None => StoreError::of("", text),
-    }
+    StoreError::parse(&String::from_utf8_lossy(&text))
 }

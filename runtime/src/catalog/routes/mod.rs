@@ -5,6 +5,7 @@ mod claim;
 pub use claim::{Claim, RouteError};
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::Method;
@@ -14,7 +15,7 @@ use super::entry_checks::EntryChecks;
 use super::host::{self, RouteHost};
 use super::pattern::{PathCapture, PathPattern};
 use super::response_rules::ResponseRules;
-use super::route::{CaptureValues, Clash, Hit, Table};
+use super::route::{CaptureValues, Clash, PathMatch, Table};
 use super::target::RouteTarget;
 use super::template::{NoHost, RequestParts, Template};
 use super::upgrade::Upgrade;
@@ -39,30 +40,17 @@ pub struct Routes {
 /// A route in service. Immutable.
 #[derive(Clone)]
 pub struct Route {
-    /// The path as written: `/hello/{who}`.
-    pub pattern: String,
-    /// The methods it answers. An empty list means all of them.
-    pub methods: Vec<Method>,
-    /// The host it answers for, as written. `None` means every host.
-    pub host: Option<String>,
+    /// The route as configured.
+    pub spec: RouteSpec,
     /// Its name in metrics and logs: the host and the path as written.
     pub label: Arc<str>,
-    /// What answers.
-    pub target: RouteTarget,
-    /// The protocol that clients upgrade to. `None` keeps HTTP.
-    pub upgrade: Option<Upgrade>,
-    /// What happens to its responses. `None` if nothing does.
-    pub rules: Option<Arc<ResponseRules>>,
-    /// The API versions of its group. `None` without any.
-    pub versions: Option<Arc<VersionRange>>,
-    /// What a request must pass before it is answered. `None` if nothing.
-    pub checks: Option<Arc<EntryChecks>>,
     /// The named parts of the path, in order.
     pub captures: Vec<PathCapture>,
     has_tail: bool,
 }
 
 /// A route as configured.
+#[derive(Clone)]
 pub struct RouteSpec {
     /// The path: matchit's `{name}` for a segment, or a part of one, and `{*name}` for the whole tail.
     pub pattern: String,
@@ -149,21 +137,8 @@ impl Routes {
         let route = |spec: RouteSpec| {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
-            let RouteSpec { versions, pattern, methods, host, target, upgrade, rules, checks } = spec;
-            let label = format!("{}{pattern}", host.as_deref().unwrap_or_default()).into();
-            Route {
-                versions,
-                pattern,
-                methods,
-                host,
-                label,
-                target,
-                upgrade,
-                rules,
-                checks,
-                captures,
-                has_tail,
-            }
+            let label = format!("{}{}", spec.host.as_deref().unwrap_or_default(), spec.pattern).into();
+            Route { spec, label, captures, has_tail }
         };
         let mut ranges: Vec<Arc<VersionRange>> = Vec::new();
         for range in specs.iter().filter_map(|spec| spec.versions.as_ref()) {
@@ -215,9 +190,9 @@ impl Routes {
     pub fn with(&self, entry: &Arc<HandlerVersion>) -> Routes {
         let mut routes = self.clone();
         for route in routes.list.iter_mut().filter(|route| route.leads_to(&entry.name)) {
-            route.target = RouteTarget::Handler(entry.clone());
+            route.spec.target = RouteTarget::Handler(entry.clone());
         }
-        routes.list.iter_mut().for_each(|route| EntryChecks::replace(&mut route.checks, entry));
+        routes.list.iter_mut().for_each(|route| EntryChecks::replace(&mut route.spec.checks, entry));
         routes
     }
 
@@ -257,14 +232,22 @@ impl Routes {
     fn find<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         for table in self.tables.of(host).into_iter().flatten() {
             match table.at(method, path) {
-                Hit::Route(position, values) => {
+                PathMatch::Route(position, values) => {
                     return Lookup::Found(Match::new(&self.list[position], values, path));
                 }
-                Hit::Methods(allow) => return Lookup::MethodNotAllowed { allow },
-                Hit::Nothing => {}
+                PathMatch::Methods(allow) => return Lookup::MethodNotAllowed { allow },
+                PathMatch::Nothing => {}
             }
         }
         Lookup::NotFound
+    }
+}
+
+impl Deref for Route {
+    type Target = RouteSpec;
+
+    fn deref(&self) -> &RouteSpec {
+        &self.spec
     }
 }
 

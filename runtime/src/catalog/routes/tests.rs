@@ -1,16 +1,7 @@
 //! Tests of the routing table.
 
 use super::*;
-use crate::job::{Handler, Job, Run, Status};
 use proptest::prelude::*;
-
-struct Nothing;
-
-impl Handler for Nothing {
-    fn run(self: Arc<Self>, _job: Job) -> Run {
-        Box::pin(async { Ok(Status::OK) })
-    }
-}
 
 fn spec(line: &str, handler: &str) -> RouteSpec {
     let (methods, place) = line.split_once(' ').unwrap();
@@ -23,10 +14,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),
-        target: RouteTarget::Handler(Arc::new(HandlerVersion::native(
-            handler.parse().unwrap(),
-            Arc::new(Nothing),
-        ))),
+        target: RouteTarget::Handler(Arc::new(HandlerVersion::idle(handler))),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Trial {
 
 /// The version that a request is assigned to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Which {
+pub(super) enum AssignedVersion {
     Serving,
     Tried,
 }
@@ -47,7 +47,7 @@ pub(super) enum Which {
 /// A request during a trial; its end is recorded. If dropped before an end, the client has left.
 pub struct Ballot {
     trial: Arc<Trial>,
-    which: Which,
+    which: AssignedVersion,
     wait: Option<Awaited>,
     /// The usage of the job that answers.
     usage: Option<Arc<Usage>>,
@@ -67,7 +67,7 @@ enum Awaited {
 
 /// The results of a trial so far.
 #[derive(Clone, Copy, Debug)]
-pub struct Showing {
+pub struct TrialResults {
     /// Requests that the version answered.
     pub answered: u64,
     /// Requests that the version failed.
@@ -135,9 +135,9 @@ impl Trial {
     }
 
     /// Returns the results so far.
-    pub fn standing(&self) -> Showing {
+    pub fn standing(&self) -> TrialResults {
         let tried = self.evidence().tried;
-        Showing {
+        TrialResults {
             answered: tried.answered,
             failed: tried.failed,
             p99: self.tried.answered.p99(),
@@ -172,16 +172,16 @@ impl Trial {
         }
     }
 
-    fn arm(&self, which: Which) -> &Arm {
+    fn arm(&self, which: AssignedVersion) -> &Arm {
         match which {
-            Which::Serving => &self.serving,
-            Which::Tried => &self.tried,
+            AssignedVersion::Serving => &self.serving,
+            AssignedVersion::Tried => &self.tried,
         }
     }
 }
 
 impl Ballot {
-    pub(super) fn new(trial: Arc<Trial>, which: Which) -> Ballot {
+    pub(super) fn new(trial: Arc<Trial>, which: AssignedVersion) -> Ballot {
         trial.arm(which).asked.fetch_add(1, Ordering::Relaxed);
         Ballot { trial, which, wait: None, usage: None, waited: None, headed: false }
     }
@@ -230,7 +230,7 @@ impl Ballot {
                 arm.answered.note(waited);
                 let late = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX)
                     > self.trial.bound.load(Ordering::Relaxed);
-                if late && self.which == Which::Tried {
+                if late && self.which == AssignedVersion::Tried {
                     self.trial.judge(false);
                 }
             }
@@ -245,7 +245,7 @@ impl Ballot {
         self.handed();
         self.waited = None;
         let failed = self.trial.arm(self.which).failed.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.which == Which::Tried && failed > CHANCE {
+        if self.which == AssignedVersion::Tried && failed > CHANCE {
             self.trial.judge(false);
         }
     }
@@ -265,7 +265,7 @@ impl Drop for Ballot {
         self.handed();
         if let Some(waited) = self.waited.filter(|_| waited_for) {
             self.trial.arm(self.which).left.note(waited);
-            if self.which == Which::Tried {
+            if self.which == AssignedVersion::Tried {
                 self.trial.judge(false);
             }
         }

@@ -17,7 +17,7 @@ fn beside(answered: usize) -> Arc<Trial> {
 }
 
 fn ballot(trial: &Arc<Trial>) -> Ballot {
-    let mut ballot = Ballot::new(trial.clone(), Which::Tried);
+    let mut ballot = Ballot::new(trial.clone(), AssignedVersion::Tried);
     ballot.awaits();
     ballot
 }
@@ -30,7 +30,7 @@ fn after(trial: &Arc<Trial>, waited: Duration) -> Ballot {
 }
 
 /// A client that has waited half a minute for a head.
-fn hangs(trial: &Arc<Trial>, which: Which) {
+fn hangs(trial: &Arc<Trial>, which: AssignedVersion) {
     let since = tokio::time::Instant::now().checked_sub(Duration::from_secs(30)).unwrap();
     let mut wait = ClientWait::begin(None);
     wait.since = since;
@@ -96,7 +96,7 @@ fn a_client_that_leaves_when_it_is_its_own_turn_says_nothing() {
 fn what_hangs_at_the_end_is_no_vote_for_a_version() {
     let trial = beside(100);
     (0..30).for_each(|_| after(&trial, MS).answered());
-    hangs(&trial, Which::Tried);
+    hangs(&trial, AssignedVersion::Tried);
 
     trial.look();
     assert_eq!(trial.verdict(), None);
@@ -109,8 +109,8 @@ fn what_hangs_at_the_end_is_no_vote_for_a_version() {
 fn streams_of_events_and_long_polls_of_the_same_handler_do_not_end_its_trial() {
     let trial = beside(180);
     (0..20).for_each(|_| after(&trial, MS).answered());
-    (0..4).for_each(|_| hangs(&trial, Which::Tried));
-    (0..36).for_each(|_| hangs(&trial, Which::Serving));
+    (0..4).for_each(|_| hangs(&trial, AssignedVersion::Tried));
+    (0..36).for_each(|_| hangs(&trial, AssignedVersion::Serving));
     let streams = (0..8).map(|_| {
         let mut stream = after(&trial, MS);
         stream.handed();
@@ -131,7 +131,7 @@ fn streams_of_events_and_long_polls_of_the_same_handler_do_not_end_its_trial() {
 #[test]
 fn a_version_that_hangs_beside_one_that_answers_goes_back() {
     let trial = beside(100);
-    (0..4).for_each(|_| hangs(&trial, Which::Tried));
+    (0..4).for_each(|_| hangs(&trial, AssignedVersion::Tried));
 
     trial.look();
 
@@ -144,7 +144,7 @@ async fn slow_uploads_do_not_end_a_trial() {
     let uploads: Vec<Ballot> = (0..8)
         .map(|_| {
             let usage = Arc::new(Usage::default());
-            let mut ballot = Ballot::new(trial.clone(), Which::Tried);
+            let mut ballot = Ballot::new(trial.clone(), AssignedVersion::Tried);
             ballot.begins(&usage);
             usage.waits.begin(FromClient::Input);
             ballot
@@ -173,7 +173,7 @@ fn a_version_that_answers_as_the_old_one_does_is_promoted() {
 fn a_run_that_nobody_waits_for_counts_without_a_time() {
     let trial = beside(100);
 
-    (0..20).for_each(|_| Ballot::new(trial.clone(), Which::Tried).answered());
+    (0..20).for_each(|_| Ballot::new(trial.clone(), AssignedVersion::Tried).answered());
 
     assert_eq!((trial.standing().answered, trial.standing().p99), (20, None));
     assert_eq!(trial.close(), &Judgement::Promote);

@@ -8,7 +8,7 @@ pub(super) mod verb;
 mod watch;
 
 pub(crate) use crates::{OUTPUT, is_member, path_dependencies};
-pub(crate) use watch::{Depth, FileContent, Relevant, WatchedPath, contents, is_lock, watched};
+pub(crate) use watch::{Depth, FileContent, SourceFilter, WatchedPath, contents, is_lock, watched};
 
 use crate::config;
 use crate::confine::Untrusted;

@@ -26,7 +26,7 @@ pub(crate) enum Depth {
 
 /// Decides which changed paths in watched directories are sources.
 #[derive(Debug, Clone)]
-pub(crate) struct Relevant {
+pub(crate) struct SourceFilter {
     /// The directory to build, and the directories of crates that it depends on by path.
     dirs: Vec<PathBuf>,
     /// Other inputs of the last build: files, and directories with all their contents.
@@ -74,10 +74,10 @@ pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>)
     list
 }
 
-impl Relevant {
-    pub(crate) fn of(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Relevant {
+impl SourceFilter {
+    pub(crate) fn of(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> SourceFilter {
         let dirs = std::iter::once(dir.to_owned()).chain(needed.iter().cloned()).collect();
-        Relevant { dirs, inputs: inputs.clone() }
+        SourceFilter { dirs, inputs: inputs.clone() }
     }
 
     /// Returns `true` if a change at `path` may require a build or a reload.
@@ -103,7 +103,7 @@ pub(crate) fn is_lock(path: &Path) -> bool {
 }
 
 /// Reads every source in these places.
-pub(crate) fn contents(places: &[WatchedPath], relevant: &Relevant) -> BTreeMap<PathBuf, FileContent> {
+pub(crate) fn contents(places: &[WatchedPath], relevant: &SourceFilter) -> BTreeMap<PathBuf, FileContent> {
     let mut found = BTreeMap::new();
     for WatchedPath { path, depth } in places {
         let mut left = vec![path.clone()];

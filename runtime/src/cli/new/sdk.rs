@@ -10,6 +10,7 @@ const DIRECTORY: &str = "guest-sdk";
 /// The source files of the SDK, which is in no registry: the path below its directory, and the text.
 const FILES: &[(&str, &str)] = &[
     ("src/body.rs", include_str!("../../../../guest-sdk/src/body.rs")),
+    ("src/code_error.rs", include_str!("../../../../guest-sdk/src/code_error.rs")),
     ("src/cookie.rs", include_str!("../../../../guest-sdk/src/cookie.rs")),
     ("src/document.rs", include_str!("../../../../guest-sdk/src/document.rs")),
     ("src/error.rs", include_str!("../../../../guest-sdk/src/error.rs")),

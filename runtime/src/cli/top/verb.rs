@@ -49,7 +49,7 @@ struct Top {
 }
 
 /// What a key asks for.
-enum Pressed {
+enum KeyAction {
     End,
     Shown,
     Nothing,
@@ -137,28 +137,28 @@ impl Top {
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 }
                 match self.pressed()? {
-                    Pressed::End => return Ok(()),
-                    Pressed::Shown => break,
-                    Pressed::Nothing => {}
+                    KeyAction::End => return Ok(()),
+                    KeyAction::Shown => break,
+                    KeyAction::Nothing => {}
                 }
             }
         }
     }
 
     /// Handles the keys that were pressed.
-    fn pressed(&mut self) -> Result<Pressed> {
-        let mut pressed = Pressed::Nothing;
+    fn pressed(&mut self) -> Result<KeyAction> {
+        let mut pressed = KeyAction::Nothing;
         while event::poll(Duration::ZERO)? {
-            pressed = Pressed::Shown;
+            pressed = KeyAction::Shown;
             let Event::Key(key) = event::read()? else { continue };
             if key.kind == KeyEventKind::Release {
                 continue;
             }
             match key.code {
                 KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                    return Ok(Pressed::End);
+                    return Ok(KeyAction::End);
                 }
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(Pressed::End),
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(KeyAction::End),
                 KeyCode::Down => self.first += 1,
                 KeyCode::Up => self.first = self.first.saturating_sub(1),
                 KeyCode::Char(letter) => self.order = Order::of(letter).unwrap_or(self.order),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::latency_metrics;
 use super::version_rows::{Rows, labels, rows};
 use crate::engine::Engine;
-use crate::job::Counts;
+use crate::job::VersionCounts;
 use crate::job::outbound::OutboundOutcome;
 use crate::observe::exposition::{Exposition, MetricKind, SampleValue};
 
@@ -14,7 +14,7 @@ struct MetricFamily {
     name: &'static str,
     kind: MetricKind,
     help: &'static str,
-    sample: fn(&Counts) -> SampleValue,
+    sample: fn(&VersionCounts) -> SampleValue,
 }
 
 /// The families with a sample for each version, including recently replaced ones. Counters start anew
@@ -115,7 +115,7 @@ const LIMIT: MetricFamily = MetricFamily {
 /// Writes the samples of the versions that serve, and of those that were replaced recently.
 pub(in crate::http) fn handlers(exposed: &mut Exposition, engine: &Engine) {
     let catalog = engine.live().pin();
-    let serving: Vec<Counts> = catalog.entries().map(|entry| Counts::of(entry)).collect();
+    let serving: Vec<VersionCounts> = catalog.entries().map(|entry| VersionCounts::of(entry)).collect();
     let former = engine.live().former();
     let all = rows(serving.iter().chain(&former));
     versions(exposed, &all, &rows(&serving));

@@ -91,8 +91,7 @@ impl AdminRequest<'_> {
         let place = self.slots.job(job.entry.policy.admin_quota)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let logged = LoggedJob::of(&job);
-        let LoggedJob { id, entry, usage } = &logged;
-        let id = *id;
+        let (id, entry) = (logged.id, &logged.entry);
         // Refused here, before the engine would: while it drains, the engine still admits jobs of
         // accepted connections.
         if entry.policy.on_drain == OnDrain::Wait && self.observed.gate.state() == GateState::Draining {
@@ -103,9 +102,9 @@ impl AdminRequest<'_> {
         // key.
         let most = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
-        let expected = BodyLimits { most, idle, rate, usage, before: AwaitFirst::Nothing };
-        let intaken = request_body::input(body.take(), expected, None).await;
-        job.stdin = intaken.map_err(|fault| Refusal::Failed(id, fault))?.input;
+        let limits = BodyLimits { most, idle, rate, before: AwaitFirst::Nothing };
+        let intaken = request_body::input(&mut job, body.take(), limits, None).await;
+        intaken.map_err(|fault| Refusal::Failed(id, fault))?;
         let (writer, mut reader) = pipe(PIPE_CAPACITY);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);

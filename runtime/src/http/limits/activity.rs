@@ -11,7 +11,7 @@ pub struct Activity(watch::Sender<usize>);
 
 /// A guard that is counted until it is dropped.
 #[derive(Debug)]
-pub(in crate::http) struct Present(watch::Sender<usize>);
+pub(in crate::http) struct ActivityGuard(watch::Sender<usize>);
 
 impl Default for Activity {
     fn default() -> Activity {
@@ -21,9 +21,9 @@ impl Default for Activity {
 
 impl Activity {
     /// Counts a connection or request until the guard is dropped.
-    pub(in crate::http) fn enter(&self) -> Present {
+    pub(in crate::http) fn enter(&self) -> ActivityGuard {
         self.0.send_modify(|count| *count += 1);
-        Present(self.0.clone())
+        ActivityGuard(self.0.clone())
     }
 
     /// Waits until the count has been zero for this long.
@@ -42,7 +42,7 @@ impl Activity {
     }
 }
 
-impl Drop for Present {
+impl Drop for ActivityGuard {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }

@@ -18,11 +18,11 @@ pub(super) struct CallOutcome {
     tally: Arc<Tally>,
     outcome: OutboundOutcome,
     /// `None` if the history does not want the call.
-    told: Option<ToldCall>,
+    told: Option<HistoryCall>,
 }
 
 /// A call for the history of its job.
-struct ToldCall {
+struct HistoryCall {
     usage: Arc<Usage>,
     started: Instant,
     origin: String,
@@ -30,7 +30,7 @@ struct ToldCall {
 
 impl CallOutcome {
     pub(super) fn new(tally: Arc<Tally>, usage: &Arc<Usage>, url: &Uri) -> CallOutcome {
-        let told = usage.ends.keeps_calls().then(|| ToldCall {
+        let told = usage.ends.keeps_calls().then(|| HistoryCall {
             usage: usage.clone(),
             started: Instant::now(),
             origin: origin(url),
@@ -57,7 +57,7 @@ fn origin(url: &Uri) -> String {
 impl Drop for CallOutcome {
     fn drop(&mut self) {
         self.tally.count(self.outcome);
-        if let Some(ToldCall { usage, started, origin }) = self.told.take() {
+        if let Some(HistoryCall { usage, started, origin }) = self.told.take() {
             let (time, outcome) = (started.elapsed(), self.outcome.label());
             usage.ends.called(CallSummary { started, time, origin, outcome });
         }

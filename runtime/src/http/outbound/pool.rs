@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::cpu_charge::{ChargedCall, Payer};
-use super::strict::{HeadDue, Heads};
+use super::strict::{HeadDue, StrictHeadIo};
 use crate::budget::Portion;
 use crate::http::timeouts::{POOL_IDLE, POOL_MAX_AGE, POOL_READY};
 use crate::job::Usage;
@@ -42,13 +42,13 @@ struct Driver(JoinHandle<()>);
 /// The idle connections of one handler version.
 #[derive(Clone)]
 pub(super) struct ConnectionPool {
-    lot: Arc<Mutex<Lot>>,
+    lot: Arc<Mutex<IdleConnections>>,
     /// The runtime that drives them, or `None` for the runtime of the job.
     home: Option<Handle>,
 }
 
 #[derive(Default)]
-struct Lot {
+struct IdleConnections {
     /// The connection that has been idle longest comes first.
     waiting: Vec<IdleConnection>,
     /// Whether a task runs that closes connections idle for too long.
@@ -70,7 +70,7 @@ impl PooledConnection {
         (channel, descriptor): (Channel, Portion),
         usage: &Arc<Usage>,
     ) -> hyper::Result<PooledConnection> {
-        let (heads, due) = Heads::of(channel);
+        let (heads, due) = StrictHeadIo::of(channel);
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD).max_buf_size(HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(heads)).await?;
@@ -156,7 +156,7 @@ impl ConnectionPool {
 }
 
 /// Closes connections that have been idle for too long, until none is left.
-async fn sweep(lot: Weak<Mutex<Lot>>, first: Instant) {
+async fn sweep(lot: Weak<Mutex<IdleConnections>>, first: Instant) {
     let mut next = Some(first);
     while let Some(time) = next {
         sleep_until(time).await;
@@ -169,7 +169,7 @@ async fn sweep(lot: Weak<Mutex<Lot>>, first: Instant) {
 
 /// Removes the connections that have been idle for too long. Also returns when the oldest of the rest became
 /// idle, or `None` if none is left; the sweep then ends.
-fn stale(lot: &Mutex<Lot>) -> (Vec<IdleConnection>, Option<Instant>) {
+fn stale(lot: &Mutex<IdleConnections>) -> (Vec<IdleConnection>, Option<Instant>) {
     let mut lot = lock(lot);
     let fresh = lot.waiting.iter().position(|waiting| waiting.since.elapsed() < POOL_IDLE);
     let stale = fresh.unwrap_or(lot.waiting.len());
@@ -179,7 +179,7 @@ fn stale(lot: &Mutex<Lot>) -> (Vec<IdleConnection>, Option<Instant>) {
     (stale, oldest)
 }
 
-fn lock(lot: &Mutex<Lot>) -> MutexGuard<'_, Lot> {
+fn lock(lot: &Mutex<IdleConnections>) -> MutexGuard<'_, IdleConnections> {
     lot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -62,7 +62,7 @@ fn doubtful(what: &str) -> OutboundError {
 
 /// A connection whose heads are checked before hyper parses them: afterwards, a bad line end can no
 /// longer be seen.
-pub(super) struct Heads {
+pub(super) struct StrictHeadIo {
     channel: Channel,
     /// Whether the next bytes begin a head.
     due: HeadDue,
@@ -95,10 +95,10 @@ const INTERIMS: usize = 32;
 /// The position of the first status digit, after `HTTP/1.1 `.
 const STATUS: usize = 9;
 
-impl Heads {
-    pub(super) fn of(channel: Channel) -> (Heads, HeadDue) {
+impl StrictHeadIo {
+    pub(super) fn of(channel: Channel) -> (StrictHeadIo, HeadDue) {
         let due = HeadDue(Arc::new(AtomicBool::new(false)));
-        (Heads { channel, due: due.clone(), head: None }, due)
+        (StrictHeadIo { channel, due: due.clone(), head: None }, due)
     }
 }
 
@@ -139,7 +139,7 @@ impl ResponseHead {
     }
 }
 
-impl AsyncRead for Heads {
+impl AsyncRead for StrictHeadIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -162,7 +162,7 @@ impl AsyncRead for Heads {
     }
 }
 
-impl AsyncWrite for Heads {
+impl AsyncWrite for StrictHeadIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.channel).poll_write(cx, bytes)
     }

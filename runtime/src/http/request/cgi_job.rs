@@ -5,24 +5,19 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::gate_pass::GatePass;
-use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, RequestScheme};
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
 use crate::http::refusal::Refusal;
-use crate::job::{
-    Captures, Destination, Env, HandlerVersion, Input, Job, JobId, Output, PIPE_CAPACITY, PipeReader, pipe_of,
-};
+use crate::job::{Captures, Env, HandlerVersion, Job};
 use crate::net::{Peer, Secured};
 
-/// A request, its route and its handler version.
+/// A request with its route.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct RoutedRequest<'a> {
     /// The catalog that routed it.
     pub(in crate::http) catalog: &'a Arc<Catalog>,
-    /// The handler version that answers.
-    pub(in crate::http) entry: &'a Arc<HandlerVersion>,
     /// The route, and the captured parts of the path.
     pub(in crate::http) found: &'a Match<'a, 'a>,
     pub(in crate::http) head: &'a Parts,
@@ -31,39 +26,30 @@ pub(in crate::http) struct RoutedRequest<'a> {
     pub(in crate::http) pass: &'a GatePass,
 }
 
-/// A job with a pipe for its stdout. Only the stdin is missing.
-pub(in crate::http) struct PreparedJob {
-    pub(in crate::http) job: Job,
-    reader: PipeReader,
-}
-
 impl RoutedRequest<'_> {
-    /// Makes a job of the handler version, with the calls that it is granted.
-    pub(super) fn begin(self, engine: &Arc<Engine>) -> Job {
-        let mut job = engine.job_of(self.entry.clone());
+    /// Makes a job of a handler version, with the calls that it is granted.
+    pub(super) fn begin(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
+        let mut job = engine.job_of(entry.clone());
         job.trail = cdn_loop::read(&self.head.headers);
         job.origin = self.peer.origin();
         engine.grant(&mut job, self.catalog);
         job
     }
 
-    /// Makes the job: arguments, environment and stdout.
-    pub(in crate::http) fn job(self, engine: &Arc<Engine>) -> PreparedJob {
-        let mut job = self.begin(engine);
-        if self.entry.conduct.captures != Captures::Nothing {
+    /// Makes the job of a CGI handler, with its arguments and environment.
+    pub(in crate::http) fn cgi_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
+        let mut job = self.begin(engine, entry);
+        if entry.conduct.captures != Captures::Nothing {
             job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         }
-        job.env = self.env(job.id);
-        let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
-        let writer: Arc<dyn Destination> = Arc::new(writer);
-        job.stdout = Output::to(vec![writer]);
-        PreparedJob { job, reader }
+        job.env = self.env(&job);
+        job
     }
 
     /// Makes the environment: the facts of the request, then the variables configured for the
     /// handler.
-    fn env(self, id: JobId) -> Env {
-        let RoutedRequest { entry, found, head, peer, pass, .. } = self;
+    fn env(self, job: &Job) -> Env {
+        let RoutedRequest { found, head, peer, pass, .. } = self;
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
@@ -72,7 +58,7 @@ impl RoutedRequest<'_> {
             script_name: found.script_name,
             path_info: found.path_info,
             matched_route: &found.route.pattern,
-            request_id: &id.to_string(),
+            request_id: &job.id.to_string(),
             remote_addr: peer.remote_addr(),
             remote_port: peer.remote_port(),
             server_addr: peer.server_addr(),
@@ -87,25 +73,8 @@ impl RoutedRequest<'_> {
             let _left_out = env.set(name.clone(), value.clone());
         }
         pass.variables(&mut env);
-        env.extend(&entry.env);
+        env.extend(&job.entry.env);
         env
-    }
-}
-
-impl PreparedJob {
-    /// Sets the job's CONTENT_LENGTH, unless the handler is configured with one.
-    pub(in crate::http) fn tell_length(&mut self, length: u64) {
-        const NAME: &str = "CONTENT_LENGTH";
-        if self.job.env.get(NAME).is_none() {
-            // Digits hold no NUL.
-            let _set = self.job.env.set(NAME, length.to_string());
-        }
-    }
-
-    /// Starts the job.
-    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> RunningJob<PipeReader> {
-        self.job.stdin = stdin;
-        RunningJob::start(engine, self.job, self.reader)
     }
 }
 

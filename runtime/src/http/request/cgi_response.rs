@@ -1,5 +1,7 @@
 //! Makes the response of a CGI job from its stdout.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -9,9 +11,17 @@ use super::job_run::JobEvent;
 use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed};
-use crate::job::{Fault, OutputFormat, PipeReader};
+use crate::engine::Engine;
+use crate::job::{Fault, Job, Output, OutputFormat, PIPE_CAPACITY, PipeReader, pipe_of};
 
 impl RunningJob<PipeReader> {
+    /// Starts the job of a CGI handler, with a pipe for its stdout.
+    pub(in crate::http) fn start_cgi(engine: &Arc<Engine>, mut job: Job) -> RunningJob<PipeReader> {
+        let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
+        job.stdout = Output::to(vec![Arc::new(writer)]);
+        RunningJob::start(engine, job, reader)
+    }
+
     /// Runs the job until its head is complete, then makes the response.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
 
 use super::access_log::RequestLog;
@@ -16,25 +15,15 @@ use super::gate_pass::GatePass;
 use super::logged_job::LoggedJob;
 use super::request_body;
 use super::response_body::Body;
+use super::running_job::RunningJob;
 use crate::access::{AccessCheck, AccessGate, BasicCredentials, CertificateNames, Passwords};
-use crate::catalog::{Catalog, EntryChecks, Match, RouteGate};
+use crate::catalog::{EntryChecks, RouteGate};
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
-use crate::job::{Fault, HandlerVersion, Input, Kind};
-use crate::net::Peer;
+use crate::job::{Fault, HandlerVersion, Kind};
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
-
-/// A request before its gates.
-#[derive(Clone, Copy)]
-pub(in crate::http) struct GuardedRequest<'a> {
-    pub(in crate::http) engine: &'a Arc<Engine>,
-    pub(in crate::http) catalog: &'a Arc<Catalog>,
-    pub(in crate::http) found: &'a Match<'a, 'a>,
-    pub(in crate::http) head: &'a Parts,
-    pub(in crate::http) peer: &'a Peer,
-}
 
 /// What the gates have decided.
 pub(in crate::http) enum GateDecision {
@@ -44,22 +33,23 @@ pub(in crate::http) enum GateDecision {
     Answer(Box<Response<Body>>),
 }
 
-impl GuardedRequest<'_> {
-    /// Asks the gates in their order, up to the first that does not let the request pass.
+impl RoutedRequest<'_> {
+    /// Asks the gates of the route in their order, up to the first that does not let the request pass.
     ///
     /// # Errors
     /// A gate refuses the request, or a handler that is a gate has failed. That is never a pass.
-    pub(in crate::http) async fn ask(
+    pub(in crate::http) async fn ask_gates(
         self,
+        engine: &Arc<Engine>,
         checks: &EntryChecks,
         log: &mut RequestLog,
     ) -> Result<GateDecision, Refusal> {
         let mut pass = GatePass::default();
         for gate in &checks.gates {
             match gate {
-                RouteGate::BuiltIn(gate) => self.check(gate, &mut pass).await?,
+                RouteGate::BuiltIn(gate) => self.check_gate(gate, &mut pass).await?,
                 RouteGate::Handler(entry) => {
-                    if let Some(answer) = self.run(entry, &mut pass, log).await? {
+                    if let Some(answer) = self.run_gate(engine, entry, &mut pass, log).await? {
                         return Ok(GateDecision::Answer(Box::new(answer)));
                     }
                 }
@@ -68,7 +58,7 @@ impl GuardedRequest<'_> {
         Ok(GateDecision::Pass(pass))
     }
 
-    async fn check(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
+    async fn check_gate(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
         let fields = &self.head.headers;
         match &gate.check {
             AccessCheck::Addresses(rules) => {
@@ -113,30 +103,30 @@ impl GuardedRequest<'_> {
     }
 
     /// Runs a handler as a gate. Returns its answer, or `None` if it lets the request pass.
-    async fn run(
+    async fn run_gate(
         self,
+        engine: &Arc<Engine>,
         entry: &Arc<HandlerVersion>,
         pass: &mut GatePass,
         log: &mut RequestLog,
     ) -> Result<Option<Response<Body>>, Refusal> {
-        let GuardedRequest { engine, catalog, found, peer, .. } = self;
-        harmless(found, entry)?;
+        harmless(self.found, entry)?;
         // The body stays for the handler, so the gate must not expect one.
         let mut head = self.head.clone();
         head.headers.remove(CONTENT_LENGTH);
         head.headers.remove(TRANSFER_ENCODING);
-        let request = RoutedRequest { catalog, entry, found, head: &head, peer, pass };
+        let request = RoutedRequest { head: &head, pass, ..self };
         // As for GET: a gate answers HEAD in the same way, and must end well before the request passes.
-        let (job, outcome) = if entry.kind == Kind::Proxy {
-            let made = request.proxied(engine);
-            let job = LoggedJob::of(&made.job);
-            let started = made.start(engine, request_body::nothing());
+        let (logged, outcome) = if entry.kind == Kind::Proxy {
+            let job = request.http_job(engine, entry);
+            let logged = LoggedJob::of(&job);
+            let started = request.start_http(engine, job, request_body::nothing());
             let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-            (job, running.response(&Method::GET).await)
+            (logged, running.response(&Method::GET).await)
         } else {
-            let made = request.job(engine);
-            let job = LoggedJob::of(&made.job);
-            (job, made.start(engine, Input::empty()).response(&Method::GET, &entry.mapping).await)
+            let job = request.cgi_job(engine, entry);
+            let logged = LoggedJob::of(&job);
+            (logged, RunningJob::start_cgi(engine, job).response(&Method::GET, &entry.mapping).await)
         };
         let whole = match outcome {
             Ok(response) => whole(response).await,
@@ -148,13 +138,13 @@ impl GuardedRequest<'_> {
                 Ok(None)
             }
             Ok(response) => {
-                log.handler_chosen(job, found.route, None);
-                log.routed(self.head, peer, &found.route.label);
+                log.handler_chosen(logged, self.found.route, None);
+                log.routed(self.head, self.peer, &self.found.route.label);
                 Ok(Some(response))
             }
             Err(fault) => {
-                job.complain(&fault);
-                Err(Refusal::Failed(job.id, fault))
+                logged.complain(&fault);
+                Err(Refusal::Failed(logged.id, fault))
             }
         }
     }

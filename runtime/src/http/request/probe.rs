@@ -14,10 +14,11 @@ use super::cgi_job::RoutedRequest;
 use super::gate_pass::GatePass;
 use super::request_body;
 use super::response_body::Body;
+use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Lookup};
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::job::{HandlerVersion, Input, Kind};
+use crate::job::{HandlerVersion, Kind};
 use crate::net::Peer;
 
 /// The most bytes of a body that are read.
@@ -48,13 +49,15 @@ pub async fn probe(
     ensure!(found.route.leads_to(&entry.name), "this path leads to {}", found.route.target);
     let peer = Peer::nobody();
     let pass = GatePass::default();
-    let call = RoutedRequest { catalog, entry, found: &found, head: &head, peer: &peer, pass: &pass };
-    if entry.kind == Kind::Proxy {
-        let responding = call.proxied(engine).start(engine, request_body::nothing())?;
-        return read(responding.response(&Method::GET).await?).await;
-    }
-    let answering = call.job(engine).start(engine, Input::empty());
-    read(answering.response(&Method::GET, &entry.mapping).await?).await
+    let request = RoutedRequest { catalog, found: &found, head: &head, peer: &peer, pass: &pass };
+    let response = if entry.kind == Kind::Proxy {
+        let job = request.http_job(engine, entry);
+        request.start_http(engine, job, request_body::nothing())?.response(&Method::GET).await?
+    } else {
+        let job = request.cgi_job(engine, entry);
+        RunningJob::start_cgi(engine, job).response(&Method::GET, &entry.mapping).await?
+    };
+    read(response).await
 }
 
 /// Reads the start of a response and returns its status.

@@ -19,17 +19,16 @@ use super::spooled_body::{SpoolSpace, SpooledBody};
 use crate::cgi::document;
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
-use crate::job::{Fault, FromClient, Input, Measure, RequestBody, Usage, poll_client};
+use crate::job::{Fault, FromClient, Input, InputLimit, Job, RequestBody, Usage, poll_client};
 
-/// The limits of a body, and the usage of the job that waits for it.
+/// The limits of a body.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct BodyLimits<'a> {
+pub(in crate::http) struct BodyLimits {
     /// Its size in bytes.
     pub(in crate::http) most: u64,
     /// The time between two pieces.
     pub(in crate::http) idle: Duration,
     pub(in crate::http) rate: MinRate,
-    pub(in crate::http) usage: &'a Arc<Usage>,
     pub(in crate::http) before: AwaitFirst,
 }
 
@@ -42,44 +41,56 @@ pub(in crate::http) enum AwaitFirst {
     Beginning,
 }
 
-/// The input of a job, and its length if the head did not tell it.
-pub(in crate::http) struct JobInput {
-    pub(in crate::http) input: Input,
-    pub(in crate::http) length: Option<u64>,
-}
-
-/// Makes the stdin of a job from a request body. The trailers are dropped: CGI has no place for them.
+/// Makes a request body the stdin of its job. The trailers are dropped: CGI has no place for them.
 ///
 /// Unless the beginning is awaited, nothing is read before the job reads. This also decides whether hyper
 /// answers `Expect: 100-continue`: it does so at the first read.
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`] if the announced length exceeds the limit, or a fault of the beginning. With
-/// `ground`, a body of unknown length is stored there until it is complete, and there may be no room for it.
+/// `ground`, a body of unknown length is stored there until it is complete, and there may be no room for it. The job
+/// is then told the length.
 pub(in crate::http) async fn input(
+    job: &mut Job,
     body: DrainBody,
-    expected: BodyLimits<'_>,
+    limits: BodyLimits,
     ground: Option<SpoolSpace>,
-) -> Result<JobInput, Fault> {
-    let told = |input| JobInput { input, length: None };
-    let Some(mut arriving) = IncomingBody::new(body, expected)? else { return Ok(told(Input::empty())) };
+) -> Result<(), Fault> {
+    let Some(mut arriving) = IncomingBody::new(body, limits, &job.usage)? else { return Ok(()) };
     if let Some(ground) = ground {
         // Boxed, so that requests of known length stay small.
-        return Box::pin(arriving.keep(ground)).await;
+        let (kept, length) = Box::pin(arriving.keep(ground)).await?;
+        job.stdin = Input::stream(kept);
+        tell_length(job, length);
+        return Ok(());
     }
-    if expected.before == AwaitFirst::Beginning {
+    if limits.before == AwaitFirst::Beginning {
         arriving.gather().await?;
     }
-    Ok(told(Input::stream(arriving)))
+    job.stdin = Input::stream(arriving);
+    Ok(())
+}
+
+/// Sets the job's CONTENT_LENGTH, unless the handler is configured with one.
+fn tell_length(job: &mut Job, length: u64) {
+    const NAME: &str = "CONTENT_LENGTH";
+    if job.env.get(NAME).is_none() {
+        // Digits hold no NUL.
+        let _set = job.env.set(NAME, length.to_string());
+    }
 }
 
 /// Passes a request body on as it is, within the same limits. Trailers that are not allowed there are removed.
 ///
 /// # Errors
 /// As [`input`].
-pub(in crate::http) async fn whole(body: DrainBody, expected: BodyLimits<'_>) -> Result<RequestBody, Fault> {
-    let Some(mut arriving) = IncomingBody::new(body, expected)? else { return Ok(nothing()) };
-    if expected.before == AwaitFirst::Beginning {
+pub(in crate::http) async fn whole(
+    body: DrainBody,
+    limits: BodyLimits,
+    usage: &Arc<Usage>,
+) -> Result<RequestBody, Fault> {
+    let Some(mut arriving) = IncomingBody::new(body, limits, usage)? else { return Ok(nothing()) };
+    if limits.before == AwaitFirst::Beginning {
         arriving.gather().await?;
     }
     Ok(arriving.boxed())
@@ -103,7 +114,7 @@ struct IncomingBody {
     body: DrainBody,
     /// The beginning, if it was awaited before the job.
     gathered: Option<ReadAhead>,
-    measure: Measure,
+    measure: InputLimit,
     patience: UploadDeadline,
 }
 
@@ -140,8 +151,12 @@ impl UploadDeadline {
 
 impl IncomingBody {
     /// Starts to receive a body. Returns `None` if it is empty.
-    fn new(mut body: DrainBody, expected: BodyLimits<'_>) -> Result<Option<IncomingBody>, Fault> {
-        let BodyLimits { most, idle, rate, usage, before: _ } = expected;
+    fn new(
+        mut body: DrainBody,
+        limits: BodyLimits,
+        usage: &Arc<Usage>,
+    ) -> Result<Option<IncomingBody>, Fault> {
+        let BodyLimits { most, idle, rate, before: _ } = limits;
         let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
         if hint.lower() > most {
             body.abandon();
@@ -151,7 +166,7 @@ impl IncomingBody {
         usage.waits.owes_input();
         let (rate, alarm) = (rate.bytes, LazyTimer::default());
         let patience = UploadDeadline { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
-        let arriving = IncomingBody { body, gathered: None, measure: Measure::new(most), patience };
+        let arriving = IncomingBody { body, gathered: None, measure: InputLimit::new(most), patience };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }
@@ -176,11 +191,11 @@ impl IncomingBody {
         self.body.look().is_none_or(|body| body.size_hint().exact().is_some())
     }
 
-    /// Waits for the whole body and stores it.
+    /// Waits for the whole body and stores it. Returns its length as well.
     ///
     /// # Errors
     /// As [`gather`](IncomingBody::gather), and there may be no room for it.
-    async fn keep(mut self, ground: SpoolSpace) -> Result<JobInput, Fault> {
+    async fn keep(mut self, ground: SpoolSpace) -> Result<(SpooledBody, u64), Fault> {
         let usage = self.patience.usage.clone();
         let mut kept = SpooledBody::begin(self.body.memory());
         loop {
@@ -202,8 +217,8 @@ impl IncomingBody {
             }
         }
         usage.waits.end(FromClient::Input);
-        let length = Some(kept.end().await?);
-        Ok(JobInput { input: Input::stream(kept), length })
+        let length = kept.end().await?;
+        Ok((kept, length))
     }
 
     /// Adds arriving frames to those read ahead. Ready when that is enough.

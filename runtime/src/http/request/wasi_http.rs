@@ -22,7 +22,7 @@ use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::CgiHead;
 use crate::engine::Engine;
-use crate::job::{Fault, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
+use crate::job::{Fault, HandlerVersion, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
 use crate::net::Secured;
 
 /// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
@@ -43,12 +43,6 @@ const REMOTE_ADDR: HeaderName = HeaderName::from_static("portcullis-remote-addr"
 /// The path of the route, as it was configured.
 const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-route");
 
-/// A job and the head of its request. Only the body is missing.
-pub(in crate::http) struct PreparedHttpJob {
-    pub(in crate::http) job: Job,
-    head: Result<Request<()>, http::Error>,
-}
-
 /// Gets the response that the handler gives. `None` once the handler has dropped the channel. Its job may still go
 /// on.
 pub(in crate::http) type ResponseReceiver = Option<oneshot::Receiver<ResponseSender>>;
@@ -57,18 +51,30 @@ impl RoutedRequest<'_> {
     /// Makes the job that gets the request itself. Its environment and arguments are those of the handler,
     /// because its instance may serve other requests too. What the daemon knows about the request is passed in
     /// header fields.
-    pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> PreparedHttpJob {
-        let mut job = self.begin(engine);
-        job.env.extend(&self.entry.env);
-        let head = self.uri().map(|uri| {
-            let mut head = Request::new(());
-            *head.method_mut() = self.head.method.clone();
-            *head.version_mut() = self.head.version;
-            *head.uri_mut() = uri;
-            *head.headers_mut() = self.fields(job.id);
-            head
-        });
-        PreparedHttpJob { job, head }
+    pub(in crate::http) fn http_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
+        let mut job = self.begin(engine, entry);
+        job.env.extend(&entry.env);
+        job
+    }
+
+    /// Hands the request to its job, and starts it.
+    ///
+    /// # Errors
+    /// The client names a host that is invalid in a URI.
+    pub(in crate::http) fn start_http(
+        self,
+        engine: &Arc<Engine>,
+        mut job: Job,
+        body: RequestBody,
+    ) -> Result<RunningJob<ResponseReceiver>, http::Error> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.version_mut() = self.head.version;
+        *request.uri_mut() = self.uri()?;
+        *request.headers_mut() = self.fields(job.id);
+        let (sender, answer) = oneshot::channel();
+        job.proxied = Some(Box::new(Proxied { request, answer: sender }));
+        Ok(RunningJob::start(engine, job, Some(answer)))
     }
 
     /// Makes the target absolute, with the scheme and authority that HTTP/1 sends elsewhere.
@@ -108,23 +114,6 @@ impl RoutedRequest<'_> {
             }
         }
         fields
-    }
-}
-
-impl PreparedHttpJob {
-    /// Starts the job.
-    ///
-    /// # Errors
-    /// The client names a host that is invalid in a URI.
-    pub(in crate::http) fn start(
-        mut self,
-        engine: &Arc<Engine>,
-        body: RequestBody,
-    ) -> Result<RunningJob<ResponseReceiver>, http::Error> {
-        let head = self.head?;
-        let (sender, answer) = oneshot::channel();
-        self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
-        Ok(RunningJob::start(engine, self.job, Some(answer)))
     }
 }
 

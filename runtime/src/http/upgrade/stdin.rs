@@ -12,7 +12,7 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use crate::http::wire::lazy_timer::LazyTimer;
-use crate::job::{Fault, Input, Measure, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
+use crate::job::{Fault, Input, InputLimit, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
 /// Signals when a job first asks for input.
 #[derive(Clone, Default)]
@@ -27,7 +27,7 @@ struct WantedState {
 struct TunnelInput {
     reader: PipeReader,
     wanted: InputWanted,
-    measure: Measure,
+    measure: InputLimit,
     /// How long the client may be silent while the job wants input, and since when it is silent.
     idle: Option<Duration>,
     since: Option<Instant>,
@@ -44,7 +44,7 @@ struct TunnelInput {
 pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, InputWanted) {
     let (writer, reader) = pipe(PIPE_CAPACITY);
     let wanted = InputWanted::default();
-    let (measure, alarm) = (Measure::new(most), LazyTimer::default());
+    let (measure, alarm) = (InputLimit::new(most), LazyTimer::default());
     let arriving = TunnelInput { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
     (writer, Input::stream(arriving), wanted)
 }
@@ -94,7 +94,7 @@ mod tests {
     fn an_input_ends_where_its_client_ends_it_and_not_where_it_breaks_off() {
         for is_whole in [true, false] {
             let (writer, reader) = pipe(PIPE_CAPACITY);
-            let (measure, alarm) = (Measure::new(10), LazyTimer::default());
+            let (measure, alarm) = (InputLimit::new(10), LazyTimer::default());
             let mut arriving = TunnelInput {
                 reader,
                 wanted: InputWanted::default(),

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
@@ -17,11 +16,10 @@ use super::websocket::handshake::{self, Agreement, Transport};
 use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
-use crate::http::request::cgi_job::PreparedJob;
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::job_run::{JobEvent, JobRun};
 use crate::http::request::running_job::RunningJob;
-use crate::job::{Fault, PipeReader, Status};
+use crate::job::{Fault, Job, PipeReader, Status};
 
 /// A checked request for the protocol of its route.
 pub(in crate::http) struct UpgradeRequest<'a> {
@@ -65,28 +63,25 @@ impl<'a> UpgradeRequest<'a> {
     }
 
     /// Starts the job and runs it until it reads or writes. The client gets its 101 only then, so an earlier
-    /// failure becomes an ordinary HTTP response. The job reads at most `most` bytes. With `idle`, it waits no
-    /// longer than that for them.
+    /// failure becomes an ordinary HTTP response.
+    ///
+    /// After the upgrade the client owes no bytes. Its silence is bounded by the time limit of the job, and every byte
+    /// restarts that wait.
     ///
     /// # Errors
     /// No slot is free, or the job failed before it read or wrote.
-    pub(in crate::http) async fn accept(
-        self,
-        mut made: PreparedJob,
-        engine: &Arc<Engine>,
-        most: u64,
-        idle: Option<Duration>,
-    ) -> Result<Tunnel, Fault> {
+    pub(in crate::http) async fn accept(self, engine: &Arc<Engine>, mut job: Job) -> Result<Tunnel, Fault> {
         if let Upgrade::WebSocket(websocket) = self.upgrade {
             let agreed = self.agreed.as_ref().and_then(|agreed| agreed.protocol.as_ref());
             let protocol = agreed.and_then(|protocol| protocol.to_str().ok()).unwrap_or_default();
-            let env = &mut made.job.env;
+            let env = &mut job.env;
             // Fails only for a value with a NUL.
             let _set = env.set("WEBSOCKET_MESSAGES", websocket.messages.name());
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
-        let (stdin, input, wanted) = stdin::feed(most, idle);
-        let job = first_sign(made.start(engine, input), &wanted).await?;
+        let (stdin, input, wanted) = stdin::feed(job.entry.limits.body, job.entry.limits.time);
+        job.stdin = input;
+        let job = first_sign(RunningJob::start_cgi(engine, job), &wanted).await?;
         let UpgradeRequest { upgrade, agreed, connection } = self;
         let streams = JobStreams { job, stdin };
         Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, streams, log: None })

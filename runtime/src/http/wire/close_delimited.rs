@@ -7,44 +7,57 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Default)]
 pub(in crate::http) struct CloseDelimited(AtomicU8);
 
-/// A close means nothing.
-const NOTHING: u8 = 0;
-/// A close-delimited body is being sent; closing now would truncate it silently.
-const EARLY: u8 = 1;
-/// The close-delimited body is complete; a close ends it.
-const DUE: u8 = 2;
-/// The response broke off; a close would make it look whole.
-const WRONG: u8 = 3;
+/// What a close would mean now.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum CloseMeaning {
+    Nothing = 0,
+    /// A close-delimited body is being sent; closing now would truncate it silently.
+    Early,
+    /// The close-delimited body is complete; a close ends it.
+    Due,
+    /// The response broke off; a close would make it look whole.
+    Wrong,
+}
 
 impl CloseDelimited {
     /// Notes that a close-delimited body begins.
     pub(in crate::http) fn started(&self) {
-        self.0.store(EARLY, Ordering::Relaxed);
+        self.0.store(CloseMeaning::Early as u8, Ordering::Relaxed);
     }
 
     /// Notes that all of the body was handed over.
     pub(in crate::http) fn complete(&self) {
-        let _other = self.0.compare_exchange(EARLY, DUE, Ordering::Relaxed, Ordering::Relaxed);
+        self.pass(CloseMeaning::Early, CloseMeaning::Due);
     }
 
     /// Notes that the response broke off.
     pub(in crate::http) fn failed(&self) {
-        self.0.store(WRONG, Ordering::Relaxed);
+        self.0.store(CloseMeaning::Wrong as u8, Ordering::Relaxed);
     }
 
     /// Notes that our end was shut after the last byte.
     pub(in crate::http) fn closed(&self) {
-        let _other = self.0.compare_exchange(DUE, NOTHING, Ordering::Relaxed, Ordering::Relaxed);
+        self.pass(CloseMeaning::Due, CloseMeaning::Nothing);
     }
 
     /// Reports whether our end may be shut (FIN, or close_notify of TLS).
     pub(in crate::http) fn may_close(&self) -> bool {
-        matches!(self.0.load(Ordering::Relaxed), NOTHING | DUE)
+        self.means(CloseMeaning::Nothing) || self.means(CloseMeaning::Due)
     }
 
     /// Reports whether the socket may be dropped without a reset.
     pub(in crate::http) fn may_fin(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == NOTHING
+        self.means(CloseMeaning::Nothing)
+    }
+
+    fn means(&self, meaning: CloseMeaning) -> bool {
+        self.0.load(Ordering::Relaxed) == meaning as u8
+    }
+
+    /// Passes from one meaning to another. Any other meaning stays.
+    fn pass(&self, from: CloseMeaning, to: CloseMeaning) {
+        let _other = self.0.compare_exchange(from as u8, to as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

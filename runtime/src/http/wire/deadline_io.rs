@@ -14,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::lazy_timer::LazyTimer;
+use super::lingering_close::LingeringClose;
 use super::progress::{Deadlines, Progress};
-use super::stall::Stall;
-use crate::http::timeouts::{CLIENT_GONE_CHECK, LINGERING_CLOSE, LINGERING_CLOSE_DRAIN, UPTAKE_REPORT};
-use crate::job::StopReason;
+use super::write_stall::WriteStall;
+use crate::http::timeouts::CLIENT_GONE_CHECK;
 
 /// A stream under [`Deadlines`].
 pub(in crate::http) struct DeadlineIo<S> {
@@ -25,12 +25,8 @@ pub(in crate::http) struct DeadlineIo<S> {
     progress: Progress,
     deadlines: Deadlines,
     reading: LazyTimer,
-    writing: Stall,
-    flushing: Stall,
-    /// When to report again what the peer has taken, while a write waits for it.
-    taking: LazyTimer,
-    /// Bytes that the stream has accepted.
-    written: u64,
+    writing: WriteStall,
+    closing: LingeringClose,
     /// Whether reading is suspended, whatever may come.
     is_barred: bool,
     /// Reports whether the peer has gone, without reading what it sent before.
@@ -41,14 +37,7 @@ pub(in crate::http) struct DeadlineIo<S> {
     reset: fn(&S),
     /// When to call `has_left` again, or `None` while a read would notice.
     looking: Option<Pin<Box<Sleep>>>,
-    /// The time left to drain, once our end is shut and the peer's is not.
-    lingering: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were drained since then.
-    dropped: usize,
 }
-
-/// How many bytes a peer may send meanwhile.
-const LINGER_BYTES: usize = 256 << 20;
 
 impl<S> DeadlineIo<S> {
     /// Watches a stream from here on.
@@ -64,17 +53,13 @@ impl<S> DeadlineIo<S> {
             progress,
             deadlines,
             reading: LazyTimer::default(),
-            writing: Stall::new(deadlines.write_idle, deadlines.rate),
-            flushing: Stall::new(deadlines.write_idle, deadlines.rate),
-            taking: LazyTimer::default(),
-            written: 0,
+            writing: WriteStall::new(&deadlines),
+            closing: LingeringClose::default(),
             is_barred: false,
             has_left,
             unsent: |_| 0,
             reset: |_| {},
             looking: None,
-            lingering: None,
-            dropped: 0,
         }
     }
 
@@ -108,7 +93,8 @@ impl<S> DeadlineIo<S> {
     /// Waits, without reading, until the deadline of the peer has passed.
     pub(in crate::http) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.progress.reading.due() else { return Poll::Pending };
-        self.reading.poll(due, context).map(|()| timed_out("the peer sent nothing in time"))
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "the peer sent nothing in time");
+        self.reading.poll(due, context).map(|()| silent())
     }
 
     /// Checks whether the peer has left while nothing reads what it sent.
@@ -128,91 +114,19 @@ impl<S> DeadlineIo<S> {
     }
 
     /// Bounds the wait of a pending write.
-    fn patience(
+    fn written(
         &mut self,
         outcome: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(outcome) = outcome {
-            self.written += outcome.as_ref().map_or(0, |written| *written as u64);
-            // The write made progress, so the next wait starts anew.
-            self.writing.over();
-            self.flushing.over();
-            self.progress.stalls(false);
-            return Poll::Ready(outcome);
-        }
-        self.progress.stalls(true);
-        self.tell_taken(context);
-        let DeadlineIo { stream, unsent, written, .. } = self;
-        let given_up = match self.progress.is_over(context) {
-            Some(reason) => reason,
-            None => ready!(self.writing.poll(context, || written.saturating_sub(unsent(stream)))),
-        };
-        Poll::Ready(Err(self.give_up(given_up)))
+        let DeadlineIo { stream, progress, writing, unsent, .. } = self;
+        writing.write(outcome, progress, || unsent(stream), context)
     }
 
-    /// Bounds the wait of a pending flush: TLS accepts a write before the peer has room for it.
-    fn flush_patience(
-        &mut self,
-        outcome: Poll<io::Result<()>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        if outcome.is_ready() {
-            // The wait of a write stays as it is: without TLS there is nothing to flush.
-            self.flushing.over();
-            return outcome;
-        }
-        self.tell_taken(context);
-        let DeadlineIo { stream, unsent, written, .. } = self;
-        let given_up = match self.progress.is_over(context) {
-            Some(reason) => reason,
-            None => ready!(self.flushing.poll(context, || written.saturating_sub(unsent(stream)))),
-        };
-        Poll::Ready(Err(self.give_up(given_up)))
-    }
-
-    /// Reports what the peer has taken, now and at intervals while something waits for it. The stream itself
-    /// reports room only when a good part of its buffer is free.
-    fn tell_taken(&mut self, context: &mut Context<'_>) {
-        self.progress.takes(self.written.saturating_sub((self.unsent)(&self.stream)));
-        // The alarm is armed again each time it rings.
-        let _pending = self.taking.poll(Instant::now() + UPTAKE_REPORT, context);
-    }
-
-    /// Notes why the daemon gives up the peer.
-    fn give_up(&self, reason: StopReason) -> io::Error {
-        self.progress.gives_up(reason);
-        timed_out("the peer does not read in time")
-    }
-}
-
-fn timed_out(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, what)
-}
-
-impl<S: AsyncRead + Unpin> DeadlineIo<S> {
-    /// Reads and drops what the peer still sends, until the peer ends or its time is over. Closing with unread
-    /// bytes resets the connection, and the peer may then lose the response (RFC 9112 §9.6).
-    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let latest = Instant::now() + LINGERING_CLOSE_DRAIN;
-        if self.progress.departure.is_leaving()
-            && let Some(time) = self.lingering.as_mut().filter(|time| time.deadline() > latest)
-        {
-            time.as_mut().reset(latest);
-        }
-        if self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready()) {
-            return Poll::Ready(());
-        }
-        let mut bytes = [0; 4 << 10];
-        while self.dropped < LINGER_BYTES {
-            let mut dropped = ReadBuf::new(&mut bytes);
-            let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut dropped));
-            if outcome.is_err() || dropped.filled().is_empty() {
-                break;
-            }
-            self.dropped += dropped.filled().len();
-        }
-        Poll::Ready(())
+    /// Bounds the wait of a pending flush.
+    fn flushed(&mut self, outcome: Poll<io::Result<()>>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let DeadlineIo { stream, progress, writing, unsent, .. } = self;
+        writing.flush(outcome, progress, || unsent(stream), context)
     }
 }
 
@@ -242,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.patience(outcome, context)
+        self.written(outcome, context)
     }
 
     fn poll_write_vectored(
@@ -251,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.patience(outcome, context)
+        self.written(outcome, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -275,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         if this.poll_left(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        this.flush_patience(outcome, context)
+        this.flushed(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -283,20 +197,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
             // The stream is dropped next, which resets it.
             return Poll::Ready(Ok(()));
         }
-        if self.lingering.is_none() {
+        if !self.closing.has_begun() {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-            let outcome = ready!(self.flush_patience(outcome, context));
+            let outcome = ready!(self.flushed(outcome, context));
             if outcome.is_ok() {
                 self.progress.close_delimited.closed();
             }
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
-            let linger =
-                if self.progress.departure.is_leaving() { LINGERING_CLOSE_DRAIN } else { LINGERING_CLOSE };
-            self.lingering = Some(Box::pin(sleep(linger)));
+            let DeadlineIo { closing, progress, .. } = &mut *self;
+            closing.begin(progress);
         }
-        self.poll_linger(context).map(Ok)
+        let DeadlineIo { closing, stream, progress, .. } = &mut *self;
+        closing.poll(stream, progress, context).map(Ok)
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::Context;
 
 use futures_util::task::AtomicWaker;
 
-use crate::job::Taker;
+use crate::job::OutputReader;
 
 /// Counts the bytes of an HTTP/1 connection, or of one HTTP/2 stream.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Delivery {
     }
 }
 
-impl Taker for Delivery {
+impl OutputReader for Delivery {
     fn give_up(&self) {
         self.is_over.store(true, Ordering::Release);
         self.waiting.wake();

@@ -17,6 +17,8 @@
 //! | `departure` | how a connection is told to leave |
 //! | `client_memory` | the memory that connections hold for their clients, and its limit |
 //! | `progress` | what a connection or stream waits for, and its deadlines |
+//! | `write_stall` | the waits of writes and flushes for the client |
+//! | `lingering_close` | what the client sends after our end is shut |
 //! | `deadline_io` | a stream under the deadlines |
 //! | `h1` | the checks of HTTP/1 bytes |
 //! | `h2` | the counts of HTTP/2 frames |
@@ -35,6 +37,7 @@ pub(in crate::http) mod h1;
 pub(in crate::http) mod h2;
 pub(in crate::http) mod host;
 pub(in crate::http) mod lazy_timer;
+mod lingering_close;
 mod peeked;
 pub(in crate::http) mod progress;
 pub(in crate::http) mod rate;
@@ -43,3 +46,4 @@ pub(in crate::http) mod report;
 pub(in crate::http) mod stall;
 pub(in crate::http) mod stream_activity;
 pub(in crate::http) mod version;
+mod write_stall;

@@ -20,7 +20,7 @@ use crate::job::{
 };
 use crate::net::outbound::{System, Trust};
 use crate::observe::history::{History, VersionLabel};
-use crate::record::{Keeper, Masked, Store};
+use crate::record::{HandlerRecorder, Masked, Store};
 use crate::scratch::Scratch;
 use crate::store::{StoreGrant, StorePool};
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
@@ -109,7 +109,7 @@ pub(super) fn make(
     suits(config, code.kind())?;
     let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
-        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(&digest), masked);
+        let keeper = HandlerRecorder::new(store.clone(), config.module.clone(), hex(&digest), masked);
         let keeper = match config.recording {
             Recording::FailuresWithoutBodies => keeper.without_bodies(),
             Recording::Failures | Recording::Nothing => keeper,

@@ -94,7 +94,7 @@ impl Loader {
     /// All errors, one each, such as a module that cannot be a handler, or a handler with the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
-        let _telling = progress::Telling(&self.progress, codes.count.load);
+        let _telling = progress::LoadEndGuard(&self.progress, codes.count.load);
         known.prune();
         let (opened, _databases) = open(&self.ground, &config, AbsentFile::Made)?;
         opened.unreachable.iter().for_each(|why| warn!("{why}"));
@@ -133,7 +133,7 @@ impl Loader {
     /// modules are compiled.
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
         let codes = Codes::new(config.compile);
-        let _telling = progress::Telling(&self.progress, codes.count.load);
+        let _telling = progress::LoadEndGuard(&self.progress, codes.count.load);
         let opened = open(&self.ground, config, AbsentFile::Left);
         let unreachable = opened.as_ref().map(|(stores, _)| stores.unreachable.clone()).unwrap_or_default();
         Examined {
@@ -243,13 +243,26 @@ impl Loader {
         let kind = kind.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
         suits(config, kind)?;
         let digest = *source.digest();
-        let is_compiled = self.compiled(&digest).is_some() || self.sandbox.keeps(&source);
         let (env, mounted) = (variables(config)?, mounted(config, untrusted)?);
-        if !is_compiled {
-            let examined = self.sandbox.examine(&source, limits);
-            examined.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
-        }
+        let examined = self.examine_unless_compiled(&source, limits);
+        let is_compiled = examined.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
         Ok(Prepared { kind, digest, is_compiled, env, mounted, stores: prepared::stores(config)? })
+    }
+
+    /// Finds the mistakes of a module, unless its code is here already. Returns whether it is.
+    ///
+    /// # Errors
+    /// The module is invalid.
+    pub(super) fn examine_unless_compiled(
+        &self,
+        source: &ModuleBytes,
+        limits: &CompileLimits,
+    ) -> Result<bool> {
+        let is_compiled = self.compiled(source.digest()).is_some() || self.sandbox.keeps(source);
+        if !is_compiled {
+            self.sandbox.examine(source, limits)?;
+        }
+        Ok(is_compiled)
     }
 
     /// Returns the version that serves already if nothing about it has changed. It goes on with its counters, its job

@@ -23,9 +23,9 @@ pub enum Step<'a> {
 pub struct LoadNumber(u64);
 
 /// Reports the end of a load when dropped.
-pub(super) struct Telling<'a>(pub(super) &'a OnProgress, pub(super) LoadNumber);
+pub(super) struct LoadEndGuard<'a>(pub(super) &'a OnProgress, pub(super) LoadNumber);
 
-impl Drop for Telling<'_> {
+impl Drop for LoadEndGuard<'_> {
     fn drop(&mut self) {
         (self.0)(Step::Ended(self.1));
     }

@@ -23,13 +23,11 @@ impl Loader {
         let wanted = self.wanted(name)?;
         let (source, limits) = (ModuleBytes::new(bytes), self.limits());
         let codes = Codes::new(limits);
-        let _telling = progress::Telling(&self.progress, codes.count.load);
+        let _telling = progress::LoadEndGuard(&self.progress, codes.count.load);
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
-        if self.compiled(source.digest()).is_none() && !self.sandbox.keeps(&source) {
-            let examined = self.sandbox.examine(&source, &limits);
-            examined.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?;
-        }
+        let examined = self.examine_unless_compiled(&source, &limits);
+        examined.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?;
         let code = self.code(name, &source, &codes);
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })

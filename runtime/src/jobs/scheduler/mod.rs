@@ -35,7 +35,7 @@ pub struct RunSchedules {
 
 /// The runs in progress, by handler.
 #[derive(Default)]
-struct Runs(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
+struct ScheduledRuns(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
 
 impl NativeJob for RunSchedules {
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
@@ -71,7 +71,7 @@ impl RunSchedules {
             // The daemon drains and was never open.
             return;
         }
-        let (mut table, mut runs) = (Timetable::default(), Runs::default());
+        let (mut table, mut runs) = (Timetable::default(), ScheduledRuns::default());
         loop {
             let catalog = engine.live().pin();
             let now = Utc::now();
@@ -89,7 +89,7 @@ impl RunSchedules {
     }
 }
 
-impl Runs {
+impl ScheduledRuns {
     /// Drops the runs that have ended, and the handlers without a run in progress.
     fn forget_ended(&mut self) {
         self.0.retain(|_, runs| {

@@ -89,20 +89,11 @@ impl ScheduleLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Fault, Handler, Job, Run};
-
-    struct Nothing;
-
-    impl Handler for Nothing {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
-            Box::pin(std::future::ready(Err(Fault::Draining)))
-        }
-    }
 
     fn entry(name: &str, cron: &str) -> Arc<HandlerVersion> {
         Arc::new(HandlerVersion {
             schedule: Some(Schedule::parse(cron).unwrap()),
-            ..HandlerVersion::native(name.parse().unwrap(), Arc::new(Nothing))
+            ..HandlerVersion::idle(name)
         })
     }
 

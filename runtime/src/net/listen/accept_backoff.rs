@@ -33,16 +33,16 @@ struct Episode {
 
 /// What to do after a failure.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterFailure {
     /// Accept again: the failure concerned one connection only.
     AtOnce,
     /// Wait until [`AcceptBackoff::until`]. The first wait of an episode is logged.
-    Wait(Tell),
+    Wait(LogDecision),
 }
 
 /// Whether to log a failure.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tell {
+pub(super) enum LogDecision {
     /// An episode begins.
     Log,
     /// The episode is already logged, or a similar one was logged just now.
@@ -58,22 +58,22 @@ pub(super) struct Recovery {
 
 impl AcceptBackoff {
     /// Records a failure and returns the reaction to it.
-    pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Next {
+    pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> AfterFailure {
         if concerns_one_connection(error) && self.spins < AT_ONCE {
             self.spins += 1;
-            return Next::AtOnce;
+            return AfterFailure::AtOnce;
         }
         self.spins = 0;
         if let Some(episode) = &mut self.episode {
             episode.retries = episode.retries.saturating_add(1);
             episode.wait = (episode.wait * 2).min(LONGEST_WAIT);
             episode.until = now + episode.wait;
-            return Next::Wait(Tell::Silent);
+            return AfterFailure::Wait(LogDecision::Silent);
         }
         let silent = self.reported.is_some_and(|last| now.saturating_duration_since(last) < QUIET);
         self.episode =
             Some(Episode { began: now, retries: 1, wait: FIRST_WAIT, until: now + FIRST_WAIT, silent });
-        Next::Wait(if silent { Tell::Silent } else { Tell::Log })
+        AfterFailure::Wait(if silent { LogDecision::Silent } else { LogDecision::Log })
     }
 
     /// Records a success. Returns the episode that it ended, if the beginning of that episode was logged.
@@ -131,10 +131,10 @@ mod tests {
         let aborted = Errno::CONNABORTED.into();
 
         for _ in 0..AT_ONCE {
-            assert_eq!(patience.failed(&aborted, now), Next::AtOnce);
+            assert_eq!(patience.failed(&aborted, now), AfterFailure::AtOnce);
         }
 
-        assert_eq!(patience.failed(&aborted, now), Next::Wait(Tell::Log));
+        assert_eq!(patience.failed(&aborted, now), AfterFailure::Wait(LogDecision::Log));
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let aborted = Errno::PROTO.into();
 
         for _ in 0..AT_ONCE * 3 {
-            assert_eq!(patience.failed(&aborted, now), Next::AtOnce);
+            assert_eq!(patience.failed(&aborted, now), AfterFailure::AtOnce);
             assert_eq!(patience.succeeded(now), None);
         }
     }
@@ -157,7 +157,7 @@ mod tests {
 
         let waits: Vec<_> = told.iter().map(|(_, wait)| wait.as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
-        assert_eq!(told.iter().filter(|(next, _)| *next == Next::Wait(Tell::Log)).count(), 1);
+        assert_eq!(told.iter().filter(|(next, _)| *next == AfterFailure::Wait(LogDecision::Log)).count(), 1);
     }
 
     #[test]
@@ -178,8 +178,11 @@ mod tests {
         patience.failed(&emfile(), start);
         patience.succeeded(start);
 
-        assert_eq!(patience.failed(&emfile(), start + Duration::from_secs(1)), Next::Wait(Tell::Silent));
+        assert_eq!(
+            patience.failed(&emfile(), start + Duration::from_secs(1)),
+            AfterFailure::Wait(LogDecision::Silent)
+        );
         assert_eq!(patience.succeeded(start + Duration::from_secs(2)), None);
-        assert_eq!(patience.failed(&emfile(), start + QUIET), Next::Wait(Tell::Log));
+        assert_eq!(patience.failed(&emfile(), start + QUIET), AfterFailure::Wait(LogDecision::Log));
     }
 }

@@ -1,6 +1,6 @@
 //! A listening socket, and an accept that never fails.
 
-use super::accept_backoff::{AcceptBackoff, Next, Tell};
+use super::accept_backoff::{AcceptBackoff, AfterFailure, LogDecision};
 use super::socket_file::SocketFile;
 use crate::net::endpoint::Endpoint;
 use crate::net::peer::{Credentials, Peer};
@@ -146,11 +146,11 @@ impl Listener {
     fn note_failure(&self, error: &io::Error) {
         let next = self.patience().failed(error, Instant::now());
         match next {
-            Next::AtOnce => {
+            AfterFailure::AtOnce => {
                 tracing::debug!(listener = self.local, %error, "a connection was lost before it was accepted")
             }
-            Next::Wait(Tell::Silent) => {}
-            Next::Wait(Tell::Log) => {
+            AfterFailure::Wait(LogDecision::Silent) => {}
+            AfterFailure::Wait(LogDecision::Log) => {
                 tracing::warn!(listener = self.local, %error, "cannot accept: connections wait in the kernel's queue until it passes");
             }
         }

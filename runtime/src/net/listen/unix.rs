@@ -1,9 +1,9 @@
 //! Binds a Unix socket that appears at its path complete: with its mode, its group, and listening.
 
-use super::group;
 use super::options::BindOptions;
 use super::socket_file::{Lock, SocketFile, open_directory};
 use super::stale_socket::{self, through};
+use super::unix_group;
 use crate::net::endpoint::LONGEST_PATH;
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags, accessat, mkdirat, statat, unlinkat};
@@ -21,7 +21,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const HIDDEN: &str = "s";
 
 /// A private directory beside the socket's path, in which the socket is prepared. Dropping it removes the directory.
-struct Nook<'a> {
+struct PrivateDir<'a> {
     parent: &'a OwnedFd,
     name: OsString,
     dir: OwnedFd,
@@ -38,7 +38,7 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
         Lock::take(&dir, LOCK_WAIT).context("another program is binding in this directory: start again")?;
     stale_socket::clear(&dir, name)?;
 
-    let nook = Nook::make(&dir, name, path).map_err(|error| match error.downcast::<Errno>() {
+    let nook = PrivateDir::make(&dir, name, path).map_err(|error| match error.downcast::<Errno>() {
         Ok(why) => unwritable(path, why),
         Err(error) => error,
     })?;
@@ -51,8 +51,14 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     socket.listen(options.backlog_for_kernel())?;
     // The group is set before the mode, so the mode never applies to the wrong group.
     if let Some(wanted) = &options.unix_group {
-        rustix::fs::chownat(&nook.dir, HIDDEN, None, Some(group::find(wanted)?), AtFlags::SYMLINK_NOFOLLOW)
-            .with_context(|| format!("group {wanted:?}: join the group, or run as root"))?;
+        rustix::fs::chownat(
+            &nook.dir,
+            HIDDEN,
+            None,
+            Some(unix_group::find(wanted)?),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .with_context(|| format!("group {wanted:?}: join the group, or run as root"))?;
     }
     rustix::fs::chmodat(&nook.dir, HIDDEN, Mode::from_raw_mode(options.unix_mode), AtFlags::empty())?;
     let made = statat(&nook.dir, HIDDEN, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -104,14 +110,14 @@ fn unwritable(path: &Path, why: Errno) -> anyhow::Error {
     }
 }
 
-impl Nook<'_> {
+impl PrivateDir<'_> {
     /// Makes the directory. Its name is fixed for each socket. An existing directory was therefore left by a killed
     /// daemon and is removed; the caller holds the lock.
-    fn make<'a>(parent: &'a OwnedFd, socket: &OsStr, path: &Path) -> anyhow::Result<Nook<'a>> {
+    fn make<'a>(parent: &'a OwnedFd, socket: &OsStr, path: &Path) -> anyhow::Result<PrivateDir<'a>> {
         let mut name = OsString::from(".");
         name.push(socket);
         name.push(".binding");
-        if let Ok(left) = Nook::open(parent, name.clone()) {
+        if let Ok(left) = PrivateDir::open(parent, name.clone()) {
             drop(left);
         }
         match mkdirat(parent, &name, Mode::RWXU) {
@@ -125,10 +131,10 @@ impl Nook<'_> {
             }
             made => made?,
         }
-        Nook::open(parent, name)
+        PrivateDir::open(parent, name)
     }
 
-    fn open(parent: &OwnedFd, name: OsString) -> anyhow::Result<Nook<'_>> {
+    fn open(parent: &OwnedFd, name: OsString) -> anyhow::Result<PrivateDir<'_>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir =
             rustix::fs::openat(parent, &name, flags, Mode::empty()).with_context(|| format!("{name:?}"))?;
@@ -138,11 +144,11 @@ impl Nook<'_> {
         // Corrects the mode under any umask or later change. It acts on the open directory, not on its name.
         rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", dir.as_raw_fd()), Mode::RWXU, AtFlags::empty())
             .context("a private directory cannot be made (is /proc mounted?)")?;
-        Ok(Nook { parent, name, dir })
+        Ok(PrivateDir { parent, name, dir })
     }
 }
 
-impl Drop for Nook<'_> {
+impl Drop for PrivateDir<'_> {
     fn drop(&mut self) {
         let _ = unlinkat(&self.dir, HIDDEN, AtFlags::empty());
         let _ = unlinkat(self.parent, &self.name, AtFlags::REMOVEDIR);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::{Condition, KeyValue, MAX_KEY, MAX_VALUE, OPERATIONS, StoreError, Swapped};
 #[cfg(any(feature = "nats", feature = "redis"))]
-use super::servers::{self, Server};
+use super::servers::{self, ServerProcess};
 use super::{QUOTA, entries, open};
 
 /// Tasks that contend for one key, and what each of them does. Files and servers are given a part of it, unless
@@ -346,7 +346,7 @@ async fn swaps(one: &Arc<KeyValue>, two: &Arc<KeyValue>, rounds: usize) {
 
 /// The server goes and comes back: errors meanwhile, then all is well, and what was acknowledged is there.
 #[cfg(any(feature = "nats", feature = "redis"))]
-async fn outage(mut server: Server) {
+async fn outage(mut server: ServerProcess) {
     let store = open(&server.url).await;
     set(&store, "before", "kept").await;
     server.stop();

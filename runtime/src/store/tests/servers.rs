@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server that ends with the test.
-pub(super) struct Server {
+pub(super) struct ServerProcess {
     pub(super) url: String,
     port: u16,
     command: Box<dyn Fn(u16) -> Command + Send>,
@@ -16,7 +16,7 @@ pub(super) struct Server {
 
 /// Starts a Redis server that writes every command to disk. `None` if there is none on this machine.
 #[cfg(feature = "redis")]
-pub(super) fn redis() -> Option<Server> {
+pub(super) fn redis() -> Option<ServerProcess> {
     start("redis-server", "redis", |port, dir| {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", dir, "--save", ""]);
@@ -27,7 +27,7 @@ pub(super) fn redis() -> Option<Server> {
 
 /// Starts a NATS server with JetStream. `None` if there is none on this machine.
 #[cfg(feature = "nats")]
-pub(super) fn nats() -> Option<Server> {
+pub(super) fn nats() -> Option<ServerProcess> {
     start("nats-server", "nats", |port, dir| {
         let mut command = Command::new("nats-server");
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", dir]);
@@ -39,7 +39,7 @@ fn start(
     program: &str,
     scheme: &str,
     command: impl Fn(u16, &str) -> Command + Send + 'static,
-) -> Option<Server> {
+) -> Option<ServerProcess> {
     if let Err(error) = Command::new(program).arg("--version").stdout(Stdio::null()).status() {
         assert!(
             std::env::var_os("CI").is_none(),
@@ -52,12 +52,12 @@ fn start(
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("{scheme}://127.0.0.1:{port}");
     let command = Box::new(move |port| command(port, &path));
-    let mut server = Server { url, port, command, child: None, _dir: dir };
+    let mut server = ServerProcess { url, port, command, child: None, _dir: dir };
     server.start();
     Some(server)
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts the process and waits until it accepts connections.
     pub(super) fn start(&mut self) {
         let mut command = (self.command)(self.port);
@@ -79,7 +79,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
     }

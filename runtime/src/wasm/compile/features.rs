@@ -3,7 +3,7 @@
 use wasmparser::{Validator, WasmFeatures};
 
 /// A feature that is disabled, and advice for a module that needs it.
-struct Absent {
+struct DisabledFeature {
     feature: WasmFeatures,
     what: &'static str,
     advice: &'static str,
@@ -29,51 +29,51 @@ const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
     .union(WasmFeatures::CM_CANON_NAMES);
 
 /// The disabled features. If a module needs several, the first is reported.
-const ABSENT: [Absent; 9] = [
-    Absent {
+const ABSENT: [DisabledFeature; 9] = [
+    DisabledFeature {
         feature: WasmFeatures::LEGACY_EXCEPTIONS,
         what: "exceptions in the encoding of before 2025 (try, catch)",
         advice: LEGACY,
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::THREADS,
         what: "threads (shared memory, atomic operations)",
         advice: THREADS,
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::SHARED_EVERYTHING_THREADS,
         what: "threads (shared functions, tables and globals)",
         advice: THREADS,
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::STACK_SWITCHING,
         what: "stack switching (cont, resume, suspend)",
         advice: "have the compiler make state machines of coroutines, as Go and Asyncify do",
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::GC,
         what: "garbage collection by WebAssembly (struct, array)",
         advice: "compilers to it, as those of Kotlin, Dart, Java and Scheme are, cannot be used; those that bring a collector \
             of their own can, as Go's and AssemblyScript's do",
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::CUSTOM_PAGE_SIZES,
         what: "memory in pages of another size than 64 KiB",
         advice: "leave out --page-size",
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::WIDE_ARITHMETIC,
         what: "arithmetic of 128 bits (i64.add128, i64.mul_wide_u)",
         advice: "leave out -mwide-arithmetic, or -C target-feature=+wide-arithmetic",
     },
-    Absent {
+    DisabledFeature {
         feature: WasmFeatures::MEMORY_CONTROL
             .union(WasmFeatures::CUSTOM_DESCRIPTORS)
             .union(WasmFeatures::COMPACT_IMPORTS),
         what: "a proposal to WebAssembly that is not finished",
         advice: "compile it without experimental features",
     },
-    Absent {
+    DisabledFeature {
         feature: UNFINISHED,
         what: "a part of the component model that is not finished",
         advice: "build it for WASI 0.2 (wasm32-wasip2) with a released toolchain",

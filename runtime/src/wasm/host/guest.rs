@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
 use super::handles::{self, DescriptorCount};
 use super::memory_meter::{Meter, TABLE_ELEMENT};
-use super::stdio::{Gone, Stdin, Stdout};
+use super::stdio::{GoneReader, Stdin, Stdout};
 use super::tmp::Tmp;
 use super::trap;
 use crate::job::{Job, Limits, Needs, Output};
@@ -84,7 +84,7 @@ pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
 }
 
 /// Gives a guest the arguments, variables and streams of its job.
-pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: Gone) {
+pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: GoneReader) {
     give_words(wasi, &job);
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output, gone));
@@ -96,7 +96,7 @@ pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: 
 /// the response has a path of its own.
 pub(in crate::wasm) fn give_to_proxy(Wasi { rest: wasi, .. }: &mut Wasi, log: Output, job: &Job) {
     give_words(wasi, job);
-    let log = Stdout::new(log, u64::MAX, Gone::Closed);
+    let log = Stdout::new(log, u64::MAX, GoneReader::Closed);
     wasi.stdout(log.clone()).stderr(log);
 }
 

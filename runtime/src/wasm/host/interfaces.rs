@@ -24,9 +24,9 @@ mod tests {
 
     use super::*;
 
-    struct Guest;
+    struct NoGuest;
 
-    impl WasiView for Guest {
+    impl WasiView for NoGuest {
         fn ctx(&mut self) -> WasiCtxView<'_> {
             unreachable!("nothing runs")
         }
@@ -35,7 +35,7 @@ mod tests {
     /// Under a wrong name, our functions would stand beside those that guests call, and guard nothing.
     #[test]
     fn the_linker_has_functions_under_each_name() {
-        let mut linker = Linker::<Guest>::new(&Engine::default());
+        let mut linker = Linker::<NoGuest>::new(&Engine::default());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
         let rows = [
             (CLOCK, "subscribe-instant"),
@@ -57,7 +57,7 @@ mod tests {
 
         for (interface, function) in rows {
             let mut instance = linker.instance(interface).unwrap();
-            let twice = instance.func_wrap(function, |_: StoreContextMut<'_, Guest>, (): ()| Ok(()));
+            let twice = instance.func_wrap(function, |_: StoreContextMut<'_, NoGuest>, (): ()| Ok(()));
             assert!(twice.is_err(), "{interface} has no {function}");
         }
         assert!(HTTP.starts_with("wasi:http/types@"));

@@ -28,9 +28,9 @@ const LONGEST: usize = 4096;
 ///
 /// # Errors
 /// The target leads out wherever the link is, or could.
-fn summit(target: &str, path: &str) -> std::result::Result<Option<String>, Leads> {
+fn summit(target: &str, path: &str) -> std::result::Result<Option<String>, LinkRefusal> {
     if target.starts_with('/') {
-        return Err(Leads::Out);
+        return Err(LinkRefusal::Out);
     }
     let mut names = target.split('/').filter(|name| !matches!(*name, "" | ".")).peekable();
     let mut climbs = 0;
@@ -38,14 +38,14 @@ fn summit(target: &str, path: &str) -> std::result::Result<Option<String>, Leads
         climbs += 1;
     }
     if names.any(|name| name == "..") {
-        return Err(Leads::Out);
+        return Err(LinkRefusal::Out);
     }
     let parent = path.trim_end_matches('/').rsplit_once('/').map_or(".", |(parent, _)| parent);
     Ok((climbs > 0).then(|| parent.to_owned() + &"/..".repeat(climbs)))
 }
 
 /// Why a link is refused.
-enum Leads {
+enum LinkRefusal {
     Out,
 }
 
@@ -164,7 +164,7 @@ impl<'a> Guest<'a> {
         let summit = match summit(target, path) {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(summit)) => summit,
-            Err(Leads::Out) => return Ok(Err(Errno::Perm as i32)),
+            Err(LinkRefusal::Out) => return Ok(Err(Errno::Perm as i32)),
         };
         let (mut own, at) = own(&summit, 0);
         wasi.set_hostcall_fuel(self.fuel);
@@ -314,7 +314,7 @@ async fn admit(
             let dir = Resource::new_borrow(dir.rep());
             files.stat_at(dir, PathFlags::SYMLINK_FOLLOW, summit).await.map(drop)
         }
-        Err(Leads::Out) => Err(ErrorCode::NotPermitted.into()),
+        Err(LinkRefusal::Out) => Err(ErrorCode::NotPermitted.into()),
     }
 }
 

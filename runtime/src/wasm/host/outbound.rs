@@ -31,13 +31,13 @@ pub(in crate::wasm) struct Http {
     hooks: Hooks,
 }
 
-/// Implements what wasmtime-wasi-http leaves to its embedder. Without an `Asker`, every request is denied.
+/// Implements what wasmtime-wasi-http leaves to its embedder. Without an `RequestingJob`, every request is denied.
 struct Hooks {
-    asker: Option<Asker>,
+    asker: Option<RequestingJob>,
 }
 
 /// The job that sends requests.
-struct Asker {
+struct RequestingJob {
     outbound: Arc<dyn Outbound>,
     job: JobId,
     usage: Arc<Usage>,
@@ -90,7 +90,7 @@ impl Http {
 
     /// Makes the state for a job; `outbound` carries out its requests.
     pub(in crate::wasm) fn of(job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
-        let asker = Asker {
+        let asker = RequestingJob {
             outbound: outbound.clone(),
             job: job.id,
             usage: job.usage.clone(),
@@ -135,7 +135,7 @@ impl WasiHttpHooks for Hooks {
         let Some(asker) = &mut self.asker else {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let Asker { outbound, job, usage, limits, trail, account } = asker;
+        let RequestingJob { outbound, job, usage, limits, trail, account } = asker;
         let open = || Arc::new(OutboundAccount::new(*job, usage.clone(), *limits, trail.clone()));
         let account = account.get_or_insert_with(open);
         let options = options.unwrap_or_default();

@@ -110,12 +110,12 @@ pub(in crate::wasm) struct Stdout {
     output: Output,
     /// Maximum bytes that the job may write.
     max: u64,
-    gone: Gone,
+    gone: GoneReader,
 }
 
 /// How a guest learns that its reader is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Gone {
+pub(in crate::wasm) enum GoneReader {
     /// As `EPIPE`, which core modules know.
     Pipe,
     /// As a closed stream, which components know.
@@ -190,7 +190,7 @@ impl StdoutStream for Descriptor {
 }
 
 impl Stdout {
-    pub(in crate::wasm) fn new(output: Output, max: u64, gone: Gone) -> Stdout {
+    pub(in crate::wasm) fn new(output: Output, max: u64, gone: GoneReader) -> Stdout {
         Stdout { output, max, gone }
     }
 
@@ -207,12 +207,14 @@ impl Stdout {
     }
 }
 
-impl Gone {
+impl GoneReader {
     /// Converts an error. Only a missing reader has a form of its own; other errors keep their kind.
     fn told(self, error: io::Error) -> StreamError {
         match self {
-            Gone::Closed if error.kind() == io::ErrorKind::BrokenPipe => StreamError::Closed,
-            Gone::Closed | Gone::Pipe => StreamError::LastOperationFailed(wasmtime::Error::new(error)),
+            GoneReader::Closed if error.kind() == io::ErrorKind::BrokenPipe => StreamError::Closed,
+            GoneReader::Closed | GoneReader::Pipe => {
+                StreamError::LastOperationFailed(wasmtime::Error::new(error))
+            }
         }
     }
 }
@@ -305,7 +307,7 @@ mod tests {
     #[test]
     fn a_component_writes_a_piece_where_there_is_room_and_no_byte_where_there_is_none() {
         let (writer, _reader) = pipe(PIECE + 10);
-        let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, Gone::Closed);
+        let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, GoneReader::Closed);
 
         assert_eq!(stdout.check_write().unwrap(), PERMIT);
         assert!(matches!(stdout.write(Bytes::from(vec![0; PIECE + 1])), Err(StreamError::Trap(_))));
@@ -318,14 +320,14 @@ mod tests {
 
     #[test]
     fn a_guest_whose_reader_has_gone_is_told_in_its_own_words() {
-        for gone in [Gone::Closed, Gone::Pipe] {
+        for gone in [GoneReader::Closed, GoneReader::Pipe] {
             let (writer, reader) = pipe(10);
             drop(reader);
             let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, gone);
 
             let told = stdout.check_write().unwrap_err();
 
-            assert_eq!(matches!(told, StreamError::Closed), gone == Gone::Closed, "{told:?}");
+            assert_eq!(matches!(told, StreamError::Closed), gone == GoneReader::Closed, "{told:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::wasm::host::core_state::State;
 use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
-use crate::wasm::host::stdio::{Descriptor, EndMark, Gone, Stdout};
+use crate::wasm::host::stdio::{Descriptor, EndMark, GoneReader, Stdout};
 use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::{environ, links, open_guard, trap};
 
@@ -73,8 +73,8 @@ impl CoreCode {
         let databases = self.databases.then(|| Box::new(GuestDatabases::of(&job)));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
-        guest::give(&mut wasi, job, Gone::Pipe);
-        wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
+        guest::give(&mut wasi, job, GoneReader::Pipe);
+        wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, GoneReader::Pipe)));
         let state = State::new(wasi, env, (meter, opened, handles), calls, stores);
         let mut store = self.store(State { databases, ..state }, &limits);
         async move {

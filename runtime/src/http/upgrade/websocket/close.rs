@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::flood;
-use super::messages::Unfit;
+use super::messages::MessageError;
 use crate::job::{Fault, Status, StopReason};
 
 /// Makes the close frame for the end of a job.
@@ -33,12 +33,12 @@ pub(super) fn of_client(error: &Error) -> Option<CloseFrame> {
 }
 
 /// Makes the close frame for a message that does not fit on a line.
-pub(super) fn unfit(unfit: Unfit) -> CloseFrame {
+pub(super) fn unfit(unfit: MessageError) -> CloseFrame {
     close(
         CloseCode::Unsupported,
         match unfit {
-            Unfit::Binary => "a binary message, where messages are lines of text",
-            Unfit::SeveralLines => "a message of several lines, where a message is a line",
+            MessageError::Binary => "a binary message, where messages are lines of text",
+            MessageError::SeveralLines => "a message of several lines, where a message is a line",
         },
     )
 }

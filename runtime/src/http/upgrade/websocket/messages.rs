@@ -23,7 +23,7 @@ const REASON: usize = 123;
 
 /// Why a message cannot be passed to a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unfit {
+pub(super) enum MessageError {
     /// The message is binary, and lines are text.
     Binary,
     /// The message contains a line feed, which would end the line.
@@ -43,7 +43,7 @@ pub(super) struct Decoder {
 ///
 /// # Errors
 /// The message does not fit on a line.
-pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Bytes>, Unfit> {
+pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Bytes>, MessageError> {
     let (kind, payload) = match message {
         Message::Text(text) => (TEXT, Bytes::from(text)),
         Message::Binary(bytes) => (BINARY, bytes),
@@ -51,11 +51,11 @@ pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Byte
     };
     let mut encoded = BytesMut::with_capacity(HEAD + payload.len());
     match (messages, kind) {
-        (Messages::Lines, BINARY) => return Err(Unfit::Binary),
+        (Messages::Lines, BINARY) => return Err(MessageError::Binary),
         (Messages::Lines, _) => {
             let line = without_line_end(&payload);
             if memchr::memchr(b'\n', line).is_some() {
-                return Err(Unfit::SeveralLines);
+                return Err(MessageError::SeveralLines);
             }
             encoded.put_slice(line);
             encoded.put_u8(b'\n');
@@ -246,8 +246,8 @@ mod tests {
         let line = |message| encode(Messages::Lines, message);
 
         assert_eq!(line(Message::text("one\r\n")), Ok(Some(Bytes::from_static(b"one\n"))));
-        assert_eq!(line(Message::text("one\ntwo")), Err(Unfit::SeveralLines));
-        assert_eq!(line(Message::binary(&b"one"[..])), Err(Unfit::Binary));
+        assert_eq!(line(Message::text("one\ntwo")), Err(MessageError::SeveralLines));
+        assert_eq!(line(Message::binary(&b"one"[..])), Err(MessageError::Binary));
         assert_eq!(line(Message::Ping(Bytes::new())), Ok(None));
     }
 

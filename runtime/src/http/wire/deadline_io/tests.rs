@@ -3,6 +3,7 @@
 use super::*;
 use crate::http::MinRate;
 use crate::http::wire::client_memory::MemoryAccount;
+use crate::job::StopReason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 const DEADLINES: Deadlines = Deadlines {

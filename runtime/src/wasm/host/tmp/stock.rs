@@ -46,7 +46,7 @@ struct ReadyDir {
 }
 
 /// A job's directory and its accounts. Fields drop in this order, so the directory is removed first.
-struct Had {
+struct AccountedDir {
     ready: ReadyDir,
     account: Arc<Mutex<Quota>>,
     /// `None` if descriptors are not counted.
@@ -57,7 +57,7 @@ struct Had {
 pub(in crate::wasm) struct TmpGuard {
     stock: Arc<Stock>,
     /// `None` only while it is taken back.
-    had: Option<Had>,
+    had: Option<AccountedDir>,
     threads: ThreadLease,
 }
 
@@ -110,7 +110,7 @@ impl Stock {
         let mut wasi = Wasi::with(ready.granted.clone());
         let account = Arc::new(Mutex::new(ready.dir.quota(self.bytes)));
         wasi.tmp = Some(Box::new(Tmp::new(account.clone(), self.mounted.count())));
-        let had = Some(Had { ready, account, _descriptors: descriptors });
+        let had = Some(AccountedDir { ready, account, _descriptors: descriptors });
         Ok((wasi, TmpGuard { stock: self.clone(), had, threads: threads.clone() }))
     }
 

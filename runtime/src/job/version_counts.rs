@@ -1,13 +1,13 @@
-//! `Counts`: references to the counters of a version, without its code, for versions that were replaced.
+//! `VersionCounts`: references to the counters of a version, without its code, for versions that were replaced.
 
 use std::sync::Arc;
 
 use super::outbound::Tally;
-use super::{HandlerStats, HandlerVersion, Limits, Name, Slots, Taken};
+use super::{HandlerStats, HandlerVersion, Limits, Name, SlotUse, Slots};
 
 /// The counters of a version. Holds no code of it.
 #[derive(Clone)]
-pub struct Counts {
+pub struct VersionCounts {
     /// The handler.
     pub name: Name,
     /// The version.
@@ -23,10 +23,10 @@ pub struct Counts {
     slots: Slots,
 }
 
-impl Counts {
+impl VersionCounts {
     /// Copies references to the counters of a version.
-    pub fn of(entry: &HandlerVersion) -> Counts {
-        Counts {
+    pub fn of(entry: &HandlerVersion) -> VersionCounts {
+        VersionCounts {
             name: entry.name.clone(),
             version: entry.version.clone(),
             record: entry.record.clone(),
@@ -38,7 +38,7 @@ impl Counts {
     }
 
     /// Counts the running and the waiting jobs.
-    pub fn taken(&self) -> Taken {
+    pub fn taken(&self) -> SlotUse {
         self.slots.taken(&self.limits)
     }
 }

@@ -12,7 +12,7 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// A watch over directories. Files are not watched, because an editor that saves by renaming would leave the watch on a
 /// deleted file. Dropping it ends the watch.
-pub(super) struct Watching {
+pub(super) struct FileWatcher {
     /// Holds one message: that something changed matters, not how often.
     seen: mpsc::Receiver<()>,
     /// Whether a change was seen that no caller has been told of.
@@ -20,7 +20,7 @@ pub(super) struct Watching {
     _watcher: RecommendedWatcher,
 }
 
-impl Watching {
+impl FileWatcher {
     /// Watches for changes of paths that are `relevant`. A change from now on is not missed.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Watching {
     pub(super) fn over(
         dirs: impl IntoIterator<Item = (PathBuf, RecursiveMode)>,
         relevant: impl Fn(&Path) -> bool + Send + 'static,
-    ) -> Result<Watching> {
+    ) -> Result<FileWatcher> {
         let (changed, seen) = mpsc::channel(1);
         let told = move |event: notify::Result<Event>| {
             let matters = match &event {
@@ -51,7 +51,7 @@ impl Watching {
                 watched => watched.with_context(|| dir.display().to_string())?,
             }
         }
-        Ok(Watching { seen, untold: false, _watcher: watcher })
+        Ok(FileWatcher { seen, untold: false, _watcher: watcher })
     }
 
     /// Returns `true` if something changed since the last report. Never waits.

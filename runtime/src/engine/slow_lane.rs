@@ -327,8 +327,8 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_while_it_is_dropped_takes_no_thread_with_it() {
-        struct Panics;
-        impl Drop for Panics {
+        struct PanicsOnDrop;
+        impl Drop for PanicsOnDrop {
             fn drop(&mut self) {
                 panic!("as a bug would");
             }
@@ -336,7 +336,7 @@ mod tests {
         let lane = Lane::default();
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         for _ in 0..=cores {
-            let held = Panics;
+            let held = PanicsOnDrop;
             let mut ticket = lane.enter(&name("a"), async move {
                 let _held = held;
             });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::granted_stores::StoreFile;
-use super::model::{CacheDir, Config, HandlerConfig};
+use super::model::{CacheDir, Config, HandlerConfig, MountConfig};
 use super::report::ConfigError;
 use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
 use crate::net::Endpoint;
@@ -24,17 +24,20 @@ struct NamedPath {
 /// # Errors
 /// Those of [`Untrusted::of`].
 pub fn untrusted(handlers: &[HandlerConfig]) -> Result<Untrusted> {
-    let writable = |handler: &HandlerConfig| {
-        let name = handler.name.to_string();
-        let mounts = handler.mounts.iter().filter(|mount| mount.write);
-        let dirs = mounts.map(move |mount| Writable {
-            handler: name.clone(),
-            dir: mount.host.clone(),
-            by: Granting::Wanted,
-        });
-        dirs.collect::<Vec<_>>()
-    };
-    Untrusted::of(handlers.iter().flat_map(writable))
+    Untrusted::of(handlers.iter().flat_map(|handler| mounted(handler, |mount| mount.write)))
+}
+
+/// Lists those mounts of a handler for which `is_wanted` holds.
+fn mounted(
+    handler: &HandlerConfig,
+    is_wanted: impl Fn(&MountConfig) -> bool,
+) -> impl Iterator<Item = Writable> {
+    let mounts = handler.mounts.iter().filter(move |mount| is_wanted(mount));
+    mounts.map(move |mount| Writable {
+        handler: handler.name.to_string(),
+        dir: mount.host.clone(),
+        by: Granting::Wanted,
+    })
 }
 
 /// Returns the directory of the service's credentials, if systemd set one.
@@ -113,23 +116,14 @@ impl Config {
     /// Lists the files of stores and databases that lie in a mount without `write`: a handler could read all that is in
     /// them.
     pub(super) fn readable_files(&self) -> Vec<ConfigError> {
-        let readable = |handler: &HandlerConfig| {
-            let name = handler.name.to_string();
-            let mounts = handler.mounts.iter().filter(|mount| !mount.write);
-            let dirs = mounts.map(move |mount| Writable {
-                handler: name.clone(),
-                dir: mount.host.clone(),
-                by: Granting::Wanted,
-            });
-            dirs.collect::<Vec<_>>()
-        };
+        let readable = self.handlers.iter().flat_map(|handler| mounted(handler, |mount| !mount.write));
         let databases = self.handlers.iter().flat_map(|handler| {
             let files = handler.databases.iter().filter_map(|grant| grant.options.file());
             let key = format!("handler.{}.databases", handler.name);
             files.map(move |path| StoreFile { line: handler.line, key: key.clone(), path })
         });
         let kept = self.store_files().into_iter().chain(databases);
-        let readable = match Untrusted::following(self.handlers.iter().flat_map(readable)) {
+        let readable = match Untrusted::following(readable) {
             Ok(readable) => readable,
             Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
         };

@@ -14,7 +14,7 @@ const HASHES: usize = 256;
 /// Counts the jobs of one handler by the addresses of their clients. Costs nothing until the handler gets its first
 /// request.
 #[derive(Debug, Default)]
-pub struct Peers(OnceLock<Box<PeerCounts>>);
+pub struct JobsPerClient(OnceLock<Box<PeerCounts>>);
 
 #[derive(Debug)]
 struct PeerCounts {
@@ -36,14 +36,14 @@ struct PeerCount {
 /// A job that counts for its address until this is dropped.
 #[derive(Debug)]
 pub struct PeerGuard {
-    peers: Arc<Peers>,
+    peers: Arc<JobsPerClient>,
     origin: Option<IpAddr>,
     /// The maximum number of slots of its address.
     max: usize,
     has_slot: bool,
 }
 
-impl Peers {
+impl JobsPerClient {
     /// Counts a job for its address, which may have `max` slots. A Unix client has no address (`None`) and is not
     /// counted.
     pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, max: usize) -> PeerGuard {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn jobs_are_counted_by_address_as_long_as_they_are_there() {
-        let peers = Arc::new(Peers::default());
+        let peers = Arc::new(JobsPerClient::default());
         let jobs: Vec<PeerGuard> = (0..3).map(|_| peers.enter(address(ONE), 9)).collect();
         let nobody = peers.enter(None, 9);
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn jobs_in_line_have_no_slots() {
-        let peers = Arc::new(Peers::default());
+        let peers = Arc::new(JobsPerClient::default());
         let one = ONE.parse().unwrap();
         let (mut first, second) = (peers.enter(Some(one), 9), peers.enter(Some(one), 9));
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_has_all_it_may_waits_for_a_slot_of_its_own() {
-        let peers = Arc::new(Peers::default());
+        let peers = Arc::new(JobsPerClient::default());
         let mut jobs: Vec<PeerGuard> = (0..3).map(|_| peers.enter(address(ONE), 2)).collect();
         let mut nobody = peers.enter(None, 2);
         let taken: Vec<bool> = jobs.iter_mut().map(PeerGuard::take_slot).collect();
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slot_that_is_given_back_wakes_the_job_of_its_address_behind_those_of_others() {
-        let peers = Arc::new(Peers::default());
+        let peers = Arc::new(JobsPerClient::default());
         // The addresses have more than one hash, whatever the key.
         let addresses: Vec<IpAddr> = (1..9).map(|last| IpAddr::from([192, 0, 2, last])).collect();
         let mut holders: Vec<PeerGuard> =

@@ -4,15 +4,15 @@ use super::Fault;
 
 /// Counts the bytes of an input up to `limits.body`.
 #[derive(Debug)]
-pub struct Measure {
+pub struct InputLimit {
     left: u64,
     max: u64,
 }
 
-impl Measure {
+impl InputLimit {
     /// Starts at 0 of `max` bytes.
-    pub fn new(max: u64) -> Measure {
-        Measure { left: max, max }
+    pub fn new(max: u64) -> InputLimit {
+        InputLimit { left: max, max }
     }
 
     /// Counts bytes that have arrived.
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn as_much_as_may_be_is_taken_and_not_one_byte_more() {
-        let mut measure = Measure::new(10);
+        let mut measure = InputLimit::new(10);
 
         assert!(measure.take(4).is_ok() && measure.take(6).is_ok() && measure.take(0).is_ok());
         assert!(matches!(measure.take(1), Err(Fault::InputTooLarge(10))));

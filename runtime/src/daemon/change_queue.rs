@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::engine::{DaemonJobError, Engine};
 use crate::job::Stop;
-use crate::jobs::Follower;
+use crate::jobs::SuccessorProcess;
 use crate::jobs::api::{Command, ReloadCommand, UpgradeCommand};
 
 /// A change that a signal asks for, other than to end.
@@ -74,7 +74,7 @@ impl Changes {
     }
 
     /// Cancels the change in progress, and passes the waiting ones on to the process that has taken over, if any.
-    pub(super) fn end(mut self, follower: Option<&Follower>) {
+    pub(super) fn end(mut self, follower: Option<&SuccessorProcess>) {
         if let Some(follower) = follower {
             self.waiting.drain(..).for_each(|change| change.pass_on(follower));
         }
@@ -101,7 +101,7 @@ impl Drop for Changes {
 
 impl Change {
     /// Sends another process the signal that asks for this change.
-    pub(super) fn pass_on(self, follower: &Follower) {
+    pub(super) fn pass_on(self, follower: &SuccessorProcess) {
         let signal = match self {
             Change::Reload => Signal::HUP,
             Change::Upgrade => Signal::USR2,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{FailureGuard, HandlerLatencies, OTHER_LATENCIES, Pace, Peaks, RouteTable};
+use super::{FailureGuard, HandlerLatencies, LogRate, OTHER_LATENCIES, Peaks, RouteTable};
 
 /// The counters of one version of a handler.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct HandlerStats {
     unlogged: AtomicU64,
     /// The rate limit for the final messages of all jobs together. `None` until there is one. Locked
     /// by failures only.
-    stderr_tail: Mutex<Option<Pace>>,
+    stderr_tail: Mutex<Option<LogRate>>,
     /// Scheduled runs that were missed.
     missed: AtomicU64,
     /// CPU time of all jobs that have ended, in microseconds.
@@ -66,7 +66,7 @@ impl HandlerStats {
     pub(super) fn takes(&self, lines: impl IntoIterator<Item = usize>, rate: u32) -> bool {
         let (mut stderr_tail, now) =
             (self.stderr_tail.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        stderr_tail.get_or_insert_with(|| Pace::new(rate, now)).admits(lines, now)
+        stderr_tail.get_or_insert_with(|| LogRate::new(rate, now)).admits(lines, now)
     }
 
     /// Records the CPU time of a job.
