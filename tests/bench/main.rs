@@ -10,6 +10,7 @@ mod report;
 mod rows;
 mod servers;
 mod site;
+mod stores;
 mod tls;
 
 use std::io::Write as _;
@@ -28,6 +29,7 @@ use rows::{OF_WASMTIME, Over, Row, Serves};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use servers::Server;
 use site::Site;
+use stores::StoreTable;
 
 /// The daemon's allocator, for the bare server as well: the ratio must not compare allocators.
 #[global_allocator]
@@ -67,9 +69,17 @@ fn main() -> ExitCode {
 /// Measures every row once a round and prints the medians.
 fn measure(options: &Options) -> Result<()> {
     raise_descriptor_limit()?;
-    let rows = rows::chosen(&options.only, wasmtime(options))?;
+    let (stores, only): (Vec<_>, Vec<_>) =
+        options.only.iter().cloned().partition(|name| name == stores::NAME);
+    // An empty request selects everything.
+    let is_whole = options.only.is_empty();
+    let with_stores = is_whole || !stores.is_empty();
+    let rows = match is_whole || !only.is_empty() {
+        true => rows::chosen(&only, wasmtime(options))?,
+        false => Vec::new(),
+    };
     let each = options.seconds + WARM_UP + Duration::from_secs(1);
-    let all = each * options.rounds * u32::try_from(rows.len())?;
+    let all = each * options.rounds * (u32::try_from(rows.len())? + if with_stores { 6 } else { 0 });
     tell(&format!(
         "{} rows, {} rounds: some {} s, and what the handlers take to build",
         rows.len(),
@@ -77,7 +87,7 @@ fn measure(options: &Options) -> Result<()> {
         all.as_secs()
     ));
     let site = Site::build()?;
-    let mut table = Table::new(&rows);
+    let (mut table, mut kept) = (Table::new(&rows), StoreTable::default());
     for round in 1..=options.rounds {
         for (number, row) in rows.iter().enumerate() {
             let measurement =
@@ -85,9 +95,18 @@ fn measure(options: &Options) -> Result<()> {
             tell(&format!("round {round} of {}, {}: {measurement}", options.rounds, row.name));
             table.add(number, measurement);
         }
+        if with_stores {
+            kept.measure(&site, options.seconds)?;
+            tell(&format!("round {round} of {}, stores", options.rounds));
+        }
     }
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{table}").context("write the table")?;
+    if with_stores {
+        // In Markdown, an empty line ends a table.
+        let apart = if rows.is_empty() { "" } else { "\n" };
+        write!(stdout, "{apart}{kept}").context("write the table")?;
+    }
     writeln!(stdout, "\n{}", report::circumstances(options, &table)?).context("write the table")
 }
 

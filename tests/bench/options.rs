@@ -20,7 +20,8 @@ pub(crate) struct Options {
     /// How often each row is measured; the median of the rounds is shown.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) rounds: u32,
-    /// Measure this row only, and the bare server it is compared to. May be repeated; an unknown NAME lists all.
+    /// Measure this row only, and the bare server it is compared to; `stores` is the table of stores, whose files are in
+    /// TMPDIR. May be repeated; an unknown NAME lists all.
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
     /// The `wasmtime` whose `serve` is measured beside. Default: the one on PATH; without one, these rows are left out.

@@ -157,7 +157,7 @@ pub(crate) fn circumstances(options: &Options, table: &Table<'_>) -> Result<Stri
     Ok(format!(
         "\"Of bare hyper\" is of the first row of a table, or of the row of bare hyper just above: the same request in the \
          same way to a server that does nothing else, in the same round. {cores} cores ({model}), which the client shares, \
-         Linux {}, loopback, {AT_ONCE} requests at a time, on HTTP/2 {STREAMS} of them on a connection; {} rounds of {:?}, \
+         Linux {}, loopback, {AT_ONCE} requests at a time unless a row says otherwise, on HTTP/2 {STREAMS} of them on a connection; {} rounds of {:?}, \
          medians. A fresh sandbox for every request, except where a row says otherwise. At worst, {:.2} cores were busy \
          with something else.",
         kernel.trim(),
@@ -168,7 +168,7 @@ pub(crate) fn circumstances(options: &Options, table: &Table<'_>) -> Result<Stri
 }
 
 /// Returns the middle value, or the mean of the two middle values. Returns NaN for no values.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let upper = values.len() / 2;
     let lower = values.len().saturating_sub(1) / 2;
@@ -176,7 +176,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Formats a number in groups of three digits.
-fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

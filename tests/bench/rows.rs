@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::baseline::Tongue;
 use crate::load::Exchange;
+use crate::stores;
 
 /// The response of every trivial handler.
 pub(crate) const GREETING: &str = "Hello, bench!\n";
@@ -114,7 +115,7 @@ pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<R
         let place = rows.iter().position(|row| row.against != "hyper").unwrap_or(rows.len());
         rows.splice(place..place, of_wasmtime(wasmtime)?);
     }
-    let names = rows.iter().map(|row| row.name).collect::<Vec<_>>();
+    let names = rows.iter().map(|row| row.name).chain([stores::NAME]).collect::<Vec<_>>();
     for name in only {
         ensure!(names.contains(&name.as_str()), "--only {name}: wanted one of {}", names.join(", "));
     }

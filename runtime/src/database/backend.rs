@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::error::SqlError;
 use super::migrations::Migration;
+#[cfg(feature = "postgres")]
 use super::postgres::{Postgres, PostgresLease};
 use super::sqlite::{Sqlite, SqliteLease};
 use super::url::DatabaseUrl;
@@ -15,12 +16,14 @@ use super::value::{SqlCommand, SqlResult};
 /// The connections of a database.
 pub(super) enum DatabaseBackend {
     Sqlite(Sqlite),
+    #[cfg(feature = "postgres")]
     Postgres(Postgres),
 }
 
 /// A connection that one job has. Dropping it rolls back what is open.
 pub(super) enum DatabaseLease {
     Sqlite(SqliteLease),
+    #[cfg(feature = "postgres")]
     Postgres(PostgresLease),
 }
 
@@ -28,6 +31,10 @@ impl DatabaseBackend {
     /// Chooses the back end. Opens nothing.
     pub(super) fn new(
         url: &DatabaseUrl,
+        #[cfg_attr(
+            not(feature = "postgres"),
+            expect(unused_variables, reason = "a file needs no authority")
+        )]
         ca: Option<PathBuf>,
         connections: usize,
         quota: Arc<AtomicU64>,
@@ -36,9 +43,12 @@ impl DatabaseBackend {
             DatabaseUrl::Sqlite(path) => {
                 DatabaseBackend::Sqlite(Sqlite::new(path.clone(), connections, quota))
             }
+            #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(url) => {
                 DatabaseBackend::Postgres(Postgres::new(url.clone(), ca, connections))
             }
+            #[cfg(not(feature = "postgres"))]
+            DatabaseUrl::Postgres(none) => match *none {},
         }
     }
 
@@ -46,6 +56,7 @@ impl DatabaseBackend {
     pub(super) async fn lease(&self) -> Result<DatabaseLease, SqlError> {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.lease().await.map(DatabaseLease::Sqlite),
+            #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(postgres) => postgres.lease().await.map(DatabaseLease::Postgres),
         }
     }
@@ -54,6 +65,7 @@ impl DatabaseBackend {
     pub(super) async fn backup(&self) -> Result<File, SqlError> {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.backup().await,
+            #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(_) => {
                 Err(SqlError::Invalid("a copy is for SQLite: use pg_dump for a PostgreSQL server".to_owned()))
             }
@@ -64,6 +76,7 @@ impl DatabaseBackend {
     pub(super) fn in_use(&self) -> usize {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.in_use(),
+            #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(postgres) => postgres.in_use(),
         }
     }
@@ -72,6 +85,7 @@ impl DatabaseBackend {
     pub(super) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.migrate(files).await,
+            #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(postgres) => postgres.migrate(files).await,
         }
     }
@@ -80,6 +94,7 @@ impl DatabaseBackend {
     pub(super) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
         match self {
             DatabaseBackend::Sqlite(sqlite) => sqlite.pending(files).await,
+            #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(postgres) => postgres.pending(files).await,
         }
     }
@@ -90,7 +105,18 @@ impl DatabaseLease {
     pub(super) async fn run(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
         match self {
             DatabaseLease::Sqlite(lease) => lease.run(command).await,
+            #[cfg(feature = "postgres")]
             DatabaseLease::Postgres(lease) => lease.run(command).await,
+        }
+    }
+
+    /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
+    pub(super) fn is_given_up(&self) -> bool {
+        match self {
+            // Its thread ends the command before it takes the next one.
+            DatabaseLease::Sqlite(_) => false,
+            #[cfg(feature = "postgres")]
+            DatabaseLease::Postgres(lease) => lease.is_given_up(),
         }
     }
 
@@ -98,6 +124,7 @@ impl DatabaseLease {
     pub(super) fn is_open(&self) -> bool {
         match self {
             DatabaseLease::Sqlite(lease) => lease.is_open(),
+            #[cfg(feature = "postgres")]
             DatabaseLease::Postgres(lease) => lease.is_open(),
         }
     }

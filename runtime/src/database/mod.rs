@@ -1,6 +1,6 @@
 //! SQL databases that handlers are granted: an SQLite file or a PostgreSQL server, a connection of its own for each job.
 //!
-//! Floors, lowest first: `error`, `limits`, `value`; `migrations`; the back ends `sqlite` and
+//! Floors, lowest first: `error`, `limits`, `value`, `literal`; `migrations`; the back ends `sqlite` and
 //! `postgres`; `counts`, `url`; `backend`; `shared`; `session`, which a job has.
 //!
 //! | situation | holds on every back end |
@@ -14,7 +14,9 @@ mod backend;
 mod counts;
 mod error;
 mod limits;
+pub mod literal;
 mod migrations;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod session;
 mod shared;

@@ -42,6 +42,7 @@ impl DatabaseSession {
         command: SqlCommand,
     ) -> Result<SqlResult, SqlError> {
         limits::command(&command)?;
+        self.lease.take_if(|lease| lease.is_given_up());
         if self.lease.is_none() {
             match &command {
                 SqlCommand::Commit | SqlCommand::Rollback => {

@@ -1,8 +1,11 @@
 //! The place of a database: `sqlite:PATH` or `postgres://...`.
 
+#[cfg(not(feature = "postgres"))]
+use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 
+#[cfg(feature = "postgres")]
 use super::postgres;
 
 /// A back end and its address. `Display` and `Debug` show no credentials.
@@ -10,8 +13,8 @@ use super::postgres;
 pub enum DatabaseUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL server, `postgres://` or `postgresql://`.
-    Postgres(String),
+    /// A PostgreSQL server, `postgres://` or `postgresql://`. A daemon without the back end has none.
+    Postgres(#[cfg(feature = "postgres")] String, #[cfg(not(feature = "postgres"))] Infallible),
 }
 
 /// A text that names no back end.
@@ -26,9 +29,15 @@ impl std::str::FromStr for DatabaseUrl {
             Some(("sqlite", path)) if !path.is_empty() && !path.starts_with("//") && !path.contains('?') => {
                 Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
             }
+            #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => postgres::config(text)
                 .map(|_| DatabaseUrl::Postgres(text.to_owned()))
                 .map_err(DatabaseUrlError),
+            #[cfg(not(feature = "postgres"))]
+            Some(("postgres" | "postgresql", _)) => Err(DatabaseUrlError(
+                "this daemon was built without postgres: write sqlite:PATH, or build with --features postgres"
+                    .to_owned(),
+            )),
             _ => Err(DatabaseUrlError("write sqlite:PATH or postgres://USER@HOST/DATABASE".to_owned())),
         }
     }
@@ -38,6 +47,9 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DatabaseUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            #[cfg(not(feature = "postgres"))]
+            DatabaseUrl::Postgres(none) => match *none {},
+            #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(url) => {
                 let rest = url.split_once("://").map_or("", |(_, rest)| rest);
                 // The last `@`: a password may hold others that should have been percent-encoded.
@@ -80,6 +92,7 @@ mod tests {
         ] {
             assert!(url.parse::<DatabaseUrl>().is_err(), "{url}");
         }
+        #[cfg(feature = "postgres")]
         for url in ["postgres://ada:s3c@ret@db/app?password=x", "postgresql://db/app"] {
             assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), "postgres://db/app");
         }

@@ -62,6 +62,8 @@ impl SqlCommand {
 pub struct SqlResult {
     /// The names of the columns; empty if the statement returns no rows.
     pub columns: Vec<String>,
+    /// On a server, the names of their types; empty in SQLite, where each value has a type of its own.
+    pub types: Vec<String>,
     /// The rows, each with a value for every column.
     pub rows: Vec<Vec<SqlValue>>,
     /// The rows that the statement inserted, updated or deleted.

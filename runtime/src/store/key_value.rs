@@ -146,18 +146,19 @@ impl KeyValue {
     /// # Errors
     /// The key is out of bounds, or the store cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        let get = async {
-            limits::key(key)?;
-            match &self.backend {
-                Backend::Memory(memory) => Ok(memory.get(key)),
-                Backend::Redb(redb) => redb.get(key),
-                #[cfg(feature = "redis")]
-                Backend::Redis(redis) => Box::pin(redis.get(key)).await,
-                #[cfg(feature = "nats")]
-                Backend::Nats(nats) => Box::pin(nats.get(key)).await,
-            }
+        let start = Instant::now();
+        let found = match (limits::key(key), &self.backend) {
+            (Err(error), _) => Err(error),
+            // The first two wait for nothing, so that they need no timer.
+            (Ok(()), Backend::Memory(memory)) => Ok(memory.get(key)),
+            (Ok(()), Backend::Redb(redb)) => redb.get(key),
+            #[cfg(feature = "redis")]
+            (Ok(()), Backend::Redis(redis)) => Box::pin(patient(redis.get(key))).await,
+            #[cfg(feature = "nats")]
+            (Ok(()), Backend::Nats(nats)) => Box::pin(patient(nats.get(key))).await,
         };
-        self.counted(Operation::Get, get, |_| Ended::Done).await
+        self.count(Operation::Get, start, &found, |_| Ended::Done);
+        found
     }
 
     /// Sets a value under a condition. A time to live that is left out ends an earlier one.
@@ -315,13 +316,24 @@ impl KeyValue {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let outcome = patient(run).await;
-        let ended = match &outcome {
+        self.count(operation, start, &outcome, ended);
+        outcome
+    }
+
+    /// Counts an operation that has ended.
+    fn count<T>(
+        &self,
+        operation: Operation,
+        start: Instant,
+        outcome: &Result<T, StoreError>,
+        ended: impl FnOnce(&T) -> Ended,
+    ) {
+        let ended = match outcome {
             Ok(value) => ended(value),
             Err(error) if error.is_outage() => Ended::Outage,
             Err(_) => Ended::Refused,
         };
         self.counts[operation as usize].count(ended, start.elapsed());
-        outcome
     }
 }
 

@@ -12,7 +12,7 @@ use super::engine::engine_kind::{Composition, EngineKind};
 use super::engine::settings::{self, Addressing, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
 use super::host::component_state::State;
-use super::host::stores;
+use super::host::{databases, stores};
 use super::kinds::component;
 
 /// The engines for `async` components. Each is made when the first component needs it.
@@ -113,6 +113,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     p3::random::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     stores::link_async_component(&mut linker)?;
+    databases::link_async_component(&mut linker)?;
     Ok(linker)
 }
 

@@ -4,7 +4,7 @@
 //! tried".
 //!
 //! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `components`, `crates`, `go`, `javascript`,
-//! `python`, `ruby`, `wsgi`, `zig`; `hono`, `stores`.
+//! `python`, `ruby`, `wsgi`, `zig`; `hono`, `spin_javascript`, `stores`.
 
 mod assemblyscript;
 mod c;
@@ -15,6 +15,7 @@ mod hono;
 mod javascript;
 mod python;
 mod ruby;
+mod spin_javascript;
 mod stores;
 mod tools;
 mod wsgi;

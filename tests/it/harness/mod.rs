@@ -1,12 +1,13 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 //!
 //! Floors, lowest first: `bomb`, `certificates`, `deadline`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
-//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `metrics`.
+//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `metrics`.
 
 mod bomb;
 mod certificates;
 mod client;
 mod daemon;
+mod database_server;
 mod deadline;
 pub(crate) mod frames;
 mod guest;
@@ -24,6 +25,7 @@ pub(crate) use bomb::{bomb, dear, dear_text};
 pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, output, portcullis, reaped};
+pub(crate) use database_server::DatabaseServer;
 pub(crate) use deadline::{Ends, PATIENCE, attempted, never, soon, until, within};
 pub(crate) use guest::{Program, guests, handlers};
 pub(crate) use load::{Crowd, Latencies, figure};

@@ -159,7 +159,8 @@ impl PostgresLease {
     /// Those of the command.
     pub(in crate::database) async fn run(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
         let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        if elapsed >= TRANSACTION {
+        // Of a command that was given up in the transaction, only the server knows what became of it.
+        if elapsed >= TRANSACTION || self.is_running {
             self.abandon();
         }
         if self.client.is_none() {
@@ -242,6 +243,11 @@ impl PostgresLease {
     /// Whether the job needs this connection for its next statement.
     pub(in crate::database) fn is_open(&self) -> bool {
         self.since.is_some() || self.is_running
+    }
+
+    /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
+    pub(in crate::database) fn is_given_up(&self) -> bool {
+        self.since.is_none() && self.is_running
     }
 }
 

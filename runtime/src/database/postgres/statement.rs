@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::TryStreamExt as _;
 use tokio_postgres::{Client, Row};
 
-use super::types::{PostgresParameter, PostgresValue};
+use super::types::{PostgresParameter, PostgresValue, type_name};
 use super::{failure, syntax};
 use crate::database::error::SqlError;
 use crate::database::limits::{self, ResultSize};
@@ -59,7 +59,8 @@ async fn collect(
     parameters: &[SqlValue],
 ) -> Result<SqlResult, SqlError> {
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let mut result = SqlResult { columns, ..SqlResult::default() };
+    let types = statement.columns().iter().map(|column| type_name(column.type_()).to_owned()).collect();
+    let mut result = SqlResult { columns, types, ..SqlResult::default() };
     let mut size = ResultSize::default();
     let rows = client
         .query_raw(statement, parameters.iter().map(PostgresParameter))

@@ -1,15 +1,18 @@
 //! Values of PostgreSQL's types, to and from ours.
 //!
 //! A parameter is sent as text, which the server reads as the type that the statement wants there. A result comes in
-//! binary form: numbers, texts and bytes as they are, truth values as 0 and 1, and what has no type of ours as text.
+//! binary form: numbers, texts and bytes as they are, truth values as 0 and 1, and what has no type of ours as text, which
+//! the server would read as the same value.
 
 use std::error::Error;
+use std::ops::Bound;
 
 use bytes::{BufMut as _, BytesMut};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta};
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use super::numeric;
+use crate::database::literal;
 use crate::database::value::SqlValue;
 
 type Fallible<T> = Result<T, Box<dyn Error + Sync + Send>>;
@@ -62,14 +65,23 @@ impl<'r> FromSql<'r> for PostgresValue {
     }
 }
 
+/// Returns the name of a type, of a domain that of the type below it.
+pub(super) fn type_name(kind: &Type) -> &str {
+    match kind.kind() {
+        Kind::Domain(inner) => type_name(inner),
+        _ => kind.name(),
+    }
+}
+
 fn value(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
     let text =
         |raw: &[u8]| -> Fallible<SqlValue> { Ok(SqlValue::Text(std::str::from_utf8(raw)?.to_owned())) };
-    if let Kind::Domain(inner) = kind.kind() {
-        return value(inner, raw);
-    }
-    if let Kind::Enum(_) = kind.kind() {
-        return text(raw);
+    match kind.kind() {
+        Kind::Domain(inner) => return value(inner, raw),
+        Kind::Enum(_) => return text(raw),
+        Kind::Array(_) => return array(kind, raw),
+        Kind::Range(member) => return range(member, raw),
+        _ => {}
     }
     Ok(match *kind {
         Type::BOOL => SqlValue::Integer(i64::from(bool::from_sql(kind, raw)?)),
@@ -97,13 +109,71 @@ fn value(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
         Type::TIME => SqlValue::Text(time(i64::from_sql(&Type::INT8, raw)?)),
         Type::TIMESTAMP => SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "")),
         Type::TIMESTAMPTZ => SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "Z")),
-        _ => {
-            return Err(format!(
-                "a column has the type {kind}: select it as text, with CAST(column AS text)"
-            )
-            .into());
-        }
+        Type::INTERVAL => SqlValue::Text(interval(raw).ok_or("an interval that cannot be read")?),
+        _ => return Err(unreadable(kind).into()),
     })
+}
+
+fn unreadable(kind: &Type) -> String {
+    format!("a column has the type {kind}: select it as text, with CAST(column AS text)")
+}
+
+/// Reads an array of one dimension.
+fn array(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
+    let items = Vec::<PostgresValue>::from_sql(kind, raw).map_err(|_| unreadable(kind))?;
+    Ok(SqlValue::Text(literal::array(items.into_iter().map(|PostgresValue(item)| as_text(item)))))
+}
+
+/// Reads a range. Source: PostgreSQL, `range_send`.
+fn range(member: &Type, raw: &[u8]) -> Fallible<SqlValue> {
+    const EMPTY: u8 = 0x01;
+    const LOWER: [u8; 2] = [0x02, 0x08];
+    const UPPER: [u8; 2] = [0x04, 0x10];
+    let (flags, mut rest) = raw.split_first().ok_or("a range that cannot be read")?;
+    if flags & EMPTY != 0 {
+        return Ok(SqlValue::Text("empty".to_owned()));
+    }
+    let mut bound = |[inclusive, infinite]: [u8; 2]| -> Fallible<Bound<String>> {
+        if flags & infinite != 0 {
+            return Ok(Bound::Unbounded);
+        }
+        let (length, bytes) = rest.split_first_chunk().ok_or("a range that is cut short")?;
+        let (content, after) = bytes
+            .split_at_checked(usize::try_from(u32::from_be_bytes(*length))?)
+            .ok_or("a range that is cut short")?;
+        rest = after;
+        let text = as_text(value(member, content)?).unwrap_or_default();
+        Ok(if flags & inclusive != 0 { Bound::Included(text) } else { Bound::Excluded(text) })
+    };
+    let (lower, upper) = (bound(LOWER)?, bound(UPPER)?);
+    let text = literal::range(lower.as_ref().map(String::as_str), upper.as_ref().map(String::as_str));
+    Ok(SqlValue::Text(text))
+}
+
+/// Reads an interval. Source: PostgreSQL, `interval_send`.
+fn interval(raw: &[u8]) -> Option<String> {
+    let (micros, rest) = raw.split_first_chunk()?;
+    let (days, rest) = rest.split_first_chunk()?;
+    let (months, _) = rest.split_first_chunk()?;
+    Some(literal::interval(
+        i64::from_be_bytes(*micros),
+        i32::from_be_bytes(*days),
+        i32::from_be_bytes(*months),
+    ))
+}
+
+/// Returns a value as an array or range has it; `None` is NULL.
+fn as_text(value: SqlValue) -> Option<String> {
+    match value {
+        SqlValue::Null => None,
+        SqlValue::Integer(number) => Some(number.to_string()),
+        SqlValue::Real(number) => Some(number.to_string()),
+        SqlValue::Text(text) => Some(text),
+        SqlValue::Blob(bytes) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("\\x{digits}"))
+        }
+    }
 }
 
 fn uuid(raw: &[u8]) -> String {

@@ -1,7 +1,11 @@
 //! One suite for both back ends, with sessions as jobs have them, and tests of each back end alone.
 
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
 mod server;
+#[cfg(feature = "postgres")]
+mod server_tls;
 mod sqlite;
 mod suite;
 

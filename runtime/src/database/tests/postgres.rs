@@ -27,6 +27,7 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
     let database = server.open("postgres", 1);
 
     stopped(&database).await;
+    given_up(&database).await;
     clean(&database).await;
     types(&database).await;
     failed(&database).await;
@@ -40,7 +41,7 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
 }
 
 /// A statement of a job that ends is stopped, and its connection replaced.
-async fn stopped(database: &SharedDatabase) {
+pub(super) async fn stopped(database: &SharedDatabase) {
     let mut session = DatabaseSession::default();
     let sleeping = session.run(database, statement("select pg_sleep(60)", &[]));
     assert!(tokio::time::timeout(Duration::from_millis(200), sleeping).await.is_err());
@@ -52,6 +53,23 @@ async fn stopped(database: &SharedDatabase) {
         assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A command that is given up while its job goes on takes its transaction along.
+async fn given_up(database: &SharedDatabase) {
+    let mut session = DatabaseSession::default();
+    let sleeping = || statement("select pg_sleep(60)", &[]);
+    let brief = Duration::from_millis(200);
+    assert!(tokio::time::timeout(brief, session.run(database, sleeping())).await.is_err());
+    session.run(database, statement("select 1", &[])).await.unwrap();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+
+    assert!(tokio::time::timeout(brief, session.run(database, sleeping())).await.is_err());
+
+    let error = session.run(database, statement("commit", &[])).await.unwrap_err();
+    assert!(error.to_string().contains("the transaction was rolled back"), "{error}");
+    session.run(database, statement("rollback", &[])).await.unwrap();
+    session.run(database, statement("select 1", &[])).await.unwrap();
 }
 
 /// Nothing of a job stays with the connection.
@@ -98,7 +116,28 @@ async fn types(database: &SharedDatabase) {
     let compared = "select cast($1 as date) < now(), cast($2 as boolean), cast($3 as numeric) * 2";
     let found = DatabaseSession::default().run(database, statement(compared, &parameters)).await.unwrap();
     assert_eq!(found.rows, [[SqlValue::Integer(1), SqlValue::Integer(1), text("1.0")]]);
-    let error = run(database, "select array[1]").await.unwrap_err();
+    let sql = "select array[1, null, -3], array['a', 'b\"c', '', null], '{}'::numeric[], int4range(1, 5), \
+               '(,1.50]'::numrange, tstzrange('2024-01-01 00:00+00', null), interval '14 months -3.5 seconds'";
+    let found = run(database, sql).await.unwrap();
+    let wanted = [
+        "{1,NULL,-3}",
+        "{a,\"b\\\"c\",\"\",NULL}",
+        "{}",
+        "[1,5)",
+        "(,1.50]",
+        "[2024-01-01T00:00:00.000000Z,)",
+        "P14M0DT-3.500000S",
+    ];
+    assert_eq!(found.rows, [wanted.map(text)]);
+    assert_eq!(found.types, ["_int4", "_text", "_numeric", "int4range", "numrange", "tstzrange", "interval"]);
+    // They are read again as they are written.
+    let parameters = wanted.map(text);
+    let same = "select $1 = array[1, null, -3], $2 = array['a', 'b\"c', '', null], $3 = '{}'::numeric[], \
+                $4 = int4range(1, 5), $5 = '(,1.50]'::numrange, $6 = tstzrange('2024-01-01 00:00+00', null), \
+                $7 = interval '14 months -3.5 seconds'";
+    let found = DatabaseSession::default().run(database, statement(same, &parameters)).await.unwrap();
+    assert_eq!(found.rows, [[const { SqlValue::Integer(1) }; 7]]);
+    let error = run(database, "select point(1, 2)").await.unwrap_err();
     assert!(error.code() == "invalid" && error.to_string().contains("CAST(column AS text)"), "{error}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -17,14 +17,35 @@ const NOBODY: u32 = 65534;
 /// A server that ends with the test.
 pub(super) struct PostgresServer {
     programs: PathBuf,
-    port: u16,
+    pub(super) port: u16,
     child: Option<Child>,
+    /// The authority of its certificate, if it has one. It then refuses connections without TLS.
+    pub(super) ca: Option<PathBuf>,
     /// Its data.
     dir: tempfile::TempDir,
 }
 
 /// Starts a server. `None` if there is none on this machine.
 pub(super) async fn postgres() -> Option<PostgresServer> {
+    let mut server = made()?;
+    server.start().await;
+    Some(server)
+}
+
+/// Starts a server with this certificate and its key, in PEM, and the authority that has issued it. It refuses
+/// connections without TLS.
+pub(super) async fn postgres_over_tls(cert: &str, key: &str, ca: &str) -> Option<PostgresServer> {
+    let mut server = made()?;
+    server.write("server.crt", cert);
+    server.write("server.key", key);
+    server.write("data/pg_hba.conf", "hostssl all all 127.0.0.1/32 trust\n");
+    server.ca = Some(server.write("ca.pem", ca));
+    server.start().await;
+    Some(server)
+}
+
+/// Makes the data of a server that is not started. `None` if there is none on this machine.
+fn made() -> Option<PostgresServer> {
     let Some(programs) = programs() else {
         assert!(std::env::var_os("CI").is_none(), "no server: install the Debian package postgresql");
         return None;
@@ -34,14 +55,13 @@ pub(super) async fn postgres() -> Option<PostgresServer> {
         chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = PostgresServer { programs, port, child: None, dir };
+    let server = PostgresServer { programs, port, child: None, ca: None, dir };
     let initialized = server
         .command("initdb")
         .args(["-D", "data", "-U", "tests", "--auth=trust", "-N", "-E", "UTF8", "--locale=C"])
         .output()
         .unwrap();
     assert!(initialized.status.success(), "{}", String::from_utf8_lossy(&initialized.stderr));
-    server.start().await;
     Some(server)
 }
 
@@ -64,6 +84,17 @@ impl PostgresServer {
         command
     }
 
+    /// Writes a file that belongs to the server alone: it refuses a key that others may read.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path
+    }
+
     /// Starts the process and waits until it answers.
     pub(super) async fn start(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -82,6 +113,11 @@ impl PostgresServer {
         let port = self.port.to_string();
         let mut command = self.command("postgres");
         command.args(["-D", "data", "-p", &port, "-h", "127.0.0.1", "-k", "", "-F"]);
+        if self.ca.is_some() {
+            // Relative to the data.
+            command.args(["-c", "ssl=on", "-c", "ssl_cert_file=../server.crt"]);
+            command.args(["-c", "ssl_key_file=../server.key"]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
@@ -98,8 +134,14 @@ impl PostgresServer {
 
     /// A database of this server, of a pool of its own.
     pub(super) fn open(&self, name: &str, connections: usize) -> Arc<SharedDatabase> {
-        let url = format!("postgres://tests@127.0.0.1:{}/{name}", self.port);
-        DatabasePool::default().get(&options(url.parse().unwrap(), connections))
+        let tls = if self.ca.is_some() { "?sslmode=require" } else { "" };
+        self.at(&format!("127.0.0.1:{}/{name}{tls}", self.port), self.ca.clone(), connections)
+    }
+
+    /// A database at this address with this authority.
+    pub(super) fn at(&self, address: &str, ca: Option<PathBuf>, connections: usize) -> Arc<SharedDatabase> {
+        let options = options(format!("postgres://tests@{address}").parse().unwrap(), connections);
+        DatabasePool::default().get(&DatabaseOptions { ca, ..options })
     }
 }
 

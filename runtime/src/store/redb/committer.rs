@@ -27,7 +27,8 @@ const MAX_BYTES: usize = 8 << 20;
 /// The time after which a relaxed write is on disk.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
-/// The longest that a commit is held back for writes that are expected.
+/// The longest that a commit is held back for writes that are expected. It is held back no longer than the last one
+/// took: after that, two commits are done sooner.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// The time between attempts to open a file that failed.
@@ -53,8 +54,8 @@ pub(super) struct Committer {
     pub(super) opened: Instant,
     /// Since when writes are acknowledged that are not on disk.
     pub(super) unflushed: Option<Instant>,
-    /// The number of writes in the last commit.
-    pub(super) last: usize,
+    /// The number of writes in the last commit, and the time that it took.
+    pub(super) last: (usize, Duration),
     /// Writes that were queued and are not in a commit yet.
     pub(super) turns: WriteTurns,
 }
@@ -106,11 +107,12 @@ impl Committer {
         // Clients that were in the last commit write again at once, one after another. Without the wait, the first of
         // them would have a commit for itself, and the others the next: half the throughput. A single client waits
         // for nobody.
-        let deadline = Instant::now() + GATHER;
+        let (expected, took) = self.last;
+        let deadline = Instant::now() + took.min(GATHER);
         while batch.len() < MAX_WRITES && bytes < MAX_BYTES {
             queue.try_iter().for_each(|pending| self.turns.push(pending));
             let next = match self.turns.pop() {
-                None if batch.len() < self.last => {
+                None if batch.len() < expected => {
                     queue.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
                 }
                 next => next,
@@ -126,15 +128,20 @@ impl Committer {
     fn commit(&mut self, mut batch: Vec<Pending>) {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
-        self.last = batch.len();
-        let start = work::thread_time();
+        let (begun, start) = (Instant::now(), work::thread_time());
         let outcomes = self.open_file().and_then(|file| {
             let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
-            file.committed();
+            if file.committed() && outcomes.is_ok() {
+                // Here, and not in the next read. If it fails, that read gets the reason.
+                let _renewed = failure::guarded(&self.path, || {
+                    file.renew().map_err(|error| failure::of(&self.path, error))
+                });
+            }
             // Dropped before the file is discarded, which closes it.
             drop(file);
             outcomes.inspect_err(|error| self.discard(error))
         });
+        self.last = (batch.len(), begun.elapsed());
         share(&batch, work::thread_time().saturating_sub(start));
         match outcomes {
             Ok(outcomes) => {
@@ -269,7 +276,7 @@ mod tests {
             current: current.clone(),
             opened: Instant::now(),
             unflushed: None,
-            last: 0,
+            last: (0, Duration::ZERO),
             turns: WriteTurns::default(),
         };
         let (queue, waiting) = mpsc::channel();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -73,7 +73,7 @@ impl Redb {
             let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
-                let (unflushed, last, turns) = (None, 0, WriteTurns::default());
+                let (unflushed, last, turns) = (None, (0, Duration::ZERO), WriteTurns::default());
                 Committer { path, durability, quota, current, opened, unflushed, last, turns }.run(&waiting);
             }
         });

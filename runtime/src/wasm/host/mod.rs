@@ -3,7 +3,7 @@
 //! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
 //! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
 //! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
-//! counts; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`,
+//! counts; `held_stream`; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`,
 //! `stores` and `databases`.
 
 pub(super) mod body;
@@ -19,6 +19,7 @@ mod file_thread_cpu;
 pub(super) mod files;
 pub(super) mod guest;
 pub(super) mod handles;
+mod held_stream;
 mod interfaces;
 pub(super) mod links;
 pub(super) mod memory_meter;

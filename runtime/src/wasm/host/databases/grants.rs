@@ -4,27 +4,39 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
-use crate::database::{DatabaseGrant, DatabaseSession, SqlCommand, SqlError, SqlResult};
+use crate::database::{DatabaseGrant, DatabaseSession, SqlCommand, SqlError, SqlResult, SqlValue};
 use crate::job::{HandlerVersion, Job};
 
 /// Statements of one job: the bound that stores have on operations.
 const MAX_STATEMENTS: u32 = 100_000;
+
+/// Statements of one job that are awaited at once, or whose rows are not read yet. Each may hold a result.
+const MAX_UNDER_WAY: usize = 16;
 
 /// The databases of a guest. Dropping them rolls back what is open.
 pub(in crate::wasm) struct GuestDatabases {
     /// `None` for an instance that runs no job.
     entry: Option<Arc<HandlerVersion>>,
     granted: Arc<[DatabaseGrant]>,
-    /// What is open, in the order of the grants.
-    sessions: Vec<DatabaseSession>,
+    /// What is open, in the order of the grants. Statements that are awaited take turns.
+    sessions: Vec<Arc<Mutex<DatabaseSession>>>,
     statements: u32,
+    /// Its references are counted: one for each statement that is awaited.
+    under_way: Arc<()>,
     /// The last row id and the number of changed rows, in the order of the grants.
     last: Vec<(i64, u64)>,
     /// What the last statement returned, until the guest takes it.
     pub(super) result: Bytes,
     /// The message of the last failure.
     pub(super) last_error: String,
+}
+
+/// A statement that is about to run, on a state that is not borrowed from the guest.
+pub(super) struct BegunStatement {
+    grant: DatabaseGrant,
+    session: Arc<Mutex<DatabaseSession>>,
 }
 
 /// Why a statement failed, as the guest sees it.
@@ -37,7 +49,7 @@ pub(super) struct SqlFailure {
 impl GuestDatabases {
     pub(in crate::wasm) fn of(job: &Job) -> GuestDatabases {
         let granted = job.entry.grants.databases.clone();
-        let sessions = granted.iter().map(|_| DatabaseSession::default()).collect();
+        let sessions = granted.iter().map(|_| Arc::default()).collect();
         let last = vec![(0, 0); granted.len()];
         GuestDatabases {
             entry: Some(job.entry.clone()),
@@ -55,6 +67,7 @@ impl GuestDatabases {
             granted: Arc::new([]),
             sessions: Vec::new(),
             statements: 0,
+            under_way: Arc::default(),
             last: Vec::new(),
             result: Bytes::new(),
             last_error: String::new(),
@@ -77,26 +90,69 @@ impl GuestDatabases {
         })
     }
 
+    /// Finds a database on a PostgreSQL server by the guest's name for it.
+    pub(super) fn find_server(&self, name: &str) -> Result<u32, SqlFailure> {
+        let number = self.find(name)?.unsigned_abs();
+        let grant = usize::try_from(number).ok().and_then(|place| self.granted.get(place));
+        match grant.and_then(|grant| grant.database.options().file()) {
+            None => Ok(number),
+            Some(_) => Err(SqlFailure::invalid(&format!(
+                "database {name} is an SQLite file: use spin:sqlite, or give it the URL of a PostgreSQL server"
+            ))),
+        }
+    }
+
     /// Runs one command on a database.
     pub(super) async fn run(&mut self, database: u32, command: SqlCommand) -> Result<SqlResult, SqlFailure> {
         self.result = Bytes::new();
+        let begun = self.begin(database)?;
+        // What is awaited goes on only when this call returns, so it must not be waited for.
+        let Ok(mut session) = begun.session.try_lock() else {
+            return Err(SqlFailure::invalid(
+                "another statement on this database is awaited: let it end first",
+            ));
+        };
+        let outcome = session.run(&begun.grant.database, command).await;
+        if let Ok(result) = &outcome {
+            self.note(database, result);
+        }
+        outcome.map_err(|error| SqlFailure::of(&begun.grant, &error))
+    }
+
+    /// Begins a statement that the guest awaits, perhaps beside others. It counts as long as the second value is held.
+    pub(super) fn begin_awaited(&mut self, database: u32) -> Result<(BegunStatement, Arc<()>), SqlFailure> {
+        let under_way = self.under_way.clone();
+        // One for this and one for each statement.
+        if Arc::strong_count(&under_way) > MAX_UNDER_WAY + 1 {
+            return Err(SqlFailure::too_many(&format!(
+                "a job may await {MAX_UNDER_WAY} statements at once, those included whose rows it has not read"
+            )));
+        }
+        Ok((self.begin(database)?, under_way))
+    }
+
+    /// Counts a statement, and finds its database.
+    fn begin(&mut self, database: u32) -> Result<BegunStatement, SqlFailure> {
         if self.statements >= MAX_STATEMENTS {
-            let message = format!("a job has {MAX_STATEMENTS} statements at most");
-            return Err(SqlFailure { code: "too_many", message });
+            return Err(SqlFailure::too_many(&format!("a job has {MAX_STATEMENTS} statements at most")));
         }
         self.statements += 1;
         let place = usize::try_from(database).unwrap_or(usize::MAX);
-        let (Some(grant), Some(session)) = (self.granted.get(place), self.sessions.get_mut(place)) else {
+        let (Some(grant), Some(session)) = (self.granted.get(place), self.sessions.get(place)) else {
             return Err(SqlFailure::invalid("there is no database with this number: open it first"));
         };
-        let outcome = session.run(&grant.database, command).await;
-        if let (Ok(result), Some(last)) = (&outcome, self.last.get_mut(place)) {
+        Ok(BegunStatement { grant: grant.clone(), session: session.clone() })
+    }
+
+    /// Notes what a statement changed.
+    pub(super) fn note(&mut self, database: u32, result: &SqlResult) {
+        let place = usize::try_from(database).unwrap_or(usize::MAX);
+        if let Some(last) = self.last.get_mut(place) {
             // An update has changed rows too, and outside of a transaction has no id.
             let has_inserted = result.changed > 0 && result.row_id != 0;
             let id = if has_inserted { result.row_id } else { last.0 };
             *last = (id, result.changed);
         }
-        outcome.map_err(|error| SqlFailure::of(grant, &error))
     }
 
     /// Returns the row id of the last inserted row and the number of rows that the last statement changed.
@@ -114,7 +170,23 @@ impl GuestDatabases {
     }
 }
 
+impl BegunStatement {
+    /// Runs the statement when those before it have ended.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the statement is stopped. On a server, its transaction is rolled back.
+    pub(super) async fn run(self, sql: String, parameters: Vec<SqlValue>) -> Result<SqlResult, SqlFailure> {
+        let mut session = self.session.lock().await;
+        let outcome = session.run(&self.grant.database, SqlCommand::Statement { sql, parameters }).await;
+        outcome.map_err(|error| SqlFailure::of(&self.grant, &error))
+    }
+}
+
 impl SqlFailure {
+    fn too_many(message: &str) -> SqlFailure {
+        SqlFailure { code: "too_many", message: message.to_owned() }
+    }
+
     pub(super) fn invalid(message: &str) -> SqlFailure {
         SqlFailure { code: "invalid", message: message.to_owned() }
     }

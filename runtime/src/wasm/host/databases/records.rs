@@ -99,8 +99,8 @@ mod tests {
             SqlValue::Text("é".to_owned()),
             SqlValue::Blob(vec![255]),
         ];
-        let one =
-            SqlResult { columns: vec!["a".to_owned()], rows: vec![values.clone()], changed: 0, row_id: 0 };
+        let (columns, rows) = (vec!["a".to_owned()], vec![values.clone()]);
+        let one = SqlResult { columns, rows, ..SqlResult::default() };
 
         let written = result(&one);
 

@@ -1,23 +1,33 @@
 //! `spin:sqlite@3`: databases as components built with the newest of Spin's SDKs use them.
+//!
+//! The functions that are awaited came with 3.1.0, and are for components that use the component model's `async`.
 
-use wasmtime::Result;
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{Accessor, FutureReader, HasSelf, Linker, Resource, ResourceType, StreamReader};
+use wasmtime::{Result, StoreContextMut};
 
-use self::spin::sqlite::sqlite::{self, Error, QueryResult, RowResult, Value};
+use self::spin::sqlite::sqlite::{
+    self, Error, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
+};
 use super::grants::SqlFailure;
 use crate::database::{MAX_PARAMETERS, SqlCommand, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
+use crate::wasm::host::held_stream::HeldStream;
 
 wasmtime::component::bindgen!({
     inline: "
-        package spin:sqlite@3.0.0;
+        package spin:sqlite@3.1.0;
 
         interface sqlite {
             resource connection {
                 open: static func(database: string) -> result<connection, error>;
+                open-async: static async func(database: string) -> result<connection, error>;
                 execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
+                execute-async: async func(statement: string, parameters: list<value>)
+                    -> result<tuple<list<string>, stream<row-result>, future<result<_, error>>>, error>;
                 last-insert-rowid: func() -> s64;
+                last-insert-rowid-async: async func() -> s64;
                 changes: func() -> u64;
+                changes-async: async func() -> u64;
             }
             variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }
             record query-result { columns: list<string>, rows: list<row-result> }
@@ -35,8 +45,37 @@ wasmtime::component::bindgen!({
 #[expect(unreachable_pub, reason = "what the macro makes of it is public")]
 pub struct SpinConnection;
 
-/// Adds the interface to a linker.
+/// Adds the functions that are called without `async` to a linker of any engine.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    type Store<'s> = StoreContextMut<'s, State>;
+    type Handle = Resource<SpinConnection>;
+    let mut instance = linker.instance("spin:sqlite/sqlite@3.0.0")?;
+    instance.resource("connection", ResourceType::host::<SpinConnection>(), |_, _| Ok(()))?;
+    instance.func_wrap_async("[static]connection.open", |mut store: Store<'_>, (database,): (String,)| {
+        Box::new(async move { Ok((store.data_mut().open(database).await?,)) })
+    })?;
+    instance.func_wrap_async(
+        "[method]connection.execute",
+        |mut store: Store<'_>, (connection, sql, parameters): (Handle, String, Vec<Value>)| {
+            Box::new(async move { Ok((store.data_mut().execute(connection, sql, parameters).await?,)) })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]connection.last-insert-rowid",
+        |mut store: Store<'_>, (connection,): (Handle,)| {
+            Box::new(async move { Ok((store.data_mut().last_insert_rowid(connection).await?,)) })
+        },
+    )?;
+    instance.func_wrap_async(
+        "[method]connection.changes",
+        |mut store: Store<'_>, (connection,): (Handle,)| {
+            Box::new(async move { Ok((store.data_mut().changes(connection).await?,)) })
+        },
+    )
+}
+
+/// Adds all functions to a linker of an engine for `async` components.
+pub(super) fn link_async(linker: &mut Linker<State>) -> Result<()> {
     sqlite::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
 }
 
@@ -54,10 +93,9 @@ impl From<SqlFailure> for Error {
 
 impl sqlite::Host for State {}
 
-impl sqlite::HostConnection for State {
+impl HostConnection for State {
     async fn open(&mut self, database: String) -> SpinSqlResult<Resource<SpinConnection>> {
-        let found = self.databases()?.find(&database);
-        Ok(found.map(|number| Resource::new_own(number.unsigned_abs())).map_err(Error::from))
+        open(self, &database)
     }
 
     async fn execute(
@@ -66,11 +104,11 @@ impl sqlite::HostConnection for State {
         sql: String,
         parameters: Vec<Value>,
     ) -> SpinSqlResult<QueryResult> {
-        // One too many is refused with the statement; more need not be held until then.
-        let parameters = parameters.into_iter().take(MAX_PARAMETERS + 1).map(ours).collect();
-        let command = SqlCommand::Statement { sql, parameters };
+        let command = SqlCommand::Statement { sql, parameters: ours(parameters) };
         let result = self.databases()?.run(connection.rep(), command).await;
-        Ok(result.map(theirs).map_err(Error::from))
+        let result =
+            result.map(|SqlResult { columns, rows, .. }| QueryResult { columns, rows: theirs(rows) });
+        Ok(result.map_err(Error::from))
     }
 
     async fn last_insert_rowid(&mut self, connection: Resource<SpinConnection>) -> Result<i64> {
@@ -87,17 +125,77 @@ impl sqlite::HostConnection for State {
     }
 }
 
-fn ours(value: Value) -> SqlValue {
-    match value {
+/// The rows of a statement, and whether they came whole.
+type SpinSqlRows = (Vec<String>, StreamReader<RowResult>, FutureReader<std::result::Result<(), Error>>);
+
+impl<U: Send + 'static> HostConnectionWithStore<U> for HasSelf<State> {
+    async fn open_async(
+        accessor: &Accessor<U, Self>,
+        database: String,
+    ) -> SpinSqlResult<Resource<SpinConnection>> {
+        accessor.with(|mut access| open(access.get(), &database))
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<U, Self>,
+        connection: Resource<SpinConnection>,
+        sql: String,
+        parameters: Vec<Value>,
+    ) -> SpinSqlResult<SpinSqlRows> {
+        let number = connection.rep();
+        let begun = accessor
+            .with(|mut access| wasmtime::error::Ok(access.get().databases()?.begin_awaited(number)))?;
+        let (statement, under_way) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        let result = match statement.run(sql, ours(parameters)).await {
+            Ok(result) => result,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        accessor.with(|mut access| {
+            access.get().databases()?.note(number, &result);
+            let rows = HeldStream::new(theirs(result.rows), under_way);
+            let rows = StreamReader::new(&mut access, rows)?;
+            // All rows are here, so that nothing can go wrong with them.
+            let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
+            Ok(Ok((result.columns, rows, ended)))
+        })
+    }
+
+    async fn last_insert_rowid_async(
+        accessor: &Accessor<U, Self>,
+        connection: Resource<SpinConnection>,
+    ) -> Result<i64> {
+        accessor.with(|mut access| Ok(access.get().databases()?.last(connection.rep()).0))
+    }
+
+    async fn changes_async(
+        accessor: &Accessor<U, Self>,
+        connection: Resource<SpinConnection>,
+    ) -> Result<u64> {
+        accessor.with(|mut access| Ok(access.get().databases()?.last(connection.rep()).1))
+    }
+}
+
+fn open(state: &mut State, database: &str) -> SpinSqlResult<Resource<SpinConnection>> {
+    let found = state.databases()?.find(database);
+    Ok(found.map(|number| Resource::new_own(number.unsigned_abs())).map_err(Error::from))
+}
+
+/// Converts parameters. One too many is refused with the statement; more need not be held until then.
+fn ours(parameters: Vec<Value>) -> Vec<SqlValue> {
+    let value = |value: Value| match value {
         Value::Integer(number) => SqlValue::Integer(number),
         Value::Real(number) => SqlValue::Real(number),
         Value::Text(text) => SqlValue::Text(text),
         Value::Blob(bytes) => SqlValue::Blob(bytes),
         Value::Null => SqlValue::Null,
-    }
+    };
+    parameters.into_iter().take(MAX_PARAMETERS + 1).map(value).collect()
 }
 
-fn theirs(result: SqlResult) -> QueryResult {
+fn theirs(rows: Vec<Vec<SqlValue>>) -> Vec<RowResult> {
     let value = |value: SqlValue| match value {
         SqlValue::Null => Value::Null,
         SqlValue::Integer(number) => Value::Integer(number),
@@ -106,5 +204,5 @@ fn theirs(result: SqlResult) -> QueryResult {
         SqlValue::Blob(bytes) => Value::Blob(bytes),
     };
     let row = |row: Vec<SqlValue>| RowResult { values: row.into_iter().map(value).collect() };
-    QueryResult { columns: result.columns, rows: result.rows.into_iter().map(row).collect() }
+    rows.into_iter().map(row).collect()
 }

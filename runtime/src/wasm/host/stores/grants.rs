@@ -57,7 +57,7 @@ pub(super) struct BegunSwap {
 pub(super) struct BegunOperation {
     grant: StoreGrant,
     payer: StorePayer,
-    _under_way: Arc<()>,
+    under_way: Arc<()>,
 }
 
 /// Why an operation failed, as the guest sees it.
@@ -129,7 +129,7 @@ impl GuestStores {
             return Err(too_many(&format!("a job may await {MAX_UNDER_WAY} operations on stores at once")));
         }
         let grant = self.count(store)?.clone();
-        Ok(BegunOperation { grant, payer: self.payer.clone(), _under_way: under_way })
+        Ok(BegunOperation { grant, payer: self.payer.clone(), under_way })
     }
 
     /// Counts an operation, and finds its store.
@@ -216,6 +216,11 @@ impl GuestStores {
 }
 
 impl BegunOperation {
+    /// Returns what counts the operation as awaited for as long as it is held: until its result is read.
+    pub(super) fn under_way(&self) -> Arc<()> {
+        self.under_way.clone()
+    }
+
     /// Runs the operation.
     pub(super) async fn run<T>(
         self,

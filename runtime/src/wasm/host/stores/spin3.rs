@@ -10,6 +10,7 @@ use super::all_keys::all_keys;
 use super::grants::StoreFailure;
 use crate::store::{Condition, KeyValue, StoreError};
 use crate::wasm::host::component_state::State;
+use crate::wasm::host::held_stream::HeldStream;
 
 wasmtime::component::bindgen!({
     inline: "
@@ -85,7 +86,7 @@ impl key_value::HostStore for State {
     }
 }
 
-impl<U: Send> key_value::HostStoreWithStore<U> for HasSelf<State> {
+impl<U: Send + 'static> key_value::HostStoreWithStore<U> for HasSelf<State> {
     async fn open(
         accessor: &Accessor<U, Self>,
         label: String,
@@ -137,12 +138,21 @@ impl<U: Send> key_value::HostStoreWithStore<U> for HasSelf<State> {
         accessor: &Accessor<U, Self>,
         store: Resource<AwaitedStoreHandle>,
     ) -> Result<(StreamReader<String>, FutureReader<std::result::Result<(), Error>>)> {
-        let (keys, ended) = match run(accessor, store, async |store| all_keys(store).await).await? {
+        let begun =
+            accessor.with(|mut access| wasmtime::error::Ok(access.get().stores()?.begin(store.rep())))?;
+        let read = match begun {
+            Ok(begun) => {
+                let under_way = begun.under_way();
+                begun.run(async |store| all_keys(store).await).await.map(|keys| (keys, under_way))
+            }
+            Err(failure) => Err(failure),
+        };
+        let ((keys, under_way), ended) = match read {
             Ok(keys) => (keys, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
+            Err(failure) => (Default::default(), Err(Error::from(failure))),
         };
         accessor.with(|mut access| {
-            let keys = StreamReader::new(&mut access, keys)?;
+            let keys = StreamReader::new(&mut access, HeldStream::new(keys, under_way))?;
             let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(ended) })?;
             Ok((keys, ended))
         })

@@ -1,8 +1,9 @@
-//! A component of Spin's SDK 5: keeps text in a store.
+//! A component of Spin's SDK 5: keeps text in a store, and rows in a table of a PostgreSQL server.
 
 use spin_sdk::http::{IntoResponse, Request, Response};
 use spin_sdk::http_component;
 use spin_sdk::key_value::{Error, Store};
+use spin_sdk::pg4::{self, ParameterValue, PgError};
 
 /// Writes, reads, lists and deletes, and returns what it has seen, a line each.
 fn act() -> Result<String, Error> {
@@ -19,10 +20,36 @@ fn act() -> Result<String, Error> {
     Ok(format!("{found:?}\n{keys:?}\n{there}\n{other:?}\n{greeting:?} {none:?}\n"))
 }
 
+/// Writes and reads rows, and returns what it has seen, a line each.
+fn tables() -> Result<String, PgError> {
+    let main = pg4::Connection::open("main")?;
+    main.execute("drop table if exists people", &[])?;
+    let columns = "id serial primary key, name text not null unique, born date, tags text[]";
+    main.execute(&format!("create table people ({columns})"), &[])?;
+    let ada = [
+        ParameterValue::Str("ada".to_owned()),
+        ParameterValue::Date((1815, 12, 10)),
+        ParameterValue::ArrayStr(vec![Some("a b".to_owned()), None]),
+    ];
+    let insert = "insert into people (name, born, tags) values ($1, $2, $3)";
+    let added = main.execute(insert, &ada)?;
+    let twice = main.execute(insert, &ada).err();
+    let values = "id, name, born, tags, 1.50::numeric, 7::bigint, true, null::uuid, int4range(1, 5), \
+                  timestamptz '2024-02-29 12:00:00+01', interval '1 day'";
+    let found = main.query(&format!("select {values} from people"), &[])?;
+    let kinds: Vec<_> = found.columns.iter().map(|column| &column.data_type).collect();
+    let other = pg4::Connection::open("host=localhost user=ada").err();
+    Ok(format!("{added} {twice:?}\n{kinds:?}\n{:?}\n{other:?}\n", found.rows))
+}
+
 #[http_component]
-fn handle(_request: Request) -> impl IntoResponse {
-    match act() {
+fn handle(request: Request) -> impl IntoResponse {
+    let seen = match request.path() {
+        "/tables" => tables().map_err(|error| format!("{error:?}")),
+        _ => act().map_err(|error| format!("{error:?}")),
+    };
+    match seen {
         Ok(seen) => Response::new(200, seen),
-        Err(error) => Response::new(500, format!("{error:?}")),
+        Err(error) => Response::new(500, error),
     }
 }
