@@ -16,6 +16,7 @@
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
 //! | 0 | [`observe`] | the log, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
+//! | 0 | [`dashboard`] | the page for operators: HTML, CSS and JavaScript in the program |
 //! | 0 | [`database`] | what handlers keep in tables: SQLite files, their connections and transactions |
 //! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
 //! | 1 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
@@ -97,6 +98,7 @@
 pub mod access;
 pub mod budget;
 pub mod confine;
+pub mod dashboard;
 pub mod database;
 pub mod observe;
 pub mod operator_file;

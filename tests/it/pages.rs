@@ -49,8 +49,8 @@ fn root() -> PathBuf {
 
 /// Returns the pages of the reference.
 fn reference() -> Vec<Page> {
-    let dir = fs::read_dir(root().join("runtime/docs")).unwrap();
-    dir.map(|entry| Page::of(entry.unwrap().path())).collect()
+    let paths = fs::read_dir(root().join("runtime/docs")).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "md")).map(Page::of).collect()
 }
 
 #[test]

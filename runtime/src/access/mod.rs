@@ -1,12 +1,13 @@
 //! Decides who a client is, and whether it may pass; pure, without sockets and without jobs.
 //!
-//! Floors, lowest first: `networks`, `passwords`, `rate_rule`, `rate_slots`, `ring_provider`; `address_set`, `rate_limit`, `tokens`;
+//! Floors, lowest first: `networks`, `operator_rights`, `passwords`, `rate_rule`, `rate_slots`, `ring_provider`; `address_set`, `rate_limit`, `tokens`;
 //! `forwarded`, `gate`.
 
 mod address_set;
 mod forwarded;
 mod gate;
 mod networks;
+mod operator_rights;
 mod passwords;
 mod rate_limit;
 mod rate_rule;
@@ -18,6 +19,7 @@ pub use address_set::{AddressSet, UnixClients};
 pub use forwarded::{ForwardedScheme, Forwarding, HOPS, UnclearForwarding};
 pub use gate::{AccessCheck, AccessGate, AddressRules, CertificateNames};
 pub use networks::Networks;
+pub use operator_rights::OperatorRights;
 pub use passwords::{BasicCredentials, PasswordCrowd, PasswordHash, Passwords};
 pub use rate_limit::{RateExceeded, RateLimit, RateLimits, Remaining};
 pub use rate_rule::{MOST_REQUESTS, Rate, RateKey, RateRule, RateUnit};

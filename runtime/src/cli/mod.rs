@@ -2,12 +2,14 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `file_watcher`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `reload`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `tap`, `top`.
+//! `socket`; `reload`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `dashboard`, `tap`,
+//! `top`.
 
 mod build;
 mod check;
 mod compile_worker;
 mod curl;
+mod dashboard;
 mod exec;
 mod explain;
 mod file_watcher;
@@ -84,6 +86,7 @@ enum Verb {
     Show(history::ShowArgs),
     Tap(tap::Args),
     Top(top::verb::Args),
+    Dashboard(dashboard::Args),
     /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Sql(sql::Args),
@@ -91,6 +94,7 @@ enum Verb {
     Reload(reload::ReloadArgs),
     Store(store::Args),
     Swap(swap::SwapArgs),
+    Promote(swap::PromoteArgs),
     Rollback(swap::RollbackArgs),
     /// Drain the daemon and end it.
     Shutdown(show::Args),
@@ -142,12 +146,14 @@ pub fn main() -> ExitCode {
         Verb::Show(args) => history::show(args),
         Verb::Tap(args) => tap::tap(args),
         Verb::Top(args) => top::verb::top(args),
+        Verb::Dashboard(args) => dashboard::dashboard(args),
         Verb::Explain(args) => show::explain(args),
         Verb::Sql(args) => sql::sql(args),
         Verb::Plan(args) => reload::plan(args),
         Verb::Reload(args) => reload::reload(args),
         Verb::Store(args) => store::store(args),
         Verb::Swap(args) => swap::swap(args),
+        Verb::Promote(args) => swap::promote(args),
         Verb::Rollback(args) => swap::rollback(args),
         Verb::Shutdown(args) => show::shutdown(args),
         Verb::Upgrade(args) => show::upgrade(args),

@@ -189,7 +189,8 @@ impl Socket {
         })
     }
 
-    fn path(&self) -> PathBuf {
+    /// Returns the path of the admin socket.
+    pub(super) fn path(&self) -> PathBuf {
         let variable = || std::env::var("PORTCULLIS_ADMIN").ok().filter(|_| self.config.is_none());
         let named = self.socket.clone().or_else(variable);
         if let Some(named) = named.filter(|named| !named.is_empty()) {

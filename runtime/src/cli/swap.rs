@@ -1,4 +1,4 @@
-//! `portcullis swap` and `portcullis rollback`: replace the module of a handler, or undo that.
+//! `portcullis swap`, `promote` and `rollback`: replace the module of a handler, end its trial, or undo that.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,8 @@ use super::table::text;
 use crate::catalog::Percent;
 use crate::config;
 use crate::jobs::api::{
-    RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialEnd, TrialRequest,
+    PromoteCommand, PromoteReply, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialEnd,
+    TrialRequest,
 };
 use crate::operator_file;
 use crate::wasm::compile::CompileLimits;
@@ -59,6 +60,16 @@ pub(super) struct RollbackArgs {
     socket: Socket,
 }
 
+/// End a handler's trial: the version on trial serves all requests, whatever the trial would have found.
+#[derive(clap::Args)]
+pub(super) struct PromoteArgs {
+    /// The handler.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    socket: Socket,
+}
+
 pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
     let SwapArgs { name, file, canary, time, requests, slower, socket } = args;
     let trial = canary.map(|percent| TrialRequest { percent, time, requests, slower });
@@ -76,6 +87,13 @@ pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
                 text(&trial.job)
             ),
         });
+    })
+}
+
+pub(super) fn promote(PromoteArgs { name, socket }: PromoteArgs) -> Result<ExitCode> {
+    let command = PromoteCommand { name: name.parse()? };
+    socket.show(&command, "", |PromoteReply { handler, old, new }| {
+        say(&format!("{}: {} -> {}", text(&handler), text(&old), text(&new)));
     })
 }
 

@@ -20,6 +20,7 @@ use super::{
     compile, cors, gates, handler, hardening, http, logging, outbound, proxies, response_rules, route, tls,
     values,
 };
+use crate::access::OperatorRights;
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -103,6 +104,9 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
             group: report.settle(file.admin_group.as_ref(), None, values::group),
             mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, values::mode),
         },
+        admin_group_access: report.settle(file.admin_group_access.as_ref(), OperatorRights::All, |text| {
+            values::operator_rights(text)
+        }),
         grace: report.settle(file.grace.as_ref(), GRACE, values::duration),
         shutdown_delay: report.settle(file.shutdown_delay.as_ref(), Duration::ZERO, values::duration),
         upgrade_grace: report.settle(file.upgrade_grace.as_ref(), UPGRADE_GRACE, values::duration),

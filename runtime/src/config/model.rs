@@ -15,7 +15,7 @@ use super::report::{ConfigError, ConfigErrors};
 use super::route_model::RouteConfig;
 use super::secret::Secret;
 use super::store::{StoreConfig, StoreGrantConfig};
-use crate::access::{AccessGate, AddressSet, RateRule};
+use crate::access::{AccessGate, AddressSet, OperatorRights, RateRule};
 use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
 use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
@@ -42,6 +42,8 @@ pub struct Config {
     pub proxy_protocol: Vec<Endpoint>,
     /// Who may open the admin socket.
     pub admin_access: UnixOptions,
+    /// What clients of the admin socket may do that are neither root nor the daemon's user.
+    pub admin_group_access: OperatorRights,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
     /// How long connections are accepted after a shutdown began, before `grace`.
@@ -312,6 +314,7 @@ impl Config {
         let key = match (&self.admin, group, *mode) {
             (None, Some(_), _) => "admin_group",
             (None, None, mode) if mode != ADMIN_MODE => "admin_mode",
+            (None, None, _) if self.admin_group_access != OperatorRights::All => "admin_group_access",
             (Some(_), ..) | (None, None, _) => return Ok(()),
         };
         Err(ConfigError {

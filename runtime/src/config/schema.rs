@@ -21,6 +21,8 @@ table! {
         observe: Vec<Keyed<String>>,
         admin_mode: Scalar,
         admin_group: Scalar,
+        /// What clients may do that are neither root nor the daemon's user: `all`, or `read`.
+        admin_group_access: String,
         /// The proxies whose word about their clients is believed: networks, and `unix`.
         trusted_proxies: Vec<Keyed<String>>,
         /// The endpoints whose connections begin with a header of the PROXY protocol.

@@ -9,6 +9,7 @@ use super::memory_bound::MemoryBound;
 use super::reader::{Keyed, Scalar};
 use super::report::Diagnostics;
 use super::units::{Mode, Size, Span};
+use crate::access::OperatorRights;
 
 /// The longest duration of a setting: far below the overflow of clocks and timers.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -55,6 +56,15 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
             Err(refusal("a size such as \"128MiB\", or \"none\"", scalar))
         }
         other => size(0..=u64::MAX)(other),
+    }
+}
+
+/// Reads what the group of the admin socket may do.
+pub(super) fn operator_rights(text: &str) -> Result<OperatorRights, String> {
+    match text {
+        "all" => Ok(OperatorRights::All),
+        "read" => Ok(OperatorRights::Read),
+        _ => Err(format!("wanted \"all\" or \"read\", found {text:?}")),
     }
 }
 

@@ -23,8 +23,9 @@ use crate::jobs::api::{
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, DeleteEntries, DumpStore, Explain, Generations, GetEntry, Kill,
     ListHandlers, ListJobs, ListKeys, ListRoutes, ListStores, LoadStore, Loader, OperatorStores, Plan,
-    QueryDatabase, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetEntry, SetLogLevel,
-    Shutdown, Step, Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob, WatchTrial,
+    Promote, QueryDatabase, Reload, ReopenLog, ReplyJob, Rollback, RunSchedules, ServeApi, SetEntry,
+    SetLogLevel, Shutdown, Step, Swap, Tap, TellHistory, TellLogs, TellStatus, TellVersion, UpgradeJob,
+    WatchTrial,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -137,6 +138,7 @@ pub(super) fn install(
     add::<PlanCommand>(engine, Arc::new(plan))?;
     add::<SwapCommand>(engine, Arc::new(swap))?;
     answer(engine, Arc::new(Rollback { generations: generations.clone() }))?;
+    answer(engine, Arc::new(Promote { generations: generations.clone() }))?;
     add::<TrialCommand>(engine, Arc::new(watch))?;
     answer(engine, Arc::new(upgrade))?;
     add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;

@@ -68,6 +68,7 @@ pub(super) async fn admit(
         }
     };
     counted.has_slot();
+    job.entry.slots.note(&job.entry.limits);
     Ok((PoolPermit { _counted: Some(counted), ..slot }, allotment))
 }
 
@@ -93,6 +94,7 @@ async fn in_line(
     let Some(_place) = waiting.try_acquire().ok().filter(|_| left > kept) else {
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
+    entry.slots.note(&entry.limits);
     let limit = entry.limits.queue_time;
     let mut waits_for = QueuedFor::Slot;
     let admitted = async {

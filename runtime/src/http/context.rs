@@ -13,7 +13,7 @@ use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::request::access_line::AccessLog;
 use super::wire::progress::Deadlines;
-use crate::access::AddressSet;
+use crate::access::{AddressSet, OperatorRights};
 use crate::catalog::Template;
 use crate::engine::Engine;
 use crate::net::{DrainSignal, Endpoint, Gate, Peer, Tls};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub details: Details,
     /// Whether the admin socket serves the profiler.
     pub profiler: bool,
+    /// What clients of the admin socket may do that are neither root nor the daemon's user.
+    pub operators: OperatorRights,
     /// How every request is logged, or `None` if requests are not logged.
     pub access_log: Option<AccessLog>,
     /// The query parameters whose values are not logged.

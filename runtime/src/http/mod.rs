@@ -39,6 +39,7 @@ mod upgrade;
 mod wire;
 
 pub use admin::client;
+pub use admin::forward;
 pub use admin::operators::{admin, observe};
 pub use context::{Observed, Server, Settings};
 pub use handlers::handlers;

@@ -13,6 +13,11 @@ macro_rules! names {
     };
 }
 
+/// The jobs that only show something. A client that may only read runs no others: `plan` reads files as the daemon, and
+/// the contents of stores and databases belong to handlers.
+pub const READING: [&str; 11] =
+    [COMMANDS, EXPLAIN, HANDLERS, HISTORY, JOBS, LOGS, ROUTES, STATUS, STORES, TAP, VERSION];
+
 names! {
     ACCEPT_CONNECTIONS = "acceptconnections",
     CANARY = "canary",
@@ -26,6 +31,7 @@ names! {
     LOG_REOPEN = "log-reopen",
     LOGS = "logs",
     PLAN = "plan",
+    PROMOTE = "promote",
     RELOAD = "reload",
     ROLLBACK = "rollback",
     ROUTES = "routes",

@@ -1,6 +1,7 @@
 //! The limits of one job, and the slots and queue of a handler.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -116,6 +117,13 @@ pub struct SlotUse {
     pub waiting: usize,
 }
 
+/// The most jobs that have run at once, and that have waited at once.
+#[derive(Debug, Default)]
+struct MostTaken {
+    running: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
 /// The slots for a handler's jobs, and the bounded queue in front of them.
 #[derive(Clone, Debug)]
 pub struct Slots {
@@ -134,6 +142,8 @@ pub struct Slots {
     /// Held by the one job that queues for all addresses beyond their share. The job takes it once its own address
     /// may have one more slot.
     pub crowd: Arc<Semaphore>,
+    /// The most jobs so far.
+    most: Arc<MostTaken>,
 }
 
 impl Slots {
@@ -148,7 +158,25 @@ impl Slots {
             descriptors: Arc::default(),
             peers: Arc::default(),
             crowd: semaphore(1),
+            most: Arc::default(),
         }
+    }
+
+    /// Records the number of running and waiting jobs. `limits` must be those of [`Slots::new`]. Takes no lock, and
+    /// writes only if there were never more.
+    pub fn note(&self, limits: &Limits) {
+        let Taken { running, waiting } = self.taken(limits);
+        for (most, now) in [(&self.most.running, running), (&self.most.waiting, waiting)] {
+            if now > most.load(Ordering::Relaxed) {
+                most.fetch_max(now, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns the most jobs that [`Slots::note`] has recorded.
+    pub fn most(&self) -> Taken {
+        let MostTaken { running, waiting } = &*self.most;
+        Taken { running: running.load(Ordering::Relaxed), waiting: waiting.load(Ordering::Relaxed) }
     }
 
     /// Reports whether only an eighth of the slots is free. `limits` must be those of [`Slots::new`]. Fewer than
@@ -167,5 +195,24 @@ impl Slots {
             running: taken(limits.concurrency, &self.running),
             waiting: taken(limits.queue, &self.waiting),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_jobs_stay_when_fewer_run() {
+        let limits = Limits { concurrency: 3, queue: 2, ..Limits::default() };
+        let slots = Slots::new(&limits);
+        let ran = [slots.running.try_acquire(), slots.running.try_acquire(), slots.waiting.try_acquire()];
+        slots.note(&limits);
+
+        drop(ran);
+        slots.note(&limits);
+
+        assert_eq!(slots.most(), Taken { running: 2, waiting: 1 });
+        assert_eq!(slots.taken(&limits), Taken { running: 0, waiting: 0 });
     }
 }

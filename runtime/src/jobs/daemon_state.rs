@@ -288,6 +288,7 @@ pub fn settings(config: &Config) -> Settings {
         fields: http.fields,
         details: if config.debug { Details::Told } else { Details::Withheld },
         profiler: config.profiler,
+        operators: config.admin_group_access,
         access_log: config
             .logging
             .access_log

@@ -293,6 +293,21 @@ impl Publisher<'_> {
         generation
     }
 
+    /// Ends the trial of a handler for the version on trial. Returns that version, and the one that served beside it.
+    ///
+    /// # Errors
+    /// There is no such handler, or no trial.
+    pub fn promote(self, name: &Name) -> Result<(Arc<HandlerVersion>, Arc<HandlerVersion>)> {
+        let Some(serving) = self.base.handlers.get(name).cloned() else {
+            bail!("there is no handler {:?}", name.as_str());
+        };
+        let on_trial = self.base.trials.get(name).map(|tried| tried.entry.clone());
+        let on_trial = on_trial.with_context(|| format!("{name}: no version is on trial"))?;
+        let next = self.base.with(&on_trial);
+        self.publish(next);
+        Ok((on_trial, serving))
+    }
+
     /// Ends the trial of a handler. If there is no trial, publishes the version that served before, under the current
     /// settings.
     ///

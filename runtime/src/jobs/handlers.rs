@@ -41,7 +41,7 @@ struct RunningUsage {
 }
 
 fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> HandlerReport {
-    let taken = entry.slots.taken(&entry.limits);
+    let (taken, most) = (entry.slots.taken(&entry.limits), entry.slots.most());
     let leads_here = |route: &&Route| route.leads_to(&entry.name);
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
     let ended = entry.record.requests.ended();
@@ -53,6 +53,8 @@ fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> H
         version: entry.version.clone(),
         running: taken.running,
         waiting: taken.waiting,
+        most_running: most.running,
+        most_waiting: most.waiting,
         requests: ended,
         failures: entry.record.requests.failed(),
         reasons: entry.record.reasons().into_iter().collect(),

@@ -6,7 +6,7 @@
 //! Floors, lowest first: `api`, `commands`, `credential`, `successor`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
 //! `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
-//! `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
+//! `promote`, `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
 
 pub mod api;
 mod canary;
@@ -27,6 +27,7 @@ mod log_reopen;
 mod logs;
 mod open_gate;
 mod plan;
+mod promote;
 mod reload;
 mod reload_refusals;
 mod reply;
@@ -61,6 +62,7 @@ pub use log_reopen::ReopenLog;
 pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};
+pub use promote::Promote;
 pub use reload::{ConfigReading, ConfigSource, Granted, Reload};
 pub use reply::ReplyJob;
 pub use rollback::Rollback;

@@ -1,7 +1,7 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
 //! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
-//! `connect`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
+//! `connect`, `loopback`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
 //! `listen::listeners`.
 
 mod activation;
@@ -10,6 +10,7 @@ mod endpoint;
 mod forward_io;
 mod gate;
 mod listen;
+mod loopback;
 pub mod outbound;
 mod peer;
 pub mod proxy_header;
@@ -23,6 +24,7 @@ pub use gate::{Draining, Gate, GateState, Opened};
 pub use listen::{
     BindOptions, DrainSignal, Handout, Listener, ListenerChange, Phase, Sockets, bind, examine, examine_group,
 };
+pub use loopback::LoopbackListener;
 pub use peer::{Credentials, Peer, Remote};
 pub use stream::Stream;
 pub use tls::{

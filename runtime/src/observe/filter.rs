@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 22] = [
     "access",
     "budget",
     "catalog",
@@ -19,6 +19,7 @@ const MODULES: [&str; 21] = [
     "config",
     "confine",
     "daemon",
+    "dashboard",
     "database",
     "engine",
     "files",

@@ -17,7 +17,7 @@ mod python;
 mod ruby;
 mod spin_javascript;
 mod stores;
-mod tools;
+pub(crate) mod tools;
 mod wsgi;
 mod zig;
 

@@ -79,9 +79,9 @@ pub(super) fn pip(name: &str, requirements: &str, options: &[&str]) -> Option<Pa
 }
 
 /// The tools from npm, and the Node that they run on.
-pub(super) struct Npm {
+pub(crate) struct Npm {
     /// The directory that contains `node_modules`.
-    pub(super) place: PathBuf,
+    pub(crate) place: PathBuf,
     /// The Node from PyPI.
     node: PathBuf,
 }
@@ -104,7 +104,7 @@ fn node(node: &Path, script: &Path) -> Command {
 }
 
 /// Returns the tools from npm, or `None` if a registry is unreachable.
-pub(super) fn npm() -> Option<&'static Npm> {
+pub(crate) fn npm() -> Option<&'static Npm> {
     static TOOLS: OnceLock<Option<Npm>> = OnceLock::new();
     TOOLS.get_or_init(|| npm_of(NPM, "npm")).as_ref()
 }

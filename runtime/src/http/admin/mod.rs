@@ -12,14 +12,18 @@
 //! | `database_metrics` | the metrics of databases |
 //! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
+//! | `dashboard_files` | the files of the dashboard as responses |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `run_job` | jobs over HTTP |
 //! | `operators` | the service that answers by `run_job` or `observe` |
 //! | `client` | the client of `run_job` |
+//! | `forward` | the dashboard on a loopback port, for a browser with a token |
 
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
+pub(in crate::http) mod dashboard_files;
 pub(in crate::http) mod database_metrics;
+pub mod forward;
 pub(in crate::http) mod handler_metrics;
 pub(in crate::http) mod latency_metrics;
 pub(in crate::http) mod metrics;

@@ -7,9 +7,11 @@ use http::header::{CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use tracing::info;
+use rustix::process::geteuid;
+use tracing::{debug, info};
 
-use super::{observe, profiler};
+use super::{dashboard_files, observe, profiler};
+use crate::access::OperatorRights;
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
@@ -26,9 +28,13 @@ use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
 use crate::job::{
-    Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, Run, Status, Tail, pipe,
+    Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, Run, Status, Tail, builtin, pipe,
 };
 use crate::net::GateState;
+
+/// What a client is told that may only read.
+const READ_ONLY: &str =
+    "this user may only look (admin_group_access = \"read\"): act as root or as the user of the daemon";
 
 /// The number of the job.
 const JOB_ID: HeaderName = HeaderName::from_static("job-id");
@@ -64,7 +70,11 @@ impl AdminRequest<'_> {
         let Parts { method, uri, headers, .. } = self.request.head;
         refuse_browsers(headers, uri.host())?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let rights = self.rights();
         match (path.strip_prefix("/jobs/"), &*path) {
+            (Some(name), _) if rights == OperatorRights::Read && !builtin::READING.contains(&name) => {
+                Err(Refusal::Forbidden(READ_ONLY))
+            }
             (Some(name), _) if method == Method::POST => self.run(name, body).await,
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => {
@@ -72,6 +82,15 @@ impl AdminRequest<'_> {
                 Ok(observe::metrics(server, settings, self.observed, self.request.head))
             }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
+            (None, path) if path.starts_with(dashboard_files::ROOT) => {
+                let answer = match path {
+                    dashboard_files::ACCESS => {
+                        dashboard_files::access(rights, self.request.settings.profiler)
+                    }
+                    path => dashboard_files::file(path).ok_or(Refusal::NoRoute)?,
+                };
+                if method == Method::GET { Ok(answer) } else { Err(Refusal::WrongMethod("GET".to_owned())) }
+            }
             (None, path) => match profiler::Page::at(path).filter(|_| self.request.settings.profiler) {
                 Some(page) if method == Method::GET => {
                     let _place = page.lasts().then(|| self.slots.profile()).transpose()?;
@@ -83,13 +102,25 @@ impl AdminRequest<'_> {
         }
     }
 
+    /// Returns what the client may do.
+    fn rights(self) -> OperatorRights {
+        let RequestContext { settings, peer, .. } = self.request;
+        let user = peer.credentials().map(|credentials| credentials.uid);
+        settings.operators.of(user, geteuid().as_raw())
+    }
+
     /// Runs a job. The response has its output and its outcome.
     async fn run(self, name: &str, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
         let RequestContext { server, settings, peer, .. } = self.request;
         let engine = &server.engine;
         let mut job = self.job(engine, name)?;
         let place = self.slots.job(job.entry.policy.admin_quota)?;
-        info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
+        // A dashboard and `top` ask every second.
+        if builtin::READING.contains(&name) {
+            debug!("admin: {} runs [{}] {job}", peer.remote(), job.id);
+        } else {
+            info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
+        }
         let logged = LoggedJob::of(&job);
         let (id, entry) = (logged.id, &logged.entry);
         // Refused here, before the engine would: while it drains, the engine still admits jobs of

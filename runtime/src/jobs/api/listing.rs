@@ -56,6 +56,12 @@ pub struct HandlerReport {
     pub running: usize,
     /// Jobs that wait for a slot.
     pub waiting: usize,
+    /// The most jobs of the version that have run at once.
+    #[serde(default)]
+    pub most_running: usize,
+    /// The most jobs of the version that have waited at once.
+    #[serde(default)]
+    pub most_waiting: usize,
     /// Requests that have ended.
     pub requests: u64,
     /// Requests that have failed.

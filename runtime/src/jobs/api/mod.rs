@@ -54,7 +54,7 @@ pub use store::{
 };
 pub use stored::{DumpedEntry, LoadedEntry, StoredValue, expiry};
 pub use swap::{
-    BegunTrial, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialCommand, TrialEnd,
-    TrialRequest,
+    BegunTrial, PromoteCommand, PromoteReply, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply,
+    TrialCommand, TrialEnd, TrialRequest,
 };
 pub use tap::TapCommand;

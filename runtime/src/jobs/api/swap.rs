@@ -1,4 +1,4 @@
-//! `swap`, `canary` and `rollback`: the commands, with the options of a trial, and the replies.
+//! `swap`, `canary`, `promote` and `rollback`: the commands, with the options of a trial, and the replies.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -196,6 +196,33 @@ impl Command for RollbackCommand {
     }
 }
 
+/// Ends the trial of a handler: the version on trial serves all requests.
+pub struct PromoteCommand {
+    /// The handler.
+    pub name: Name,
+}
+
+impl PromoteCommand {
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<PromoteCommand> {
+        let [name] = args else { bail!("usage: promote NAME") };
+        Ok(PromoteCommand { name: name.parse()? })
+    }
+}
+
+impl Command for PromoteCommand {
+    const NAME: &'static str = builtin::PROMOTE;
+    const POLICY: Policy = Policy::CHANGE;
+    type Reply = PromoteReply;
+
+    fn encode(&self) -> JobCall {
+        call::<Self>([self.name.to_string()])
+    }
+}
+
 /// The result of a swap.
 #[derive(Serialize, Deserialize)]
 pub struct SwapReply {
@@ -227,6 +254,17 @@ pub struct BegunTrial {
     pub slower: Option<u32>,
     /// The job that watches it.
     pub job: String,
+}
+
+/// The result of a promotion.
+#[derive(Serialize, Deserialize)]
+pub struct PromoteReply {
+    /// The handler.
+    pub handler: String,
+    /// The version that served beside the trial.
+    pub old: String,
+    /// The version that was on trial, and serves now.
+    pub new: String,
 }
 
 /// The result of a rollback.

@@ -1,0 +1,239 @@
+//! Serves the dashboard on a loopback port, and forwards what it asks for to the admin socket.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+
+use super::dashboard_tokens::DashboardTokens;
+use super::rejection::Rejection;
+use super::relayed_body::{DaemonConnection, RelayedBody};
+use super::site_check::{self, ForwardTarget};
+use crate::http::admin::client::{self, JobCall};
+use crate::http::admin::dashboard_files;
+use crate::job::builtin;
+use crate::net::{self, LoopbackListener};
+
+/// Connections at once. A browser opens 6 to one address.
+const CONNECTIONS: usize = 64;
+
+/// How long a connection may wait for the rest of a request head, or for the next request.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// The largest request head: hyper's smallest buffer. A token has 43 bytes.
+const HEAD: usize = 8192;
+
+/// Runs a record file again.
+pub type Replay = Box<dyn Fn(String) -> BoxFuture<'static, Result<ReplayOutput>> + Send + Sync>;
+
+/// What a replay has written, and how it ended.
+pub struct ReplayOutput {
+    /// The exit status; `None` if it was killed.
+    pub status: Option<i32>,
+    /// What it wrote to stdout: the response.
+    pub stdout: String,
+    /// What it wrote to stderr: the comparison.
+    pub stderr: String,
+}
+
+/// Serves the dashboard.
+pub struct Forwarder {
+    /// The admin socket.
+    pub socket: PathBuf,
+    /// Runs a record file again.
+    pub replay: Replay,
+    /// Shows a new link to the operator.
+    pub show: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The body of a response to the browser.
+type ForwardBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// A forwarder that is bound to a port.
+struct Bound {
+    forwarder: Forwarder,
+    port: u16,
+    tokens: DashboardTokens,
+    /// Held by the one replay that runs.
+    replaying: Mutex<()>,
+}
+
+impl Forwarder {
+    /// Serves until dropped.
+    ///
+    /// # Errors
+    /// The kernel gives no random bytes.
+    pub async fn run(self, listener: LoopbackListener) -> Result<Infallible> {
+        let (port, tokens) = (listener.port(), DashboardTokens::default());
+        let bound = Arc::new(Bound { forwarder: self, port, tokens, replaying: Mutex::default() });
+        bound.show_link()?;
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let place = places.clone().acquire_owned().await?;
+            let stream = tokio::select! {
+                stream = listener.accept() => stream,
+                Some(_ended) = connections.join_next() => continue,
+            };
+            let bound = bound.clone();
+            connections.spawn(async move {
+                let answer = |request| answer(bound.clone(), request);
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIME)
+                    .max_buf_size(HEAD)
+                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                // The browser has left, or sent no HTTP.
+                let _ended = connection.await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Answers a request of the browser.
+async fn answer(bound: Arc<Bound>, request: Request<Incoming>) -> Result<Response<ForwardBody>, Infallible> {
+    let head = request.into_parts().0;
+    let mut response = bound.outcome(&head).await.unwrap_or_else(|Rejection { status, message }| {
+        let mut response = Response::new(full(format!("{message}\n")));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    });
+    dashboard_files::protect(response.headers_mut());
+    Ok(response)
+}
+
+impl Bound {
+    async fn outcome(&self, head: &Parts) -> Result<Response<ForwardBody>, Rejection> {
+        site_check::check(head, self.port)?;
+        let target = ForwardTarget::of(&head.method, head.uri.path())?;
+        let token = bearer(&head.headers);
+        match target {
+            ForwardTarget::File => {}
+            ForwardTarget::Open => return self.open(token),
+            ForwardTarget::Replay | ForwardTarget::Daemon => {
+                if !self.tokens.is_open(token) {
+                    return Err(Rejection::new(
+                        StatusCode::UNAUTHORIZED,
+                        "no session: open the last link that `portcullis dashboard` printed",
+                    ));
+                }
+            }
+        }
+        let answered = match target {
+            ForwardTarget::Replay => {
+                self.replay(head.uri.query().unwrap_or_default()).await.map(json_response)
+            }
+            ForwardTarget::File | ForwardTarget::Open | ForwardTarget::Daemon => self.forward(head).await,
+        };
+        answered.map_err(|error| Rejection::new(StatusCode::BAD_GATEWAY, format!("{error:#}")))
+    }
+
+    /// Exchanges the token of a link for a session, and shows the next link.
+    fn open(&self, token: &str) -> Result<Response<ForwardBody>, Rejection> {
+        let failed =
+            |error: anyhow::Error| Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"));
+        let Some(session) = self.tokens.open(token).map_err(failed)? else {
+            return Err(Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                "this link has been used, or is not the last one: open the last link that `portcullis dashboard` printed",
+            ));
+        };
+        self.show_link().map_err(failed)?;
+        Ok(json_response(json!({ "token": session })))
+    }
+
+    fn show_link(&self) -> Result<()> {
+        let token = self.tokens.link()?;
+        // A browser sends no server what follows the `#`.
+        (self.forwarder.show)(&format!(
+            "http://127.0.0.1:{}{}#token={token}",
+            self.port,
+            dashboard_files::ROOT
+        ));
+        Ok(())
+    }
+
+    /// Passes a request on, without its fields and its body, and the reply back.
+    async fn forward(&self, head: &Parts) -> Result<Response<ForwardBody>> {
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut request = Request::builder().method(&head.method).uri(target).header(HOST, "localhost");
+        for accept in head.headers.get_all(ACCEPT) {
+            request = request.header(ACCEPT, accept);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let socket = &self.forwarder.socket;
+        let unreachable = || format!("no daemon listens at {}", socket.display());
+        let stream = net::connect(socket).await.with_context(unreachable)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Made before the wait, which ends with the browser: so does the job then.
+        let connection = DaemonConnection(tokio::spawn(async move {
+            // A connection error is reported by the body that fails with it.
+            let _told = connection.await;
+        }));
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let mut response = Response::new(RelayedBody { body, _connection: connection }.boxed_unsync());
+        *response.status_mut() = head.status;
+        if let Some(kind) = head.headers.get(CONTENT_TYPE) {
+            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        }
+        Ok(response)
+    }
+
+    /// Runs the record of a job again. The daemon tells the file, so that the browser cannot name another.
+    async fn replay(&self, query: &str) -> Result<Value> {
+        let id = query.strip_prefix("a=").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let id = id.context("wanted ?a=ID with the id of a job")?;
+        let args = vec!["--job".to_owned(), id.to_owned()];
+        let call = JobCall { name: builtin::HISTORY.to_owned(), args, ..JobCall::default() };
+        let mut reply = client::run(&self.forwarder.socket, call).await?;
+        let mut text = Vec::new();
+        while let Some(piece) = reply.next().await? {
+            text.extend_from_slice(&piece);
+        }
+        let outcome = reply.outcome();
+        if !outcome.status.is_ok() {
+            return Err(anyhow!(outcome.error));
+        }
+        let jobs: Value = serde_json::from_slice(&text).context("the daemon did not answer with JSON")?;
+        let file = jobs[0]["replay"]
+            .as_str()
+            .context("the job was not recorded: set record_dir, and record = \"failures\" at its handler")?;
+        let _turn = self.replaying.lock().await;
+        let ReplayOutput { status, stdout, stderr } = (self.forwarder.replay)(file.to_owned()).await?;
+        Ok(json!({ "status": status, "stdout": stdout, "stderr": stderr }))
+    }
+}
+
+/// Returns the token of a request; empty without one.
+fn bearer(headers: &HeaderMap) -> &str {
+    let text = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default()
+}
+
+fn json_response(value: Value) -> Response<ForwardBody> {
+    let mut response = Response::new(full(format!("{value}\n")));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn full(text: String) -> ForwardBody {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,115 @@
+//! The files of the dashboard: served whole, with their policy, and without a request to anywhere else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::Dashboard;
+use crate::harness::{Client, Program, Setup};
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard");
+
+/// Returns the files of the page with their texts.
+fn files() -> Vec<(String, String)> {
+    let names = fs::read_dir(FILES).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let named = names.filter(|name| !name.ends_with(".rs"));
+    named.map(|name| (name.clone(), fs::read_to_string(Path::new(FILES).join(&name)).unwrap())).collect()
+}
+
+/// Returns what stands between two marks, wherever it does.
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Vec<&'t str> {
+    text.split(before).skip(1).filter_map(|rest| rest.split_once(after)).map(|(found, _)| found).collect()
+}
+
+#[test]
+fn every_file_is_served_with_its_type_and_its_policy() {
+    let daemon = Setup::one("", &Program::text().wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let dashboard = Dashboard::of(&daemon);
+    let files = files();
+    assert!(files.len() > 10, "{}", files.len());
+
+    for (name, text) in &files {
+        let target = format!("/dashboard/{name}");
+        let mut client = Client::unix(&daemon.path("admin.sock"));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        for response in [client.response(), dashboard.ask("GET", &target, "")] {
+            assert_eq!((response.status(), response.text()), (200, text.as_str()), "{name}");
+            let kind = match name.rsplit_once('.').unwrap().1 {
+                "html" => "text/html; charset=utf-8",
+                "css" => "text/css; charset=utf-8",
+                "js" => "text/javascript; charset=utf-8",
+                "svg" => "image/svg+xml",
+                other => panic!("{other}"),
+            };
+            assert_eq!(response.field("content-type"), Some(kind), "{name}");
+            let policy = response.field("content-security-policy").unwrap();
+            assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
+            assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert_eq!(response.field("x-content-type-options"), Some("nosniff"));
+            assert_eq!(response.field("referrer-policy"), Some("no-referrer"));
+            assert_eq!(response.field("cache-control"), Some("no-store"));
+        }
+    }
+
+    let page = dashboard.ask("GET", "/dashboard/", "");
+    assert!(page.text().starts_with("<!doctype html>"));
+    assert_eq!(dashboard.ask("GET", "/dashboard/mod.rs", "").status(), 404);
+    assert!(dashboard.ask("GET", "/dashboard/%2e%2e/jobs/status", "").status() >= 400);
+}
+
+#[test]
+fn no_file_leads_to_another_server_or_makes_markup_of_a_text() {
+    for (name, text) in files() {
+        let text = text.replace("http://www.w3.org/2000/svg", "");
+        for leak in ["http://", "https://", "//cdn", "@import", "url("] {
+            assert!(!text.contains(leak), "{name}: {leak}");
+        }
+        for sink in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "Function(",
+            "cookie =",
+        ] {
+            assert!(!text.contains(sink), "{name}: {sink}");
+        }
+        if name.ends_with(".html") {
+            // The policy would refuse these.
+            for inline in [" style=", " onclick=", " onload=", "<style", "<script>", "javascript:"] {
+                assert!(!text.contains(inline), "{name}: {inline}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_script_and_the_page_name_the_same_elements() {
+    let files = files();
+    let text = |name: &str| &files.iter().find(|(found, _)| found == name).unwrap().1;
+    let page = text("index.html");
+    let listed: Vec<&str> = between(page, "id=\"", "\"");
+    let ids: BTreeSet<&str> = listed.iter().copied().collect();
+    assert_eq!(ids.len(), listed.len(), "an id stands twice: {listed:?}");
+
+    for (name, text) in &files {
+        for id in between(text, "byId(\"", "\")") {
+            assert!(ids.contains(id), "{name} looks for {id:?}");
+        }
+    }
+    for view in between(text("main.js"), "const VIEWS = {", "};")[0].lines() {
+        if let Some((view, _)) = view.trim().split_once(':') {
+            assert!(ids.contains(format!("view-{view}").as_str()), "{view}");
+        }
+    }
+    // What an attribute refers to is there.
+    for attribute in ["aria-labelledby=\"", "for=\""] {
+        between(page, attribute, "\"").iter().for_each(|id| assert!(ids.contains(id), "{attribute}{id}"));
+    }
+    for (name, text) in &files {
+        for module in between(text, "from \"./", "\"") {
+            assert!(files.iter().any(|(found, _)| found == module), "{name} imports {module}");
+        }
+    }
+}
