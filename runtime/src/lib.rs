@@ -30,6 +30,7 @@
 //! | 4 | [`http`] | connections and requests, the admin API and its client; the only module that uses hyper |
 //! | 4 | [`config`] | `portcullis.toml`: parsed, checked, and with defaults |
 //! | 4 | [`record`] | failed jobs, kept in files so that they can be run again |
+//! | 5 | [`acme`] | obtains certificates from an ACME server; the only module that uses instant-acme |
 //! | 5 | [`jobs`] | the built-in jobs, one a file: reload, swap, upgrade and others; their commands and replies in `api` |
 //! | 6 | [`daemon`] | the life of the daemon: bind, load, open, wait, drain |
 //! | 7 | [`cli`] | the command line, one file a verb |
@@ -120,6 +121,7 @@ pub mod config;
 pub mod http;
 pub mod record;
 
+pub mod acme;
 pub mod jobs;
 
 pub mod daemon;

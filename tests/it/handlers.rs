@@ -319,3 +319,58 @@ fn census_counts_the_notes() {
 
     daemon.log.line("census: 2 notes");
 }
+
+/// Hashes a password as the users of `login` have it.
+fn password_hash(password: &str) -> String {
+    use argon2::password_hash::PasswordHasher as _;
+    argon2::Argon2::default().hash_password(password.as_bytes()).unwrap().to_string()
+}
+
+#[test]
+fn login_lets_a_session_through_and_nobody_else() {
+    let settings = format!(
+        "env = {{ SESSION_KEY = \"0123456789abcdef0123456789abcdef\", USERS = \"ada:{}\" }}",
+        password_hash("lovelace")
+    );
+    let daemon = shipped_with(|config| {
+        let line = "# env = { USERS = \"ada:$argon2id$...\" }";
+        assert!(config.contains(line));
+        config.replace(line, &settings)
+    });
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let enter = |body: &str| daemon.client().submit("POST", "/login", form, body.as_bytes());
+    let private = |fields: &str| daemon.client().ask("GET", "/private", fields);
+
+    let sent = private("Accept: text/html\r\n");
+    assert_eq!((sent.status(), sent.field("location")), (303, Some("/login?return=/private")));
+    let page = daemon.get("/login?return=/private");
+    assert_eq!(page.status(), 401);
+    assert!(page.text().contains("name=\"return\" value=\"/private\""), "{}", page.text());
+    assert_eq!(enter("user=ada&password=byron").field("set-cookie"), None);
+    let entered = enter("user=ada&password=lovelace&return=//evil.example");
+    assert_eq!((entered.status(), entered.field("location")), (303, Some("/")));
+    let cookie = entered.field("set-cookie").unwrap().split(';').next().unwrap();
+
+    let passed = private(&format!("Cookie: {cookie}\r\nRemote-User: eve\r\n"));
+    assert_eq!(passed.status(), 200);
+    assert!(passed.text().lines().any(|line| line == "REMOTE_USER=ada"), "{}", passed.text());
+    assert!(passed.text().lines().any(|line| line == "AUTH_TYPE=login"), "{}", passed.text());
+    for fields in
+        ["", "Remote-User: ada\r\n", &format!("Cookie: {cookie}A\r\n"), "Cookie: session=YWRh.9.A\r\n"]
+    {
+        assert_eq!(private(fields).status(), 401, "{fields}");
+    }
+    let left = daemon.client().ask("POST", "/logout", &format!("Cookie: {cookie}\r\n"));
+    assert!(left.field("set-cookie").is_some_and(|cookie| cookie.starts_with("session=;")), "{}", left.head);
+}
+
+#[test]
+fn login_lets_nobody_in_before_it_has_a_key() {
+    let daemon = shared();
+
+    for path in ["/login", "/private"] {
+        let response = daemon.get(path);
+        assert_eq!(response.status(), 503);
+        assert!(response.text().contains("SESSION_KEY"), "{}", response.text());
+    }
+}

@@ -9,9 +9,9 @@ use super::socket::{Reply, Socket, end};
 use super::table::{self, list, or_dash, size, text, text_or_dash, time};
 use super::{explain, say};
 use crate::jobs::api::{
-    CommandsCommand, ExplainCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, KillCommand,
-    KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ShutdownCommand, StatusCommand,
-    StatusReply, StoreReport, TrialReport, UpgradeCommand, UpgradeReply,
+    AcmeReport, CommandsCommand, ExplainCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand,
+    KillCommand, KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ShutdownCommand,
+    StatusCommand, StatusReply, StoreReport, TrialReport, UpgradeCommand, UpgradeReply,
 };
 
 /// The arguments of verbs that only take the common flags.
@@ -84,6 +84,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         missed_runs,
         listening,
         certificates,
+        acme,
         admin,
         observe,
         stores,
@@ -126,10 +127,22 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         ("compile cache", text(&compile_cache)),
         ("history", text(&history)),
     ];
+    rows.extend(acme.iter().map(|report| ("acme", obtained(report))));
     rows.extend(databases.iter().map(|database| ("database", text(database))));
     rows.extend(stores.iter().map(|store| ("store", described(store))));
     rows.extend(loading.map(|loading| ("loading", text(&loading))));
     rows
+}
+
+/// Describes a host whose certificate the daemon obtains: `api.example.org: 68 days left, next 2027-01-02T15:04:05Z`.
+fn obtained(AcmeReport { domain, days_left, next, error }: &AcmeReport) -> String {
+    let left = match days_left {
+        Some(days) => format!("{days} days left"),
+        None => "no certificate yet".to_owned(),
+    };
+    let next = next.as_ref().map_or_else(|| "now".to_owned(), |next| text(next));
+    let error = error.as_ref().map(|error| format!("; failed {}", text(error))).unwrap_or_default();
+    format!("{}: {left}, next {next}{error}", text(domain))
 }
 
 /// Describes a store: `default: 1.2MiB of 256MiB, redb:data/default.redb`.

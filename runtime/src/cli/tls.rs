@@ -40,7 +40,7 @@ impl TlsFlags {
                 Some(TlsOptions { clients, plain, .. }) => (clients, plain),
                 None => (None, Vec::new()),
             };
-            config.tls = Some(TlsOptions { certificates, clients, plain });
+            config.tls = Some(TlsOptions { certificates, acme: None, clients, plain });
         }
         let flag = match (self.tlsverify, self.tls) {
             (true, _) => "--tlsverify",

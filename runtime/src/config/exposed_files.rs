@@ -27,6 +27,7 @@ impl Config {
         }
         let mut own = vec![file.to_owned()];
         own.extend(self.tls.iter().flat_map(|tls| tls.files()).map(ToOwned::to_owned));
+        own.extend(self.acme_dir().map(ToOwned::to_owned));
         for handler in &self.handlers {
             let secrets = handler.secrets.iter().map(|secret| &secret.source);
             own.extend(secrets.filter_map(|source| source.file(credentials().as_deref())));

@@ -1,4 +1,4 @@
-//! `limit` and `[gate.NAME]` as they are written: every key, before any check of its value.
+//! `limit`, `[gate.NAME]` and `[tls.acme]` as they are written: every key, before any check of its value.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -46,5 +46,21 @@ table! {
         audience: String,
         /// By how much clocks may differ.
         leeway: Scalar,
+    }
+}
+
+table! {
+    /// `[tls.acme]`.
+    Acme {
+        /// The host names to obtain certificates for.
+        domains: Vec<Keyed<String>>,
+        /// Where the server may write to about the account.
+        email: String,
+        /// The URL of the server's directory, or `staging`.
+        directory: String,
+        /// A file of authorities to trust besides the system's, for requests to the server.
+        ca: String,
+        /// `tls-alpn-01` and `http-01`.
+        challenges: Vec<Keyed<String>>,
     }
 }

@@ -54,6 +54,11 @@ pub(super) fn read(
 }
 
 impl Config {
+    /// Returns the directory of the account and certificates of `[tls.acme]`.
+    pub fn acme_dir(&self) -> Option<&Path> {
+        Some(self.tls.as_ref()?.acme.as_ref()?.dir.as_path())
+    }
+
     /// Lists the places in the file system that the configuration names, each with its key. The cache and
     /// the directory of records are not listed: a reload does not change them, and the daemon runs without
     /// a cache that it cannot open.
@@ -125,6 +130,10 @@ impl Config {
         for file in self.tls.iter().flat_map(|tls| tls.files()) {
             // A renewal replaces the file of a certificate.
             add("tls".to_owned(), parent(file), Reach::Read);
+        }
+        if let Some(dir) = self.acme_dir() {
+            // The directory above, so that a reload may name another server.
+            add("tls.acme".to_owned(), parent(dir), Reach::Write);
         }
         places
     }

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::front_schema::{WrittenGate, WrittenLimit};
+use super::front_schema::{Acme, WrittenGate, WrittenLimit};
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
 use super::route_schema::{Group, Route, WrittenErrors};
@@ -152,6 +152,7 @@ table! {
         /// A PEM file; a relative path starts at the directory of this file.
         cert: String,
         key: String,
+        acme: Acme,
         /// More certificates, for other names.
         certificate: Vec<Keyed<Certificate>>,
         /// The certificate authorities of clients.

@@ -172,18 +172,27 @@ fn embedded(base: &Path) -> Result<StoreOptions, String> {
 ///
 /// Sources: systemd.exec(5), the XDG Base Directory Specification.
 pub(super) fn state_dir(base: &Path, var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+    state_part("stores", base, var)
+}
+
+/// Finds the directory for one kind of state, as [`state_dir`] does for stores.
+pub(super) fn state_part(
+    part: &str,
+    base: &Path,
+    var: impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Option<PathBuf> {
     // Both specifications require absolute paths; others must be ignored.
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let service = var("STATE_DIRECTORY").and_then(|paths| std::env::split_paths(&paths).next());
     if let Some(dir) = service.and_then(absolute) {
-        return Some(dir.join("stores"));
+        return Some(dir.join(part));
     }
     let user = var("XDG_STATE_HOME").map(PathBuf::from).and_then(absolute);
     let home = || var("HOME").map(PathBuf::from).and_then(absolute).map(|home| home.join(".local/state"));
     let digest = Sha256::digest(base.as_os_str().as_encoded_bytes());
     let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let project = base.file_name().unwrap_or_default().to_string_lossy();
-    Some(user.or_else(home)?.join("portcullis/stores").join(format!("{project}-{digest}")))
+    Some(user.or_else(home)?.join("portcullis").join(part).join(format!("{project}-{digest}")))
 }
 
 #[cfg(test)]

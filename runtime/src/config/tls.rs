@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::acme::{self, file};
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::schema;
-use crate::net::{CertificateFiles, ClientAuth, ClientOptions, Endpoint, TlsFile, TlsOptions};
+use crate::net::{CertificateFiles, ClientAuth, ClientOptions, Endpoint, TlsOptions};
 
 /// Reads the table; `listen` holds the endpoints of the daemon. The files are read later, by a reload or by
 /// `check`.
@@ -18,7 +19,7 @@ pub(super) fn read(
     let Keyed { value: tls, key, line } = written;
     let more = tls.certificate.as_ref().map_or(&[][..], |list| &list.value);
     let mut certificates = Vec::with_capacity(more.len() + 1);
-    if tls.cert.is_some() || tls.key.is_some() || more.is_empty() {
+    if tls.cert.is_some() || tls.key.is_some() || (more.is_empty() && tls.acme.is_none()) {
         certificates.extend(pair(*line, key, (&tls.cert, &tls.key), base, report));
     }
     let pairs =
@@ -27,7 +28,10 @@ pub(super) fn read(
     let plain = tls.plain.as_ref().map_or(&[][..], |list| &list.value);
     let plain =
         plain.iter().filter_map(|at| report.settle(Some(at), None, |text| plain_endpoint(text, listen)));
-    TlsOptions { certificates, clients: clients(tls, base, report), plain: plain.collect() }
+    let plain: Vec<Endpoint> = plain.collect();
+    let endpoints = acme::Endpoints::of(listen, &plain);
+    let acme = tls.acme.as_ref().and_then(|written| acme::read(written, endpoints, base, report));
+    TlsOptions { certificates, acme, clients: clients(tls, base, report), plain }
 }
 
 /// Reads whether requests in clear are redirected to `https:`.
@@ -88,10 +92,6 @@ fn clients(tls: &schema::Tls, base: &Path, report: &Diagnostics<'_>) -> Option<C
         crl: tls.client_crl.as_ref().map(|crl| file(crl, base, report)),
         demand,
     })
-}
-
-fn file(Keyed { value, key, line }: &Keyed<String>, base: &Path, report: &Diagnostics<'_>) -> TlsFile {
-    TlsFile { path: base.join(value), named_by: format!("{}:{line}: {key}", report.file()) }
 }
 
 fn plain_endpoint(text: &str, listen: &[Endpoint]) -> Result<Option<Endpoint>, String> {

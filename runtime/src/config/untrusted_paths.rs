@@ -113,7 +113,7 @@ impl Config {
         named.chain(self.served(file)).collect()
     }
 
-    /// Lists the files of stores and databases that lie in a mount without `write`: a handler could read all that is in
+    /// Lists the files of stores, databases and `[tls.acme]` that lie in a mount without `write`: a handler could read all that is in
     /// them.
     pub(super) fn readable_files(&self) -> Vec<ConfigError> {
         let readable = self.handlers.iter().flat_map(|handler| mounted(handler, |mount| !mount.write));
@@ -122,7 +122,8 @@ impl Config {
             let key = format!("handler.{}.databases", handler.name);
             files.map(move |path| StoreFile { line: handler.line, key: key.clone(), path })
         });
-        let kept = self.store_files().into_iter().chain(databases);
+        let acme = self.acme_dir().map(|path| StoreFile { line: 0, key: "tls.acme".to_owned(), path });
+        let kept = self.store_files().into_iter().chain(databases).chain(acme);
         let readable = match Untrusted::following(readable) {
             Ok(readable) => readable,
             Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
@@ -207,6 +208,7 @@ impl Config {
         }
         self.admin.iter().for_each(|path| add(0, "admin", path));
         self.tls.iter().flat_map(|tls| tls.files()).for_each(|path| add(0, "tls", path));
+        self.acme_dir().into_iter().for_each(|path| add(0, "tls.acme", path));
         self.logging.access_log_file.iter().for_each(|path| add(0, "access_log_file", path));
         self.gates.iter().flat_map(|gate| &gate.files).for_each(|path| add(0, "gate", path));
         self.record_dir.iter().for_each(|path| add(0, "record_dir", path));

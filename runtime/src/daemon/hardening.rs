@@ -138,6 +138,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     if let Some(dir) = &config.record_dir {
         add(&made(dir.clone()), Reach::Write);
     }
+    config.acme_dir().into_iter().for_each(|dir| drop(made(dir.to_owned())));
     for file in config.store_files() {
         file.path.parent().into_iter().for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
     }

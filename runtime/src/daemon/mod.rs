@@ -1,9 +1,10 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 //!
-//! Floors, lowest first: `change_queue`, `resource_demand`, `hardening`, `operators`, `schedules`; `descriptors`, `memory`,
-//! `signals`; `begin`, `preflight`; `options`; `install`.
+//! Floors, lowest first: `certificates`, `change_queue`, `resource_demand`, `hardening`, `operators`, `schedules`;
+//! `descriptors`, `memory`, `signals`; `begin`, `preflight`; `options`; `install`.
 
 mod begin;
+mod certificates;
 mod change_queue;
 mod descriptors;
 mod hardening;
@@ -165,6 +166,7 @@ impl Daemon {
         attending.spawn(schedules::keep(engine.clone(), state.server.gate.clone()));
         attending.spawn(state.clone().report());
         attending.spawn(state.clone().watch_terms());
+        attending.spawn(certificates::keep(state.clone()));
         tokio::select! {
             opened = open(&engine, &state) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),

@@ -22,7 +22,9 @@ use super::request::request_body::{self, AwaitFirst, BodyLimits};
 use super::request::response_body::Body;
 use super::request::running_job::RunningJob;
 use super::request::spooled_body::SpoolSpace;
-use super::request::{compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite};
+use super::request::{
+    acme_challenge, compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite,
+};
 use super::server::accept::AcceptLoop;
 use super::service::{RequestContext, Service};
 use super::static_files::file_response::FileRequest;
@@ -142,6 +144,11 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let host = h2_rules::host(self.head);
         if uri.path() == "*" {
             return Ok(direct_response::ping());
+        }
+        if let Some(tls) = &self.settings.tls
+            && let Some(response) = acme_challenge::answer(tls, self.head)
+        {
+            return Ok(response);
         }
         let path = decoded(self.head)?;
         if let Some(cors) = self.pinned.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {

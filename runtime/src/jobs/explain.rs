@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, Lookup, Match, NoHost, RequestParts, Route, RouteS
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::Job;
+use crate::net::AcmeCertificates;
 
 /// Explains how this engine routes a request.
 pub struct Explain {
@@ -41,7 +42,12 @@ impl ReplyJob for Explain {
     async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<ExplainReply> {
         let request = Request::read(&ExplainCommand::decode(&job.args)?)?;
         let client = client(&self.state.config.load().trusted_proxies);
-        Ok(ExplainReply { client, ..request.explain(&engine.live().pin()) })
+        let mut reply = request.explain(&engine.live().pin());
+        let obtains = self.state.tls().is_some_and(|tls| tls.acme().is_some());
+        if obtains && AcmeCertificates::is_validation_path(&request.raw_path) {
+            reply.why += "; before routing, a token that [tls.acme] waits for is answered";
+        }
+        Ok(ExplainReply { client, ..reply })
     }
 }
 

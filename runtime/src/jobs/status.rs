@@ -7,7 +7,7 @@ use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
-use super::api::{StatusCommand, StatusReply};
+use super::api::{AcmeReport, StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
 use super::generations::Generations;
@@ -18,7 +18,7 @@ use crate::catalog::Alive;
 use crate::database::{DatabaseOptions, SharedDatabase};
 use crate::engine::{Budgets, Engine};
 use crate::job::{Job, Needs};
-use crate::net::Term;
+use crate::net::{DomainReport, Term};
 use crate::observe::history::HistoryFigures;
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::{build, counted, resident};
@@ -71,6 +71,7 @@ impl ReplyJob for TellStatus {
             missed_runs: catalog.handlers.values().map(|entry| entry.record.missed()).sum(),
             listening: listeners.iter().map(|listener| listener.local().to_owned()).collect(),
             certificates: tls.iter().flat_map(|tls| tls.terms()).map(certificate).collect(),
+            acme: tls.iter().filter_map(|tls| tls.acme()).flat_map(|acme| acme.reports()).map(acme).collect(),
             admin: self.admin.clone(),
             observe: self.observe.clone(),
             stores: reports(&self.state.config.load_full(), &self.generations).await,
@@ -117,5 +118,17 @@ fn certificate(term: &Term) -> String {
     match u64::try_from(term.left()) {
         Ok(left) => format!("{file} until {end} ({})", counted(left / DAY, "day")),
         Err(_) => format!("{file} until {end} (expired)"),
+    }
+}
+
+/// Describes the certificate of a host that the daemon obtains itself.
+fn acme(report: DomainReport) -> AcmeReport {
+    const DAY: i64 = 24 * 60 * 60;
+    let DomainReport { domain, term, next, error, .. } = report;
+    AcmeReport {
+        domain,
+        days_left: term.map(|term| term.left().div_euclid(DAY)),
+        next: (next > SystemTime::now()).then(|| written(next)),
+        error: error.map(|(time, why)| format!("{}: {why}", written(time))),
     }
 }

@@ -28,6 +28,7 @@ pub use loopback::LoopbackListener;
 pub use peer::{Credentials, Peer, Remote};
 pub use stream::Stream;
 pub use tls::{
-    CertificateFiles, ClientAuth, ClientOptions, FailureKind, Guide, HandshakeError, Protocol, Secured, Term,
-    Tls, TlsFile, TlsOptions, differences,
+    AcmeCertificates, AcmeOptions, CertificateFiles, ChallengeKind, ClientAuth, ClientOptions, DomainReport,
+    FailureKind, Guide, HandshakeError, Protocol, Secured, Term, Tls, TlsFile, TlsOptions, WaitingChallenge,
+    differences,
 };

@@ -12,6 +12,7 @@ const OURS: &str = "portcullis";
 /// The modules of this crate, which may follow the prefix.
 const MODULES: [&str; 22] = [
     "access",
+    "acme",
     "budget",
     "catalog",
     "cgi",

@@ -56,8 +56,13 @@ pub(super) fn s_client(daemon: &Daemon, arguments: &[&str]) -> Ended {
 
 /// Makes a client that trusts an authority, and presents a certificate if one is given.
 pub(super) fn trusting(authority: &Authority, identity: Option<&Pair>) -> Arc<ClientConfig> {
+    trusting_roots(&authority.cert, identity)
+}
+
+/// As [`trusting`], with the certificate of the authority in PEM.
+pub(super) fn trusting_roots(root: &str, identity: Option<&Pair>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.cert.as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

@@ -9,6 +9,7 @@
 //! | `handler_metrics` | the metrics of handler versions |
 //! | `metrics` | the metrics of the engine, connections and the process |
 //! | `daemon_metrics` | the metrics of the compiler, of its cache, and of reloads |
+//! | `acme_metrics` | the metrics of certificates that the daemon obtains itself |
 //! | `database_metrics` | the metrics of databases |
 //! | `store_metrics` | the metrics of stores |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
@@ -19,6 +20,7 @@
 //! | `client` | the client of `run_job` |
 //! | `forward` | the dashboard on a loopback port, for a browser with a token |
 
+pub(in crate::http) mod acme_metrics;
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
 pub(in crate::http) mod dashboard_files;

@@ -4,13 +4,13 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
-use super::{daemon_metrics, database_metrics, handler_metrics, metrics, store_metrics};
+use super::{acme_metrics, daemon_metrics, database_metrics, handler_metrics, metrics, store_metrics};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
-use crate::net::GateState;
+use crate::net::{GateState, Term};
 use crate::observe::exposition::{Exposition, ExpositionFormat};
 
 /// Answers a request to an address of `observe`.
@@ -57,7 +57,13 @@ pub(in crate::http) fn metrics(
     database_metrics::databases(&mut exposed, &server.engine);
     metrics::process(&mut exposed, &server.engine);
     if let Some(tls) = &settings.tls {
-        metrics::encrypted(&mut exposed, &server.handshakes, tls.terms());
+        let reports = tls.acme().map(|acme| acme.reports()).unwrap_or_default();
+        let obtained = reports.iter().filter_map(|report| report.term.clone());
+        let terms: Vec<Term> = tls.terms().iter().cloned().chain(obtained).collect();
+        metrics::encrypted(&mut exposed, &server.handshakes, &terms);
+        if tls.acme().is_some() {
+            acme_metrics::domains(&mut exposed, &reports);
+        }
     }
     let format = ExpositionFormat::accepted(head.headers.get(ACCEPT).and_then(|field| field.to_str().ok()));
     let mut response = Response::new(Body::full(exposed.encode(format).into()));

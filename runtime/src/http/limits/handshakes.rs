@@ -23,6 +23,8 @@ pub struct Handshakes {
 pub(in crate::http) enum HandshakeEnd {
     /// The connection is encrypted.
     Complete,
+    /// The handshake was a validation by an ACME server.
+    Validation,
     /// The client does not speak TLS.
     NotTls,
     /// The two sides could not agree, or one of them broke off.
@@ -37,8 +39,9 @@ pub(in crate::http) enum HandshakeEnd {
 
 impl HandshakeEnd {
     /// All outcomes, in the order of [`position`](HandshakeEnd::position).
-    const ALL: [HandshakeEnd; 11] = [
+    const ALL: [HandshakeEnd; 12] = [
         HandshakeEnd::Complete,
+        HandshakeEnd::Validation,
         HandshakeEnd::NotTls,
         HandshakeEnd::Failed(FailureKind::ClientCertificate),
         HandshakeEnd::Failed(FailureKind::Alert),
@@ -59,6 +62,7 @@ impl HandshakeEnd {
     fn name(self) -> &'static str {
         match self {
             HandshakeEnd::Complete => "ok",
+            HandshakeEnd::Validation => "acme_validation",
             HandshakeEnd::NotTls => "not_tls",
             HandshakeEnd::Failed(FailureKind::ClientCertificate) => "client_certificate",
             HandshakeEnd::Failed(FailureKind::Alert) => "alert",

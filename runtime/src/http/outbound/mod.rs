@@ -1,7 +1,7 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
 //!
 //! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict`; `pool`;
-//! `body`; `exchange`; `caller`.
+//! `body`; `exchange`; `caller`. Beside them, `https_client` serves the daemon itself.
 
 mod body;
 mod bounds;
@@ -12,10 +12,12 @@ mod cpu_charge;
 mod denials;
 mod error;
 mod exchange;
+mod https_client;
 mod pool;
 mod strict;
 
 pub use caller::{Grant, OutboundCaller};
+pub use https_client::{ExchangeError, HttpsClient};
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,7 @@
 //! | `direct_response` | redirects, fixed responses, and responses about methods |
 //! | `rewrite` | the target of a request, changed before it is routed |
 //! | `health` | answers to health checks |
+//! | `acme_challenge` | answers to validations by an ACME server |
 //! | `job_response` | the response of a job whose head is known |
 //! | `cgi_response` | the head that a CGI job writes |
 //! | `gate_pass` | what gates tell the handler behind them |
@@ -43,6 +44,7 @@
 
 pub(in crate::http) mod access_line;
 pub(in crate::http) mod access_log;
+pub(in crate::http) mod acme_challenge;
 pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;
 pub(in crate::http) mod cgi_response;

@@ -57,6 +57,9 @@ async fn within_time<S: Service>(
     }
     match timeout_at(end, tls.handshake(stream)).await {
         Ok(Ok(secured)) => Ok(secured),
+        Ok(Err(HandshakeError::Validation)) => {
+            Err((HandshakeEnd::Validation, "a validation by an ACME server".to_owned()))
+        }
         Ok(Err(HandshakeError::Failed(kind, error))) => Err((HandshakeEnd::Failed(kind), error.to_string())),
         Ok(Err(HandshakeError::NotTls(mut stream))) => {
             // Sent as plain HTTP, which a browser shows. It fits in the socket's buffer, and a client that

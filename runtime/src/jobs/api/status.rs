@@ -50,6 +50,9 @@ pub struct StatusReply {
     pub listening: Vec<String>,
     /// The certificates, with the days until they expire.
     pub certificates: Vec<String>,
+    /// The hosts whose certificates the daemon obtains itself.
+    #[serde(default)]
+    pub acme: Vec<AcmeReport>,
     /// The address of the admin socket; `null` without one.
     pub admin: Option<String>,
     /// The addresses of `observe`.
@@ -77,6 +80,19 @@ pub struct StatusReply {
     /// The module that is being compiled; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loading: Option<String>,
+}
+
+/// A host whose certificate the daemon obtains itself. Times are in RFC 3339.
+#[derive(Serialize, Deserialize)]
+pub struct AcmeReport {
+    /// The host.
+    pub domain: String,
+    /// The days until its certificate expires; negative after that, and `null` while there is none.
+    pub days_left: Option<i64>,
+    /// When a certificate is asked for next; `null` if it is now.
+    pub next: Option<String>,
+    /// When and why the last attempt failed; `null` if it did not.
+    pub error: Option<String>,
 }
 
 /// Asks for the version of the daemon.

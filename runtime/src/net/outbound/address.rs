@@ -102,6 +102,12 @@ impl Block {
         }
     }
 
+    /// Returns the blocks that hold every address, of IPv4 and of IPv6.
+    pub fn everything() -> [Block; 2] {
+        let [v4, v6] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        [Block { first: v4, bits: 0 }, Block { first: v6, bits: 0 }]
+    }
+
     /// Returns the block that holds this address alone.
     pub fn of(address: IpAddr) -> Block {
         Block { first: address, bits: max(address) }

@@ -26,6 +26,9 @@ impl Guide {
     /// Reads the guide from a certificate chain.
     pub(super) fn of(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Guide {
         let mut guide = Guide { verifies: options.demands_certificates(), ..Guide::default() };
+        if chain.is_empty() {
+            guide.hosts = options.acme.iter().flat_map(|acme| acme.domains.clone()).collect();
+        }
         let Some(Ok((_, first))) = chain.first().map(|der| parse_x509_certificate(der)) else { return guide };
         if let Ok(Some(names)) = first.subject_alternative_name() {
             for name in &names.value.general_names {

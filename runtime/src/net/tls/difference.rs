@@ -2,7 +2,7 @@
 
 use super::acceptor::Tls;
 use super::file_hashes::order;
-use super::options::{ClientAuth, ClientOptions, TlsOptions};
+use super::options::{AcmeOptions, ClientAuth, ClientOptions, TlsOptions};
 use crate::net::Endpoint;
 use std::sync::Arc;
 
@@ -11,7 +11,13 @@ impl Tls {
     pub fn or_same(self, before: Option<Arc<Tls>>) -> Arc<Tls> {
         match before {
             Some(before) if differences(Some(&before), Some(&self)).is_empty() => before,
-            Some(_) | None => Arc::new(self),
+            Some(before) => {
+                if let (Some(old), Some(new)) = (before.acme(), self.acme()) {
+                    new.goes_on_from(old);
+                }
+                Arc::new(self)
+            }
+            None => Arc::new(self),
         }
     }
 }
@@ -38,6 +44,7 @@ pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     if before != after {
         lines.push(format!("client certificates: {before} -> {after}"));
     }
+    lines.extend(acme(old.options().acme.as_ref(), new.options().acme.as_ref()));
     let (before, after) = (&old.options().plain, &new.options().plain);
     let only = |these: &[Endpoint], those: &[Endpoint], how: &str| -> Vec<String> {
         let these = these.iter().filter(|endpoint| !those.contains(endpoint));
@@ -47,6 +54,41 @@ pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     lines.extend(only(before, after, "encrypted now"));
     if lines.is_empty() && order(old.options()) != order(new.options()) {
         lines.push("certificates in another order".to_owned());
+    }
+    lines
+}
+
+/// Describes what differs in the certificates that are obtained.
+fn acme(before: Option<&AcmeOptions>, after: Option<&AcmeOptions>) -> Vec<String> {
+    let (before, after) = match (before, after) {
+        (None, None) => return Vec::new(),
+        (None, Some(after)) => {
+            return vec![format!("acme added: {} from {}", after.domains.join(", "), after.directory)];
+        }
+        (Some(_), None) => return vec!["acme removed".to_owned()],
+        (Some(before), Some(after)) => (before, after),
+    };
+    let only = |these: &AcmeOptions, those: &AcmeOptions, how: &str| -> Vec<String> {
+        let these = these.domains.iter().filter(|domain| !those.domains.contains(domain));
+        these.map(|domain| format!("acme.domains {how}: {domain}")).collect()
+    };
+    let mut lines = only(after, before, "added");
+    lines.extend(only(before, after, "removed"));
+    if before.directory != after.directory {
+        lines.push(format!("acme.directory: {} -> {}", before.directory, after.directory));
+    }
+    if before.email != after.email {
+        lines.push("acme.email".to_owned());
+    }
+    if before.challenges != after.challenges {
+        lines.push("acme.challenges".to_owned());
+    }
+    let place = |acme: &AcmeOptions| (acme.dir.clone(), acme.ca.as_ref().map(|ca| ca.path.clone()));
+    if place(before) != place(after) {
+        lines.push("acme.ca, or the state directory".to_owned());
+    }
+    if lines.is_empty() && before.domains != after.domains {
+        lines.push("acme.domains in another order".to_owned());
     }
     lines
 }

@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Metadata)> {
     Ok((bytes, metadata))
 }
 
-fn unreadable(refusal: ReadError) -> Error {
+pub(super) fn unreadable(refusal: ReadError) -> Error {
     match refusal {
         ReadError::Unreadable(error) => match error.kind() {
             ErrorKind::NotFound => anyhow!("there is no such file"),

@@ -1,9 +1,10 @@
 //! TLS, from the named files to the encrypted connection; the only module for incoming connections that uses rustls.
 //!
 //! Floors, lowest first: `failure`, `name`, `options`, `protocol`, `validity`; `files`, `secured`; `clients`,
-//! `file_hashes`, `client_hints`, `identity`; `choice`; `acceptor`; `difference`.
+//! `file_hashes`, `client_hints`, `identity`; `acme`; `choice`; `acceptor`; `difference`.
 
 mod acceptor;
+mod acme;
 mod choice;
 mod client_hints;
 mod clients;
@@ -19,10 +20,13 @@ mod secured;
 mod validity;
 
 pub use acceptor::{HandshakeError, Tls};
+pub use acme::{AcmeCertificates, DomainReport, WaitingChallenge};
 pub use client_hints::Guide;
 pub use difference::differences;
 pub use failure::FailureKind;
 pub use identity::Term;
-pub use options::{CertificateFiles, ClientAuth, ClientOptions, TlsFile, TlsOptions};
+pub use options::{
+    AcmeOptions, CertificateFiles, ChallengeKind, ClientAuth, ClientOptions, TlsFile, TlsOptions,
+};
 pub use protocol::Protocol;
 pub use secured::Secured;

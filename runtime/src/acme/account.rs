@@ -1,0 +1,64 @@
+//! The account at the ACME server: made once, and kept.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use instant_acme::{Account, AccountCredentials, NewAccount};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::client::AcmeClient;
+use crate::net::{AcmeCertificates, AcmeOptions};
+
+/// Returns the account that is kept, or makes one. Tells the server of a changed address.
+///
+/// # Errors
+/// The server refuses, cannot be reached, or the account cannot be kept.
+pub(super) async fn open(certificates: &Arc<AcmeCertificates>, client: &AcmeClient) -> Result<Account> {
+    let AcmeOptions { email, directory, .. } = certificates.options();
+    let of = certificates.clone();
+    let kept = spawn_blocking(move || of.account()).await??;
+    let Some(kept) = kept else { return create(certificates, client).await };
+    let mut kept: Value =
+        serde_json::from_str(&kept).context("the account is damaged: remove account.json")?;
+    let credentials: AccountCredentials = serde_json::from_value(kept["credentials"].clone())
+        .context("the account is damaged: remove account.json")?;
+    let account = Account::builder_with_http(Box::new(client.clone())).from_credentials(credentials).await;
+    let account = account.with_context(|| directory.clone())?;
+    if kept["email"].as_str() != email.as_deref() {
+        let contact = contact(email.as_deref());
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        account.update_contacts(&contact).await.context("change the e-mail address of the account")?;
+        kept["email"] = json!(email);
+        keep(certificates, kept).await?;
+    }
+    Ok(account)
+}
+
+/// Makes an account, in place of one that the server does not know any more.
+///
+/// # Errors
+/// As [`open`].
+pub(super) async fn create(certificates: &Arc<AcmeCertificates>, client: &AcmeClient) -> Result<Account> {
+    let AcmeOptions { email, directory, .. } = certificates.options();
+    let contact = contact(email.as_deref());
+    let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+    let builder = Account::builder_with_http(Box::new(client.clone()));
+    let made = builder.create(&new, directory.clone(), None).await;
+    let (account, credentials) = made.with_context(|| directory.clone())?;
+    keep(certificates, json!({ "email": email, "credentials": credentials })).await?;
+    info!("tls.acme: made an account at {directory}");
+    Ok(account)
+}
+
+async fn keep(certificates: &Arc<AcmeCertificates>, account: Value) -> Result<()> {
+    let of = certificates.clone();
+    spawn_blocking(move || of.keep_account(&account.to_string())).await?
+}
+
+/// Returns the URLs of an account's contact (RFC 8555 §7.3).
+fn contact(email: Option<&str>) -> Vec<String> {
+    email.map(|email| format!("mailto:{email}")).into_iter().collect()
+}
