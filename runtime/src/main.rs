@@ -1,7 +1,7 @@
 //! The `portcullis` program.
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: portcullis::observe::heap::ProfiledAllocator = portcullis::observe::heap::ProfiledAllocator;
 
 fn main() -> std::process::ExitCode {
     portcullis::cli::main()

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::features;
 use crate::rows::GREETING;
 use crate::tls;
 
@@ -78,10 +79,17 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     };
 }
 
-/// Greets a GET. Sends any other request's body back as it arrives.
+/// The page of the rows with 4 KiB.
+static PAGE: LazyLock<Bytes> = LazyLock::new(|| features::page().into());
+
+/// Greets a GET, or answers with the page if it is asked for. Sends any other request's body back as it arrives.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     let mut response = if request.method() == Method::GET {
-        Response::new(Either::Left(Full::new(Bytes::from_static(GREETING.as_bytes()))))
+        let body = match request.uri().path() {
+            "/4k.txt" => PAGE.clone(),
+            _ => Bytes::from_static(GREETING.as_bytes()),
+        };
+        Response::new(Either::Left(Full::new(body)))
     } else {
         Response::new(Either::Right(request.into_body()))
     };

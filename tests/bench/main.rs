@@ -4,6 +4,7 @@
 //! a temporary disturbance of the machine affects every row.
 
 mod baseline;
+mod features;
 mod load;
 mod options;
 mod report;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use baseline::Tongue;
 use clap::Parser as _;
-use load::{Client, Way};
+use load::{Client, Exchange, Way};
 use options::Options;
 use report::{Measurement, Table};
 use rows::{OF_WASMTIME, Over, Row, Serves};
@@ -75,7 +76,7 @@ fn measure(options: &Options) -> Result<()> {
     let is_whole = options.only.is_empty();
     let with_stores = is_whole || !stores.is_empty();
     let rows = match is_whole || !only.is_empty() {
-        true => rows::chosen(&only, wasmtime(options))?,
+        true => rows::chosen(features::all(), &only, wasmtime(options))?,
         false => Vec::new(),
     };
     let each = options.seconds + WARM_UP + Duration::from_secs(1);
@@ -102,6 +103,7 @@ fn measure(options: &Options) -> Result<()> {
     }
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{table}").context("write the table")?;
+    write!(stdout, "{}", table.costs()).context("write the costs")?;
     if with_stores {
         // In Markdown, an empty line ends a table.
         let apart = if rows.is_empty() { "" } else { "\n" };
@@ -134,7 +136,9 @@ fn once(row: &Row, site: &Site, time: Duration) -> Result<Measurement> {
         }
     };
     let _idle = load::idle(server.address, row.idle)?;
-    let mut client = Client::connect(server.address, &row.exchange, way(row.over, site)?)?;
+    let fields = site.placed(&row.exchange.fields);
+    let exchange = Exchange { fields, ..row.exchange.clone() };
+    let mut client = Client::connect(server.address, &exchange, way(row.over, site)?)?;
     client.run(WARM_UP)?;
     server.forget_peak();
     let used = || anyhow::Ok([server.cpu()?, servers::cpu_of(std::process::id())?, servers::cpu_of_all()?]);

@@ -113,6 +113,24 @@ impl Table<'_> {
         let pairs = other.into_iter().flat_map(|(_, other)| rounds.iter().zip(other));
         median(pairs.map(|(one, other)| one.rate / other.rate).collect())
     }
+
+    /// Formats what features cost: the server's CPU time a request beyond that of the row without the feature, compared
+    /// round by round. Empty without such rows.
+    pub(crate) fn costs(&self) -> String {
+        let mut text = String::new();
+        for (row, rounds) in &self.lines {
+            let base = self.lines.iter().find(|(base, _)| row.beside == Some(base.name));
+            let Some((base, other)) = base else { continue };
+            let pairs = || rounds.iter().zip(other);
+            let more = median(pairs().map(|(one, other)| one.server_us - other.server_us).collect());
+            let part = median(pairs().map(|(one, other)| one.server_us / other.server_us - 1.0).collect());
+            if text.is_empty() {
+                text += "\n| cost of | beside | server CPU a request | of that |\n|---|---|--:|--:|\n";
+            }
+            text += &format!("| {} | {} | {more:+.2} µs | {:+.1} % |\n", row.title, base.title, part * 100.0);
+        }
+        text
+    }
 }
 
 impl fmt::Display for Table<'_> {

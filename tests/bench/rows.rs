@@ -28,6 +28,8 @@ pub(crate) struct Row {
     pub(crate) idle: usize,
     /// The name of the row to compare with: a bare server with the same requests.
     pub(crate) against: &'static str,
+    /// The name of the row whose cost is subtracted, if this row shows the cost of a feature.
+    pub(crate) beside: Option<&'static str>,
 }
 
 /// The kind of server.
@@ -105,12 +107,13 @@ const TUNED: [&str; 2] = [
 /// The connections of the rows that show the cost of idle connections.
 const IDLE: usize = 1000;
 
-/// Returns the requested rows, each with the row it is compared with. An empty request selects all rows.
+/// Returns the requested rows, each with the rows it is compared with. `features` follow those of handlers. An empty request selects all rows.
 ///
 /// # Errors
 /// A requested row does not exist.
-pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<Row>> {
+pub(crate) fn chosen(features: Vec<Row>, only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<Row>> {
     let mut rows = all();
+    rows.extend(features);
     if let Some(wasmtime) = wasmtime {
         let place = rows.iter().position(|row| row.against != "hyper").unwrap_or(rows.len());
         rows.splice(place..place, of_wasmtime(wasmtime)?);
@@ -120,7 +123,12 @@ pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<R
         ensure!(names.contains(&name.as_str()), "--only {name}: wanted one of {}", names.join(", "));
     }
     let asked = |row: &&Row| only.is_empty() || only.iter().any(|name| name == row.name);
-    let wanted = rows.iter().filter(asked).flat_map(|row| [row.name, row.against]).collect::<Vec<_>>();
+    let compared = |row: &Row| [Some(row.name), Some(row.against), row.beside].into_iter().flatten();
+    let mut wanted = rows.iter().filter(asked).flat_map(compared).collect::<Vec<_>>();
+    // The rows beside are compared as well.
+    let against: Vec<_> =
+        rows.iter().filter(|row| wanted.contains(&row.name)).map(|row| row.against).collect();
+    wanted.extend(against);
     rows.retain(|row| wanted.contains(&row.name));
     Ok(rows)
 }
@@ -168,10 +176,10 @@ const BARE: &str = "bare hyper, no sandbox";
 const TRIVIALLY: &str = "wasip1, hand-written, one `fd_write`";
 
 /// Makes a row that greets over HTTP/1.1, compared with the bare server.
-fn row(name: &'static str, title: &str, server: Serves) -> Row {
+pub(crate) fn row(name: &'static str, title: &str, server: Serves) -> Row {
     let exchange = Exchange::get("/hello/bench", GREETING);
     let over = Over::Clear(Tongue::Http1);
-    Row { name, title: title.to_owned(), server, exchange, over, idle: 0, against: "hyper" }
+    Row { name, title: title.to_owned(), server, exchange, over, idle: 0, against: "hyper", beside: None }
 }
 
 /// Makes a configuration of one handler with a route to it.
@@ -213,5 +221,5 @@ fn of_wasmtime(program: PathBuf) -> Result<Vec<Row>> {
 
 fn echo() -> Exchange {
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(64 << 10).collect();
-    Exchange { method: "POST", path: "/echo".to_owned(), sends: body.clone(), wants: body }
+    Exchange { method: "POST", sends: body.clone(), wants: body, ..Exchange::get("/echo", "") }
 }

@@ -24,14 +24,18 @@ pub(crate) fn certify(dir: &Path) -> Result<()> {
     fs::write(dir.join(KEY), pair.signing_key.serialize_pem()).context("write the key")
 }
 
-/// Makes client settings that trust the certificate of a directory. Resumption is off, so every handshake is full.
+/// Makes client settings that trust the certificate of a directory, and present it. Resumption is off, so every handshake is full.
 pub(crate) fn client(dir: &Path, tongue: Tongue) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.join(CERTIFICATE))?)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        // Sent only if the server asks for it.
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_file(dir.join(CERTIFICATE))?],
+            PrivateKeyDer::from_pem_file(dir.join(KEY))?,
+        )?;
     config.alpn_protocols = vec![name(tongue)];
     config.resumption = Resumption::disabled();
     Ok(config)

@@ -82,6 +82,7 @@ mod schedules;
 mod scripts;
 mod sdk;
 mod secrets;
+mod shared_limits;
 mod signals;
 mod smuggling;
 mod sockets;

@@ -25,6 +25,21 @@ fn sleeping(time: Duration, settings: &str) -> Setup {
 }
 
 #[test]
+fn without_histograms_requests_are_counted_and_no_durations_are() {
+    let setup = sleeping(Duration::ZERO, "").prepend("histograms = false\n");
+    let daemon = setup.start();
+
+    daemon.get("/");
+
+    daemon.counted("portcullis_http_requests_total", &["handler=\"one\"", "code=\"2xx\""], 1.0);
+    let metrics = daemon.metrics();
+    for part in PARTS {
+        assert!(!metrics.contains(&format!("{part}_bucket")), "{metrics}");
+    }
+    assert!(!metrics.contains("portcullis_http_request_duration_seconds_bucket"), "{metrics}");
+}
+
+#[test]
 fn the_parts_of_a_request_are_measured_by_handler_and_the_whole_by_route() {
     let daemon = sleeping(Duration::from_millis(30), "").start();
 

@@ -168,6 +168,55 @@ fn a_profile_is_also_what_pprof_the_firefox_profiler_and_a_browser_open() {
 }
 
 #[test]
+fn a_heap_profile_names_the_functions_of_the_daemon_that_allocate() {
+    let daemon = Setup::one("", &Program::text().say("hi").wasm())
+        .prepend("debug = true\nadmin = \"unix://admin.sock\"\n")
+        .start();
+    let _crowd = Crowd::on(daemon.port(), "/", 2);
+
+    let text = page(&daemon, "/debug/heap?seconds=2&of=allocated");
+    let pprof = page(&daemon, "/debug/heap?seconds=1&format=pprof");
+    let firefox = page(&daemon, "/debug/heap?seconds=1&format=firefox");
+
+    assert_eq!(text.status(), 200, "{}", text.text());
+    let lines: Vec<_> = text.text().lines().map(|line| line.rsplit_once(' ').unwrap()).collect();
+    assert!(lines.iter().any(|(stack, _)| stack.contains(";portcullis::")), "{}", text.text());
+    assert!(lines.iter().all(|(_, bytes)| bytes.parse::<u64>().unwrap() > 0), "{}", text.text());
+    let profile = <Pprof as prost::Message>::decode(&*pprof.body).unwrap();
+    let types: Vec<_> =
+        profile.sample_type.iter().map(|kind| (profile.text(kind.kind), profile.text(kind.unit))).collect();
+    assert_eq!(types[1], ("alloc_space", "bytes"));
+    assert_eq!(types[3], ("inuse_space", "bytes"));
+    assert!(
+        profile.sample.iter().all(|sample| sample.value.len() == 4 && sample.value[1] >= sample.value[3])
+    );
+    assert!(!profile.sample.is_empty());
+    assert_eq!(firefox.status(), 400);
+}
+
+#[test]
+fn the_threads_are_listed_with_their_names_and_states() {
+    let daemon = setup().prepend("debug = true\n").start();
+    let _crowd = Crowd::on(daemon.port(), "/bad", 1);
+    bad_runs(&daemon);
+
+    let threads = page(&daemon, "/debug/threads");
+
+    let text = threads.text();
+    let first: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert!(text.starts_with("       id name ") && first.len() >= 6, "{text}");
+    let now: f64 = first[5].parse().unwrap();
+    assert!(now > 5.0, "one handler computes all the time: {text}");
+}
+
+/// Waits until the handler that computes has a running job.
+fn bad_runs(daemon: &Daemon) {
+    within(PATIENCE, "a job computes", || {
+        (daemon.metric("portcullis_jobs_running", &["bad"]) > 0.0).then_some(())
+    });
+}
+
+#[test]
 fn jobs_are_shown_with_the_place_where_they_are() {
     let daemon = setup().prepend("debug = true\n").start();
     let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));

@@ -1,6 +1,7 @@
 //! Decides who a client is, and whether it may pass; pure, without sockets and without jobs.
 //!
-//! Floors, lowest first: `networks`, `operator_rights`, `passwords`, `rate_rule`, `rate_slots`, `ring_provider`; `address_set`, `rate_limit`, `tokens`;
+//! Floors, lowest first: `networks`, `operator_rights`, `rate_rule`, `rate_slots`, `ring_provider`, `verified_lately`;
+//! `passwords`, `address_set`, `rate_limit`, `tokens`;
 //! `forwarded`, `gate`.
 
 mod address_set;
@@ -14,6 +15,7 @@ mod rate_rule;
 mod rate_slots;
 mod ring_provider;
 mod tokens;
+mod verified_lately;
 
 pub use address_set::{AddressSet, UnixClients};
 pub use forwarded::{ForwardedScheme, Forwarding, HOPS, UnclearForwarding};

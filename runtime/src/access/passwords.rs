@@ -1,21 +1,18 @@
 //! Users with hashed passwords, checked beside the async workers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc;
 use argon2::{Argon2, Params};
-use ring::digest::{Context, SHA256};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
+
+use super::verified_lately::VerifiedLately;
 
 /// How long a password that was verified is taken without its hash.
 const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// The most verified passwords to remember.
-const MOST_REMEMBERED: usize = 1024;
 
 /// How many passwords of a gate are verified at once. Each takes a thread, and the memory of its hash.
 const AT_ONCE: usize = 2;
@@ -34,9 +31,7 @@ pub struct Passwords {
     users: HashMap<String, PasswordHash>,
     /// Verified for a user that does not exist, so that the time does not tell.
     decoy: PasswordHash,
-    verified: Mutex<HashMap<[u8; 32], Instant>>,
-    /// Keys the digests of remembered passwords, so that memory shows nothing that could be tried out elsewhere.
-    key: [u8; 32],
+    verified: VerifiedLately<()>,
     permits: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
@@ -67,16 +62,11 @@ impl Passwords {
     /// Makes the users. Returns `None` if there are none.
     pub fn new(users: HashMap<String, PasswordHash>) -> Option<Passwords> {
         let decoy = users.values().next()?.clone();
-        let mut key = [0; 32];
-        // Without randomness the digests are guessable from a dump of memory, and the passwords stay hashed.
-        let _filled = SystemRandom::new().fill(&mut key);
         let (permits, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(AT_ONCE + WAITING));
-        let verified = Mutex::default();
         Some(Passwords {
             users,
             decoy,
-            verified,
-            key,
+            verified: VerifiedLately::new(),
             permits: Arc::new(permits),
             waiting: Arc::new(waiting),
         })
@@ -90,9 +80,8 @@ impl Passwords {
     /// # Cancel safety
     /// A dropped wait leaves the queue. A verification that has begun goes on.
     pub async fn verify(self: &Arc<Self>, credentials: BasicCredentials) -> Result<bool, PasswordCrowd> {
-        let digest = self.digest(&credentials);
-        let remembered = self.verified().get(&digest).is_some_and(|until| *until > Instant::now());
-        if remembered {
+        let digest = self.verified.digest(&[credentials.user.as_bytes(), &credentials.password]);
+        if self.verified.find(&digest).is_some() {
             return Ok(true);
         }
         let place = self.waiting.clone().try_acquire_owned().map_err(|_| PasswordCrowd)?;
@@ -102,7 +91,7 @@ impl Passwords {
             let _held = (place, permit);
             let is_right = this.is_right(&credentials);
             if is_right {
-                this.remember(digest);
+                this.verified.keep(digest, (), REMEMBERED);
             }
             is_right
         });
@@ -112,30 +101,6 @@ impl Passwords {
     fn is_right(&self, BasicCredentials { user, password }: &BasicCredentials) -> bool {
         let known = self.users.get(user);
         known.unwrap_or(&self.decoy).is_of(password) && known.is_some()
-    }
-
-    fn remember(&self, digest: [u8; 32]) {
-        let (mut verified, now) = (self.verified(), Instant::now());
-        if verified.len() >= MOST_REMEMBERED {
-            verified.retain(|_, until| *until > now);
-        }
-        if verified.len() >= MOST_REMEMBERED {
-            verified.clear();
-        }
-        verified.insert(digest, now + REMEMBERED);
-    }
-
-    fn digest(&self, BasicCredentials { user, password }: &BasicCredentials) -> [u8; 32] {
-        let mut digest = Context::new(&SHA256);
-        digest.update(&self.key);
-        digest.update(&(user.len() as u64).to_be_bytes());
-        digest.update(user.as_bytes());
-        digest.update(password);
-        digest.finish().as_ref().try_into().unwrap_or_default()
-    }
-
-    fn verified(&self) -> MutexGuard<'_, HashMap<[u8; 32], Instant>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,8 +170,10 @@ mod tests {
                 "{user} {password}"
             );
         }
-        assert_eq!(passwords.verified().len(), 1);
+        // Nobody verifies any more.
+        passwords.permits.close();
         assert!(passwords.verify(credentials("ada", "lovelace")).await.unwrap());
+        assert!(passwords.verify(credentials("ada", "byron")).await.is_err());
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue};
+use sha2::{Digest as _, Sha256};
 
 use super::rate_rule::{RateKey, RateRule};
 use super::rate_slots::RateSlots;
@@ -72,17 +73,41 @@ impl RateLimit {
     /// The request is beyond the limit. It does not count.
     pub fn admit(&self, address: Option<IpAddr>, fields: &HeaderMap) -> Result<Remaining, RateExceeded> {
         match self.limiter.check_key(&self.key(address, fields)) {
-            Ok(state) => {
-                let requests = state.remaining_burst_capacity();
-                let used = self.rule.burst.get().saturating_sub(requests);
-                Ok(Remaining { requests, time: self.rule.rate.interval() * used })
-            }
-            Err(until) => {
-                let retry_after = until.wait_time_from(self.limiter.clock().now());
-                let limit = self.field(Remaining { requests: 0, time: retry_after });
-                Err(RateExceeded { retry_after, policy: self.policy.clone(), limit })
-            }
+            Ok(state) => Ok(self.remaining(state.remaining_burst_capacity())),
+            Err(until) => Err(self.exceeded(until.wait_time_from(self.limiter.clock().now()))),
         }
+    }
+
+    /// Returns what is left to a client that may send this many requests at once.
+    pub fn remaining(&self, requests: u32) -> Remaining {
+        let used = self.rule.burst.get().saturating_sub(requests);
+        Remaining { requests, time: self.rule.rate.interval() * used }
+    }
+
+    /// Makes the refusal of a client whose next request passes after this time.
+    pub fn exceeded(&self, retry_after: Duration) -> RateExceeded {
+        let limit = self.field(Remaining { requests: 0, time: retry_after });
+        RateExceeded { retry_after, policy: self.policy.clone(), limit }
+    }
+
+    /// Returns a digest that stands for the client in every daemon. The value of a field may be a credential, which
+    /// must not leave the daemon.
+    pub fn client(&self, address: Option<IpAddr>, fields: &HeaderMap) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        match &self.rule.by {
+            RateKey::Address => match address {
+                Some(IpAddr::V4(address)) => digest.update(address.octets()),
+                Some(IpAddr::V6(address)) => digest.update(address.octets()),
+                None => {}
+            },
+            RateKey::Header(name) => fields.get_all(name).iter().for_each(|value| {
+                // The length tells where a value ends.
+                digest.update(value.len().to_le_bytes());
+                digest.update(value.as_bytes());
+            }),
+            RateKey::All => {}
+        }
+        digest.finalize().into()
     }
 
     /// Returns the `RateLimit-Policy` field: the burst as the quota, and the time in which it is whole again as the

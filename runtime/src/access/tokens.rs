@@ -1,10 +1,15 @@
 //! Verifies JSON Web Tokens (RFC 7519) by keys and claims that the configuration names.
 
+use std::time::Duration;
+
 use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header, get_current_timestamp,
+};
 use serde::Deserialize;
 
 use super::ring_provider;
+use super::verified_lately::VerifiedLately;
 
 /// The shortest secret of an HMAC, in bytes: RFC 7518 §3.2 for HS256.
 const SHORTEST_SECRET: usize = 32;
@@ -15,6 +20,10 @@ const LONGEST: usize = 16 << 10;
 /// The keys and claims of valid tokens.
 pub struct TokenRules {
     keys: Vec<TokenKey>,
+    /// By how many seconds clocks may differ.
+    leeway: u64,
+    /// The subjects of tokens. A signature with a public key takes tens of microseconds to verify.
+    verified: VerifiedLately<Option<String>>,
 }
 
 /// A key, and what a token that it signed must say.
@@ -52,6 +61,8 @@ pub enum TokenKeySource<'a> {
 #[derive(Deserialize)]
 struct Subject {
     sub: Option<String>,
+    /// Seconds since 1970, which may have a fraction (RFC 7519 §2).
+    exp: f64,
 }
 
 /// Reads the name of an algorithm.
@@ -87,16 +98,21 @@ impl TokenRules {
             TokenKeySource::KeySet(json) => key_set(json, &claims.algorithms)?,
         };
         let keys = keys.into_iter().map(|(id, key)| claims.of(id, key)).collect::<Result<Vec<_>, _>>()?;
-        Ok(TokenRules { keys })
+        Ok(TokenRules { keys, leeway: claims.leeway, verified: VerifiedLately::new() })
     }
 
-    /// Verifies a token, and returns its subject if it has one.
+    /// Verifies a token, and returns its subject if it has one. A verified token is remembered for a minute, and not
+    /// beyond its end.
     ///
     /// # Errors
     /// Why the token is invalid, for the log.
     pub fn verify(&self, token: &str) -> Result<Option<String>, String> {
         if token.len() > LONGEST {
             return Err(format!("the token is longer than {LONGEST} bytes"));
+        }
+        let digest = self.verified.digest(&[token.as_bytes()]);
+        if let Some(subject) = self.verified.find(&digest) {
+            return Ok(subject);
         }
         let header = decode_header(token).map_err(|error| error.to_string())?;
         let fits = |key: &&TokenKey| match (&key.id, &header.kid) {
@@ -107,7 +123,12 @@ impl TokenRules {
         let key = self.keys.iter().find(fits).ok_or("no key has this kid")?;
         let decoded =
             decode::<Subject>(token, &key.key, &key.validation).map_err(|error| error.to_string())?;
-        Ok(decoded.claims.sub.filter(|subject| !subject.is_empty() && !subject.contains(char::is_control)))
+        let Subject { sub, exp } = decoded.claims;
+        let subject = sub.filter(|subject| !subject.is_empty() && !subject.contains(char::is_control));
+        let left = exp + self.leeway as f64 - get_current_timestamp() as f64;
+        let left = Duration::try_from_secs_f64(left).unwrap_or_default();
+        self.verified.keep(digest, subject.clone(), left);
+        Ok(subject)
     }
 }
 

@@ -5,14 +5,24 @@ use std::sync::Arc;
 
 use crate::access::{AccessGate, RateLimit};
 use crate::job::HandlerVersion;
+use crate::store::SharedRate;
 
 /// The checks of a route: its limits, then its gates.
 #[derive(Clone)]
 pub struct EntryChecks {
     /// The rate limits: that of the route, then that of its handler.
-    pub limits: Vec<Arc<RateLimit>>,
+    pub limits: Vec<RouteLimit>,
     /// The gates, in their order.
     pub gates: Vec<RouteGate>,
+}
+
+/// A rate limit of a route.
+#[derive(Clone)]
+pub struct RouteLimit {
+    /// The limit, which counts in this daemon.
+    pub limit: Arc<RateLimit>,
+    /// Where daemons count together. `None` means nowhere.
+    pub shared: Option<Arc<SharedRate>>,
 }
 
 /// A gate in front of a route.
@@ -54,12 +64,23 @@ impl RouteGate {
     }
 }
 
+/// In a row: `10/s, burst 20, by address, in store limits`.
+impl fmt::Display for RouteLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.limit.rule)?;
+        match &self.shared {
+            Some(shared) => write!(f, ", in store {}", shared.store().options().name),
+            None => Ok(()),
+        }
+    }
+}
+
 /// In a row: `limit of the route 10/s, burst 20, by address; before login`.
 impl fmt::Display for EntryChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = |limit: &Arc<RateLimit>| {
-            let kind = limit.subject.split(' ').next().unwrap_or_default();
-            format!("limit of the {kind} {}", limit.rule)
+        let limit = |limit: &RouteLimit| {
+            let kind = limit.limit.subject.split(' ').next().unwrap_or_default();
+            format!("limit of the {kind} {limit}")
         };
         let limits = self.limits.iter().map(limit);
         let gates = self.gates.iter().map(|gate| format!("before {}", gate.name()));

@@ -28,7 +28,7 @@ mod wildcard;
 pub use api_version::VersionRange;
 pub use coding::Coding;
 pub use cors::Cors;
-pub use entry_checks::{EntryChecks, RouteGate};
+pub use entry_checks::{EntryChecks, RouteGate, RouteLimit};
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
 pub use pattern::{PathCapture, captures};

@@ -24,6 +24,7 @@ use crate::access::OperatorRights;
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
+use crate::observe::latency::Histograms;
 use crate::wasm::cache::Cache;
 
 /// The default of `listen`.
@@ -91,6 +92,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         groups: &groups,
         gates: &places,
         rules,
+        stores: &stores,
     };
     Config {
         routes: route::read(routes, context, report),
@@ -128,6 +130,10 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         profiler: file.debug.as_ref().is_some_and(|at| at.value),
         record_dir: record_dir(file, base, report),
         history: report.settle(file.history.as_ref(), HISTORY, values::history),
+        histograms: match file.histograms {
+            Some(Keyed { value: false, .. }) => Histograms::Off,
+            Some(Keyed { value: true, .. }) | None => Histograms::On,
+        },
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         source_lines: file.source_lines.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),

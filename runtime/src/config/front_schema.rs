@@ -16,6 +16,8 @@ table! {
         burst: Scalar,
         /// `address`, `header:NAME` or `all`.
         by: String,
+        /// The store in which daemons count together.
+        store: String,
     }
 }
 

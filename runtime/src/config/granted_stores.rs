@@ -51,8 +51,17 @@ impl Config {
         self.stores.iter().filter_map(move |store| Some((password(store), store.password.as_ref()?)))
     }
 
-    /// Lists the handlers that are granted each store, in the order of the file: `carts`, or `carts as default` if the
-    /// handler has another name for the store.
+    /// Lists the stores of rate limits, with what is limited: `route /a` or `handler a`.
+    pub fn limit_stores(&self) -> impl Iterator<Item = (String, &StoreConfig)> {
+        let routes = self.routes.iter().map(|route| (format!("route {}", route.path), &route.limit));
+        let handlers =
+            self.handlers.iter().map(|handler| (format!("handler {}", handler.name), &handler.limit));
+        let limits = routes.chain(handlers);
+        limits.filter_map(|(subject, limit)| Some((subject, limit.as_ref()?.store.as_ref()?)))
+    }
+
+    /// Lists the users of each store, in the order of the file: the handlers that are granted it, as `carts`, or
+    /// `carts as default` if the handler has another name for the store; then rate limits, as `limit of route /a`.
     pub fn store_users(&self) -> HashMap<&str, Vec<String>> {
         let mut users: HashMap<&str, Vec<String>> = HashMap::new();
         for handler in &self.handlers {
@@ -64,6 +73,9 @@ impl Config {
                 };
                 users.entry(store).or_default().push(user);
             }
+        }
+        for (subject, store) in self.limit_stores() {
+            users.entry(&store.options.name).or_default().push(format!("limit of {subject}"));
         }
         users
     }

@@ -83,9 +83,9 @@ pub(super) fn read(
     let recording = recording(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     let outbound = outbound::read(handler, ca, report);
+    let limit = rate_limit::read(handler.limit.as_ref(), stores, report);
     let stores = stores.granted(handler.stores.as_ref(), report);
     let databases = databases.granted(handler.databases.as_ref(), report);
-    let limit = rate_limit::read(handler.limit.as_ref(), report);
     Some(HandlerConfig {
         name: name?,
         module: module?,

@@ -2,10 +2,10 @@
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
 //! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
-//! `http`, `logging`, `proxies`, `rate_limit`, `schedule`, `secret`, `store`, `acme`, `tls`, `target`, `websocket`;
-//! `database`, `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`,
-//! `restart`, `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`; `response_rules`; `group`; `route`;
-//! `convert`.
+//! `http`, `logging`, `proxies`, `schedule`, `secret`, `store`, `acme`, `tls`, `target`, `websocket`; `database`,
+//! `rate_limit`; `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `untrusted_paths`,
+//! `outbound`, `restart`, `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`; `response_rules`;
+//! `group`; `route`; `convert`.
 
 mod acme;
 mod calls;
@@ -68,6 +68,7 @@ pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
     UnixOptions,
 };
+pub use rate_limit::RateLimitConfig;
 pub use report::{ConfigError, ConfigErrors};
 pub use route_model::{RouteConfig, TargetConfig};
 pub use secret::{Secret, SecretSource};

@@ -11,16 +11,18 @@ use super::database::DatabaseGrantConfig;
 use super::http::HttpLimits;
 use super::logging::Logging;
 use super::memory_bound::MemoryBound;
+use super::rate_limit::RateLimitConfig;
 use super::report::{ConfigError, ConfigErrors};
 use super::route_model::RouteConfig;
 use super::secret::Secret;
 use super::store::{StoreConfig, StoreGrantConfig};
-use crate::access::{AccessGate, AddressSet, OperatorRights, RateRule};
+use crate::access::{AccessGate, AddressSet, OperatorRights};
 use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
 use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
+use crate::observe::latency::Histograms;
 use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
@@ -76,6 +78,8 @@ pub struct Config {
     pub record_dir: Option<PathBuf>,
     /// The bytes of memory in which ended jobs are kept. 0 keeps nothing.
     pub history: usize,
+    /// Whether durations are counted in histograms.
+    pub histograms: Histograms,
     /// Whether a changed module or configuration file is loaded by itself.
     pub watch: bool,
     /// Whether stack traces of guests name files and lines. The size of debug information is not
@@ -177,7 +181,7 @@ pub struct HandlerConfig {
     /// The databases that its jobs may open. Names are unique.
     pub databases: Vec<DatabaseGrantConfig>,
     /// How many requests of all its routes pass in which time. `None` means all of them.
-    pub limit: Option<RateRule>,
+    pub limit: Option<RateLimitConfig>,
     /// The line of the file on which the handler starts.
     pub line: usize,
 }

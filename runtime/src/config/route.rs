@@ -13,6 +13,7 @@ use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::route_model::{RouteConfig, TargetConfig};
 use super::route_schema::Route;
+use super::store::Stores;
 use super::values::method;
 use super::{response_rules, static_files, target, websocket};
 use crate::catalog::{Claim, ResponseRules, Upgrade, VersionPrefix, captures, conflicts};
@@ -31,6 +32,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) gates: &'a GateNames<'a>,
     /// What happens to the responses of all routes.
     pub(super) rules: &'a ResponseRules,
+    /// The stores in which limits may count.
+    pub(super) stores: &'a Stores<'a>,
 }
 
 /// Reads the routes. A route with an error is reported and left out.
@@ -63,7 +66,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
 
 fn one(
     written: &Keyed<Route>,
-    RouteContext { handlers, base, groups, gates, rules, .. }: RouteContext<'_>,
+    RouteContext { handlers, base, groups, gates, rules, stores, .. }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
@@ -84,7 +87,7 @@ fn one(
     let rules = group.as_ref().map_or(rules, |group| &group.rules);
     let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
-    let limit = rate_limit::read(route.limit.as_ref(), report);
+    let limit = rate_limit::read(route.limit.as_ref(), stores, report);
     let before = gates.of_route(route.before.as_ref(), handler.as_ref(), report);
     // A route whose method or host is invalid must not count as a route for all of them.
     if report.blames(key) {

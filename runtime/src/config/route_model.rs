@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::access::RateRule;
+use super::rate_limit::RateLimitConfig;
 use crate::catalog::{
     FixedResponse, Redirect, ResponseRules, StaticOptions, Template, Upgrade, VersionRange,
 };
@@ -29,7 +29,7 @@ pub struct RouteConfig {
     /// What happens to its responses.
     pub rules: ResponseRules,
     /// How many requests pass in which time. `None` means all of them.
-    pub limit: Option<RateRule>,
+    pub limit: Option<RateLimitConfig>,
     /// The gates and handlers that a request must pass, in their order. All of them exist.
     pub before: Vec<String>,
     /// The line of the file on which the route starts.

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use http::Method;
 
 use super::model::Config;
+use super::rate_limit::RateLimitConfig;
 use super::route_model::{RouteConfig, TargetConfig};
-use crate::access::{AccessGate, RateLimit, RateLimits, RateRule};
-use crate::catalog::{EntryChecks, RouteError, RouteGate, RouteSpec, RouteTarget, Routes, StaticFiles};
+use super::store::StoreConfig;
+use crate::access::{AccessGate, RateLimits};
+use crate::catalog::{
+    EntryChecks, RouteError, RouteGate, RouteLimit, RouteSpec, RouteTarget, Routes, StaticFiles,
+};
 use crate::files::FileRoot;
 use crate::job::{HandlerVersion, Name};
+use crate::store::{SharedRate, SharedStore};
 
 impl Config {
     /// Lists the files of error pages, with the line of their route.
@@ -22,16 +27,17 @@ impl Config {
     }
 
     /// Makes the routing table from the routes and the handlers. `limits` are those in service: a limit with the same
-    /// rule keeps its state. `open` opens the directories of static routes.
+    /// rule keeps its state. `open` opens the directories of static routes, and `store` returns the stores of limits.
     ///
     /// # Errors
-    /// A route leads to a handler that is not in `handlers` or to a directory that cannot be opened, or routes
-    /// conflict. A configuration that was read has no conflicts.
+    /// A route leads to a handler that is not in `handlers` or to a directory that cannot be opened, the password of a
+    /// store is missing, or routes conflict. A configuration that was read has no conflicts.
     pub fn routes(
         &self,
         handlers: &BTreeMap<Name, Arc<HandlerVersion>>,
         limits: RateLimits,
         open: impl Fn(&Path) -> anyhow::Result<FileRoot>,
+        store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
     ) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
@@ -62,6 +68,14 @@ impl Config {
                     }
                 },
             };
+            let checks = match checks.of(route, &store) {
+                Ok(checks) => checks,
+                Err(failure) => {
+                    let message = format!("route {path:?}: limit: {failure:#}");
+                    errors.push(RouteError { position, message });
+                    continue;
+                }
+            };
             specs.push(RouteSpec {
                 pattern: path.clone(),
                 methods: methods.clone(),
@@ -69,7 +83,7 @@ impl Config {
                 target,
                 upgrade: upgrade.clone(),
                 versions: versions.clone(),
-                checks: checks.of(route),
+                checks,
                 rules: (!rules.is_empty()).then(|| Arc::new(rules.clone())),
             });
         }
@@ -80,7 +94,7 @@ impl Config {
 /// Makes the checks of routes.
 struct ChecksOfRoutes<'a> {
     /// The limits of handlers that have one.
-    of_handlers: HashMap<&'a Name, &'a RateRule>,
+    of_handlers: HashMap<&'a Name, &'a RateLimitConfig>,
     gates: HashMap<&'a str, &'a Arc<AccessGate>>,
     handlers: HashMap<&'a str, &'a Arc<HandlerVersion>>,
     limits: RateLimits,
@@ -104,12 +118,17 @@ impl<'a> ChecksOfRoutes<'a> {
         }
     }
 
-    fn of(&mut self, route: &RouteConfig) -> Option<Arc<EntryChecks>> {
+    fn of(
+        &mut self,
+        route: &RouteConfig,
+        store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
+    ) -> anyhow::Result<Option<Arc<EntryChecks>>> {
         if matches!(route.target, TargetConfig::Rewrite(_)) {
             // Those of the route that answers apply.
-            return None;
+            return Ok(None);
         }
-        EntryChecks { limits: self.limits_of(route), gates: self.gates_of(route) }.if_any()
+        let limits = self.limits_of(route, store)?;
+        Ok(EntryChecks { limits, gates: self.gates_of(route) }.if_any())
     }
 
     /// Returns the gates of a route. A handler that could not be made is left out; the load is refused for it.
@@ -122,14 +141,25 @@ impl<'a> ChecksOfRoutes<'a> {
     }
 
     /// Returns the limits of a route and of its handler, if a handler answers.
-    fn limits_of(&mut self, route: &RouteConfig) -> Vec<Arc<RateLimit>> {
-        let of_route = route.limit.as_ref().map(|rule| (format!("route {}", subject(route)), rule));
+    fn limits_of(
+        &mut self,
+        route: &RouteConfig,
+        store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
+    ) -> anyhow::Result<Vec<RouteLimit>> {
+        let of_route = route.limit.as_ref().map(|limit| (format!("route {}", subject(route)), limit));
         let of_handler = route.handler().and_then(|name| {
-            let rule = *self.of_handlers.get(name)?;
-            Some((format!("handler {name}"), rule))
+            let limit = *self.of_handlers.get(name)?;
+            Some((format!("handler {name}"), limit))
         });
-        let wanted = of_route.into_iter().chain(of_handler);
-        wanted.map(|(subject, rule)| self.limits.get(&subject, rule)).collect()
+        let limit = |(subject, RateLimitConfig { rule, store: shared }): (String, &RateLimitConfig)| {
+            let shared = shared.as_ref().map(|shared| {
+                let (interval, burst) = (rule.rate.interval(), rule.burst.get());
+                let description = format!("{subject}: {rule}");
+                anyhow::Ok(Arc::new(SharedRate::new(store(shared)?, &description, interval, burst)))
+            });
+            anyhow::Ok(RouteLimit { limit: self.limits.get(&subject, rule), shared: shared.transpose()? })
+        };
+        of_route.into_iter().chain(of_handler).map(limit).collect()
     }
 }
 

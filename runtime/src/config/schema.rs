@@ -59,6 +59,8 @@ table! {
         record_dir: String,
         /// The memory for ended jobs in bytes, or `none`.
         history: Scalar,
+        /// Whether durations are counted in histograms.
+        histograms: bool,
         /// Whether a changed module or configuration file is loaded by itself.
         watch: bool,
         /// Whether stack traces of guests name files and lines.

@@ -80,7 +80,7 @@ impl<'f> Stores<'f> {
     }
 
     /// Finds a store by its name; `default` exists without a table too.
-    fn find(&self, name: &str) -> Result<StoreConfig, String> {
+    pub(super) fn find(&self, name: &str) -> Result<StoreConfig, String> {
         if let Some(store) = self.sound.iter().find(|store| store.options.name == name) {
             return Ok(store.clone());
         }

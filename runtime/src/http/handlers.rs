@@ -214,7 +214,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let quota = rate_limit::admit(checks, self.peer, &self.head.headers)?;
+        let quota = rate_limit::admit(checks, self.peer, &self.head.headers).await?;
         let mut response = match self.routed(found).ask_gates(&self.server.engine, checks, log).await? {
             GateDecision::Answer(response) => *response,
             GateDecision::Pass(pass) => {

@@ -260,6 +260,7 @@ impl DaemonState {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
         config.logging.format.apply();
+        config.histograms.apply();
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
         // [`refusals`](super::reload_refusals) has checked this before.
         if let Ok(units) = self.descriptors(&config) {

@@ -1,6 +1,6 @@
 //! `LatencyHistogram`: a lock-free histogram of durations, with the buckets that Prometheus gets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,18 @@ pub const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// The first observations of a bucket are all kept as its exemplar, later ones once in so many.
 const EXEMPLAR_EVERY: u64 = 32;
+
+/// Whether histograms count. They are in every layer, so one switch serves the process.
+static COUNTING: AtomicBool = AtomicBool::new(true);
+
+/// Whether durations are counted in histograms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Histograms {
+    /// They are.
+    On,
+    /// They are not, and no histogram is exposed.
+    Off,
+}
 
 /// Counts durations. An observation costs two relaxed additions and takes no lock.
 #[derive(Debug)]
@@ -52,6 +64,18 @@ pub struct LatencySnapshot {
     pub exemplars: [Option<LatencyExemplar>; BUCKETS],
 }
 
+impl Histograms {
+    /// Puts this into effect for the process.
+    pub fn apply(self) {
+        COUNTING.store(self == Histograms::On, Ordering::Relaxed);
+    }
+
+    /// Returns what is in effect.
+    pub fn current() -> Histograms {
+        if COUNTING.load(Ordering::Relaxed) { Histograms::On } else { Histograms::Off }
+    }
+}
+
 impl LatencyHistogram {
     /// Makes an empty histogram.
     pub const fn new() -> LatencyHistogram {
@@ -65,7 +89,7 @@ impl LatencyHistogram {
 
     /// Counts the duration of a job, which may become the exemplar of its bucket.
     pub fn observe_job(&self, exemplars: &LatencyExemplars, time: Duration, job: u64) {
-        let (bucket, before) = self.count(time);
+        let Some((bucket, before)) = self.count(time) else { return };
         if before < EXEMPLAR_EVERY || before.is_multiple_of(EXEMPLAR_EVERY) {
             exemplars.keep(bucket, LatencyExemplar { job, time, at: SystemTime::now() });
         }
@@ -80,14 +104,17 @@ impl LatencyHistogram {
         }
     }
 
-    /// Returns the bucket, and how many observations it had before.
-    fn count(&self, time: Duration) -> (usize, u64) {
+    /// Returns the bucket, and how many observations it had before. `None` if nothing is counted.
+    fn count(&self, time: Duration) -> Option<(usize, u64)> {
+        if Histograms::current() == Histograms::Off {
+            return None;
+        }
         let micros = u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| *bound < micros);
         if !time.is_zero() {
             self.sum.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        (bucket, self.buckets[bucket].fetch_add(1, Ordering::Relaxed))
+        Some((bucket, self.buckets[bucket].fetch_add(1, Ordering::Relaxed)))
     }
 }
 

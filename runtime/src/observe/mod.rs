@@ -1,6 +1,6 @@
 //! What an operator can observe: log, history, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `history`, `latency`, `profile`,
+//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `heap`, `history`, `latency`, `profile`,
 //! `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`,
 //! `log_format`, `stacks`; `log`.
 
@@ -10,6 +10,7 @@ pub mod cgroup;
 mod escape;
 pub mod exposition;
 mod filter;
+pub mod heap;
 pub mod history;
 pub mod latency;
 pub mod log;

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// A thread of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thread {
+    /// Its number.
+    pub id: u32,
     /// Its name, which is its role: `worker`, `lane`, `ticker`.
     pub name: String,
     /// `R` is running, `S` sleeping, `D` waiting for a disk; see proc_pid_stat(5) for others.
@@ -21,17 +23,24 @@ pub fn all() -> Vec<Thread> {
     stats.filter_map(|stat| read(&stat)).collect()
 }
 
+/// Returns the function of the kernel that a thread waits in. `None` if it runs, or the kernel does not tell.
+pub fn wait(id: u32) -> Option<String> {
+    let function = fs::read_to_string(format!("/proc/self/task/{id}/wchan")).ok()?;
+    (function != "0").then_some(function)
+}
+
 /// Parses a line of proc_pid_stat(5). The name is in parentheses and may contain some.
 fn read(stat: &str) -> Option<Thread> {
     let (before, after) = stat.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
+    let (id, name) = before.split_once('(')?;
+    let (id, name) = (id.trim_end().parse().ok()?, name.to_owned());
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     // The state is the third; utime and stime are the fourteenth and fifteenth.
     let mut times = fields.skip(10).map(str::parse::<u64>);
     let ticks = times.next()?.ok()? + times.next()?.ok()?;
     let a_second = rustix::param::clock_ticks_per_second().max(1);
-    Some(Thread { name, state, cpu: Duration::from_millis(ticks * 1000 / a_second) })
+    Some(Thread { id, name, state, cpu: Duration::from_millis(ticks * 1000 / a_second) })
 }
 
 #[cfg(test)]
@@ -45,7 +54,7 @@ mod tests {
         let thread = read(line).unwrap();
 
         let a_second = rustix::param::clock_ticks_per_second();
-        assert_eq!((&*thread.name, thread.state), ("a (b) c", 'R'));
+        assert_eq!((thread.id, &*thread.name, thread.state), (12, "a (b) c", 'R'));
         assert_eq!(thread.cpu, Duration::from_millis(200 * 1000 / a_second));
         assert_eq!(read("12 (cut off"), None);
         assert!(!all().is_empty());

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::error::StoreError;
 use super::limits::{self, StoreQuota};
@@ -12,6 +12,7 @@ use super::memory::Memory;
 #[cfg(feature = "nats")]
 use super::nats::Nats;
 use super::operations::{Ended, OPERATIONS, Operation, OperationCounts};
+use super::rate_count::{RateCount, RateRequest};
 use super::redb::Redb;
 #[cfg(feature = "redis")]
 use super::redis::Redis;
@@ -296,6 +297,28 @@ impl KeyValue {
         self.counted(Operation::Batch, delete, |()| Ended::Done).await
     }
 
+    /// Counts a request against a rate limit, until a time.
+    ///
+    /// # Errors
+    /// The store is of this daemon alone or cannot count in one step, or it does not answer in time.
+    pub(super) async fn count_rate(
+        &self,
+        request: RateRequest<'_>,
+        until: tokio::time::Instant,
+    ) -> Result<RateCount, StoreError> {
+        let count = async {
+            match &self.backend {
+                #[cfg(feature = "redis")]
+                Backend::Redis(redis) => Box::pin(redis.count_rate(request)).await,
+                Backend::Memory(_) | Backend::Redb(_) => Err(no_rates(&request)),
+                #[cfg(feature = "nats")]
+                Backend::Nats(_) => Err(no_rates(&request)),
+            }
+        };
+        let count = async { timeout_at(until, count).await.unwrap_or(Err(StoreError::Timeout)) };
+        self.counted(Operation::Rate, count, |_| Ended::Done).await
+    }
+
     async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         match &self.backend {
             Backend::Memory(memory) => memory.write(&write),
@@ -340,6 +363,11 @@ impl KeyValue {
 /// Ends an operation that takes too long.
 pub(super) async fn patient<T>(run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(PATIENCE, run).await.unwrap_or(Err(StoreError::Timeout))
+}
+
+/// A configuration names no such store for a limit.
+fn no_rates(request: &RateRequest<'_>) -> StoreError {
+    StoreError::Invalid(format!("it cannot count requests: {}", request.limit))
 }
 
 /// A back end gave the outcome of another operation.

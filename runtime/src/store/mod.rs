@@ -1,7 +1,8 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `limits`, `value`, `work`; `rows`, `url`; the back ends `memory`, `redb`, `redis`, `nats`;
-//! `operations`; `key_value`; `entries`, `shared`, which the rest of the daemon uses.
+//! Floors, lowest first: `error`, `limits`, `rate_count`, `value`, `work`; `rows`, `url`; the back ends `memory`, `redb`,
+//! `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`, `shared`, `shared_rate`, which the rest of the daemon
+//! uses.
 //!
 //! | operation | holds on every back end |
 //! |---|---|
@@ -20,11 +21,14 @@ mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 mod operations;
+mod rate_count;
+mod rate_outage;
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 mod rows;
 mod shared;
+mod shared_rate;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -36,8 +40,10 @@ pub use self::error::StoreError;
 pub use self::key_value::{KeyValue, StoreOptions};
 pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
 pub use self::operations::{OPERATIONS, Operation, OperationCounts};
+pub use self::rate_count::RateCount;
 pub use self::redb::wait_for_all as wait_until_closed;
 pub use self::shared::{SharedStore, StoreGrant, StorePool, StoreUse};
+pub use self::shared_rate::SharedRate;
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::value::{Condition, Durability, KeyPage, StoreEntry, Swapped, Versioned};
 pub use self::work::StoreWork;

@@ -20,10 +20,12 @@ pub enum Operation {
     List,
     /// Any batch.
     Batch,
+    /// A request counted against a rate limit.
+    Rate,
 }
 
 /// All operations with their labels.
-pub const OPERATIONS: [(Operation, &str); 7] = [
+pub const OPERATIONS: [(Operation, &str); 8] = [
     (Operation::Get, "get"),
     (Operation::Set, "set"),
     (Operation::Swap, "swap"),
@@ -31,6 +33,7 @@ pub const OPERATIONS: [(Operation, &str); 7] = [
     (Operation::Increment, "increment"),
     (Operation::List, "list"),
     (Operation::Batch, "batch"),
+    (Operation::Rate, "rate"),
 ];
 
 /// What is counted of one operation.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::error::StoreError;
 use super::key_value::{KeyValue, PATIENCE, StoreOptions};
 use super::limits::StoreQuota;
+use super::rate_outage::RateOutage;
 use super::url::StoreUrl;
 use super::value::Durability;
 
@@ -40,6 +41,8 @@ struct StoreSlot {
     failed: Mutex<Option<(Instant, StoreError)>>,
     /// Operations that have failed because the store could not be opened.
     unopened: AtomicU64,
+    /// Whether it counts the requests of rate limits.
+    rates: RateOutage,
     /// Running jobs that may use it.
     users: AtomicUsize,
     /// Whether it is left to the next process.
@@ -77,6 +80,7 @@ impl StorePool {
                 opened: OnceCell::new(),
                 failed: Mutex::default(),
                 unopened: AtomicU64::new(0),
+                rates: RateOutage::default(),
                 users: AtomicUsize::new(0),
                 left: AtomicBool::new(false),
             });
@@ -163,6 +167,15 @@ impl SharedStore {
     /// Counts the operations that have failed because the store could not be opened.
     pub fn unopened(&self) -> u64 {
         self.slot.unopened.load(Ordering::Relaxed)
+    }
+
+    /// Counts the requests of rate limits that this daemon counted alone, because the store failed.
+    pub fn uncounted_requests(&self) -> u64 {
+        self.slot.rates.uncounted()
+    }
+
+    pub(super) fn rate_outage(&self) -> &RateOutage {
+        &self.slot.rates
     }
 
     /// Returns the store if it is open.

@@ -14,16 +14,27 @@ pub(crate) struct Exchange {
     pub(crate) method: &'static str,
     /// Its path.
     pub(crate) path: String,
+    /// Its further fields, each with its line break. HTTP/1.1 only.
+    pub(crate) fields: String,
     /// Its body.
     pub(crate) sends: Vec<u8>,
     /// The body that the response must have; its status must be 200.
     pub(crate) wants: Vec<u8>,
+    /// Whether any body will do. HTTP/1.1 only.
+    pub(crate) any_body: bool,
 }
 
 impl Exchange {
     /// Asks for a path with GET.
     pub(crate) fn get(path: &str, wants: &str) -> Exchange {
-        Exchange { method: "GET", path: path.to_owned(), sends: Vec::new(), wants: wants.into() }
+        Exchange {
+            method: "GET",
+            path: path.to_owned(),
+            fields: String::new(),
+            sends: Vec::new(),
+            wants: wants.into(),
+            any_body: false,
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use super::response;
 /// The state of the connection.
 pub(super) struct Session {
     request: Vec<u8>,
-    wants: Vec<u8>,
+    /// `None` if any body will do.
+    wants: Option<Vec<u8>>,
     /// Whether the connection ends after its first response.
     once: bool,
     began: Instant,
@@ -19,13 +20,14 @@ pub(super) struct Session {
 impl Session {
     /// Makes a session without sending anything. The time starts now, because the connection may have to be made.
     pub(super) fn new(exchange: &Exchange, once: bool) -> Session {
-        let Exchange { method, path, sends, wants } = exchange;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n");
+        let Exchange { method, path, fields, sends, wants, any_body } = exchange;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}");
         if !sends.is_empty() {
             head += &format!("Content-Length: {}\r\n", sends.len());
         }
         let request = [head.as_bytes(), b"\r\n", sends].concat();
-        Session { request, wants: wants.clone(), once, began: Instant::now() }
+        let wants = (!any_body).then(|| wants.clone());
+        Session { request, wants, once, began: Instant::now() }
     }
 
     /// Sends the first request.
@@ -40,7 +42,7 @@ impl Session {
         out: &mut Vec<u8>,
         latencies: &mut Vec<Duration>,
     ) -> Result<usize> {
-        if !response::is_whole(received, &self.wants)? {
+        if !response::is_whole(received, self.wants.as_deref())? {
             return Ok(0);
         }
         latencies.push(self.began.elapsed());

@@ -2,27 +2,29 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Reports whether `bytes` are a whole response.
+/// Reports whether `bytes` are a whole response. Without `body`, any will do.
 ///
 /// # Errors
 /// The bytes are no response with status 200 and this body, or continue after its end.
-pub(crate) fn is_whole(bytes: &[u8], body: &[u8]) -> Result<bool> {
+pub(crate) fn is_whole(bytes: &[u8], body: Option<&[u8]>) -> Result<bool> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(false) };
     let (head, rest) = (&bytes[..end], &bytes[end + 4..]);
     ensure!(head.starts_with(b"HTTP/1.1 200 "), "wanted status 200, found {}", shown(bytes));
     match framing(head)? {
         Framing::Length(length) => {
-            ensure!(length == body.len(), "wanted {} bytes, found {}", body.len(), shown(bytes));
+            let wanted = body.map_or(length, <[u8]>::len);
+            ensure!(length == wanted, "wanted {wanted} bytes, found {}", shown(bytes));
             if rest.len() < length {
                 return Ok(false);
             }
-            ensure!(rest == body, "wanted another body, found {}", shown(rest));
+            ensure!(rest.len() == length, "more after the body: {}", shown(rest));
+            ensure!(body.is_none_or(|body| rest == body), "wanted another body, found {}", shown(rest));
             Ok(true)
         }
         Framing::Chunked => {
             let mut compared = 0;
             let whole = chunks(rest, |_| Ok(()))?;
-            if whole {
+            if let Some(body) = body.filter(|_| whole) {
                 chunks(rest, |chunk| {
                     let wanted = body.get(compared..compared + chunk.len());
                     ensure!(wanted == Some(chunk), "wanted another body, found {}", shown(chunk));

@@ -45,6 +45,33 @@ fn a_token_of_the_secret_names_its_subject() {
 }
 
 #[test]
+fn a_verified_token_passes_again_and_one_that_differs_in_its_last_letter_does_not() {
+    let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims(&[Algorithm::HS256])).unwrap();
+    let token = hs256(&body(), SECRET);
+    assert_eq!(rules.verify(&token).unwrap().as_deref(), Some("ada"));
+
+    assert_eq!(rules.verify(&token).unwrap().as_deref(), Some("ada"));
+    assert!(rules.verify(&token[..token.len() - 1]).is_err());
+    assert!(rules.verify(&format!("{token}A")).is_err());
+}
+
+#[test]
+fn a_token_is_not_remembered_beyond_its_end() {
+    let claims = TokenClaims { leeway: 0, ..claims(&[Algorithm::HS256]) };
+    let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims).unwrap();
+    let mut body = body();
+    body["exp"] = json!(now() + 1);
+    let token = hs256(&body, SECRET);
+    let first = rules.verify(&token);
+
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while rules.verify(&token).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "{first:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn nothing_else_passes() {
     let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims(&[Algorithm::HS256])).unwrap();
     let with = |name: &str, value: Value| {

@@ -225,7 +225,7 @@ impl Routes {
     pub fn limits(&self) -> RateLimits {
         let mut limits = RateLimits::default();
         let checks = self.list.iter().filter_map(|route| route.checks.as_ref());
-        checks.flat_map(|checks| &checks.limits).for_each(|limit| limits.keep(limit));
+        checks.flat_map(|checks| &checks.limits).for_each(|limit| limits.keep(&limit.limit));
         limits
     }
 

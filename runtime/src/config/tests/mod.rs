@@ -268,7 +268,12 @@ fn the_example_of_the_design_says_the_defaults() {
 fn a_route_without_its_handler_is_no_table() {
     let config = read(EXAMPLE).unwrap();
 
-    let errors = config.routes(&BTreeMap::new(), RateLimits::default(), |_| unreachable!("no static route"));
+    let errors = config.routes(
+        &BTreeMap::new(),
+        RateLimits::default(),
+        |_| unreachable!("no static route"),
+        |_| unreachable!("no shared limit"),
+    );
     let errors = errors.err().unwrap();
     assert_eq!(errors[0].message, r#"route "/hello/{who}": there is no handler "hello""#);
 }

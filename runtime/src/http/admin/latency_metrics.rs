@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::version_rows::{Rows, labels};
 use crate::job::{HandlerLatencies, OTHER, OTHER_LATENCIES, OTHER_ROUTES, RouteStats};
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
-use crate::observe::latency::{LatencyHistogram, LatencySnapshot};
+use crate::observe::latency::{Histograms, LatencyHistogram, LatencySnapshot};
 
 /// A distribution of each handler version.
 struct LatencyFamily {
@@ -39,6 +39,9 @@ const LATENCIES: [LatencyFamily; 4] = [
 
 /// Writes the distributions of the versions, and those of all versions beyond the limit.
 pub(in crate::http) fn versions(exposed: &mut Exposition, rows: &Rows<'_>) {
+    if Histograms::current() == Histograms::Off {
+        return;
+    }
     for LatencyFamily { name, help, of } in LATENCIES {
         let own = rows.iter().filter_map(|(version, counts)| {
             let own = counts.iter().filter_map(|counts| counts.record.own_latencies());
@@ -63,7 +66,7 @@ pub(in crate::http) fn routes(exposed: &mut Exposition, rows: &Rows<'_>) {
             *classes.entry((key, class)).or_insert(0_u64) += count;
         }
         let snapshot = route.durations();
-        if snapshot.count() > 0 {
+        if snapshot.count() > 0 && Histograms::current() == Histograms::On {
             durations.entry(key).or_insert_with(LatencySnapshot::default).merge(&snapshot);
         }
     }

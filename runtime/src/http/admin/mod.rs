@@ -12,7 +12,9 @@
 //! | `acme_metrics` | the metrics of certificates that the daemon obtains itself |
 //! | `database_metrics` | the metrics of databases |
 //! | `store_metrics` | the metrics of stores |
-//! | `profiler` | pages that show where the daemon spends its CPU time |
+//! | `profile_request` | a profile as it is asked for |
+//! | `daemon_pages` | pages of the profiler about the heap and the threads |
+//! | `profiler` | pages that show what handlers and the daemon spend |
 //! | `dashboard_files` | the files of the dashboard as responses |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `run_job` | jobs over HTTP |
@@ -23,6 +25,7 @@
 pub(in crate::http) mod acme_metrics;
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
+mod daemon_pages;
 pub(in crate::http) mod dashboard_files;
 pub(in crate::http) mod database_metrics;
 pub mod forward;
@@ -31,6 +34,7 @@ pub(in crate::http) mod latency_metrics;
 pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
 pub(in crate::http) mod operators;
+mod profile_request;
 pub(in crate::http) mod profiler;
 pub(in crate::http) mod run_job;
 pub(in crate::http) mod store_metrics;

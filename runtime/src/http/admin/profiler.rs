@@ -1,4 +1,4 @@
-//! The profiler of the admin socket: shows operators, in debug mode only, where the daemon spends its CPU time.
+//! The profiler of the admin socket: shows operators, in debug mode only, what handlers and the daemon spend.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,11 +13,14 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::daemon_pages;
+use super::profile_request::{ProfileFormat, ProfileRequest, TEXT};
 use crate::engine::{Engine, JobSnapshot};
 use crate::http::refusal::Refusal;
 use crate::http::request::response_body::Body;
 use crate::job::{HandlerVersion, Kind};
-use crate::observe::profile::{ProfileRun, StackCounts};
+use crate::observe::profile::ProfileRun;
+use crate::observe::stacks::{PprofHead, ValueType};
 use crate::observe::{plain, stacks, threads};
 
 /// A page of the profiler.
@@ -31,11 +34,15 @@ pub(in crate::http) enum Page {
     Jobs,
     /// Counters of the process, its threads and its handlers.
     Vars,
+    /// What the daemon itself has allocated, over some seconds.
+    Heap,
+    /// The threads of the daemon.
+    Threads,
 }
 
 /// The pages and their paths. Docker served its own at `/debug/`, and its profiles below
 /// `/debug/pprof/`.
-const PAGES: [(Page, &str, &str); 4] = [
+const PAGES: [(Page, &str, &str); 6] = [
     (Page::Index, "/debug/", "this list"),
     (
         Page::Profile,
@@ -44,16 +51,22 @@ const PAGES: [(Page, &str, &str); 4] = [
     ),
     (Page::Jobs, "/debug/jobs", "the jobs that run, and where they are"),
     (Page::Vars, "/debug/vars", "counters of the process, its threads and its handlers, as JSON"),
+    (
+        Page::Heap,
+        "/debug/heap",
+        "?seconds=10&of=held&format=collapsed: what the daemon allocates; of=allocated; format=svg, pprof",
+    ),
+    (Page::Threads, "/debug/threads", "the threads of the daemon, what they compute and where they wait"),
 ];
-
-/// The longest profile, in seconds. Its client waits for it.
-const LONGEST: u64 = 300;
-
-/// The length of a profile if the query names none, in seconds.
-const USUAL: u64 = 10;
 
 /// The time between two samples: a tick.
 const PERIOD: Duration = Duration::from_millis(10);
+
+/// The values of each stack in pprof.
+const TYPES: [ValueType; 2] = [("samples", "count"), ("cpu", "nanoseconds")];
+
+/// How long threads are watched to see what they compute.
+const SPAN: Duration = Duration::from_millis(500);
 
 /// How long jobs are sampled to see where they are: some ticks of 10 ms.
 const GLANCE: Duration = Duration::from_millis(60);
@@ -66,7 +79,7 @@ impl Page {
 
     /// Reports whether the page takes long to make.
     pub(in crate::http) fn lasts(self) -> bool {
-        self == Page::Profile
+        matches!(self, Page::Profile | Page::Heap)
     }
 
     /// Makes the page.
@@ -81,86 +94,20 @@ impl Page {
         let (kind, text): (_, Bytes) = match self {
             Page::Index => (TEXT, index().into()),
             Page::Profile => {
-                let ProfileRequest { time, format } = ProfileRequest::parse(query)?;
-                (format.content_type(), profile(time, format).await?.into())
+                let request = ProfileRequest::parse(query)?;
+                (request.format.content_type(), profile(request).await?.into())
+            }
+            Page::Heap => {
+                let request = ProfileRequest::parse(query)?;
+                (request.format.content_type(), daemon_pages::heap(request).await?.into())
             }
             Page::Jobs => (TEXT, jobs(engine).await.into()),
             Page::Vars => ("application/json", vars(engine).into()),
+            Page::Threads => (TEXT, daemon_pages::threads(SPAN).await.into()),
         };
         let mut response = Response::new(Body::full(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Ok(response)
-    }
-}
-
-/// The content type of text.
-const TEXT: &str = "text/plain; charset=utf-8";
-
-/// A profile as it is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct ProfileRequest {
-    time: Duration,
-    format: ProfileFormat,
-}
-
-/// The format of a profile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ProfileFormat {
-    /// A stack and its count a line, as flame graph tools read it.
-    Collapsed,
-    /// A flame graph for browsers.
-    Svg,
-    /// The protocol buffer of pprof.
-    Pprof,
-    /// The JSON of the Firefox Profiler.
-    Firefox,
-}
-
-impl ProfileRequest {
-    /// Parses `seconds=10&format=svg`, in any order.
-    fn parse(query: &str) -> Result<ProfileRequest, Refusal> {
-        let malformed = || {
-            Refusal::Malformed(format!(
-                "wanted ?seconds=N, N from 1 to {LONGEST}, and format=collapsed, svg, pprof or firefox"
-            ))
-        };
-        let mut request =
-            ProfileRequest { time: Duration::from_secs(USUAL), format: ProfileFormat::Collapsed };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("seconds", text)) => {
-                    let seconds = text.parse().ok().filter(|seconds| (1..=LONGEST).contains(seconds));
-                    request.time = Duration::from_secs(seconds.ok_or_else(malformed)?);
-                }
-                Some(("format", name)) => {
-                    request.format = ProfileFormat::of(name).ok_or_else(malformed)?;
-                }
-                Some(_) | None => return Err(malformed()),
-            }
-        }
-        Ok(request)
-    }
-}
-
-impl ProfileFormat {
-    fn of(name: &str) -> Option<ProfileFormat> {
-        match name {
-            "collapsed" => Some(ProfileFormat::Collapsed),
-            "svg" => Some(ProfileFormat::Svg),
-            "pprof" => Some(ProfileFormat::Pprof),
-            "firefox" => Some(ProfileFormat::Firefox),
-            _ => None,
-        }
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            ProfileFormat::Collapsed => TEXT,
-            ProfileFormat::Svg => "image/svg+xml",
-            // As Go's net/http/pprof says.
-            ProfileFormat::Pprof => "application/octet-stream",
-            ProfileFormat::Firefox => "application/json",
-        }
     }
 }
 
@@ -172,19 +119,32 @@ fn index() -> String {
 ///
 /// # Errors
 /// It cannot be written in this format: a flame graph of nothing.
-async fn profile(time: Duration, format: ProfileFormat) -> Result<Vec<u8>, Refusal> {
+async fn profile(ProfileRequest { time, format, of }: ProfileRequest) -> Result<Vec<u8>, Refusal> {
+    if of.is_some() {
+        return Err(Refusal::Malformed(
+            "of=held and of=allocated are for /debug/heap: leave it out".to_owned(),
+        ));
+    }
     let (look, began) = (ProfileRun::begin(), SystemTime::now());
     sleep(time).await;
     let stacks = look.stacks();
     drop(look);
     // A thread of its own: thousands of stacks take a while to draw.
     let written = spawn_blocking(move || match format {
-        ProfileFormat::Collapsed => Ok(collapsed(&stacks).into_bytes()),
+        ProfileFormat::Collapsed => Ok(stacks::collapsed(&stacks).into_bytes()),
         ProfileFormat::Svg if stacks.is_empty() => {
             bail!("no handler has computed, so there is nothing to draw")
         }
-        ProfileFormat::Svg => stacks::flame_graph(&stacks, &format!("Handlers, {} s", time.as_secs())),
-        ProfileFormat::Pprof => Ok(stacks::pprof(&stacks, began, time, PERIOD)),
+        ProfileFormat::Svg => {
+            stacks::flame_graph(&stacks, &format!("Handlers, {} s", time.as_secs()), "samples")
+        }
+        ProfileFormat::Pprof => {
+            let period = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
+            let values = |count: u64| vec![count, count.saturating_mul(period)];
+            let samples = stacks.iter().map(|(stack, count)| (stack.as_str(), values(*count)));
+            let head = PprofHead { types: &TYPES, period: (TYPES[1], period), began, time };
+            Ok(stacks::pprof(&head, samples))
+        }
         ProfileFormat::Firefox => stacks::firefox(&stacks, began, PERIOD),
     });
     match written.await {
@@ -192,13 +152,6 @@ async fn profile(time: Duration, format: ProfileFormat) -> Result<Vec<u8>, Refus
         Ok(Err(error)) => Err(Refusal::Malformed(format!("{error:#}"))),
         Err(_) => Err(Refusal::Internal),
     }
-}
-
-/// Writes the stacks, the most frequent first, in the format of flame graph tools.
-fn collapsed(stacks: &StackCounts) -> String {
-    let mut stacks: Vec<(&String, &u64)> = stacks.iter().collect();
-    stacks.sort_by(|(one, count), (other, more)| more.cmp(count).then_with(|| one.cmp(other)));
-    stacks.iter().fold(String::new(), |text, (stack, count)| text + &format!("{stack} {count}\n"))
 }
 
 /// Writes a line for each job: its name, its usage, and where it is.
@@ -280,22 +233,6 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_whole_seconds_within_bounds_and_a_format_is_known() {
-        let read = |query| ProfileRequest::parse(query).ok();
-        let wanted = |seconds, format| Some(ProfileRequest { time: Duration::from_secs(seconds), format });
-
-        assert_eq!(read(""), wanted(10, ProfileFormat::Collapsed));
-        assert_eq!(read("seconds=300"), wanted(300, ProfileFormat::Collapsed));
-        assert_eq!(read("format=svg&seconds=1"), wanted(1, ProfileFormat::Svg));
-        assert_eq!(read("format=pprof"), wanted(10, ProfileFormat::Pprof));
-        for query in
-            ["seconds=0", "seconds=301", "seconds=1.5", "seconds=", "time=1", "seconds=-1", "format=png", "x"]
-        {
-            assert_eq!(read(query), None, "{query}");
-        }
-    }
 
     #[test]
     fn every_page_is_in_the_list_and_no_other_path_is_one() {

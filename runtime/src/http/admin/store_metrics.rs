@@ -5,14 +5,21 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
-use crate::store::{KeyValue, OPERATIONS, SharedStore};
+use crate::store::{KeyValue, OPERATIONS, SharedRate, SharedStore};
 
-/// Writes the operations of each store that the serving handlers are granted.
+/// Writes the operations of each store that the serving handlers are granted, or in which limits count.
 pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
     let catalog = engine.live().pin();
     let granted = catalog.entries().flat_map(|entry| entry.grants.stores.iter());
+    let granted = granted.map(|grant| &grant.store);
+    let checks = catalog.routes.iter().filter_map(|route| route.checks.as_ref());
+    let limits = checks.flat_map(|checks| &checks.limits);
+    let of_limits: Vec<&Arc<SharedStore>> =
+        limits.filter_map(|limit| limit.shared.as_deref().map(SharedRate::store)).collect();
+    let uncounted: BTreeMap<&str, u64> =
+        of_limits.iter().map(|store| (store.options().name.as_str(), store.uncounted_requests())).collect();
     let stores: BTreeMap<&str, &Arc<SharedStore>> =
-        granted.map(|grant| (grant.store.options().name.as_str(), &grant.store)).collect();
+        granted.chain(of_limits).map(|store| (store.options().name.as_str(), store)).collect();
     if stores.is_empty() {
         return;
     }
@@ -31,6 +38,11 @@ pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
         ended.map(|(end, count)| (Labels::of("store", name).and("operation", word).and("end", end), count))
     });
     exposed.family("portcullis_store_operations_total", MetricKind::Counter, help, ended);
+    if !uncounted.is_empty() {
+        let help = "Requests that rate limits counted in this daemon alone, because the store that counts them failed.";
+        let uncounted = uncounted.iter().map(|(name, count)| (Labels::of("store", name), *count));
+        exposed.family("portcullis_rate_limit_fallbacks_total", MetricKind::Counter, help, uncounted);
+    }
     let help = "Time that operations of a store took, waiting included.";
     let times = operations().map(|((name, store), (operation, word))| {
         let time = store.counts(operation).time().as_secs_f64();

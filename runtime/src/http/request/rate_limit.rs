@@ -3,9 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::{RateExceeded, RateLimit, Remaining};
-use crate::catalog::EntryChecks;
+use crate::catalog::{EntryChecks, RouteLimit};
 use crate::http::refusal::Refusal;
 use crate::net::Peer;
+use crate::store::RateCount;
 
 /// The quotas of a client.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -15,19 +16,32 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What is left of the quotas of a client, to be told with the response.
 pub(in crate::http) struct RemainingQuota<'a>(Vec<(&'a RateLimit, Remaining)>);
 
-/// Counts a request.
+/// Counts a request. Waits for the store of a limit that daemons share, if there is any; without the store, the limit
+/// counts in this daemon alone.
 ///
 /// # Errors
 /// It is beyond a limit. The limits before that one have counted it.
-pub(in crate::http) fn admit<'a>(
+pub(in crate::http) async fn admit<'a>(
     checks: &'a EntryChecks,
     peer: &Peer,
     fields: &HeaderMap,
 ) -> Result<RemainingQuota<'a>, Refusal> {
     let address = peer.origin();
-    let count = |limit: &'a std::sync::Arc<RateLimit>| Ok((&**limit, limit.admit(address, fields)?));
-    let left = checks.limits.iter().map(count).collect::<Result<Vec<_>, RateExceeded>>();
-    left.map(RemainingQuota).map_err(|exceeded| Refusal::RateLimited(Box::new(exceeded)))
+    let mut left = Vec::with_capacity(checks.limits.len());
+    for RouteLimit { limit, shared } in &checks.limits {
+        let count = match shared {
+            Some(shared) => shared.count(&limit.client(address, fields)).await,
+            None => None,
+        };
+        let counted = match count {
+            None => limit.admit(address, fields),
+            Some(RateCount::Admitted { requests }) => Ok(limit.remaining(requests)),
+            Some(RateCount::Refused { retry_after }) => Err(limit.exceeded(retry_after)),
+        };
+        let counted = counted.map_err(|exceeded| Refusal::RateLimited(Box::new(exceeded)))?;
+        left.push((&**limit, counted));
+    }
+    Ok(RemainingQuota(left))
 }
 
 impl RemainingQuota<'_> {

@@ -1,6 +1,7 @@
 //! The loader: makes a catalog from a configuration, and compiles only modules that have changed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
@@ -184,7 +185,8 @@ impl Loader {
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
         let limits = base.routes.limits();
-        match config.routes(&handlers, limits, |dir| FileRoot::new(untrusted.grant(dir)?.dir, dir)) {
+        let open_dir = |dir: &Path| FileRoot::new(untrusted.grant(dir)?.dir, dir);
+        match config.routes(&handlers, limits, open_dir, |store| self.store(store)) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.
@@ -303,7 +305,7 @@ impl Loader {
         self.configured(name).with_context(|| format!("there is no handler {:?}", name.as_str()))
     }
 
-    /// Returns a store for operators, who use it beside the handlers. Does not open it.
+    /// Returns a store that is used beside the handlers: by operators, and by rate limits. Does not open it.
     ///
     /// # Errors
     /// Its password is missing.

@@ -25,7 +25,7 @@ pub(super) struct OpenedStores {
     pub(super) unreachable: Vec<String>,
 }
 
-/// Opens the stores that handlers are granted, all at once. Blocks.
+/// Opens the stores that handlers are granted and those of rate limits, all at once. Blocks.
 ///
 /// A store that cannot be reached is no error: its users get the error until it can be.
 ///
@@ -39,7 +39,9 @@ pub(super) fn open(
     let granted = config.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.store);
     // A password that is missing is an error of each handler with the store.
     let granted: HashSet<_> = granted.filter_map(|store| credential::store(store).ok()).collect();
-    let held: Vec<_> = granted.iter().map(|options| ground.stores.get(options)).collect();
+    let limits = config.limit_stores().filter_map(|(_, store)| credential::store(store).ok());
+    let limits: HashSet<_> = limits.filter(|store| !granted.contains(store)).collect();
+    let held: Vec<_> = granted.iter().chain(&limits).map(|options| ground.stores.get(options)).collect();
     // Without a runtime, nothing serves: a store is opened by the first job that uses it.
     let Some(runtime) = &ground.home else {
         return Ok(OpenedStores { _held: held, unreachable: Vec::new() });
@@ -55,6 +57,10 @@ pub(super) fn open(
         match opened {
             Ok(()) => {}
             Err(error @ StoreError::Corrupt(_)) => errors.push(anyhow!("store {name:?}: {error}")),
+            Err(error) if limits.contains(store.options()) => {
+                let until = "until it can be, its rate limits count in this daemon alone";
+                unreachable.push(format!("store {name:?}: {error}; {until}"));
+            }
             Err(error) => {
                 unreachable.push(format!("store {name:?}: {error}; jobs that use it fail until it can be"));
             }

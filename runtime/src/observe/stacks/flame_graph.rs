@@ -6,14 +6,14 @@ use inferno::flamegraph::{self, Options};
 
 use crate::observe::profile::StackCounts;
 
-/// Draws a flame graph with this title.
+/// Draws a flame graph with this title. `unit` is what the counts are of: `samples`.
 ///
 /// # Errors
 /// There is no sample.
-pub fn flame_graph(stacks: &StackCounts, title: &str) -> anyhow::Result<Vec<u8>> {
+pub fn flame_graph(stacks: &StackCounts, title: &str, unit: &str) -> anyhow::Result<Vec<u8>> {
     let mut options = Options::default();
     options.title = title.to_owned();
-    "samples".clone_into(&mut options.count_name);
+    unit.clone_into(&mut options.count_name);
     // The same profile gives the same colours.
     options.hash = true;
     let mut lines = String::new();

@@ -1,11 +1,13 @@
 //! Sampled stacks in the formats of profile viewers.
 //!
-//! Floors, lowest first: `firefox`, `flame_graph`, `pprof`.
+//! Floors, lowest first: `collapsed`, `firefox`, `flame_graph`, `pprof`.
 
+mod collapsed;
 mod firefox;
 mod flame_graph;
 mod pprof;
 
+pub use collapsed::collapsed;
 pub use firefox::firefox;
 pub use flame_graph::flame_graph;
-pub use pprof::pprof;
+pub use pprof::{PprofHead, ValueType, pprof};

@@ -3,21 +3,36 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::observe::profile::StackCounts;
+/// What a value is, and its unit: `cpu`, `nanoseconds`.
+pub type ValueType = (&'static str, &'static str);
 
-/// Writes a profile that was taken from `began` for `time`, with a sample every `period`.
-pub fn pprof(stacks: &StackCounts, began: SystemTime, time: Duration, period: Duration) -> Vec<u8> {
+/// What a profile says besides its samples.
+#[derive(Clone, Copy, Debug)]
+pub struct PprofHead<'a> {
+    /// The values of each sample.
+    pub types: &'a [ValueType],
+    /// How much of what lies between two samples.
+    pub period: (ValueType, u64),
+    /// When the profile began.
+    pub began: SystemTime,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Writes a profile. `samples` are stacks with as many values as the head has types.
+pub fn pprof<'s>(head: &PprofHead<'_>, samples: impl Iterator<Item = (&'s str, Vec<u64>)>) -> Vec<u8> {
+    let PprofHead { types, period: ((kind, unit), period), began, time } = *head;
     let mut names = ProfileTables::default();
     let mut profile = Message::default();
-    let types =
-        [("samples", "count"), ("cpu", "nanoseconds")].map(|(kind, unit)| names.value_type(kind, unit));
-    types.iter().for_each(|kind| profile.message(1, kind));
-    for (stack, count) in stacks {
+    for (kind, unit) in types {
+        profile.message(1, &names.value_type(kind, unit));
+    }
+    for (stack, values) in samples {
         let mut sample = Message::default();
         // The innermost function comes first.
         let locations: Vec<u64> = stack.rsplit(';').map(|name| names.function(name)).collect();
         sample.packed(1, &locations);
-        sample.packed(2, &[*count, count.saturating_mul(nanos(period))]);
+        sample.packed(2, &values);
         profile.message(2, &sample);
     }
     // Every function has one location, with its own number.
@@ -32,12 +47,12 @@ pub fn pprof(stacks: &StackCounts, began: SystemTime, time: Duration, period: Du
         function.number(3, *name);
         profile.message(5, &function);
     }
-    let period_type = names.value_type("cpu", "nanoseconds");
+    let period_type = names.value_type(kind, unit);
     names.texts.iter().for_each(|text| profile.bytes(6, text.as_bytes()));
     profile.number(9, nanos(began.duration_since(UNIX_EPOCH).unwrap_or_default()));
     profile.number(10, nanos(time));
     profile.message(11, &period_type);
-    profile.number(12, nanos(period));
+    profile.number(12, period);
     profile.0
 }
 

@@ -13,6 +13,7 @@ use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocat
 
 use super::error::StoreError;
 use super::limits::{self, MAX_BATCH_BYTES, PER_ENTRY, StoreQuota};
+use super::rate_count::{RateCount, RateRequest};
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, prefix_end};
 
 /// The longest wait for a connection.
@@ -30,11 +31,13 @@ pub(super) struct Redis {
     quota: StoreQuota,
     write: Script,
     read: Script,
+    rate: Script,
     /// The names of what the store has in the server.
     meta: String,
     index: String,
     expiry: String,
     entries: String,
+    rates: String,
 }
 
 impl Redis {
@@ -58,10 +61,12 @@ impl Redis {
             quota,
             write: Script::new(include_str!("write.lua")),
             read: Script::new(include_str!("read.lua")),
+            rate: Script::new(include_str!("rate.lua")),
             meta: key("meta"),
             index: key("index"),
             expiry: key("expiry"),
             entries: key("entry:"),
+            rates: key("rate:"),
         })
     }
 
@@ -116,6 +121,20 @@ impl Redis {
         let mut script = self.reading();
         script.arg("used").arg(&self.meta);
         self.run(&script).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Counts a request against a limit of all daemons.
+    pub(super) async fn count_rate(&self, request: RateRequest<'_>) -> Result<RateCount, StoreError> {
+        let RateRequest { limit, client, interval_us, burst, seed } = request;
+        let mut script = self.rate.prepare_invoke();
+        script.key(format!("{}{limit}", self.rates));
+        script.arg(client).arg(interval_us.to_string()).arg(burst).arg(seed);
+        let (is_admitted, number): (bool, u64) =
+            self.run(&script).await.map_err(|error| unavailable(&error))?;
+        Ok(match is_admitted {
+            true => RateCount::Admitted { requests: u32::try_from(number).unwrap_or(u32::MAX) },
+            false => RateCount::Refused { retry_after: Duration::from_micros(number) },
+        })
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {

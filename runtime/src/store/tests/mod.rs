@@ -4,6 +4,8 @@ mod bounds;
 mod crashes;
 mod entries;
 mod places;
+#[cfg(feature = "redis")]
+mod rates;
 mod semantics;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod servers;

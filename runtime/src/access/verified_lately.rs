@@ -1,0 +1,97 @@
+//! Credentials that were verified lately, so that each request need not verify them again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ring::digest::{Context, SHA256};
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+/// How long a credential is taken without being verified again.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The most credentials to remember.
+const MOST: usize = 1024;
+
+/// The digest of a credential.
+pub(super) type CredentialDigest = [u8; 32];
+
+/// Verified credentials with what they stand for, each for a minute at most.
+pub(super) struct VerifiedLately<T> {
+    entries: Mutex<HashMap<CredentialDigest, (Instant, T)>>,
+    /// Keys the digests, so that memory shows nothing that could be tried out elsewhere.
+    key: [u8; 32],
+}
+
+impl<T: Clone> VerifiedLately<T> {
+    /// Remembers nothing yet.
+    pub(super) fn new() -> VerifiedLately<T> {
+        let mut key = [0; 32];
+        // Without randomness the digests are guessable from a dump of memory, and the credentials stay hashed.
+        let _filled = SystemRandom::new().fill(&mut key);
+        VerifiedLately { entries: Mutex::default(), key }
+    }
+
+    /// Returns the digest of a credential of several parts.
+    pub(super) fn digest(&self, parts: &[&[u8]]) -> CredentialDigest {
+        let mut digest = Context::new(&SHA256);
+        digest.update(&self.key);
+        for part in parts {
+            // The length tells where a part ends.
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        digest.finish().as_ref().try_into().unwrap_or_default()
+    }
+
+    /// Returns what a credential stands for, if it was verified lately.
+    pub(super) fn find(&self, digest: &CredentialDigest) -> Option<T> {
+        let entries = self.entries();
+        let (until, value) = entries.get(digest)?;
+        (*until > Instant::now()).then(|| value.clone())
+    }
+
+    /// Remembers a credential for this time, or for a minute if that is shorter.
+    pub(super) fn keep(&self, digest: CredentialDigest, value: T, time: Duration) {
+        let (mut entries, now) = (self.entries(), Instant::now());
+        if entries.len() >= MOST {
+            entries.retain(|_, (until, _)| *until > now);
+        }
+        if entries.len() >= MOST {
+            entries.clear();
+        }
+        entries.insert(digest, (now + time.min(LONGEST), value));
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<CredentialDigest, (Instant, T)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_found_as_long_as_it_is_kept_and_no_other_is() {
+        let lately = VerifiedLately::new();
+        let (kept, ended) = (lately.digest(&[b"ada", b"x"]), lately.digest(&[b"bob", b"x"]));
+        lately.keep(kept, 1, Duration::from_secs(3600));
+        lately.keep(ended, 2, Duration::ZERO);
+
+        assert_eq!((lately.find(&kept), lately.find(&ended)), (Some(1), None));
+        assert_eq!(lately.find(&lately.digest(&[b"adax", b""])), None);
+        assert_eq!(VerifiedLately::<u8>::new().find(&kept), None);
+    }
+
+    #[test]
+    fn many_credentials_take_no_more_room() {
+        let lately = VerifiedLately::new();
+
+        for number in 0..3 * MOST as u64 {
+            lately.keep(lately.digest(&[&number.to_be_bytes()]), (), LONGEST);
+        }
+
+        assert!(lately.entries().len() <= MOST);
+    }
+}
