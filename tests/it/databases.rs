@@ -1,6 +1,7 @@
 //! Databases: what handlers keep in tables, however their jobs end.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
 
@@ -53,6 +54,28 @@ fn a_job_that_ends_in_a_transaction_leaves_nothing_and_no_lock() {
         assert_eq!(daemon.get(&format!("/{end}")).status(), status, "{end}");
         assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n", "after {end}");
     }
+}
+
+#[test]
+fn statements_count_for_the_processor_time_and_the_memory_of_their_job() {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let settings = |verb: &str, limits: &str| {
+        format!(
+            "output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\nlimits = {{ {limits} }}"
+        )
+    };
+    let daemon = Setup::new("[database.app]\nurl = \"sqlite:app.sqlite\"\n")
+        .handler("queries", &settings("queries", "time = \"60s\", cpu = \"300ms\""), &module)
+        .handler("large", &settings("large", "memory = \"4MiB\""), &module)
+        .start();
+    let begun = Instant::now();
+
+    assert_eq!(daemon.get("/queries").status(), 504);
+    let large = daemon.get("/large").text().to_owned();
+
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let refused = "Some(TooMany: the job has no memory for the 5400";
+    assert!(large.starts_with(refused) && large.ends_with("\n[1]\n"), "{large}");
 }
 
 #[test]
@@ -168,13 +191,49 @@ fn an_operator_runs_statements_and_saves_a_copy() {
     assert!(wrong.code == Some(1) && wrong.stderr.contains("databases: app"), "{}", wrong.stderr);
 
     let copy = daemon.path("copy.sqlite");
+    // What is left of an earlier copy is replaced, and not followed.
+    let elsewhere = daemon.path("elsewhere");
+    fs::write(&elsewhere, "kept").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, daemon.path("copy.sqlite.part")).unwrap();
     let saved = sql(&daemon, &["app", "--backup", copy.to_str().unwrap()]);
 
     assert_eq!(saved.code, Some(0), "{}", saved.stderr);
     let bytes = fs::read(&copy).unwrap();
     assert!(bytes.starts_with(b"SQLite format 3\0") && bytes.windows(3).any(|piece| piece == b"bob"));
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
     let left = fs::read_dir(daemon.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".backup")));
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_in_status_and_its_password_nowhere() {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\n\
+                  password = { file = \"password\" }\n";
+    let setup = Setup::new(config).handler("users", "databases = [\"app\"]", &module);
+    let daemon = setup.file("password", b"s3cret\n").start();
+
+    let shown =
+        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
+
+    let shown = told(&shown);
+    let wanted = "app postgres://127.0.0.1:1/app, 0 of 8 connections in use: the database cannot be reached";
+    assert!(shown.contains(wanted), "{shown}");
+    for text in [&shown, &told(&ask(&daemon, "plan")), &daemon.log.text()] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_database_without_its_password_keeps_the_gate_shut() {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let config =
+        "[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\npassword = { file = \"nothing\" }\n";
+
+    let ended = Setup::new(config).handler("users", "databases = [\"app\"]", &module).fail();
+
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains("database.app.password: there is no file"), "{}", ended.stderr);
 }
 
 #[test]

@@ -59,6 +59,7 @@ const DOORS: &[(&str, &str)] = &[
 const SIDE_DOORS: &[(&str, &str)] = &[
     ("rustls", "database/postgres/tls.rs"),
     ("rustls_native_certs", "database/postgres/tls.rs"),
+    ("tokio::net", "database/postgres/connect.rs"),
     ("rcgen", "net/tls/acme/challenges.rs"),
     ("rcgen", "net/tls/acme/kept.rs"),
 ];

@@ -96,20 +96,23 @@ fn a_job_that_trapped_is_kept_and_traps_again_offline() {
 }
 
 #[test]
-fn a_replay_says_that_it_has_no_stores() {
-    let settings = "stores = [\"default\"]\n[store.default]\nurl = \"memory:\"\n";
+fn a_replay_says_that_it_has_no_stores_and_databases() {
+    let settings = "stores = [\"default\"]\ndatabases = [\"app\"]\n[store.default]\nurl = \"memory:\"\n\
+                    [database.app]\nurl = \"sqlite:app.sqlite\"\n";
     let daemon = recording(settings, &picky().wasm()).start();
     assert_eq!(daemon.client().submit("POST", "/", "", b"x marks").status(), 502);
     let (file, bundle) = only(&daemon);
     assert_eq!(bundle["stores"], serde_json::json!(["default"]));
+    assert_eq!(bundle["databases"], serde_json::json!(["app"]));
 
     let again = replay(&file, &[]);
 
-    assert!(
-        again.stderr.contains("its stores are not recorded, and denied here: default"),
-        "{}",
-        again.stderr
-    );
+    for line in [
+        "its stores are not recorded, and denied here: default",
+        "its databases are not recorded, and denied here: app",
+    ] {
+        assert!(again.stderr.contains(line), "{line}: {}", again.stderr);
+    }
 }
 
 #[test]

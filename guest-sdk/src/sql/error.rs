@@ -24,9 +24,9 @@ code_error! {
         TooLarge = "too_large",
         /// This job has run as many statements as allowed.
         TooMany = "too_many",
-        /// The statement or its transaction took too long.
+        /// The statement or its transaction took too long and was stopped.
         Timeout = "timeout",
-        /// The connection ended during a statement, which may or may not be done.
+        /// The connection ended during a statement, or the server did not answer in time. It may or may not be done.
         Interrupted = "interrupted",
         /// The database cannot be reached, or is damaged.
         Unavailable = "unavailable" | "corrupt",

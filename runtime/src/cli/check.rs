@@ -100,8 +100,9 @@ fn untold_secrets(config: &mut Config) -> Option<String> {
         handler.secrets.retain(|secret| is_told(&secret.source));
         // Its server would refuse a connection without the password.
         handler.stores.retain(|grant| grant.store.password.as_ref().is_none_or(is_told));
+        handler.databases.retain(|grant| grant.database.password.as_ref().is_none_or(is_told));
     }
-    let untold = config.store_passwords().filter(|(_, source)| !is_told(source));
+    let untold = config.passwords().filter(|(_, source)| !is_told(source));
     names.extend(untold.map(|(key, source)| format!("{key} ({source})")));
     (!names.is_empty())
         .then(|| format!("secrets that only the daemon can read are not checked: {}", names.join(", ")))

@@ -157,7 +157,7 @@ fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<FileStamp>> {
 fn secrets(config: &Config) -> impl Iterator<Item = PathBuf> {
     let credentials = config::credentials();
     let secrets = config.handlers.iter().flat_map(|handler| &handler.secrets).map(|secret| &secret.source);
-    let secrets = secrets.chain(config.store_passwords().map(|(_, password)| password));
+    let secrets = secrets.chain(config.passwords().map(|(_, password)| password));
     secrets.filter_map(move |source| source.file(credentials.as_deref())).flat_map(|file| ways(&file))
 }
 

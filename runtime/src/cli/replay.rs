@@ -24,8 +24,8 @@ use crate::wasm::{ModuleBytes, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Run a recorded failed job again, and compare the outcome.
 ///
-/// Needs the record and the module, but no daemon. Mounts are read-only and stores are denied, so that no change is
-/// made twice.
+/// Needs the record and the module, but no daemon. Mounts are read-only, and stores and databases are denied, so that no
+/// change is made twice.
 /// Exit status: 0 the outcome is the same, 1 it is different.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -72,8 +72,10 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
             in_part.join(", ")
         ));
     }
-    if !bundle.stores.is_empty() {
-        complain(&format!("its stores are not recorded, and denied here: {}", bundle.stores.join(", ")));
+    for (what, names) in [("stores", &bundle.stores), ("databases", &bundle.databases)] {
+        if !names.is_empty() {
+            complain(&format!("its {what} are not recorded, and denied here: {}", names.join(", ")));
+        }
     }
     let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);

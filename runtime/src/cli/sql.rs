@@ -1,7 +1,7 @@
 //! `portcullis sql`: runs a statement on a database of the daemon, or saves a copy of it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,7 +69,12 @@ fn show(QueryReply { columns, rows, changed }: &QueryReply) {
 /// Saves a copy under its name when it is whole.
 fn save(socket: &Socket, database: String, file: &Path) -> Result<ExitCode> {
     let part = file.with_added_extension("part");
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    // A file that was left there has a mode of its own, or is a link to elsewhere.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
     let copied = socket.copy(&QueryCommand { database, is_backup: true }, |piece| Ok(out.write_all(piece)?));
     let outcome = match copied {
         Ok(outcome) if outcome.status.is_ok() => {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
+use super::secret::SecretSource;
 use super::store::state_dir;
 use super::store_names::WrittenStores;
-use super::{schema, store_names, values};
-use crate::database::{DatabaseOptions, DatabaseUrl};
+use super::{schema, secret, store_names, values};
+use crate::database::{DatabaseCa, DatabaseOptions, DatabaseUrl};
+use crate::operator_file::{self, ReadFile};
 
 /// The name of the database that needs no table.
 const DEFAULT: &str = "default";
@@ -19,20 +21,32 @@ const QUOTA: u64 = 256 << 20;
 /// The default of `connections`: SQLite has one writer at a time, so that more of them would wait.
 const CONNECTIONS: usize = 8;
 
+/// The largest file of certificates: twice the size of a system's own.
+const LARGEST_CA: u64 = 1 << 20;
+
 /// A database that a handler may open, under the handler's name for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseGrantConfig {
     /// The name that the handler uses.
     pub name: String,
     /// The database.
+    pub database: DatabaseConfig,
+}
+
+/// A database as the configuration has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseConfig {
+    /// How it is opened, but for the password.
     pub options: DatabaseOptions,
+    /// The source of the password for its server.
+    pub password: Option<SecretSource>,
 }
 
 /// The databases of a file.
 pub(super) struct Databases<'f> {
     written: &'f [(String, Keyed<schema::Database>)],
     /// Those without mistakes.
-    pub(super) sound: Vec<DatabaseOptions>,
+    pub(super) sound: Vec<DatabaseConfig>,
     base: &'f Path,
 }
 
@@ -44,15 +58,16 @@ impl<'f> Databases<'f> {
         report: &Diagnostics<'_>,
     ) -> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let mut sound: Vec<DatabaseOptions> = Vec::new();
+        let mut sound: Vec<DatabaseConfig> = Vec::new();
         for (name, at) in written {
-            let Some(options) = database(name, at, base, report) else { continue };
-            match sound.iter().find(|other| other.url == options.url) {
+            let Some(database) = database(name, at, base, report) else { continue };
+            match sound.iter().find(|other| other.options.url == database.options.url) {
                 Some(other) => {
-                    let message = format!("{} is database {:?} already", options.url, other.name);
+                    let message =
+                        format!("{} is database {:?} already", database.options.url, other.options.name);
                     report.add(at.line, &format!("{}.url", at.key), message);
                 }
-                None => sound.push(options),
+                None => sound.push(database),
             }
         }
         Databases { written, sound, base }
@@ -65,25 +80,26 @@ impl<'f> Databases<'f> {
         report: &Diagnostics<'_>,
     ) -> Vec<DatabaseGrantConfig> {
         let granted = store_names::granted(written, report, |name| self.find(name));
-        granted.into_iter().map(|(name, options)| DatabaseGrantConfig { name, options }).collect()
+        granted.into_iter().map(|(name, database)| DatabaseGrantConfig { name, database }).collect()
     }
 
     /// Finds a database by its name; `default` exists without a table too.
-    fn find(&self, name: &str) -> Result<DatabaseOptions, String> {
-        if let Some(options) = self.sound.iter().find(|options| options.name == name) {
-            return Ok(options.clone());
+    fn find(&self, name: &str) -> Result<DatabaseConfig, String> {
+        if let Some(database) = self.sound.iter().find(|database| database.options.name == name) {
+            return Ok(database.clone());
         }
         let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
         if name == DEFAULT && !names.contains(DEFAULT) {
             let url = embedded(self.base)?;
-            return Ok(DatabaseOptions {
+            let options = DatabaseOptions {
                 name: DEFAULT.to_owned(),
                 url,
                 quota: QUOTA,
                 connections: CONNECTIONS,
                 ca: None,
                 migrations: None,
-            });
+            };
+            return Ok(DatabaseConfig { options, password: None });
         }
         Err(store_names::unknown("database", name, &names))
     }
@@ -95,7 +111,7 @@ fn database(
     Keyed { value: table, key, line }: &Keyed<schema::Database>,
     base: &Path,
     report: &Diagnostics<'_>,
-) -> Option<DatabaseOptions> {
+) -> Option<DatabaseConfig> {
     let is_name = store_names::is_name(name, *line, key, report);
     let url = match &table.url {
         None if name == DEFAULT => embedded(base).map_err(|message| report.add(*line, key, message)).ok(),
@@ -111,14 +127,27 @@ fn database(
     let is_server = matches!(url, Some(DatabaseUrl::Postgres(_)));
     let ca = report.settle(table.ca.as_ref(), None, |path| match base.join(path) {
         _ if !is_server => Err("is for postgres: leave the key out".to_owned()),
-        file if file.is_file() => Ok(Some(file)),
-        _ => Err(format!("there is no file {path:?}")),
+        path => match operator_file::read(&path, LARGEST_CA) {
+            Ok(ReadFile { bytes, .. }) => Ok(Some(DatabaseCa { path, pem: bytes.into() })),
+            Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
+        },
+    });
+    let password = report.settle(table.password.as_ref(), None, |written| {
+        let source = secret::source(written, base)?;
+        match &url {
+            Some(url) if !url.has_password() => Err("is for postgres: leave the key out".to_owned()),
+            Some(url) if url.holds_password() => {
+                Err("there is a password in url already: leave one of them out".to_owned())
+            }
+            _ => Ok(Some(source)),
+        }
     });
     if let Some(at) = table.quota.as_ref().filter(|_| is_server) {
         report.add(at.line, &at.key, "is for sqlite: a server has quotas of its own; leave the key out");
     }
     is_name.then_some(())?;
-    Some(DatabaseOptions { name: name.to_owned(), url: url?, quota, connections, ca, migrations })
+    let options = DatabaseOptions { name: name.to_owned(), url: url?, quota, connections, ca, migrations };
+    Some(DatabaseConfig { options, password })
 }
 
 /// Reads a URL. A relative path starts at the directory of the file.
@@ -165,7 +194,7 @@ mod tests {
         let config = parse(&text, place.path(), "p.toml").map_err(|errors| errors.to_string())?;
         let base = place.path().display().to_string();
         let shown = |grant: &DatabaseGrantConfig| {
-            let DatabaseOptions { name, url, quota, connections, .. } = &grant.options;
+            let DatabaseOptions { name, url, quota, connections, .. } = &grant.database.options;
             format!("{} = {name} {url} {quota} {connections}", grant.name).replace(&base, "BASE")
         };
         Ok(config.handlers[0].databases.iter().map(shown).collect())
@@ -196,13 +225,32 @@ mod tests {
             ("[database.a]\nurl = \"sqlite:x\"\nsize = 1", "", "unknown key"),
             ("[database.a]\nurl = \"sqlite:x\"\nconnections = 0", "", "1 to 256"),
             ("[database.a]\nurl = \"sqlite:x\"\nmigrations = \"no\"", "", "there is no directory \"no\""),
+            #[cfg(not(feature = "postgres"))]
+            ("[database.a]\nurl = \"postgres://h/d\"", "", "this daemon was built without postgres"),
+            #[cfg(feature = "postgres")]
             (
                 "[database.a]\nurl = \"postgres://h/d\"\nquota = 1000000",
                 "",
                 "database.a.quota: is for sqlite",
             ),
             ("[database.a]\nurl = \"sqlite:x\"\nca = \"ca.pem\"", "", "database.a.ca: is for postgres"),
+            #[cfg(feature = "postgres")]
             ("[database.a]\nurl = \"postgres://u:secret@h/d?x=1\"", "", "not a URL of a PostgreSQL server"),
+            #[cfg(feature = "postgres")]
+            ("[database.a]\nurl = \"postgres://h/d?user=u&password=s@t\"", "", "write @ as %40"),
+            #[cfg(feature = "postgres")]
+            ("[database.a]\nurl = \"postgres://h/d\"\nca = \"no.pem\"", "", "there is no PEM file at"),
+            (
+                "[database.a]\nurl = \"sqlite:x\"\npassword = \"p\"",
+                "",
+                "database.a.password: is for postgres",
+            ),
+            #[cfg(feature = "postgres")]
+            (
+                "[database.a]\nurl = \"postgres://u:s3cret@h/d\"\npassword = { env = \"P\" }",
+                "",
+                "there is a password in url already",
+            ),
             ("[database.'a b']\nurl = \"sqlite:x\"", "", "wanted a name of letters"),
             (
                 "[database.a]\nurl = \"sqlite:x\"\n[database.b]\nurl = \"sqlite:x\"",

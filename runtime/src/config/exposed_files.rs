@@ -31,11 +31,11 @@ impl Config {
         for handler in &self.handlers {
             let secrets = handler.secrets.iter().map(|secret| &secret.source);
             own.extend(secrets.filter_map(|source| source.file(credentials().as_deref())));
-            let databases = handler.databases.iter().filter_map(|grant| grant.options.file());
+            let databases = handler.databases.iter().filter_map(|grant| grant.database.options.file());
             own.extend(databases.map(Path::to_owned));
         }
         own.extend(self.store_files().into_iter().map(|file| file.path.to_owned()));
-        own.extend(self.store_passwords().filter_map(|(_, source)| source.file(credentials().as_deref())));
+        own.extend(self.passwords().filter_map(|(_, source)| source.file(credentials().as_deref())));
         own.extend(self.gates.iter().flat_map(|gate| gate.files.iter().cloned()));
         own.extend(self.record_dir.clone());
         own.extend(self.scratch_place().ok());

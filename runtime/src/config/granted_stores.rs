@@ -45,10 +45,13 @@ impl Config {
         files
     }
 
-    /// Lists the passwords of stores that are not in the configuration, with their keys.
-    pub fn store_passwords(&self) -> impl Iterator<Item = (String, &SecretSource)> {
-        let password = |store: &'_ StoreConfig| format!("store.{}.password", store.options.name);
-        self.stores.iter().filter_map(move |store| Some((password(store), store.password.as_ref()?)))
+    /// Lists the passwords of stores and databases that are not in the configuration, with their keys.
+    pub fn passwords(&self) -> impl Iterator<Item = (String, &SecretSource)> {
+        let of_stores = self.stores.iter().map(|store| ("store", &store.options.name, &store.password));
+        let databases = self.databases.iter();
+        let of_databases = databases.map(|one| ("database", &one.options.name, &one.password));
+        let all = of_stores.chain(of_databases);
+        all.filter_map(|(table, name, source)| Some((format!("{table}.{name}.password"), source.as_ref()?)))
     }
 
     /// Lists the stores of rate limits, with what is limited: `route /a` or `handler a`.

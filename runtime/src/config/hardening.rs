@@ -81,13 +81,19 @@ impl Config {
                     add(key(&format!("secrets.{}", secret.variable)), parent(&file), Reach::Read);
                 }
             }
-            for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
+            for file in handler.databases.iter().filter_map(|grant| grant.database.options.file()) {
                 add(key("databases"), parent(file), Reach::Write);
             }
-            for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
+            for dir in
+                handler.databases.iter().filter_map(|grant| grant.database.options.migrations.as_deref())
+            {
                 add(key("databases"), dir, Reach::Read);
             }
-            for file in handler.databases.iter().filter_map(|grant| grant.options.ca.as_deref()) {
+            for file in handler
+                .databases
+                .iter()
+                .filter_map(|grant| grant.database.options.ca.as_ref().map(|ca| ca.path.as_path()))
+            {
                 add(key("databases"), parent(file), Reach::Read);
             }
             if let Some(ca) = &handler.outbound.ca {
@@ -100,7 +106,7 @@ impl Config {
         for dir in self.routes.iter().filter_map(RouteConfig::dir) {
             add("route.static.dir".to_owned(), dir, Reach::Read);
         }
-        for (key, password) in self.store_passwords() {
+        for (key, password) in self.passwords() {
             // Credentials of the service are reachable in any case.
             password.file(None).into_iter().for_each(|file| add(key.clone(), parent(&file), Reach::Read));
         }

@@ -61,7 +61,7 @@ use self::directories::Directories;
 pub use self::http::HttpLimits;
 pub use self::logging::Logging;
 pub use cargo::cargo_replacements;
-pub use database::DatabaseGrantConfig;
+pub use database::{DatabaseConfig, DatabaseGrantConfig};
 pub use granted_stores::StoreFile;
 pub use memory_bound::MemoryBound;
 pub use model::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::database::DatabaseGrantConfig;
+use super::database::{DatabaseConfig, DatabaseGrantConfig};
 use super::http::HttpLimits;
 use super::logging::Logging;
 use super::memory_bound::MemoryBound;
@@ -18,7 +18,6 @@ use super::secret::Secret;
 use super::store::{StoreConfig, StoreGrantConfig};
 use crate::access::{AccessGate, AddressSet, OperatorRights};
 use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
-use crate::database::DatabaseOptions;
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
@@ -111,7 +110,7 @@ pub struct Config {
     /// The stores that have a table, in the order of the file.
     pub stores: Vec<StoreConfig>,
     /// The databases that have a table, in the order of the file.
-    pub databases: Vec<DatabaseOptions>,
+    pub databases: Vec<DatabaseConfig>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file. Their handlers exist, and none conflicts with another.

@@ -255,6 +255,8 @@ table! {
         migrations: String,
         /// A file of certificates to trust instead of the system's.
         ca: String,
+        /// The password for the server, which is not in the configuration.
+        password: WrittenSecret,
     }
 }
 
@@ -309,7 +311,7 @@ table! {
 }
 
 table! {
-    /// `handler.NAME.secrets.VARIABLE` or `store.NAME.password`, as a table: exactly one key is set.
+    /// `handler.NAME.secrets.VARIABLE`, or the `password` of a store or database, as a table: exactly one key is set.
     SecretSource {
         /// A relative path starts at the directory of this file.
         file: String,

@@ -118,7 +118,7 @@ impl Config {
     pub(super) fn readable_files(&self) -> Vec<ConfigError> {
         let readable = self.handlers.iter().flat_map(|handler| mounted(handler, |mount| !mount.write));
         let databases = self.handlers.iter().flat_map(|handler| {
-            let files = handler.databases.iter().filter_map(|grant| grant.options.file());
+            let files = handler.databases.iter().filter_map(|grant| grant.database.options.file());
             let key = format!("handler.{}.databases", handler.name);
             files.map(move |path| StoreFile { line: handler.line, key: key.clone(), path })
         });
@@ -169,13 +169,19 @@ impl Config {
         add(0, "", file);
         for handler in &self.handlers {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
-            for file in handler.databases.iter().filter_map(|grant| grant.options.file()) {
+            for file in handler.databases.iter().filter_map(|grant| grant.database.options.file()) {
                 add(handler.line, &format!("handler.{}.databases", handler.name), file);
             }
-            for dir in handler.databases.iter().filter_map(|grant| grant.options.migrations.as_deref()) {
+            for dir in
+                handler.databases.iter().filter_map(|grant| grant.database.options.migrations.as_deref())
+            {
                 add(handler.line, &format!("handler.{}.databases", handler.name), dir);
             }
-            for file in handler.databases.iter().filter_map(|grant| grant.options.ca.as_deref()) {
+            for file in handler
+                .databases
+                .iter()
+                .filter_map(|grant| grant.database.options.ca.as_ref().map(|ca| ca.path.as_path()))
+            {
                 add(handler.line, &format!("handler.{}.databases", handler.name), file);
             }
             if let Some(ca) = &handler.outbound.ca {
@@ -192,7 +198,7 @@ impl Config {
                     .for_each(|path| add(handler.line, &key(), path));
             }
         }
-        for (key, password) in self.store_passwords() {
+        for (key, password) in self.passwords() {
             password.file(credentials().as_deref()).iter().for_each(|path| add(0, &key, path));
         }
         self.store_files().iter().for_each(|file| add(file.line, &file.key, file.path));

@@ -143,7 +143,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
         file.path.parent().into_iter().for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
     }
     for handler in &config.handlers {
-        let files = handler.databases.iter().filter_map(|grant| grant.options.file());
+        let files = handler.databases.iter().filter_map(|grant| grant.database.options.file());
         files.filter_map(Path::parent).for_each(|dir| add(&made(dir.to_owned()), Reach::Write));
     }
     places.extend(config.places().into_iter().map(|(_, place)| place));

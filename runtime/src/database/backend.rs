@@ -1,10 +1,10 @@
 //! One of the back ends, and a connection of it.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::caller::SqlCaller;
 use super::error::SqlError;
 use super::migrations::Migration;
 #[cfg(feature = "postgres")]
@@ -35,7 +35,7 @@ impl DatabaseBackend {
             not(feature = "postgres"),
             expect(unused_variables, reason = "a file needs no authority")
         )]
-        ca: Option<PathBuf>,
+        ca: Option<Arc<[u8]>>,
         connections: usize,
         quota: Arc<AtomicU64>,
     ) -> DatabaseBackend {
@@ -53,11 +53,14 @@ impl DatabaseBackend {
     }
 
     /// Returns a connection as soon as one is free.
-    pub(super) async fn lease(&self) -> Result<DatabaseLease, SqlError> {
+    pub(super) async fn lease(&self, caller: Option<Arc<SqlCaller>>) -> Result<DatabaseLease, SqlError> {
         match self {
-            DatabaseBackend::Sqlite(sqlite) => sqlite.lease().await.map(DatabaseLease::Sqlite),
+            DatabaseBackend::Sqlite(sqlite) => sqlite.lease(caller).await.map(DatabaseLease::Sqlite),
             #[cfg(feature = "postgres")]
-            DatabaseBackend::Postgres(postgres) => postgres.lease().await.map(DatabaseLease::Postgres),
+            DatabaseBackend::Postgres(postgres) => {
+                let line = caller.map(|caller| caller.line());
+                postgres.lease(line).await.map(DatabaseLease::Postgres)
+            }
         }
     }
 

@@ -17,11 +17,11 @@ pub enum SqlError {
     QuotaExceeded,
     /// The result is larger than one statement may return, or the statement needs too much memory.
     TooLarge(String),
-    /// The statement or its transaction took too long, or no connection became free in time.
+    /// The statement or its transaction took too long and was stopped, or no connection became free in time.
     Timeout(String),
     /// The database cannot be reached.
     Unavailable(String),
-    /// The connection ended during a statement, which may or may not have been done.
+    /// The connection ended during a statement, or the server did not answer in time. It may or may not have been done.
     Interrupted(String),
     /// The file is not a database, or is damaged. The text says what to do.
     Corrupt(String),
@@ -64,7 +64,7 @@ impl fmt::Display for SqlError {
             }
             SqlError::Unavailable(why) => write!(f, "the database cannot be reached: {why}"),
             SqlError::Interrupted(why) => {
-                write!(f, "the connection ended during a statement, which may or may not be done: {why}")
+                write!(f, "no answer to a statement, which may or may not be done: {why}")
             }
         }
     }

@@ -33,14 +33,32 @@ const PER_VALUE: usize = size_of::<SqlValue>();
 /// The longest wait for a free connection, for another transaction, or for a database that is opened.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of memory of one connection to an SQLite file, sorting and the undo log of a statement included.
+pub(super) const CONNECTION_MEMORY: i64 = 64 << 20;
+
+/// The longest wait of `status` for a database that could not be reached.
+pub(super) const STATUS: Duration = Duration::from_secs(2);
+
 /// The longest statement, if `limits.time` of the job allows as much.
 pub(super) const STATEMENT: Duration = Duration::from_secs(30);
 
 /// The longest transaction: while it is open, others may wait for it, and the log of changes grows.
 pub(super) const TRANSACTION: Duration = Duration::from_secs(30);
 
+/// The time of a reader while the log of an SQLite file is too long: the next write waits for it.
+pub(super) const CROWDED: Duration = Duration::from_secs(1);
+
+/// Bytes that the log of changes of an SQLite file may have at least, before a transaction is refused: twice of what
+/// SQLite moves into the file at a time (1000 pages of 4 KiB).
+pub(super) const LOG_LEAST: u64 = 8 << 20;
+
 /// The longest statement of a migration, which may rebuild a table.
 pub(super) const MIGRATION: Duration = Duration::from_secs(600);
+
+/// The longest wait for another daemon that applies migrations: longer than a transaction of a handler, which could hold
+/// the same lock.
+#[cfg(feature = "postgres")]
+pub(super) const MIGRATION_LOCK: Duration = Duration::from_secs(60);
 
 /// Counts the bytes of a result while it is read.
 #[derive(Default)]
@@ -54,7 +72,23 @@ impl ResultSize {
     /// # Errors
     /// The result is too large.
     pub(super) fn add(&mut self, value: &SqlValue) -> Result<(), SqlError> {
-        self.bytes += PER_VALUE + value.length();
+        self.add_bytes(value.length())
+    }
+
+    /// Adds a value of this length, before it is copied.
+    ///
+    /// # Errors
+    /// The result is too large.
+    pub(super) fn add_bytes(&mut self, length: usize) -> Result<(), SqlError> {
+        self.add_more(PER_VALUE.saturating_add(length))
+    }
+
+    /// Adds bytes to the last value.
+    ///
+    /// # Errors
+    /// The result is too large.
+    pub(super) fn add_more(&mut self, bytes: usize) -> Result<(), SqlError> {
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > MAX_RESULT_BYTES {
             return Err(SqlError::TooLarge(format!(
                 "the result has more than {MAX_RESULT_BYTES} bytes: select fewer columns, or use LIMIT"

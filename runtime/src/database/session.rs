@@ -1,10 +1,12 @@
 //! What one job has of a database: a connection while it has a transaction, and otherwise nothing.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::time::timeout;
 
 use super::backend::DatabaseLease;
+use super::caller::SqlCaller;
 use super::counts;
 use super::error::SqlError;
 use super::limits::{self, PATIENCE};
@@ -12,12 +14,20 @@ use super::shared::SharedDatabase;
 use super::value::{SqlCommand, SqlResult};
 
 /// A job's use of a database. Dropping it rolls back an open transaction and stops a statement that runs.
+///
+/// The default is that of an operator: nobody pays for its statements, and it may have every connection.
 #[derive(Default)]
 pub struct DatabaseSession {
     lease: Option<DatabaseLease>,
+    caller: Option<Arc<SqlCaller>>,
 }
 
 impl DatabaseSession {
+    /// Makes the session of a job, which pays for its statements and takes turns with others.
+    pub fn of(caller: Arc<SqlCaller>) -> DatabaseSession {
+        DatabaseSession { lease: None, caller: Some(caller) }
+    }
+
     /// Runs a command. Waits for a connection no longer than a client would.
     ///
     /// # Cancel safety
@@ -57,7 +67,8 @@ impl DatabaseSession {
                         .to_owned(),
                 )
             };
-            self.lease = Some(timeout(PATIENCE, database.lease()).await.map_err(|_| late())??);
+            self.lease =
+                Some(timeout(PATIENCE, database.lease(self.caller.clone())).await.map_err(|_| late())??);
         }
         let Some(lease) = &mut self.lease else {
             return Err(SqlError::Unavailable("the connection is closed".to_owned()));

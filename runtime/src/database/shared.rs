@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::backend::{DatabaseBackend, DatabaseLease};
+use super::caller::SqlCaller;
 use super::counts::{SQL_OPERATIONS, SqlCounts};
 use super::error::SqlError;
-use super::limits::PATIENCE;
+use super::health::DatabaseHealth;
+use super::limits::{PATIENCE, STATUS};
 use super::migrations::Migration;
 use super::url::DatabaseUrl;
 use super::value::SqlCommand;
@@ -29,15 +31,27 @@ pub struct DatabaseOptions {
     pub quota: u64,
     /// The most connections at once: jobs with an open transaction or a running statement.
     pub connections: usize,
-    /// The file of the authorities that certify the server. `None` stands for those of the system.
-    pub ca: Option<PathBuf>,
+    /// The authorities that certify the server. `None` stands for those of the system.
+    pub ca: Option<DatabaseCa>,
     /// The directory of its migrations, if it has any.
     pub migrations: Option<PathBuf>,
 }
 
+/// The certificates of authorities.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct DatabaseCa {
+    /// The file.
+    pub path: PathBuf,
+    /// Its content, in PEM. With another content, connections are made anew.
+    pub pem: Arc<[u8]>,
+}
+
+/// What tells databases apart: a new password or certificate needs new connections.
+type DatabasePlace = (DatabaseUrl, Option<DatabaseCa>);
+
 /// Databases by their place, as long as a handler has them.
 #[derive(Default)]
-pub struct DatabasePool(Mutex<HashMap<DatabaseUrl, Weak<DatabaseSlot>>>);
+pub struct DatabasePool(Mutex<HashMap<DatabasePlace, Weak<DatabaseSlot>>>);
 
 /// A database with its connections.
 struct DatabaseSlot {
@@ -45,6 +59,7 @@ struct DatabaseSlot {
     quota: Arc<AtomicU64>,
     connections: usize,
     counts: [SqlCounts; SQL_OPERATIONS.len()],
+    health: DatabaseHealth,
 }
 
 /// A database as a configuration has it.
@@ -68,9 +83,10 @@ impl DatabasePool {
     pub fn get(&self, options: &DatabaseOptions) -> Arc<SharedDatabase> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| slot.strong_count() > 0);
-        let slot = slots.get(&options.url).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let place = (options.url.clone(), options.ca.clone());
+        let slot = slots.get(&place).and_then(Weak::upgrade).unwrap_or_else(|| {
             let slot = Arc::new(DatabaseSlot::new(options));
-            slots.insert(options.url.clone(), Arc::downgrade(&slot));
+            slots.insert(place, Arc::downgrade(&slot));
             slot
         });
         Arc::new(SharedDatabase { options: options.clone(), slot })
@@ -81,8 +97,10 @@ impl DatabaseSlot {
     fn new(options: &DatabaseOptions) -> DatabaseSlot {
         let quota = Arc::new(AtomicU64::new(options.quota));
         let DatabaseOptions { url, ca, connections, .. } = options;
-        let backend = DatabaseBackend::new(url, ca.clone(), *connections, quota.clone());
-        DatabaseSlot { backend, quota, connections: *connections, counts: Default::default() }
+        let ca = ca.as_ref().map(|ca| ca.pem.clone());
+        let backend = DatabaseBackend::new(url, ca, *connections, quota.clone());
+        let (counts, health) = Default::default();
+        DatabaseSlot { backend, quota, connections: *connections, counts, health }
     }
 }
 
@@ -92,10 +110,25 @@ impl SharedDatabase {
     /// # Errors
     /// It cannot be opened.
     pub async fn open(&self) -> Result<(), SqlError> {
+        let opened = self.reach().await;
+        self.slot.health.note(&opened);
+        opened
+    }
+
+    async fn reach(&self) -> Result<(), SqlError> {
         let sql = "SELECT 1".to_owned();
-        let late = || SqlError::Unavailable("no connection in time".to_owned());
-        let mut lease = timeout(PATIENCE, self.lease()).await.map_err(|_| late())??;
+        let late = || SqlError::Timeout("no connection became free".to_owned());
+        let mut lease = timeout(PATIENCE, self.lease(None)).await.map_err(|_| late())??;
         lease.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
+    }
+
+    /// Returns why the database could not be used when it was last; `None` if it could. After a failure it is tried
+    /// again, for 2 s at the most.
+    pub async fn trouble(&self) -> Option<SqlError> {
+        self.slot.health.error()?;
+        // Without an answer, what was known stays.
+        let _late = timeout(STATUS, self.open()).await;
+        self.slot.health.error()
     }
 
     /// Applies the migrations that are not applied yet, in the order of their numbers, each whole or not at all. Returns
@@ -159,6 +192,8 @@ impl SharedDatabase {
     /// Counts a command.
     pub(super) fn count<T>(&self, operation: usize, outcome: &Result<T, SqlError>, took: Duration) {
         self.slot.counts[operation].count(outcome, took);
+        self.slot.health.note(outcome);
+        self.slot.health.log(&self.options.name, outcome);
     }
 
     /// Returns the options of this configuration.
@@ -167,8 +202,8 @@ impl SharedDatabase {
     }
 
     /// Returns a connection as soon as one is free.
-    pub(super) async fn lease(&self) -> Result<DatabaseLease, SqlError> {
-        self.slot.backend.lease().await
+    pub(super) async fn lease(&self, caller: Option<Arc<SqlCaller>>) -> Result<DatabaseLease, SqlError> {
+        self.slot.backend.lease(caller).await
     }
 }
 
@@ -179,6 +214,12 @@ impl DatabaseOptions {
             DatabaseUrl::Sqlite(path) => Some(path),
             DatabaseUrl::Postgres(_) => None,
         }
+    }
+}
+
+impl fmt::Debug for DatabaseCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
     }
 }
 

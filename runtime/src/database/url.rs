@@ -43,6 +43,44 @@ impl std::str::FromStr for DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// Whether there may be a password: a file has none.
+    pub fn has_password(&self) -> bool {
+        match self {
+            DatabaseUrl::Sqlite(_) => false,
+            DatabaseUrl::Postgres(_) => true,
+        }
+    }
+
+    /// Whether the URL holds a password.
+    pub fn holds_password(&self) -> bool {
+        match self {
+            DatabaseUrl::Sqlite(_) => false,
+            #[cfg(not(feature = "postgres"))]
+            DatabaseUrl::Postgres(none) => match *none {},
+            #[cfg(feature = "postgres")]
+            DatabaseUrl::Postgres(url) => {
+                postgres::config(url).is_ok_and(|config| config.get_password().is_some())
+            }
+        }
+    }
+
+    /// Returns the URL with a password.
+    #[must_use]
+    pub fn with_password(
+        &self,
+        #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a file has none"))] password: &str,
+    ) -> DatabaseUrl {
+        match self {
+            DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(path.clone()),
+            #[cfg(not(feature = "postgres"))]
+            DatabaseUrl::Postgres(none) => match *none {},
+            #[cfg(feature = "postgres")]
+            DatabaseUrl::Postgres(url) => DatabaseUrl::Postgres(postgres::with_password(url, password)),
+        }
+    }
+}
+
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,13 +88,7 @@ impl fmt::Display for DatabaseUrl {
             #[cfg(not(feature = "postgres"))]
             DatabaseUrl::Postgres(none) => match *none {},
             #[cfg(feature = "postgres")]
-            DatabaseUrl::Postgres(url) => {
-                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-                // The last `@`: a password may hold others that should have been percent-encoded.
-                let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-                // A query may hold a password too.
-                write!(f, "postgres://{}", rest.split(['?', '#']).next().unwrap_or_default())
-            }
+            DatabaseUrl::Postgres(url) => f.write_str(&postgres::shown(url)),
         }
     }
 }
@@ -89,12 +121,23 @@ mod tests {
             "mysql://x",
             "data.sqlite",
             "postgres://a/b?nonsense=1",
+            // What is behind an `@` would be taken for the host, and shown.
+            "postgres://h/db?user=u&password=a@b",
+            "postgres://ada:s3c@ret@db/app",
         ] {
             assert!(url.parse::<DatabaseUrl>().is_err(), "{url}");
         }
         #[cfg(feature = "postgres")]
-        for url in ["postgres://ada:s3c@ret@db/app?password=x", "postgresql://db/app"] {
+        for url in ["postgres://ada:s3c%40ret@db/app?password=x", "postgresql://db:5432/app?user=ada"] {
             assert_eq!(url.parse::<DatabaseUrl>().unwrap().to_string(), "postgres://db/app");
+        }
+        #[cfg(feature = "postgres")]
+        for (url, shown, holds_password) in [
+            ("postgres://a:7,[::1]:8/app?password=s3cret", "postgres://a:7,[::1]:8/app", true),
+            ("postgres://ada@%2Frun%2Fpg/app", "postgres:///run/pg/app", false),
+        ] {
+            let url: DatabaseUrl = url.parse().unwrap();
+            assert_eq!((url.to_string().as_str(), url.holds_password()), (shown, holds_password));
         }
         let url: DatabaseUrl = "sqlite:data/a.sqlite".parse().unwrap();
         assert_eq!(url.to_string(), "sqlite:data/a.sqlite");

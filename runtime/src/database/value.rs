@@ -1,5 +1,7 @@
 //! Statements, the values in them, and their results.
 
+use super::syntax;
+
 /// A value in a statement or a result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SqlValue {
@@ -17,7 +19,7 @@ pub enum SqlValue {
 
 impl SqlValue {
     /// Returns the bytes of a text or blob.
-    pub(super) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         match self {
             SqlValue::Null | SqlValue::Integer(_) | SqlValue::Real(_) => 0,
             SqlValue::Text(text) => text.len(),
@@ -51,7 +53,22 @@ impl SqlCommand {
             SqlCommand::Rollback => true,
             SqlCommand::Begin | SqlCommand::Commit => false,
             SqlCommand::Statement { sql, .. } => {
-                sql.trim().trim_end_matches(';').trim_end().eq_ignore_ascii_case("rollback")
+                let words = syntax::leading_words(sql, 3);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                matches!(words[..], ["ROLLBACK" | "ABORT"] | ["ROLLBACK" | "ABORT", "TRANSACTION" | "WORK"])
+            }
+        }
+    }
+
+    /// Whether this ends a transaction and keeps it.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_commit(&self) -> bool {
+        match self {
+            SqlCommand::Commit => true,
+            SqlCommand::Begin | SqlCommand::Rollback => false,
+            SqlCommand::Statement { sql, .. } => {
+                let words = syntax::leading_words(sql, 1);
+                words.first().is_some_and(|word| word == "COMMIT" || word == "END")
             }
         }
     }
@@ -71,4 +88,29 @@ pub struct SqlResult {
     /// In SQLite, the id of the row that this statement, or its transaction until now, inserted last; 0 if there is
     /// none, and on a server.
     pub row_id: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(sql: &str) -> SqlCommand {
+        SqlCommand::Statement { sql: sql.to_owned(), parameters: Vec::new() }
+    }
+
+    #[test]
+    fn a_rollback_is_known_however_it_is_written() {
+        for sql in
+            ["rollback", "ROLLBACK;", "/* x */ Rollback -- now\n transaction ;", "abort", "rollback work"]
+        {
+            assert!(statement(sql).is_rollback(), "{sql}");
+        }
+        for sql in
+            ["rollback to a", "rollback transaction to a", "rollback and chain", "select 'rollback'", ""]
+        {
+            assert!(!statement(sql).is_rollback(), "{sql}");
+        }
+        #[cfg(feature = "postgres")]
+        assert!(statement("End;").is_commit() && !statement("endless").is_commit());
+    }
 }

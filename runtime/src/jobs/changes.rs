@@ -153,6 +153,15 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
             what.push(format!("password of store {} changed", new.name));
         }
     }
+    for (old, new) in old.grants.databases.iter().zip(new.grants.databases.iter()) {
+        let [old, new] = [old, new].map(|grant| grant.database.options());
+        if old.url != new.url && old.url.to_string() == new.url.to_string() {
+            what.push(format!("credentials of database {} changed", new.name));
+        }
+        if old.ca != new.ca && old.url == new.url {
+            what.push(format!("ca of database {} changed", new.name));
+        }
+    }
     let (before, after) = (granted(old), granted(new));
     what.extend(before.difference(&after).map(|grant| format!("{grant} removed")));
     what.extend(after.difference(&before).map(|grant| format!("{grant} added")));

@@ -1,11 +1,12 @@
-//! Reads the secrets of handlers and the passwords of stores: from credentials, files, or variables of the daemon.
+//! Reads the secrets of handlers and the passwords of stores and databases: from credentials, files, or variables of the daemon.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::config::{self, HandlerConfig, Secret, SecretSource, StoreConfig, development};
+use crate::config::{self, DatabaseConfig, HandlerConfig, Secret, SecretSource, StoreConfig, development};
+use crate::database::DatabaseOptions;
 use crate::job::Env;
 use crate::operator_file::{self, ReadError, ReadFile};
 use crate::store::StoreOptions;
@@ -32,7 +33,21 @@ pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
 /// The password is missing.
 pub(super) fn store(StoreConfig { options, password }: &StoreConfig) -> Result<StoreOptions> {
     let Some(source) = password else { return Ok(options.clone()) };
-    let name = &options.name;
+    let password = server_password(&format!("store.{}.password", options.name), source)?;
+    Ok(StoreOptions { url: options.url.with_password(&password), ..options.clone() })
+}
+
+/// Returns the options of a database, with the password in its URL. No error shows a password.
+///
+/// # Errors
+/// The password is missing.
+pub(super) fn database(DatabaseConfig { options, password }: &DatabaseConfig) -> Result<DatabaseOptions> {
+    let Some(source) = password else { return Ok(options.clone()) };
+    let password = server_password(&format!("database.{}.password", options.name), source)?;
+    Ok(DatabaseOptions { url: options.url.with_password(&password), ..options.clone() })
+}
+
+fn server_password(key: &str, source: &SecretSource) -> Result<String> {
     let read = || match source {
         SecretSource::Credential(credential) => {
             let advice = format!(": write LoadCredential={credential}:/PATH in the unit");
@@ -45,9 +60,9 @@ pub(super) fn store(StoreConfig { options, password }: &StoreConfig) -> Result<S
         SecretSource::Variable(name) => variable_of_daemon(name, source),
         SecretSource::Development(_) => bail!("{source} is for the secrets of handlers"),
     };
-    let password = read().with_context(|| format!("store.{name}.password"))?;
-    ensure!(!password.is_empty(), "store.{name}.password: {source} is empty");
-    Ok(StoreOptions { url: options.url.with_password(&password), ..options.clone() })
+    let password = read().with_context(|| key.to_owned())?;
+    ensure!(!password.is_empty(), "{key}: {source} is empty");
+    Ok(password)
 }
 
 fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Result<String> {

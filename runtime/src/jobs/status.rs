@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::api::{AcmeReport, StatusCommand, StatusReply};
@@ -83,7 +84,7 @@ impl ReplyJob for TellStatus {
                 None => descriptors.used().to_string(),
             },
             sandbox: self.allocation.clone(),
-            databases: sql::databases(engine).into_values().map(|one| database(&one)).collect(),
+            databases: join_all(sql::databases(engine).into_values().map(database)).await,
             compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
             history: kept(engine.history().figures()),
             loading: self.state.compiling(),
@@ -104,10 +105,11 @@ fn written(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Describes a database: `app sqlite:/var/lib/app.sqlite, 1 of 8 connections in use`.
-fn database(database: &SharedDatabase) -> String {
+/// Describes a database: `app sqlite:/var/lib/app.sqlite, 1 of 8 connections in use`, and why it cannot be used.
+async fn database(database: Arc<SharedDatabase>) -> String {
     let DatabaseOptions { name, url, connections, .. } = database.options();
-    format!("{name} {url}, {} of {} in use", database.in_use(), counted(*connections, "connection"))
+    let trouble = database.trouble().await.map(|error| format!(": {error}")).unwrap_or_default();
+    format!("{name} {url}, {} of {} in use{trouble}", database.in_use(), counted(*connections, "connection"))
 }
 
 /// Describes when a certificate expires: `/etc/cert.pem until 2027-01-31 (68 days)`.

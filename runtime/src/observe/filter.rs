@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 23] = [
     "access",
     "acme",
     "budget",

@@ -53,6 +53,9 @@ pub struct Bundle {
     /// The names by which the handler had stores. Their entries are not recorded.
     #[serde(default)]
     pub stores: Vec<String>,
+    /// The same for its databases.
+    #[serde(default)]
+    pub databases: Vec<String>,
     limits: RecordedLimits,
     /// The content type of raw stdout. `None` if stdout is a CGI document.
     raw: Option<String>,
@@ -156,6 +159,7 @@ impl Bundle {
             mounts: entry.grants.mounts.iter().map(mount).collect(),
             tmp: entry.grants.tmp,
             stores: entry.grants.stores.iter().map(|grant| grant.name.clone()).collect(),
+            databases: entry.grants.databases.iter().map(|grant| grant.name.clone()).collect(),
             limits: RecordedLimits {
                 memory,
                 time_ms: wall.map(millis),

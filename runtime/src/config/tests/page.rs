@@ -46,7 +46,7 @@ fn what_the_page_shows_can_be_pasted_and_is_the_default() {
     assert_eq!((schedule, mounts, limits), (&shown.schedule, &shown.mounts, &shown.limits));
     assert_eq!((mapping, least.handlers[0].recording), (&shown.mapping, shown.recording));
     assert_eq!((&least.handlers[0].stores, whole.stores[0].options.quota), (&shown.stores, 256 << 20));
-    let databases = &whole.databases[0];
+    let databases = &whole.databases[0].options;
     assert_eq!((databases.quota, databases.connections), (256 << 20, 8));
     assert_eq!((&least.handlers[0].outbound, &least.handlers[0].probe), (&shown.outbound, &shown.probe));
     assert_eq!(

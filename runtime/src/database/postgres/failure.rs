@@ -3,7 +3,9 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
+use super::frames;
 use crate::database::error::SqlError;
+use crate::database::limits::MAX_RESULT_BYTES;
 
 /// Converts an error of a statement, which may or may not be done if the connection broke.
 pub(super) fn of(error: &Error) -> SqlError {
@@ -48,6 +50,9 @@ fn by_state(error: &DbError) -> SqlError {
         _ if *state == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
             SqlError::Timeout("the transaction was rolled back: it was open for too long".to_owned())
         }
+        _ if state.code() == frames::TOO_LARGE => SqlError::TooLarge(format!(
+            "the result has more than {MAX_RESULT_BYTES} bytes: select fewer columns, or parts of them"
+        )),
         _ if *state == SqlState::DISK_FULL => SqlError::QuotaExceeded,
         _ if *state == SqlState::INSUFFICIENT_PRIVILEGE => SqlError::NotAllowed(text),
         Some("23") => SqlError::Constraint(text),

@@ -1,37 +1,45 @@
-//! Applies migrations to a database on a server.
+//! Applies migrations to a database on a server, on a connection of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use deadpool_postgres::Object;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
-use super::{failure, syntax};
+use super::failure;
 use crate::database::error::SqlError;
-use crate::database::limits::MIGRATION;
+use crate::database::limits::MIGRATION_LOCK;
 use crate::database::migrations::{self, AppliedMigration, Migration};
+use crate::database::syntax;
 
 /// The lock that of several daemons one has while it applies migrations: a number that stands for this purpose.
 const LOCK: i64 = 0x706f_7274_6375_6c6c;
 
+/// Who has the lock. The number is in two parts there.
+const HOLDER: &str = "SELECT pid, usename, application_name FROM pg_catalog.pg_stat_activity WHERE pid IN (SELECT pid \
+                      FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND \
+                      (classid::bigint << 32) + objid::bigint = $1)";
+
 /// Statements that would end the transaction of a migration.
 const ENDING: [&str; 7] = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE"];
+
+/// Ends what a migration has set for its session: it concerns neither the record of it nor the next migration.
+const RESET: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ALL";
 
 /// Applies what is not applied yet, in order, each whole or not at all, and returns the names of the files.
 ///
 /// # Errors
-/// A migration fails; those before it are applied. Or an applied one has changed or is missing.
-pub(super) async fn apply(connection: &Object, files: &[Migration]) -> Result<Vec<String>, SqlError> {
-    let client: &Client = connection;
-    let time = MIGRATION.as_millis();
-    // The lock ends with the connection, if not before.
-    execute(client, &format!("SET statement_timeout = {time}; SET lock_timeout = {time}")).await?;
-    execute(client, &format!("SELECT pg_advisory_lock({LOCK})")).await?;
-    let outcome = locked(client, files).await;
-    execute(client, &format!("SELECT pg_advisory_unlock({LOCK}); RESET ALL")).await?;
-    outcome
-}
-
-async fn locked(client: &Client, files: &[Migration]) -> Result<Vec<String>, SqlError> {
+/// A migration fails; those before it are applied. Or an applied one has changed or is missing. Or another session has
+/// the lock for too long.
+pub(super) async fn apply(client: &Client, files: &[Migration]) -> Result<Vec<String>, SqlError> {
+    // Without work there is no need for the lock, which others may hold.
+    if pending(client, files).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The lock ends with the connection.
+    if let Err(error) = client.batch_execute(&format!("SELECT pg_catalog.pg_advisory_lock({LOCK})")).await {
+        let is_held = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        return Err(if is_held { held(client).await } else { failure::of(&error) });
+    }
     execute(client, migrations::CREATE).await?;
     let mut done = Vec::new();
     for migration in migrations::pending(files, &applied(client).await?)? {
@@ -41,18 +49,33 @@ async fn locked(client: &Client, files: &[Migration]) -> Result<Vec<String>, Sql
             let error = SqlError::Invalid(format!("a migration is one transaction: leave {word} out"));
             return Err(migrations::failed(&migration.file, &error));
         }
-        if let Err(error) = one(client, migration).await {
-            execute(client, "ROLLBACK").await?;
-            return Err(migrations::failed(&migration.file, &error));
-        }
+        // What was begun is rolled back with the connection.
+        one(client, migration).await.map_err(|error| migrations::failed(&migration.file, &error))?;
         done.push(migration.file.clone());
     }
     Ok(done)
 }
 
+/// Makes the error of a lock that another session has.
+async fn held(client: &Client) -> SqlError {
+    let holder = client.query_opt(HOLDER, &[&LOCK]).await.ok().flatten();
+    let holder = holder.and_then(|row| {
+        let (pid, user, program): (i32, Option<String>, Option<String>) =
+            (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
+        Some(format!("process {pid} of user {} ({})", user?, program?))
+    });
+    SqlError::Migration(format!(
+        "another session has held the lock of migrations for {} s: {}; wait for it, or end it with \
+         pg_terminate_backend",
+        MIGRATION_LOCK.as_secs(),
+        holder.unwrap_or_else(|| "it is gone now".to_owned())
+    ))
+}
+
 async fn one(client: &Client, Migration { number, file, sql, digest }: &Migration) -> Result<(), SqlError> {
     execute(client, "BEGIN").await?;
     execute(client, sql).await?;
+    execute(client, RESET).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let recorded = client.execute(migrations::RECORD, &[number, file, digest, &now_ms]).await;
@@ -64,8 +87,8 @@ async fn one(client: &Client, Migration { number, file, sql, digest }: &Migratio
 ///
 /// # Errors
 /// An applied migration has changed or is missing.
-pub(super) async fn pending(connection: &Object, files: &[Migration]) -> Result<Vec<String>, SqlError> {
-    let pending = migrations::pending(files, &applied(connection).await?)?;
+pub(super) async fn pending(client: &Client, files: &[Migration]) -> Result<Vec<String>, SqlError> {
+    let pending = migrations::pending(files, &applied(client).await?)?;
     Ok(pending.into_iter().map(|pending| pending.file.clone()).collect())
 }
 

@@ -1,14 +1,17 @@
 //! `postgres://...`: a server, with a pool of connections that are made again when they break.
 //!
-//! Floors, lowest first: `syntax`, `numeric`, `failure`; `types`; `tls`; `statement`; `pool`; `migrate`.
+//! Floors, lowest first: `frames`, `numeric`; `failure`, `types`; `tls`, `connect`; `statement`, `migrate`; `lease`; `pool`.
 
+mod connect;
 mod failure;
+mod frames;
+mod lease;
 mod migrate;
 mod numeric;
 mod pool;
 mod statement;
-mod syntax;
 mod tls;
 mod types;
 
-pub(super) use self::pool::{Postgres, PostgresLease, config};
+pub(super) use self::lease::PostgresLease;
+pub(super) use self::pool::{Postgres, config, shown, with_password};

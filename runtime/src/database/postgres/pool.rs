@@ -1,100 +1,103 @@
 //! The connections to one server: a bounded number, each for one job at a time.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Pool, PoolError, RecyclingMethod,
+    Runtime,
+};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{failure, migrate, statement, syntax, tls};
+use super::connect::{CONNECT, OwnConnection, PostgresConnector, uses_tls};
+use super::lease::PostgresLease;
+use super::{failure, migrate, tls};
 use crate::database::error::SqlError;
-use crate::database::limits::{PATIENCE, STATEMENT, TRANSACTION};
+use crate::database::limits::{MIGRATION, MIGRATION_LOCK, PATIENCE, STATEMENT, TRANSACTION};
 use crate::database::migrations::Migration;
-use crate::database::value::{SqlCommand, SqlResult};
+use crate::database::turns::ConnectionTurns;
 
-/// The longest wait for a connection to be made: below the wait of a job, so that the error names its cause.
-const CONNECT: Duration = Duration::from_secs(3);
-
-/// A statement that the server was to end is given up after this time more.
-const GRACE: Duration = Duration::from_secs(2);
+/// A connection that was not used for so long is tried before a job has it: it may be gone without a word.
+const TRIED_AFTER: Duration = Duration::from_secs(30);
 
 /// A server with its connections.
 pub(in crate::database) struct Postgres {
     url: String,
-    ca: Option<PathBuf>,
+    /// The certificates of authorities, in PEM.
+    ca: Option<Arc<[u8]>>,
     connections: usize,
-    opened: OnceCell<(Pool, MakeRustlsConnect)>,
+    turns: Arc<ConnectionTurns>,
+    opened: OnceCell<OpenedServer>,
 }
 
-/// A connection that one job has. Dropping it rolls back what is open.
-pub(in crate::database) struct PostgresLease {
-    client: Option<Object>,
-    tls: MakeRustlsConnect,
-    /// Since when a transaction is open.
-    since: Option<Instant>,
-    /// Whether a statement in the open transaction has failed, so that the server keeps nothing of it.
-    has_failed: bool,
-    /// Whether a statement may be running.
-    is_running: bool,
+/// A server whose settings have been read.
+struct OpenedServer {
+    /// Connections that return to it are clean.
+    pool: Pool,
+    connector: PostgresConnector,
 }
 
 impl Postgres {
-    pub(in crate::database) fn new(url: String, ca: Option<PathBuf>, connections: usize) -> Postgres {
-        Postgres { url, ca, connections, opened: OnceCell::new() }
+    pub(in crate::database) fn new(url: String, ca: Option<Arc<[u8]>>, connections: usize) -> Postgres {
+        Postgres { url, ca, connections, turns: ConnectionTurns::new(connections), opened: OnceCell::new() }
     }
 
-    async fn opened(&self) -> Result<&(Pool, MakeRustlsConnect), SqlError> {
+    async fn opened(&self) -> Result<&OpenedServer, SqlError> {
         self.opened.get_or_try_init(|| self.open()).await
     }
 
-    async fn open(&self) -> Result<(Pool, MakeRustlsConnect), SqlError> {
-        let ca = self.ca.clone();
-        let ended = |error: tokio::task::JoinError| SqlError::Unavailable(error.to_string());
-        let tls =
-            tokio::task::spawn_blocking(move || tls::connector(ca.as_deref())).await.map_err(ended)??;
+    async fn open(&self) -> Result<OpenedServer, SqlError> {
         let config = config(&self.url).map_err(SqlError::Unavailable)?;
-        // A transaction that is still open lets this fail, and the connection is closed.
-        let recycling_method = RecyclingMethod::Custom("DISCARD ALL".to_owned());
-        let manager = Manager::from_config(config, tls.clone(), ManagerConfig { recycling_method });
+        let tls = match uses_tls(&config) {
+            false => None,
+            true => {
+                let ca = self.ca.clone();
+                let ended = |error: tokio::task::JoinError| SqlError::Unavailable(error.to_string());
+                let made = tokio::task::spawn_blocking(move || tls::connector(ca.as_deref()));
+                Some(made.await.map_err(ended)??)
+            }
+        };
+        let connector = PostgresConnector::new(config, tls);
+        let (statement, transaction, wait) =
+            (STATEMENT.as_millis(), TRANSACTION.as_millis(), PATIENCE.as_millis());
+        let for_jobs = connector.with_options(&format!(
+            "-c statement_timeout={statement} -c idle_in_transaction_session_timeout={transaction} -c lock_timeout={wait}"
+        ));
+        // A lease returns its connection clean.
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(for_jobs.config().clone(), for_jobs.clone(), recycling);
         let pool = Pool::builder(manager)
             .max_size(self.connections)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT))
             .recycle_timeout(Some(CONNECT))
+            .pre_recycle(Hook::async_fn(tried))
             .build()
             .map_err(|error| SqlError::Unavailable(error.to_string()))?;
-        Ok((pool, tls))
+        Ok(OpenedServer { pool, connector: for_jobs })
     }
 
-    /// Returns a connection as soon as one is free.
+    /// Returns a connection when it is the turn of `line`; see [`ConnectionTurns`].
     ///
     /// # Errors
     /// The server cannot be reached, or refuses the credentials.
-    pub(in crate::database) async fn lease(&self) -> Result<PostgresLease, SqlError> {
-        let (pool, tls) = self.opened().await?;
+    pub(in crate::database) async fn lease(&self, line: Option<usize>) -> Result<PostgresLease, SqlError> {
+        let OpenedServer { pool, connector } = self.opened().await?;
+        let turn = self.turns.take(line).await;
         let client = pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => failure::unavailable(&error),
             error => SqlError::Unavailable(error.to_string()),
         })?;
-        Ok(PostgresLease {
-            client: Some(client),
-            tls: tls.clone(),
-            since: None,
-            has_failed: false,
-            is_running: false,
-        })
+        Ok(PostgresLease::new(client, connector.clone(), turn))
     }
 
     /// Returns how many connections jobs have.
     pub(in crate::database) fn in_use(&self) -> usize {
-        self.opened.get().map_or(0, |(pool, _)| {
-            let status = pool.status();
-            status.size.saturating_sub(status.available)
-        })
+        self.turns.in_use()
     }
 
     /// Applies migrations; see [`migrate::apply`].
@@ -113,13 +116,36 @@ impl Postgres {
         migrate::pending(&self.migrating().await?, &files).await
     }
 
-    /// Makes a connection for migrations, which is closed afterwards with all that they have set.
-    async fn migrating(&self) -> Result<Object, SqlError> {
-        let late = SqlError::Unavailable("no connection in time".to_owned());
-        let mut lease = timeout(PATIENCE, self.lease()).await.unwrap_or(Err(late))?;
-        let gone = || SqlError::Unavailable("the connection is closed".to_owned());
-        lease.client.take().ok_or_else(gone)
+    /// Makes a connection for migrations, which is closed afterwards with all that they have set. It is not one of those
+    /// that handlers may hold.
+    async fn migrating(&self) -> Result<OwnConnection, SqlError> {
+        let (statement, wait) = (MIGRATION.as_millis(), MIGRATION_LOCK.as_millis());
+        // The last setting of a name counts.
+        let connector = self.opened().await?.connector.with_options(&format!(
+            "-c statement_timeout={statement} -c idle_in_transaction_session_timeout=0 -c lock_timeout={wait}"
+        ));
+        match timeout(PATIENCE, connector.own()).await {
+            Ok(made) => made.map_err(|error| failure::unavailable(&error)),
+            Err(_) => Err(SqlError::Unavailable("no connection in time".to_owned())),
+        }
     }
+}
+
+/// Tries a connection that was not used for long. One that does not answer is replaced.
+fn tried<'a>(
+    client: &'a mut ClientWrapper,
+    metrics: &'a Metrics,
+) -> Pin<Box<dyn Future<Output = Result<(), HookError>> + Send + 'a>> {
+    Box::pin(async move {
+        if metrics.last_used() < TRIED_AFTER {
+            return Ok(());
+        }
+        match timeout(CONNECT, client.simple_query("")).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(HookError::Backend(error)),
+            Err(_) => Err(HookError::message("no answer")),
+        }
+    })
 }
 
 /// Reads a URL.
@@ -127,10 +153,26 @@ impl Postgres {
 /// # Errors
 /// What is wrong with it, without the URL, which may hold a password.
 pub(in crate::database) fn config(url: &str) -> Result<Config, String> {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    // Read as a part of another place, the password would be looked up as a host, and shown as that.
+    if rest.split_once('@').is_some_and(|(user, rest)| user.contains(['/', '?', '#']) || rest.contains('@')) {
+        return Err(
+            "in a user, a password and parameters write @ as %40, / as %2F, ? as %3F and # as %23".to_owned()
+        );
+    }
     let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         format!("not a URL of a PostgreSQL server: {}", cause.unwrap_or_else(|| error.to_string()))
     })?;
+    if config.get_hosts().is_empty() {
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(address.to_string());
+        }
+    }
+    let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+    if config.get_hosts().is_empty() || sockets > 1 || sockets == 1 && config.get_hosts().len() > 1 {
+        return Err("wanted a host, some hosts, or the directory of a socket with each / as %2F".to_owned());
+    }
     let is_local = |host: &Host| match host {
         Host::Tcp(name) => ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&name.as_str()),
         Host::Unix(_) => true,
@@ -139,122 +181,74 @@ pub(in crate::database) fn config(url: &str) -> Result<Config, String> {
         let is_local = config.get_hosts().iter().all(is_local);
         config.ssl_mode(if is_local { SslMode::Disable } else { SslMode::Require });
     }
-    let (statement, transaction, wait) =
-        (STATEMENT.as_millis(), TRANSACTION.as_millis(), PATIENCE.as_millis());
-    let ours = format!(
-        "-c statement_timeout={statement} -c idle_in_transaction_session_timeout={transaction} -c lock_timeout={wait}"
-    );
-    let options = config.get_options().map_or_else(|| ours.clone(), |theirs| format!("{theirs} {ours}"));
-    config.options(options).connect_timeout(CONNECT);
+    match config.get_ssl_mode() {
+        SslMode::Require if sockets > 0 => {
+            return Err("sslmode: a socket has no TLS; leave sslmode out".to_owned());
+        }
+        SslMode::Disable | SslMode::Require => {}
+        // Who is between here and the server decides otherwise whether there is TLS.
+        _ => return Err("sslmode: wanted require or disable".to_owned()),
+    }
+    config.connect_timeout(CONNECT);
     if config.get_application_name().is_none() {
         config.application_name("portcullis");
     }
     Ok(config)
 }
 
-impl PostgresLease {
-    /// Runs a command. If the future is dropped, the command is stopped, and what it changed is rolled back.
-    ///
-    /// # Errors
-    /// Those of the command.
-    pub(in crate::database) async fn run(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
-        let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        // Of a command that was given up in the transaction, only the server knows what became of it.
-        if elapsed >= TRANSACTION || self.is_running {
-            self.abandon();
-        }
-        if self.client.is_none() {
-            // What follows was meant for the transaction, and must not run without it.
-            if command.is_rollback() {
-                self.since = None;
-                return Ok(SqlResult::default());
-            }
-            return Err(SqlError::Timeout(
-                "the transaction was rolled back: end it, and begin again".to_owned(),
-            ));
-        }
-        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + GRACE;
-        self.is_running = true;
-        let late = || Err(SqlError::Timeout("the statement took too long".to_owned()));
-        let outcome = timeout(left, self.execute(command)).await.unwrap_or_else(|_| late());
-        match outcome {
-            // The server may still compute, or send rows that nothing reads.
-            Err(SqlError::Timeout(_) | SqlError::TooLarge(_)) => self.abandon(),
-            Ok(_) | Err(_) => self.is_running = false,
-        }
-        outcome
-    }
-
-    /// Closes the connection, outside of its pool. The server then rolls back; a statement that runs is stopped.
-    fn abandon(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        let client = Object::take(client);
-        if self.is_running
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (cancel, tls) = (client.cancel_token(), self.tls.clone());
-            // Bounded by the time of a statement if the server does not listen.
-            drop(runtime.spawn(async move { timeout(CONNECT, cancel.cancel_query(tls)).await }));
-        }
-        self.is_running = false;
-    }
-
-    async fn execute(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
-        let (sql, parameters) = match command {
-            SqlCommand::Begin => ("BEGIN ISOLATION LEVEL SERIALIZABLE".to_owned(), Vec::new()),
-            SqlCommand::Commit => ("COMMIT".to_owned(), Vec::new()),
-            SqlCommand::Rollback => ("ROLLBACK".to_owned(), Vec::new()),
-            SqlCommand::Statement { sql, parameters } => (sql, parameters),
+/// Returns a URL as it may be shown: the hosts and the database.
+pub(in crate::database) fn shown(url: &str) -> String {
+    let Ok(config) = config(url) else { return "postgres://".to_owned() };
+    let ports = config.get_ports();
+    let host = |(place, host): (usize, &Host)| {
+        let name = match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(dir) => dir.display().to_string(),
         };
-        let Some(client) = &self.client else {
-            return Err(SqlError::Unavailable("the connection is closed".to_owned()));
-        };
-        let words = syntax::words(&sql);
-        let words: Vec<&str> = words.iter().map(String::as_str).take(4).collect();
-        if self.has_failed && matches!(words[..], ["COMMIT" | "END", ..]) {
-            // The server would answer this without an error, and keep nothing.
-            (self.since, self.has_failed) = (None, false);
-            client.batch_execute("ROLLBACK").await.map_err(|error| failure::of(&error))?;
-            return Err(SqlError::Invalid(
-                "a statement in the transaction has failed: it was rolled back".to_owned(),
-            ));
+        match ports.get(place).or(ports.first()) {
+            None | Some(5432) => name,
+            Some(port) => format!("{name}:{port}"),
         }
-        if self.since.is_some() && matches!(words[..], ["BEGIN" | "START", ..]) {
-            // The server would only warn, and the time of the transaction would begin again.
-            return Err(SqlError::Invalid("a transaction is open: end it before the next one".to_owned()));
-        }
-        let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
-        match words[..] {
-            ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
-            ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] if outcome.is_ok() => self.has_failed = false,
-            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO" => {
-                self.has_failed = false;
-            }
-            // A commit that fails has ended the transaction too.
-            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] => {
-                (self.since, self.has_failed) = (None, false);
-            }
-            _ if self.since.is_some() && outcome.is_err() => self.has_failed = true,
-            _ => {}
-        }
-        outcome
-    }
-
-    /// Whether the job needs this connection for its next statement.
-    pub(in crate::database) fn is_open(&self) -> bool {
-        self.since.is_some() || self.is_running
-    }
-
-    /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
-    pub(in crate::database) fn is_given_up(&self) -> bool {
-        self.since.is_none() && self.is_running
-    }
+    };
+    let hosts: Vec<String> = config.get_hosts().iter().enumerate().map(host).collect();
+    let database = config.get_dbname().map(|name| format!("/{name}")).unwrap_or_default();
+    format!("postgres://{}{database}", hosts.join(","))
 }
 
-impl Drop for PostgresLease {
-    fn drop(&mut self) {
-        if self.is_open() {
-            self.abandon();
+/// Returns a URL with a password.
+pub(in crate::database) fn with_password(url: &str, password: &str) -> String {
+    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}password={encoded}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_added_whole_and_not_shown() {
+        for url in ["postgres://ada@h/app", "postgres://ada@h/app?sslmode=disable", "postgres://h"] {
+            let whole = with_password(url, "s3cret:@/%?#& é");
+
+            assert_eq!(config(&whole).unwrap().get_password(), Some("s3cret:@/%?#& é".as_bytes()), "{url}");
+            assert_eq!(shown(&whole), shown(url));
+        }
+    }
+
+    #[test]
+    fn tls_is_decided_by_the_configuration_alone() {
+        let has_tls = |url: &str| config(url).map(|config| uses_tls(&config));
+
+        assert_eq!(has_tls("postgres://db.example.org/app"), Ok(true));
+        assert_eq!(has_tls("postgres://localhost/app"), Ok(false));
+        assert_eq!(has_tls("postgres://db.example.org/app?sslmode=disable"), Ok(false));
+        assert_eq!(has_tls("postgres://ada@%2Frun%2Fpostgresql/app"), Ok(false));
+        for url in
+            ["postgres://h/app?sslmode=prefer", "postgres://%2Frun/app?sslmode=require", "postgres:///app"]
+        {
+            assert!(has_tls(url).is_err(), "{url}");
         }
     }
 }

@@ -5,10 +5,11 @@ use std::pin::pin;
 use futures_util::TryStreamExt as _;
 use tokio_postgres::{Client, Row};
 
-use super::types::{PostgresParameter, PostgresValue, type_name};
-use super::{failure, syntax};
+use super::failure;
+use super::types::{PostgresParameter, RawValue, type_name};
 use crate::database::error::SqlError;
 use crate::database::limits::{self, ResultSize};
+use crate::database::syntax;
 use crate::database::value::{SqlResult, SqlValue};
 
 /// First words of statements that change nothing that has to be undone.
@@ -78,8 +79,11 @@ async fn collect(
 fn values(row: &Row, size: &mut ResultSize) -> Result<Vec<SqlValue>, SqlError> {
     let mut values = Vec::with_capacity(row.len());
     for place in 0..row.len() {
-        let PostgresValue(one) = row.try_get(place).map_err(|error| value(&error))?;
-        size.add(&one)?;
+        let raw: RawValue<'_> = row.try_get(place).map_err(|error| value(&error))?;
+        // Before it is copied; its text may be longer.
+        size.add_bytes(raw.length())?;
+        let one = raw.value().map_err(|error| SqlError::Invalid(error.to_string()))?;
+        size.add_more(one.length().saturating_sub(raw.length()))?;
         values.push(one);
     }
     Ok(values)

@@ -1,6 +1,5 @@
 //! TLS to a server: its certificate is always checked, against the system's authorities and those of `ca`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -10,16 +9,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::database::error::SqlError;
 
-/// Makes the connector. Blocks: it reads the certificates of this machine.
+/// Makes the connector. Blocks: it reads the certificates of this machine. `ca` is the content of a file.
 ///
 /// # Errors
-/// The file cannot be read, or holds no certificate.
-pub(super) fn connector(ca: Option<&Path>) -> Result<MakeRustlsConnect, SqlError> {
+/// The file holds no certificate.
+pub(super) fn connector(ca: Option<&[u8]>) -> Result<MakeRustlsConnect, SqlError> {
     let mut roots = RootCertStore::empty();
-    if let Some(path) = ca {
-        let wrong = |what: String| SqlError::Unavailable(format!("{}: {what}", path.display()));
-        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
+    if let Some(pem) = ca {
+        let wrong = |what: String| SqlError::Unavailable(format!("the file `ca`: {what}"));
+        for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| wrong(format!("not PEM: {error:?}")))?;
             roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
         }

@@ -48,16 +48,31 @@ impl ToSql for PostgresParameter<'_> {
     to_sql_checked!();
 }
 
-/// A value of a result.
-pub(super) struct PostgresValue(pub(super) SqlValue);
+/// A value of a result, as the server sent it. `None` is NULL.
+pub(super) struct RawValue<'r>(Option<(Type, &'r [u8])>);
 
-impl<'r> FromSql<'r> for PostgresValue {
-    fn from_sql(kind: &Type, raw: &'r [u8]) -> Fallible<PostgresValue> {
-        value(kind, raw).map(PostgresValue)
+impl RawValue<'_> {
+    /// Returns its bytes.
+    pub(super) fn length(&self) -> usize {
+        self.0.as_ref().map_or(0, |(_, raw)| raw.len())
     }
 
-    fn from_sql_null(_: &Type) -> Fallible<PostgresValue> {
-        Ok(PostgresValue(SqlValue::Null))
+    /// Converts it.
+    ///
+    /// # Errors
+    /// It is of a type that has no value here, or out of range.
+    pub(super) fn value(&self) -> Fallible<SqlValue> {
+        self.0.as_ref().map_or(Ok(SqlValue::Null), |(kind, raw)| value(kind, raw))
+    }
+}
+
+impl<'r> FromSql<'r> for RawValue<'r> {
+    fn from_sql(kind: &Type, raw: &'r [u8]) -> Fallible<RawValue<'r>> {
+        Ok(RawValue(Some((kind.clone(), raw))))
+    }
+
+    fn from_sql_null(_: &Type) -> Fallible<RawValue<'r>> {
+        Ok(RawValue(None))
     }
 
     fn accepts(_: &Type) -> bool {
@@ -76,10 +91,11 @@ pub(super) fn type_name(kind: &Type) -> &str {
 fn value(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
     let text =
         |raw: &[u8]| -> Fallible<SqlValue> { Ok(SqlValue::Text(std::str::from_utf8(raw)?.to_owned())) };
+    let far = || format!("a {kind} is too far away: select it as text, with CAST(column AS text)");
     match kind.kind() {
         Kind::Domain(inner) => return value(inner, raw),
         Kind::Enum(_) => return text(raw),
-        Kind::Array(_) => return array(kind, raw),
+        Kind::Array(member) => return array(kind, member, raw),
         Kind::Range(member) => return range(member, raw),
         _ => {}
     }
@@ -105,10 +121,12 @@ fn value(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
         Type::VOID => SqlValue::Null,
         Type::NUMERIC => SqlValue::Text(numeric::text(raw).ok_or("a numeric that cannot be read")?),
         Type::UUID => SqlValue::Text(uuid(raw)),
-        Type::DATE => SqlValue::Text(date(i32::from_sql(&Type::INT4, raw)?)),
+        Type::DATE => SqlValue::Text(date(i32::from_sql(&Type::INT4, raw)?).ok_or_else(far)?),
         Type::TIME => SqlValue::Text(time(i64::from_sql(&Type::INT8, raw)?)),
-        Type::TIMESTAMP => SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "")),
-        Type::TIMESTAMPTZ => SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "Z")),
+        Type::TIMESTAMP => SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "").ok_or_else(far)?),
+        Type::TIMESTAMPTZ => {
+            SqlValue::Text(timestamp(i64::from_sql(&Type::INT8, raw)?, "Z").ok_or_else(far)?)
+        }
         Type::INTERVAL => SqlValue::Text(interval(raw).ok_or("an interval that cannot be read")?),
         _ => return Err(unreadable(kind).into()),
     })
@@ -118,10 +136,40 @@ fn unreadable(kind: &Type) -> String {
     format!("a column has the type {kind}: select it as text, with CAST(column AS text)")
 }
 
-/// Reads an array of one dimension.
-fn array(kind: &Type, raw: &[u8]) -> Fallible<SqlValue> {
-    let items = Vec::<PostgresValue>::from_sql(kind, raw).map_err(|_| unreadable(kind))?;
-    Ok(SqlValue::Text(literal::array(items.into_iter().map(|PostgresValue(item)| as_text(item)))))
+/// Reads an array of one dimension, item by item: as values they would take many times as much memory. Source:
+/// PostgreSQL, `array_send`.
+fn array(kind: &Type, member: &Type, raw: &[u8]) -> Fallible<SqlValue> {
+    /// The number of dimensions, a flag and the type; of the dimension, its length and its lower bound.
+    const HEAD: usize = 20;
+    let dimensions = raw.first_chunk().map(|word| i32::from_be_bytes(*word));
+    let mut rest = match dimensions {
+        Some(0) => &[][..],
+        Some(1) => raw.get(HEAD..).ok_or("an array that is cut short")?,
+        _ => return Err(unreadable(kind).into()),
+    };
+    let mut wrong = None;
+    let items = std::iter::from_fn(|| match (rest.is_empty(), item(member, &mut rest)) {
+        (true, _) => None,
+        (false, Ok(item)) => Some(item),
+        (false, Err(error)) => {
+            wrong = Some(error);
+            None
+        }
+    });
+    let text = literal::array(items);
+    wrong.map_or(Ok(SqlValue::Text(text)), Err)
+}
+
+/// Reads an item of an array; `None` is NULL.
+fn item(member: &Type, rest: &mut &[u8]) -> Fallible<Option<String>> {
+    let (length, bytes) = rest.split_first_chunk().ok_or("an array that is cut short")?;
+    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+        *rest = bytes;
+        return Ok(None);
+    };
+    let (content, after) = bytes.split_at_checked(length).ok_or("an array that is cut short")?;
+    *rest = after;
+    Ok(as_text(value(member, content)?))
 }
 
 /// Reads a range. Source: PostgreSQL, `range_send`.
@@ -187,32 +235,36 @@ fn epoch() -> NaiveDate {
     NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default()
 }
 
-fn date(days: i32) -> String {
+/// Formats a date; `None` if it is beyond the years that are known here, 262,000 each way.
+fn date(days: i32) -> Option<String> {
     let distance = Days::new(u64::from(days.unsigned_abs()));
     match days {
-        i32::MAX => "infinity".to_owned(),
-        i32::MIN => "-infinity".to_owned(),
-        0.. => epoch().checked_add_days(distance).map_or_else(String::new, |date| date.to_string()),
-        _ => epoch().checked_sub_days(distance).map_or_else(String::new, |date| date.to_string()),
+        i32::MAX => Some("infinity".to_owned()),
+        i32::MIN => Some("-infinity".to_owned()),
+        0.. => epoch().checked_add_days(distance).map(|date| date.to_string()),
+        _ => epoch().checked_sub_days(distance).map(|date| date.to_string()),
     }
 }
 
 fn time(micros: i64) -> String {
-    (NaiveTime::MIN + TimeDelta::microseconds(micros)).to_string()
+    /// The end of a day is a time of PostgreSQL's.
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    match micros {
+        DAY => "24:00:00".to_owned(),
+        micros => (NaiveTime::MIN + TimeDelta::microseconds(micros)).to_string(),
+    }
 }
 
-/// Formats a time as RFC 3339 does.
-fn timestamp(micros: i64, zone: &str) -> String {
+/// Formats a time as RFC 3339 does; `None` if it is beyond the years that are known here.
+fn timestamp(micros: i64, zone: &str) -> Option<String> {
     /// Microseconds from 1970 to 2000.
     const TO_2000: i64 = 946_684_800_000_000;
     match micros {
-        i64::MAX => "infinity".to_owned(),
-        i64::MIN => "-infinity".to_owned(),
+        i64::MAX => Some("infinity".to_owned()),
+        i64::MIN => Some("-infinity".to_owned()),
         micros => {
             let moment = micros.checked_add(TO_2000).and_then(DateTime::from_timestamp_micros);
-            moment.map_or_else(String::new, |moment| {
-                format!("{}{zone}", moment.format("%Y-%m-%dT%H:%M:%S%.6f"))
-            })
+            moment.map(|moment| format!("{}{zone}", moment.format("%Y-%m-%dT%H:%M:%S%.6f")))
         }
     }
 }
@@ -225,10 +277,12 @@ mod tests {
     fn dates_and_times_are_text() {
         assert_eq!(
             (date(0), date(-1), date(i32::MAX)),
-            ("2000-01-01".into(), "1999-12-31".into(), "infinity".into())
+            (Some("2000-01-01".into()), Some("1999-12-31".into()), Some("infinity".into()))
         );
-        assert_eq!(time(3_600_000_000), "01:00:00");
-        assert_eq!(timestamp(1_500_000, "Z"), "2000-01-01T00:00:01.500000Z");
+        assert_eq!((time(3_600_000_000), time(86_400_000_000)), ("01:00:00".into(), "24:00:00".into()));
+        assert_eq!(timestamp(1_500_000, "Z").as_deref(), Some("2000-01-01T00:00:01.500000Z"));
+        // The last day of PostgreSQL, in the year 5,874,897.
+        assert_eq!((date(2_145_031_948), timestamp(i64::MAX - 1, "")), (None, None));
         assert_eq!(uuid(&[0x12; 16]), "12121212-1212-1212-1212-121212121212");
     }
 }

@@ -1,27 +1,37 @@
 //! The thread of one connection: it runs the statements of the job that has the connection, and cleans up after it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::authorizer::{Author, Authorizer};
-use super::control::StatementControl;
-use super::{failure, open, statement};
+use super::control::{StatementControl, StatementTerms};
+use super::file::SqliteFile;
+use super::{backup, failure, memory, open, statement};
+use crate::database::caller::SqlCaller;
 use crate::database::error::SqlError;
-use crate::database::limits::{STATEMENT, TRANSACTION};
+use crate::database::limits::{CONNECTION_MEMORY, STATEMENT, TRANSACTION};
 use crate::database::value::{SqlCommand, SqlResult};
 
 /// The stack of a connection's thread: SQLite's parser recurses with the depth of an expression, which is bounded.
 const STACK: usize = 1 << 20;
 
+/// How long a connection that nobody uses stays open. It holds three descriptors, and pages in memory.
+const IDLE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(60) };
+
+/// The time between looks at a transaction that is open while nothing runs in it.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The connections that no job has.
+pub(super) type IdleThreads = Mutex<Vec<ConnectionThread>>;
+
 /// What a connection's thread is told.
 pub(super) enum ThreadOrder {
     /// To run a command.
-    Run { number: u64, command: SqlCommand, reply: oneshot::Sender<Replied> },
+    Run { number: u64, command: SqlCommand, caller: Option<Arc<SqlCaller>>, reply: oneshot::Sender<Replied> },
     /// To roll back what is open, and then to drop this value, which returns the connection to its pool.
     Clean(Box<dyn FnOnce() + Send>),
 }
@@ -40,15 +50,18 @@ pub(super) struct ConnectionThread {
 }
 
 impl ConnectionThread {
-    /// Starts a thread. It opens its connection when it is first used.
+    /// Starts a thread. It opens its connection when it is first used, and ends when it has been idle for a while.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(path: PathBuf, control: StatementControl) -> Result<ConnectionThread, SqlError> {
+    pub(super) fn start(
+        file: &Arc<SqliteFile>,
+        idle: Weak<IdleThreads>,
+    ) -> Result<ConnectionThread, SqlError> {
         let (orders, received) = channel();
-        let control = Arc::new(control);
+        let control = Arc::new(StatementControl::new(file.clone()));
         let served = SqliteConnection {
-            path,
+            idle,
             control: control.clone(),
             authorizer: Authorizer::new(Author::Handler),
             opened: None,
@@ -58,7 +71,10 @@ impl ConnectionThread {
         };
         let thread = std::thread::Builder::new().name("sqlite".to_owned()).stack_size(STACK);
         thread
-            .spawn(move || served.serve(&received))
+            .spawn(move || {
+                memory::bound_this_thread(CONNECTION_MEMORY);
+                served.serve(&received);
+            })
             .map_err(|error| SqlError::Unavailable(format!("no thread for a connection: {error}")))?;
         Ok(ConnectionThread { orders, control })
     }
@@ -66,7 +82,7 @@ impl ConnectionThread {
 
 /// The state of a connection.
 struct SqliteConnection {
-    path: PathBuf,
+    idle: Weak<IdleThreads>,
     control: Arc<StatementControl>,
     authorizer: Authorizer,
     opened: Option<Connection>,
@@ -82,12 +98,12 @@ impl SqliteConnection {
     fn serve(mut self, orders: &Receiver<ThreadOrder>) {
         loop {
             let order = match self.since {
-                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(since) => orders.recv_timeout(TRANSACTION.saturating_sub(since.elapsed())),
+                None => orders.recv_timeout(IDLE),
+                Some(_) => orders.recv_timeout(LOOK),
             };
             match order {
-                Ok(ThreadOrder::Run { number, command, reply }) => {
-                    let outcome = self.run(number, &command);
+                Ok(ThreadOrder::Run { number, command, caller, reply }) => {
+                    let outcome = self.run(number, &command, caller);
                     // The job may be gone; its connection is cleaned next.
                     let _gone =
                         reply.send(Replied { outcome, is_open: self.is_open() || self.aborted.is_some() });
@@ -97,20 +113,39 @@ impl SqliteConnection {
                     self.aborted = None;
                     back();
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.roll_back();
-                    self.aborted = Some("it was open for too long");
-                }
+                Err(RecvTimeoutError::Timeout) => match self.since {
+                    None if self.leave() => return,
+                    None => {}
+                    Some(since) => {
+                        if let Some(reason) = self.control.reason_to_end(since) {
+                            self.roll_back();
+                            self.aborted = Some(reason);
+                        }
+                    }
+                },
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Leaves the idle connections. Returns `false` if a job has this one.
+    fn leave(&self) -> bool {
+        let Some(idle) = self.idle.upgrade() else { return true };
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = idle.iter().position(|thread| Arc::ptr_eq(&thread.control, &self.control));
+        place.map(|place| idle.remove(place)).is_some()
     }
 
     fn is_open(&self) -> bool {
         self.opened.as_ref().is_some_and(|connection| !connection.is_autocommit())
     }
 
-    fn run(&mut self, number: u64, command: &SqlCommand) -> Result<SqlResult, SqlError> {
+    fn run(
+        &mut self,
+        number: u64,
+        command: &SqlCommand,
+        caller: Option<Arc<SqlCaller>>,
+    ) -> Result<SqlResult, SqlError> {
         if self.control.is_cancelled(number) {
             return Err(SqlError::Timeout("the job has ended".to_owned()));
         }
@@ -125,10 +160,15 @@ impl SqliteConnection {
             )));
         }
         let now = Instant::now();
-        let left = self.since.map_or(now + TRANSACTION, |since| since + TRANSACTION);
-        self.control.begin(number, left.min(now + STATEMENT));
+        let begun = self.since.unwrap_or(now);
+        let deadline = (begun + TRANSACTION).min(now + STATEMENT);
+        self.control.begin(number, StatementTerms { begun, deadline, caller });
         let was_open = self.is_open();
-        let outcome = self.execute(command);
+        let mut outcome = self.execute(command);
+        if self.control.end() && matches!(outcome, Err(SqlError::Timeout(_))) {
+            outcome =
+                Err(SqlError::Timeout("the job has used up its processor time (limits.cpu)".to_owned()));
+        }
         let is_open = self.is_open();
         // A deferred constraint keeps the transaction open at a commit. PostgreSQL ends it. What a failed command alone
         // has opened is none of the job's: later statements would be lost in it.
@@ -156,19 +196,21 @@ impl SqliteConnection {
             SqlCommand::Rollback => ("ROLLBACK", &[][..]),
             SqlCommand::Statement { sql, parameters } => (sql.as_str(), &parameters[..]),
         };
-        statement::run(&self.path, connection, &self.authorizer, (sql, parameters))
+        statement::run(self.control.file(), connection, &self.authorizer, (sql, parameters))
     }
 
     /// Opens the connection if it is not open, and gives it the current quota.
     fn prepare(&mut self) -> Result<(), SqlError> {
         if self.opened.is_none() {
-            self.opened = Some(open::open(&self.path, &self.control, &self.authorizer)?);
+            self.opened = Some(open::open(&self.control.file().path, &self.control, &self.authorizer)?);
             self.quota = 0;
+            let file = self.control.file();
+            file.swept.call_once(|| backup::sweep(&file.path));
         }
-        let quota = self.control.quota();
+        let quota = self.control.file().quota();
         if let Some(connection) = self.opened.as_ref().filter(|_| self.quota != quota) {
             let bound = self.authorizer.as_daemon(|| open::bound(connection, quota));
-            bound.map_err(|error| failure::of(&self.path, &error))?;
+            bound.map_err(|error| failure::of(&self.control.file().path, &error))?;
             self.quota = quota;
         }
         Ok(())
@@ -178,7 +220,7 @@ impl SqliteConnection {
     fn roll_back(&mut self) {
         self.since = None;
         // The statements of the job that is gone are over; this one is the daemon's.
-        self.control.begin(u64::MAX, Instant::now() + STATEMENT);
+        self.control.begin_own(u64::MAX, STATEMENT);
         let Some(connection) = self.opened.as_ref().filter(|connection| !connection.is_autocommit()) else {
             return;
         };

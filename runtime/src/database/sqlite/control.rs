@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::database::limits::PATIENCE;
+use super::file::SqliteFile;
+use super::meter::StatementMeter;
+use crate::database::caller::SqlCaller;
+use crate::database::limits::{CROWDED, PATIENCE, TRANSACTION};
 
 /// What a connection's thread and the job that uses it share.
 ///
@@ -18,26 +21,57 @@ pub(super) struct StatementControl {
     cancelled: AtomicU64,
     /// When the current statement is to stop, in milliseconds after `origin`.
     deadline_ms: AtomicU64,
-    /// The quota of the database in bytes.
-    quota: Arc<AtomicU64>,
+    /// When it has to stop if the log of changes is too long, in the same way.
+    crowded_deadline_ms: AtomicU64,
+    file: Arc<SqliteFile>,
+    meter: StatementMeter,
+}
+
+/// Whom a statement is run for, and until when.
+pub(super) struct StatementTerms {
+    /// When its transaction began, or it itself.
+    pub(super) begun: Instant,
+    pub(super) deadline: Instant,
+    /// Who pays for it.
+    pub(super) caller: Option<Arc<SqlCaller>>,
 }
 
 impl StatementControl {
-    pub(super) fn new(quota: Arc<AtomicU64>) -> StatementControl {
+    pub(super) fn new(file: Arc<SqliteFile>) -> StatementControl {
         StatementControl {
             origin: Instant::now(),
             current: AtomicU64::new(u64::MAX),
             cancelled: AtomicU64::new(0),
             deadline_ms: AtomicU64::new(u64::MAX),
-            quota,
+            crowded_deadline_ms: AtomicU64::new(u64::MAX),
+            file,
+            meter: StatementMeter::default(),
         }
     }
 
-    /// Begins a statement that may run until `deadline`.
-    pub(super) fn begin(&self, number: u64, deadline: Instant) {
-        let allowed = deadline.saturating_duration_since(self.origin).as_millis();
-        self.deadline_ms.store(u64::try_from(allowed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Begins a statement, on the thread that runs it.
+    pub(super) fn begin(&self, number: u64, StatementTerms { begun, deadline, caller }: StatementTerms) {
+        self.deadline_ms.store(self.place_of(deadline), Ordering::Relaxed);
+        self.crowded_deadline_ms.store(self.place_of(begun + CROWDED), Ordering::Relaxed);
         self.current.store(number, Ordering::Relaxed);
+        self.meter.begin(caller);
+    }
+
+    /// Ends a statement. Returns whether its caller has used up its processor time.
+    pub(super) fn end(&self) -> bool {
+        self.meter.end()
+    }
+
+    /// Begins a statement of the daemon's own, which may run for so long.
+    pub(super) fn begin_own(&self, number: u64, time: Duration) {
+        let now = Instant::now();
+        // Readers are held to the bound of the log; this one ends by itself.
+        self.begin(number, StatementTerms { begun: now + time, deadline: now + time, caller: None });
+    }
+
+    fn place_of(&self, moment: Instant) -> u64 {
+        let distance = moment.saturating_duration_since(self.origin).as_millis();
+        u64::try_from(distance).unwrap_or(u64::MAX)
     }
 
     /// Stops a statement, whether it runs or has not begun.
@@ -51,8 +85,29 @@ impl StatementControl {
 
     /// Whether the current statement is to stop.
     pub(super) fn is_over(&self) -> bool {
+        let now = self.place_of(Instant::now());
         self.is_cancelled(self.current.load(Ordering::Relaxed))
-            || self.origin.elapsed().as_millis() >= u128::from(self.deadline_ms.load(Ordering::Relaxed))
+            || now >= self.deadline_ms.load(Ordering::Relaxed)
+    }
+
+    /// The same, while the statement computes.
+    pub(super) fn has_to_stop(&self) -> bool {
+        let is_crowded = || {
+            let now = self.place_of(Instant::now());
+            self.file.is_crowded() && now >= self.crowded_deadline_ms.load(Ordering::Relaxed)
+        };
+        self.is_over() || self.meter.is_over() || is_crowded()
+    }
+
+    /// Returns why a transaction that is idle has to end; `None` if it may go on.
+    pub(super) fn reason_to_end(&self, since: Instant) -> Option<&'static str> {
+        match since.elapsed() {
+            open if open >= TRANSACTION => Some("it was open for too long"),
+            open if open >= CROWDED && self.file.is_crowded() => {
+                Some("it was open while the log of changes was full")
+            }
+            _ => None,
+        }
     }
 
     /// Waits for a lock that another connection holds, for the `count`th time. Returns whether to try again.
@@ -70,7 +125,12 @@ impl StatementControl {
         true
     }
 
-    pub(super) fn quota(&self) -> u64 {
-        self.quota.load(Ordering::Relaxed)
+    /// Whether the thread that uses it has a lower priority than others.
+    pub(super) fn is_slow(&self) -> bool {
+        self.meter.is_slow()
+    }
+
+    pub(super) fn file(&self) -> &SqliteFile {
+        &self.file
     }
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::memory;
 use crate::database::error::SqlError;
+use crate::database::limits::CONNECTION_MEMORY;
 
 /// Converts an error of a statement.
 pub(super) fn of(path: &Path, error: &Error) -> SqlError {
@@ -29,8 +31,12 @@ fn by_code(path: &Path, error: ffi::Error, text: String) -> SqlError {
         }
         ErrorCode::OperationInterrupted => SqlError::Timeout("the statement took too long".to_owned()),
         ErrorCode::DiskFull => SqlError::QuotaExceeded,
-        ErrorCode::OutOfMemory => SqlError::TooLarge(
-            "the statement needs more memory than databases may use: sort or collect less at once".to_owned(),
+        ErrorCode::OutOfMemory if memory::take_refusal() => SqlError::TooLarge(format!(
+            "the statement needs more than {} MiB of memory: sort, collect or change less at once",
+            CONNECTION_MEMORY >> 20
+        )),
+        ErrorCode::OutOfMemory => SqlError::Conflict(
+            "statements on all databases together use all memory that they may use".to_owned(),
         ),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => SqlError::Corrupt(format!(
             "{} is damaged or not a database ({text}): restore it from a backup, or move it away to start with an \

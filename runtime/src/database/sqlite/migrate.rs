@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
 use super::authorizer::{Author, Authorizer};
 use super::control::StatementControl;
+use super::file::SqliteFile;
 use super::{failure, open};
 use crate::database::error::SqlError;
 use crate::database::limits::MIGRATION;
@@ -28,12 +28,8 @@ struct MigratingConnection<'p> {
 ///
 /// # Errors
 /// A migration fails; those before it are applied. Or an applied one has changed or is missing.
-pub(super) fn apply(
-    path: &Path,
-    quota: Arc<AtomicU64>,
-    files: &[Migration],
-) -> Result<Vec<String>, SqlError> {
-    let migrating = MigratingConnection::open(path, quota)?;
+pub(super) fn apply(file: &Arc<SqliteFile>, files: &[Migration]) -> Result<Vec<String>, SqlError> {
+    let migrating = MigratingConnection::open(file)?;
     migrating.execute(migrations::CREATE)?;
     let mut done = Vec::new();
     for migration in migrations::pending(files, &migrating.applied()?)? {
@@ -48,22 +44,20 @@ pub(super) fn apply(
 ///
 /// # Errors
 /// An applied migration has changed or is missing, or the file cannot be opened.
-pub(super) fn pending(
-    path: &Path,
-    quota: Arc<AtomicU64>,
-    files: &[Migration],
-) -> Result<Vec<String>, SqlError> {
-    let applied = if path.exists() { MigratingConnection::open(path, quota)?.applied()? } else { Vec::new() };
+pub(super) fn pending(file: &Arc<SqliteFile>, files: &[Migration]) -> Result<Vec<String>, SqlError> {
+    let is_there = file.path.exists();
+    let applied = if is_there { MigratingConnection::open(file)?.applied()? } else { Vec::new() };
     Ok(migrations::pending(files, &applied)?.into_iter().map(|pending| pending.file.clone()).collect())
 }
 
 impl MigratingConnection<'_> {
-    fn open(path: &Path, quota: Arc<AtomicU64>) -> Result<MigratingConnection<'_>, SqlError> {
-        let control = Arc::new(StatementControl::new(quota));
-        control.begin(1, Instant::now() + MIGRATION);
+    fn open(file: &Arc<SqliteFile>) -> Result<MigratingConnection<'_>, SqlError> {
+        let path = &file.path;
+        let control = Arc::new(StatementControl::new(file.clone()));
+        control.begin_own(1, MIGRATION);
         let authorizer = Authorizer::new(Author::Daemon);
         let connection = open::open(path, &control, &authorizer)?;
-        open::bound(&connection, control.quota())
+        open::bound(&connection, file.quota())
             .and_then(|()| open::lift_for_migrations(&connection))
             .map_err(|error| failure::of(path, &error))?;
         Ok(MigratingConnection { path, authorizer, connection })

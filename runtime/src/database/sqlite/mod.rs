@@ -1,13 +1,16 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `failure`, `control`, `authorizer`, `backup`; `open`, `statement`; `connection`, the thread of one;
-//! `migrate`; `pool`.
+//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `open`, `statement`, `backup`;
+//! `connection`, the thread of one; `migrate`; `pool`.
 
 mod authorizer;
 mod backup;
 mod connection;
 mod control;
 mod failure;
+mod file;
+mod memory;
+mod meter;
 mod migrate;
 mod open;
 mod pool;

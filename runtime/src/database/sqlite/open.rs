@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, OnceLock};
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
 use super::control::StatementControl;
-use super::failure;
+use super::{failure, memory};
 use crate::database::error::SqlError;
 use crate::database::limits::{MAX_MIGRATION, MAX_PARAMETERS, MAX_SQL, MAX_VALUE};
 
@@ -24,7 +24,7 @@ const INSTRUCTIONS: i32 = 1000;
 const PREPARED: usize = 32;
 
 /// Memory of SQLite in the whole process, in bytes: caches are emptied from the first figure on, statements fail at
-/// the second. Sorting and the undo log of a statement are in memory; without a bound, one query could take all of it.
+/// the second. Sorting and the undo log of a statement are in memory; each connection has a bound of its own below.
 const MEMORY: (u64, u64) = (128 << 20, 256 << 20);
 
 /// Opens a connection. Blocks.
@@ -36,6 +36,7 @@ pub(super) fn open(
     control: &Arc<StatementControl>,
     authorizer: &Authorizer,
 ) -> Result<Connection, SqlError> {
+    memory::count_by_thread();
     make(path).map_err(|error| SqlError::Unavailable(format!("{}: {error}", path.display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -66,19 +67,19 @@ fn make(path: &Path) -> io::Result<()> {
 fn waits(connection: &mut Connection, control: &Arc<StatementControl>) -> rusqlite::Result<()> {
     let (waiting, running) = (control.clone(), control.clone());
     connection.busy_handler(Some(move |count| waiting.wait_for_lock(count)))?;
-    connection.progress_handler(INSTRUCTIONS, Some(move || running.is_over()))
+    connection.progress_handler(INSTRUCTIONS, Some(move || running.has_to_stop()))
 }
 
 /// Chooses what is kept and when.
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    static BOUNDED: Once = Once::new();
-    let mut bounded = Ok(());
-    BOUNDED.call_once(|| {
+    static BOUNDED: OnceLock<()> = OnceLock::new();
+    if BOUNDED.get().is_none() {
         let (soft, hard) = MEMORY;
-        bounded = connection
-            .execute_batch(&format!("PRAGMA hard_heap_limit = {hard}; PRAGMA soft_heap_limit = {soft};"));
-    });
-    bounded?;
+        // Twice by two connections does no harm.
+        connection
+            .execute_batch(&format!("PRAGMA hard_heap_limit = {hard}; PRAGMA soft_heap_limit = {soft};"))?;
+        BOUNDED.get_or_init(|| ());
+    }
     // FULL: a commit is on disk before it returns. MEMORY: nothing of a job is written outside of the database.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; \

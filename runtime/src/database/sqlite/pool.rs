@@ -3,24 +3,29 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::connection::{ConnectionThread, Replied, ThreadOrder};
+use super::connection::{ConnectionThread, IdleThreads, Replied, ThreadOrder};
 use super::control::StatementControl;
+use super::file::SqliteFile;
 use super::{backup, migrate};
+use crate::database::caller::SqlCaller;
 use crate::database::error::SqlError;
 use crate::database::migrations::Migration;
+use crate::database::turns::{ConnectionTurn, ConnectionTurns};
 use crate::database::value::{SqlCommand, SqlResult};
+
+/// The longest copy. One that is still wanted then is made by other means.
+const BACKUP: Duration = Duration::from_secs(24 * 3600);
 
 /// A file with its connections.
 pub(in crate::database) struct Sqlite {
-    path: PathBuf,
-    quota: Arc<AtomicU64>,
-    connections: usize,
-    permits: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<ConnectionThread>>>,
+    file: Arc<SqliteFile>,
+    turns: Arc<ConnectionTurns>,
+    idle: Arc<IdleThreads>,
     /// The number of the next statement.
     next: Arc<AtomicU64>,
 }
@@ -28,9 +33,10 @@ pub(in crate::database) struct Sqlite {
 /// A connection that one job has. Dropping it rolls back what is open.
 pub(in crate::database) struct SqliteLease {
     /// `None` after it has returned.
-    thread: Option<(ConnectionThread, OwnedSemaphorePermit)>,
-    idle: Arc<Mutex<Vec<ConnectionThread>>>,
+    thread: Option<(ConnectionThread, ConnectionTurn)>,
+    idle: Arc<IdleThreads>,
     next: Arc<AtomicU64>,
+    caller: Option<Arc<SqlCaller>>,
     /// Whether a transaction is open, or a statement may be running.
     is_open: bool,
 }
@@ -50,10 +56,8 @@ impl Drop for CancelGuard<'_> {
 impl Sqlite {
     pub(in crate::database) fn new(path: PathBuf, connections: usize, quota: Arc<AtomicU64>) -> Sqlite {
         Sqlite {
-            path,
-            quota,
-            connections,
-            permits: Arc::new(Semaphore::new(connections)),
+            file: Arc::new(SqliteFile::new(path, quota)),
+            turns: ConnectionTurns::new(connections),
             idle: Arc::default(),
             next: Arc::new(AtomicU64::new(1)),
         }
@@ -64,8 +68,8 @@ impl Sqlite {
     /// # Errors
     /// Those of [`migrate::apply`].
     pub(in crate::database) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        let (path, quota) = (self.path.clone(), self.quota.clone());
-        blocking(move || migrate::apply(&path, quota, &files)).await
+        let file = self.file.clone();
+        blocking(move || migrate::apply(&file, &files)).await
     }
 
     /// Lists the migrations that are to be applied.
@@ -73,38 +77,54 @@ impl Sqlite {
     /// # Errors
     /// Those of [`migrate::pending`].
     pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        let (path, quota) = (self.path.clone(), self.quota.clone());
-        blocking(move || migrate::pending(&path, quota, &files)).await
+        let file = self.file.clone();
+        blocking(move || migrate::pending(&file, &files)).await
     }
 
     /// Copies the file; see [`backup::copy`].
     ///
+    /// # Cancel safety
+    /// If the future is dropped, the copy is stopped and removed.
+    ///
     /// # Errors
     /// Those of [`backup::copy`].
     pub(in crate::database) async fn backup(&self) -> Result<File, SqlError> {
-        let path = self.path.clone();
-        blocking(move || backup::copy(&path)).await
+        const NUMBER: u64 = 1;
+        let control = Arc::new(StatementControl::new(self.file.clone()));
+        control.begin_own(NUMBER, BACKUP);
+        let _guard = CancelGuard { control: &control, number: NUMBER };
+        let (file, control) = (self.file.clone(), control.clone());
+        blocking(move || backup::copy(&file.path, &control)).await
+    }
+
+    /// Starts a connection's thread from a task: this may be a thread with a lower priority, which threads inherit.
+    async fn thread(&self) -> Result<ConnectionThread, SqlError> {
+        let (file, idle) = (self.file.clone(), Arc::downgrade(&self.idle));
+        let started = tokio::spawn(async move { ConnectionThread::start(&file, idle) });
+        started.await.unwrap_or_else(|error| Err(SqlError::Unavailable(format!("no thread: {error}"))))
     }
 
     /// Returns how many connections jobs have.
     pub(in crate::database) fn in_use(&self) -> usize {
-        self.connections.saturating_sub(self.permits.available_permits())
+        self.turns.in_use()
     }
 
     /// Returns a connection as soon as one is free.
     ///
     /// # Errors
     /// The system gives no thread for it.
-    pub(in crate::database) async fn lease(&self) -> Result<SqliteLease, SqlError> {
-        let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| SqlError::Unavailable("the database is closed".to_owned()))?;
+    pub(in crate::database) async fn lease(
+        &self,
+        caller: Option<Arc<SqlCaller>>,
+    ) -> Result<SqliteLease, SqlError> {
+        let turn = self.turns.take(caller.as_ref().map(|caller| caller.line())).await;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let thread = match idle {
             Some(thread) => thread,
-            None => ConnectionThread::start(self.path.clone(), StatementControl::new(self.quota.clone()))?,
+            None => self.thread().await?,
         };
         let (idle, next) = (self.idle.clone(), self.next.clone());
-        Ok(SqliteLease { thread: Some((thread, permit)), idle, next, is_open: false })
+        Ok(SqliteLease { thread: Some((thread, turn)), idle, next, caller, is_open: false })
     }
 }
 
@@ -128,7 +148,8 @@ impl SqliteLease {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.is_open = true;
         let guard = CancelGuard { control: &thread.control, number };
-        thread.orders.send(ThreadOrder::Run { number, command, reply }).map_err(|_| gone())?;
+        let order = ThreadOrder::Run { number, command, caller: self.caller.clone(), reply };
+        thread.orders.send(order).map_err(|_| gone())?;
         let Replied { outcome, is_open } = replied.await.map_err(|_| gone())?;
         // It has ended by itself.
         std::mem::forget(guard);
@@ -144,15 +165,16 @@ impl SqliteLease {
 
 impl Drop for SqliteLease {
     fn drop(&mut self) {
-        let Some((thread, permit)) = self.thread.take() else { return };
+        let Some((thread, turn)) = self.thread.take() else { return };
         let idle = Arc::downgrade(&self.idle);
         let orders = thread.orders.clone();
         let back = move || {
-            if let Some(idle) = idle.upgrade() {
+            // A thread with a lower priority ends, and the connection with it.
+            if let Some(idle) = idle.upgrade().filter(|_| !thread.control.is_slow()) {
                 idle.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
             }
-            // After the connection: with the permit, the next job finds it.
-            drop(permit);
+            // After the connection: with the turn, the next job finds it.
+            drop(turn);
         };
         match self.is_open {
             false => back(),

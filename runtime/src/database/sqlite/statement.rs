@@ -7,6 +7,7 @@ use rusqlite::{Connection, Statement, ffi};
 
 use super::authorizer::Authorizer;
 use super::failure;
+use super::file::SqliteFile;
 use crate::database::error::SqlError;
 use crate::database::limits::{self, ResultSize};
 use crate::database::value::{SqlResult, SqlValue};
@@ -19,21 +20,38 @@ const KEPT: usize = 4096;
 /// # Errors
 /// The statement is wrong, fails or returns too much; it has then changed nothing.
 pub(super) fn run(
-    path: &Path,
+    file: &SqliteFile,
     connection: &Connection,
     authorizer: &Authorizer,
     (sql, parameters): (&str, &[SqlValue]),
 ) -> Result<SqlResult, SqlError> {
-    let wrong = |error: rusqlite::Error| match (authorizer.take_reason(), failure::of(path, &error)) {
+    let wrong = |error: rusqlite::Error| match (authorizer.take_reason(), failure::of(&file.path, &error)) {
         (Some(reason), SqlError::NotAllowed(_)) => SqlError::NotAllowed(reason),
         (_, error) => error,
     };
     if sql.len() <= KEPT {
         let mut statement = connection.prepare_cached(sql).map_err(wrong)?;
-        run_prepared(path, connection, authorizer, (&mut statement, parameters))
+        check_log(file, connection, authorizer, (sql, &statement))?;
+        run_prepared(&file.path, connection, authorizer, (&mut statement, parameters))
     } else {
         let mut statement = connection.prepare(sql).map_err(wrong)?;
-        run_prepared(path, connection, authorizer, (&mut statement, parameters))
+        check_log(file, connection, authorizer, (sql, &statement))?;
+        run_prepared(&file.path, connection, authorizer, (&mut statement, parameters))
+    }
+}
+
+/// Checks that the log has room, if the statement writes or may be the first of a transaction that does.
+fn check_log(
+    file: &SqliteFile,
+    connection: &Connection,
+    authorizer: &Authorizer,
+    (sql, statement): (&str, &Statement<'_>),
+) -> Result<(), SqlError> {
+    let begins =
+        |word: &str| sql.trim_start().get(..word.len()).is_some_and(|sql| sql.eq_ignore_ascii_case(word));
+    match statement.readonly() && !begins("begin") && !begins("savepoint") {
+        true => Ok(()),
+        false => file.check_log(connection, authorizer),
     }
 }
 

@@ -29,7 +29,11 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
     stopped(&database).await;
     given_up(&database).await;
     clean(&database).await;
+    clean_at_once(&database, &server.open("postgres", 1)).await;
     types(&database).await;
+    own_types(&database).await;
+    too_large(&database).await;
+    refused(&database).await;
     failed(&database).await;
     chained(&database).await;
 
@@ -96,6 +100,71 @@ async fn clean(database: &SharedDatabase) {
     run(database, "prepare leftover as select 1").await.unwrap();
 }
 
+/// What a job has set ends with it, and not with the next use of its connection.
+async fn clean_at_once(database: &SharedDatabase, other: &SharedDatabase) {
+    run(database, "select pg_advisory_lock(8)").await.unwrap();
+
+    let begun = Instant::now();
+    let locks = "select count(*) from pg_locks where locktype = 'advisory'";
+    while run(other, locks).await.unwrap().rows != [[SqlValue::Integer(0)]] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is still held");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Types that a database has made are looked up by every job that needs them.
+async fn own_types(database: &SharedDatabase) {
+    run(database, "create type mood as enum ('calm')").await.unwrap();
+    run(database, "create type size as enum ('small')").await.unwrap();
+    for (sql, wanted) in [("select cast('calm' as mood)", "calm"), ("select cast('small' as size)", "small")]
+    {
+        let found = run(database, sql).await.unwrap();
+
+        assert_eq!(found.rows, [[SqlValue::Text(wanted.to_owned())]]);
+    }
+}
+
+async fn too_large(database: &SharedDatabase) {
+    for sql in ["select repeat('x', 20000000)", "select repeat('x', 1000000) from generate_series(1, 20)"] {
+        let error = run(database, sql).await.unwrap_err();
+        assert_eq!(error.code(), "too_large", "{sql}: {error}");
+    }
+    run(database, "select 1").await.unwrap();
+}
+
+async fn refused(database: &SharedDatabase) {
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+
+    let refused = session.run(database, statement("prepare transaction 'x'", &[])).await.unwrap_err();
+
+    assert_eq!(refused.code(), "not_allowed");
+    session.run(database, SqlCommand::Rollback).await.unwrap();
+}
+
+#[tokio::test]
+async fn migrations_have_a_connection_of_their_own() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    let mut session = DatabaseSession::default();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    let first = "create table one (x bigint); set role pg_read_all_data; \
+                 select set_config('search_path', '', false);";
+    let files = vec![migration(1, first), migration(2, "create table two (x bigint)")];
+
+    // The handlers' only connection is taken.
+    let applied = database.migrate(files.clone()).await.unwrap();
+
+    assert_eq!(applied, ["0001_test.sql", "0002_test.sql"]);
+    session.run(&database, SqlCommand::Rollback).await.unwrap();
+    run(&database, "select * from one, two").await.unwrap();
+    // Nobody needs the lock for nothing.
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    let lock = format!("select pg_advisory_lock({})", 0x706f_7274_6375_6c6c_i64);
+    session.run(&database, statement(&lock, &[])).await.unwrap();
+    assert_eq!(database.migrate(files).await.unwrap(), [""; 0]);
+}
+
 async fn types(database: &SharedDatabase) {
     let sql = "select true, 12.340::numeric, '{\"a\": 1}'::jsonb, '00112233-4455-6677-8899-aabbccddeeff'::uuid, \
                timestamptz '2024-02-29 12:00:00.5+01', date '1999-12-31'";
@@ -116,6 +185,8 @@ async fn types(database: &SharedDatabase) {
     let compared = "select cast($1 as date) < now(), cast($2 as boolean), cast($3 as numeric) * 2";
     let found = DatabaseSession::default().run(database, statement(compared, &parameters)).await.unwrap();
     assert_eq!(found.rows, [[SqlValue::Integer(1), SqlValue::Integer(1), text("1.0")]]);
+    let error = run(database, "select date '5000000-01-01'").await.unwrap_err();
+    assert!(error.code() == "invalid" && error.to_string().contains("too far away"), "{error}");
     let sql = "select array[1, null, -3], array['a', 'b\"c', '', null], '{}'::numeric[], int4range(1, 5), \
                '(,1.50]'::numrange, tstzrange('2024-01-01 00:00+00', null), interval '14 months -3.5 seconds'";
     let found = run(database, sql).await.unwrap();

@@ -141,6 +141,7 @@ impl PostgresServer {
     /// A database at this address with this authority.
     pub(super) fn at(&self, address: &str, ca: Option<PathBuf>, connections: usize) -> Arc<SharedDatabase> {
         let options = options(format!("postgres://tests@{address}").parse().unwrap(), connections);
+        let ca = ca.map(|path| DatabaseCa { pem: fs::read(&path).unwrap_or_default().into(), path });
         DatabasePool::default().get(&DatabaseOptions { ca, ..options })
     }
 }

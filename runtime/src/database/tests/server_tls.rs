@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::server::{postgres, postgres_over_tls};
 use super::*;
@@ -14,8 +14,9 @@ struct Issued {
     key: String,
 }
 
-fn issued(name: &str) -> Issued {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+fn issued(authority: &str, name: &str) -> Issued {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, authority);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate().unwrap();
@@ -28,7 +29,7 @@ fn issued(name: &str) -> Issued {
 
 #[tokio::test]
 async fn a_connection_to_a_server_with_tls_is_encrypted_and_its_certificate_checked() {
-    let Issued { ca, cert, key } = issued("127.0.0.1");
+    let Issued { ca, cert, key } = issued("Authority", "127.0.0.1");
     let Some(server) = postgres_over_tls(&cert, &key, &ca).await else { return };
 
     // Neither a statement nor the stopping of one goes without TLS.
@@ -39,13 +40,13 @@ async fn a_connection_to_a_server_with_tls_is_encrypted_and_its_certificate_chec
 
     let place = tempfile::tempdir().unwrap();
     let other = place.path().join("other.pem");
-    std::fs::write(&other, issued("127.0.0.1").ca).unwrap();
+    std::fs::write(&other, issued("Another Authority", "127.0.0.1").ca).unwrap();
     let port = server.port;
     let with_tls = format!("127.0.0.1:{port}/postgres?sslmode=require");
     for (address, ca, wanted) in [
         (with_tls.as_str(), Some(other.as_path()), "UnknownIssuer"),
         (&with_tls, None, "UnknownIssuer"),
-        (&with_tls, Some(Path::new("/none.pem")), "/none.pem: "),
+        (&with_tls, Some(Path::new("/none.pem")), "the file `ca`: holds no certificate"),
         (
             &format!("localhost:{port}/postgres?hostaddr=127.0.0.1&sslmode=require"),
             server.ca.as_deref(),

@@ -1,6 +1,7 @@
 //! What is told of SQLite alone: its file, and what a handler may not do with it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -151,6 +152,86 @@ async fn a_statement_of_a_job_that_ends_is_stopped() {
 
     assert_eq!(count(&database).await, 0);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_statement_is_charged_to_its_job_and_ends_with_the_time_of_that() {
+    const MOST: Duration = Duration::from_millis(100);
+    let (_place, database) = notes(1).await;
+    let spent = Arc::new(AtomicU64::new(0));
+    let charged = spent.clone();
+    let caller = SqlCaller::new(1, move |time| {
+        let time = u64::try_from(time.as_micros()).unwrap();
+        Duration::from_micros(charged.fetch_add(time, Ordering::Relaxed) + time) <= MOST
+    });
+    let mut session = DatabaseSession::of(Arc::new(caller));
+    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+
+    let error = session.run(&database, statement(endless, &[])).await.unwrap_err();
+
+    assert!(error.code() == "timeout" && error.to_string().contains("limits.cpu"), "{error}");
+    let spent = Duration::from_micros(spent.load(Ordering::Relaxed));
+    assert!(spent > MOST && spent < Duration::from_secs(5), "{spent:?}");
+}
+
+#[tokio::test]
+async fn a_statement_does_not_take_the_memory_of_all_others() {
+    let (_place, database) = notes(2).await;
+    // 180 MB, of the 256 MiB of all databases.
+    let large = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) \
+                 select count(distinct randomblob(900000)) from n";
+
+    let error = run(&database, large).await.unwrap_err();
+
+    assert!(error.code() == "too_large" && error.to_string().contains("more than 64 MiB"), "{error}");
+    // The connection goes on.
+    assert_eq!(count(&database).await, 0);
+}
+
+#[tokio::test]
+async fn readers_do_not_let_the_log_of_changes_grow_without_end() {
+    let (place, database) = notes(3).await;
+    run(&database, "create table blobs (body blob)").await.unwrap();
+    run(&database, "insert into blobs values (zeroblob(500000))").await.unwrap();
+    let log = place.path().join("data/a.sqlite-wal");
+    let mut reader = DatabaseSession::default();
+    for sql in ["begin", "select count(*) from blobs"] {
+        reader.run(&database, statement(sql, &[])).await.unwrap();
+    }
+
+    let mut longest = 0_u64;
+    for _ in 0..40 {
+        while let Err(error) = run(&database, "update blobs set body = zeroblob(500000)").await {
+            assert_eq!(error.code(), "conflict", "{error}");
+        }
+        longest = longest.max(std::fs::metadata(&log).unwrap().len());
+    }
+
+    // The bound, and one transaction more.
+    assert!(longest > 8 << 20 && longest < 10 << 20, "{longest}");
+    let ended = reader.run(&database, statement("select count(*) from blobs", &[])).await.unwrap_err();
+    let why = "it was open while the log of changes was full";
+    assert!(ended.code() == "timeout" && ended.to_string().contains(why), "{ended}");
+}
+
+/// Whether this process has a file open.
+fn is_open(path: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| file == path)
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed() {
+    let (place, database) = notes(1).await;
+    let path = place.path().canonicalize().unwrap().join("data/a.sqlite");
+    let deadline = Instant::now() + Duration::from_secs(20);
+
+    while is_open(&path) {
+        assert!(Instant::now() < deadline, "it is still open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    assert_eq!(count(&database).await, 0);
 }
 
 #[tokio::test]

@@ -71,7 +71,10 @@ struct StreamExecutor(Weak<OpenStreams>);
 
 /// Serves a connection until its client closes it, breaks off or is idle for too long, or until it has to
 /// drain: then the requests in progress are the last.
-pub(in crate::http) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Box<GuardedIo<Stream>>) {
+pub(in crate::http) async fn serve<S: Service>(
+    accepted: Arc<Accepted<S>>,
+    mut stream: Box<GuardedIo<Stream>>,
+) {
     // From here on, each request has deadlines of its own.
     let progress = stream.progress().clone();
     progress.multiplexed();

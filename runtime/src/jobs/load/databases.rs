@@ -8,8 +8,9 @@ use tracing::warn;
 
 use super::handler::HandlerResources;
 use super::stores::{self, AbsentFile, OpenedStores};
-use crate::config::{Config, HandlerConfig};
+use crate::config::Config;
 use crate::database::{SharedDatabase, SqlError};
+use crate::jobs::credential;
 
 /// What a load holds open: a store or database is closed when nothing holds it.
 type HeldOpen = (OpenedStores, Vec<Arc<SharedDatabase>>);
@@ -26,13 +27,6 @@ pub(super) fn open(
     Ok((stores::open(ground, config, absent)?, databases(ground, config, absent)?))
 }
 
-/// Gives the databases of handlers the options of their configuration, which is about to serve.
-pub(super) fn apply<'h>(ground: &HandlerResources, handlers: impl Iterator<Item = &'h HandlerConfig>) {
-    for HandlerConfig { databases, .. } in handlers {
-        databases.iter().for_each(|grant| ground.databases.get(&grant.options).apply());
-    }
-}
-
 /// Opens the databases that handlers are granted, and returns them: a database is closed when nothing holds it. Blocks.
 ///
 /// A database that cannot be reached is logged; its users get the error until it can be.
@@ -44,9 +38,10 @@ fn databases(
     config: &Config,
     absent: AbsentFile,
 ) -> Result<Vec<Arc<SharedDatabase>>, Vec<Error>> {
-    let granted: HashSet<_> =
-        config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.options).collect();
-    let databases: Vec<_> = granted.into_iter().map(|options| ground.databases.get(options)).collect();
+    let granted = config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.database);
+    // A password that is missing is an error of each handler with the database.
+    let granted: HashSet<_> = granted.filter_map(|database| credential::database(database).ok()).collect();
+    let databases: Vec<_> = granted.iter().map(|options| ground.databases.get(options)).collect();
     // Without a runtime, nothing serves: a database is opened by the first job that uses it.
     let Some(runtime) = &ground.home else { return Ok(databases) };
     let mut errors = Vec::new();

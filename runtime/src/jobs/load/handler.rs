@@ -8,9 +8,9 @@ use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
-use super::prepared::NamedStoreOptions;
+use super::prepared::{KeptOptions, NamedDatabaseOptions, NamedStoreOptions};
 use crate::budget::{Budget, Portion};
-use crate::config::{self, Ca, Config, DatabaseGrantConfig, HandlerConfig, Recording};
+use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::database::{DatabaseGrant, DatabasePool};
 use crate::http::outbound::{Grant, OutboundCaller};
@@ -53,8 +53,8 @@ pub(super) struct HandlerSources {
     pub(super) env: Env,
     /// Its mounts.
     pub(super) mounted: Arc<Mounted>,
-    /// Its stores.
-    pub(super) stores: Vec<NamedStoreOptions>,
+    /// Its stores and databases.
+    pub(super) kept: KeptOptions,
 }
 
 /// Checks the settings of a handler against the kind of its module.
@@ -102,7 +102,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 /// A setting has no meaning for this kind of module, or mounts or a certificate file cannot be used.
 pub(super) fn make(
     config: &HandlerConfig,
-    HandlerSources { digest, env, mounted, stores: granted }: HandlerSources,
+    HandlerSources { digest, env, mounted, kept }: HandlerSources,
     HandlerResources { store, scratch, home, descriptors, known, stores, databases, history }: &HandlerResources,
     code: Code,
 ) -> Result<Arc<HandlerVersion>> {
@@ -136,8 +136,8 @@ pub(super) fn make(
         kind,
         policy: Policy::WORK,
         grants: Grants {
-            stores: open_by(granted, stores),
-            databases: granted_databases(config, databases),
+            stores: open_by(kept.stores, stores),
+            databases: granted_databases(kept.databases, databases),
             ..module.grants()
         },
         handler: module.clone(),
@@ -165,12 +165,10 @@ fn open_by(granted: Vec<NamedStoreOptions>, stores: &StorePool) -> Arc<[StoreGra
 }
 
 /// Finds the databases that a handler's jobs may open.
-fn granted_databases(config: &HandlerConfig, databases: &DatabasePool) -> Arc<[DatabaseGrant]> {
-    let grant = |grant: &DatabaseGrantConfig| DatabaseGrant {
-        name: grant.name.clone(),
-        database: databases.get(&grant.options),
-    };
-    config.databases.iter().map(grant).collect()
+fn granted_databases(granted: Vec<NamedDatabaseOptions>, databases: &DatabasePool) -> Arc<[DatabaseGrant]> {
+    let grant =
+        |NamedDatabaseOptions { name, options }| DatabaseGrant { name, database: databases.get(&options) };
+    granted.into_iter().map(grant).collect()
 }
 
 /// Makes the directory in which each job of a handler gets its `/tmp`.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::draft::Uploaded;
 use super::handler::HandlerResources;
 use super::loader::Loader;
-use super::prepared::{self, has_stores, variables};
+use super::prepared::{self, has_kept, variables};
 use crate::catalog::Catalog;
 use crate::config::{self, HandlerConfig};
 use crate::confine::Untrusted;
@@ -60,13 +60,14 @@ impl Loader {
     pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<HandlerVersion>>)> {
         let refresh = |(name, entry): (&Name, &Arc<HandlerVersion>)| {
             let has_secret = |config: &HandlerConfig| {
-                let has_password = config.stores.iter().any(|grant| grant.store.password.is_some());
+                let has_password = config.stores.iter().any(|grant| grant.store.password.is_some())
+                    || config.databases.iter().any(|grant| grant.database.password.is_some());
                 !config.secrets.is_empty() || has_password
             };
             let config = self.configured(name).filter(has_secret)?;
-            let now = variables(&config).and_then(|env| Ok((env, prepared::stores(&config)?)));
+            let now = variables(&config).and_then(|env| Ok((env, prepared::kept(&config)?)));
             let made = match now {
-                Ok((env, stores)) if env == entry.env && has_stores(entry, &stores) => return None,
+                Ok((env, kept)) if env == entry.env && has_kept(entry, &kept) => return None,
                 Ok(_) => self.version(name, self.module(entry)?),
                 Err(failure) => Err(failure),
             };

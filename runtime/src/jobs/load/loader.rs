@@ -9,13 +9,13 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::code::{Codes, read};
-use super::databases::{apply, open};
+use super::databases::open;
 use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits};
 use super::known::VersionsInUse;
 use super::parallel::each;
-use super::prepared::{self, Prepared, has_stores, variables};
+use super::prepared::{self, Prepared, has_kept, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
 use super::stores::AbsentFile;
 use crate::budget::Budget;
@@ -122,9 +122,10 @@ impl Loader {
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
         self.sandbox.resize_cache(next.loaded.cache_size);
-        let granted = next.loaded.made.values().flat_map(|made| made.entry.grants.stores.iter());
-        granted.for_each(|grant| grant.store.apply());
-        apply(&self.ground, next.loaded.handlers.values());
+        for made in next.loaded.made.values() {
+            made.entry.grants.stores.iter().for_each(|grant| grant.store.apply());
+            made.entry.grants.databases.iter().for_each(|grant| grant.database.apply());
+        }
         // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog
@@ -248,7 +249,7 @@ impl Loader {
         let (env, mounted) = (variables(config)?, mounted(config, untrusted)?);
         let examined = self.examine_unless_compiled(&source, limits);
         let is_compiled = examined.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
-        Ok(Prepared { kind, digest, is_compiled, env, mounted, stores: prepared::stores(config)? })
+        Ok(Prepared { kind, digest, is_compiled, env, mounted, kept: prepared::kept(config)? })
     }
 
     /// Finds the mistakes of a module, unless its code is here already. Returns whether it is.
@@ -280,7 +281,7 @@ impl Loader {
             && settings(before) == settings(config)
             // A secret may have changed, or a swap may have changed the version.
             && old.entry.env == now.env
-            && has_stores(&old.entry, &now.stores)
+            && has_kept(&old.entry, &now.kept)
             // The path of a mount may lead to another directory now.
             && old.mounted.is_same(&now.mounted)
             && Arc::ptr_eq(&old.entry, serving);
@@ -344,7 +345,7 @@ impl Loader {
     fn load(
         &self,
         config: &HandlerConfig,
-        Prepared { digest, env, mounted, stores, .. }: Prepared,
+        Prepared { digest, env, mounted, kept, .. }: Prepared,
         codes: &Codes,
         base: &Catalog,
     ) -> Result<MadeHandler> {
@@ -358,7 +359,7 @@ impl Loader {
             }
         };
         let code = code.map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let sources = HandlerSources { digest, env, mounted: mounted.clone(), stores };
+        let sources = HandlerSources { digest, env, mounted: mounted.clone(), kept };
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
         }

@@ -12,6 +12,7 @@ use super::handler::HandlerResources;
 use super::loader::Loader;
 use crate::config::Config;
 use crate::database::{DatabaseOptions, MAX_MIGRATION, Migration};
+use crate::jobs::credential;
 use crate::operator_file;
 
 /// The most files of a directory.
@@ -42,14 +43,16 @@ impl Loader {
 /// # Errors
 /// A migration cannot be applied, or an applied one has changed or is missing; one error for each database.
 fn run(ground: &HandlerResources, config: &Config, how: Migrating) -> Result<Vec<String>, Vec<Error>> {
-    let granted = config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.options);
-    let granted: BTreeMap<&str, &DatabaseOptions> =
-        granted.map(|options| (options.name.as_str(), options)).collect();
+    let granted = config.handlers.iter().flat_map(|handler| &handler.databases).map(|grant| &grant.database);
+    // A password that is missing is an error of each handler with the database.
+    let granted = granted.filter_map(|database| credential::database(database).ok());
+    let granted: BTreeMap<String, DatabaseOptions> =
+        granted.map(|options| (options.name.clone(), options)).collect();
     let (mut lines, mut errors) = (Vec::new(), Vec::new());
     for (name, options) in granted {
         let Some(dir) = &options.migrations else { continue };
         let outcome = read(dir).and_then(|files| {
-            let database = ground.databases.get(options);
+            let database = ground.databases.get(&options);
             let work = async {
                 match how {
                     Migrating::Apply => database.migrate(files).await,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::config::{HandlerConfig, StoreGrantConfig};
+use crate::config::{DatabaseGrantConfig, HandlerConfig, StoreGrantConfig};
+use crate::database::DatabaseOptions;
 use crate::job::{Env, HandlerVersion, Kind};
 use crate::jobs::credential;
 use crate::store::StoreOptions;
@@ -21,8 +22,15 @@ pub(super) struct Prepared {
     /// The variables, with the secrets.
     pub(super) env: Env,
     pub(super) mounted: Arc<Mounted>,
-    /// The stores by the handler's names for them, with their passwords.
+    /// Its stores and databases.
+    pub(super) kept: KeptOptions,
+}
+
+/// The stores and databases that a handler may open, by its names for them, with their passwords.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct KeptOptions {
     pub(super) stores: Vec<NamedStoreOptions>,
+    pub(super) databases: Vec<NamedDatabaseOptions>,
 }
 
 /// A store that a handler may open, and the handler's name for it.
@@ -32,21 +40,37 @@ pub(super) struct NamedStoreOptions {
     pub(super) options: StoreOptions,
 }
 
-/// Returns the stores that a handler may open, with their passwords.
+/// A database that a handler may open, and the handler's name for it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct NamedDatabaseOptions {
+    pub(super) name: String,
+    pub(super) options: DatabaseOptions,
+}
+
+/// Returns the stores and databases that a handler may open, with their passwords.
 ///
 /// # Errors
 /// A password is missing.
-pub(super) fn stores(config: &HandlerConfig) -> Result<Vec<NamedStoreOptions>> {
-    let resolve = |grant: &StoreGrantConfig| {
+pub(super) fn kept(config: &HandlerConfig) -> Result<KeptOptions> {
+    let store = |grant: &StoreGrantConfig| {
         Ok(NamedStoreOptions { name: grant.name.clone(), options: credential::store(&grant.store)? })
     };
-    config.stores.iter().map(resolve).collect()
+    let database = |grant: &DatabaseGrantConfig| {
+        let options = credential::database(&grant.database)?;
+        Ok(NamedDatabaseOptions { name: grant.name.clone(), options })
+    };
+    Ok(KeptOptions {
+        stores: config.stores.iter().map(store).collect::<Result<_>>()?,
+        databases: config.databases.iter().map(database).collect::<Result<_>>()?,
+    })
 }
 
-/// Whether a version has these stores.
-pub(super) fn has_stores(entry: &HandlerVersion, stores: &[NamedStoreOptions]) -> bool {
-    let granted = entry.grants.stores.iter().map(|grant| (&grant.name, grant.store.options()));
-    granted.eq(stores.iter().map(|store| (&store.name, &store.options)))
+/// Whether a version has these stores and databases.
+pub(super) fn has_kept(entry: &HandlerVersion, kept: &KeptOptions) -> bool {
+    let stores = entry.grants.stores.iter().map(|grant| (&grant.name, grant.store.options()));
+    let databases = entry.grants.databases.iter().map(|grant| (&grant.name, grant.database.options()));
+    stores.eq(kept.stores.iter().map(|store| (&store.name, &store.options)))
+        && databases.eq(kept.databases.iter().map(|database| (&database.name, &database.options)))
 }
 
 /// Returns the variables of a handler, with its secrets.

@@ -42,8 +42,8 @@ impl Loader {
         // Reuses the open mounts. Their paths are looked up again only by a reload.
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
-        let (env, stores) = (variables(&config)?, prepared::stores(&config)?);
-        let sources = HandlerSources { digest, env, mounted, stores };
+        let (env, kept) = (variables(&config)?, prepared::kept(&config)?);
+        let sources = HandlerSources { digest, env, mounted, kept };
         self.ground.known.prune();
         make(&config, sources, &self.ground, code)
     }

@@ -250,10 +250,10 @@ impl Committer {
 
 /// Charges the time of a commit to the callers of its writes, before they go on.
 fn share(batch: &[Pending], spent: Duration) {
-    let all: usize = batch.iter().map(|pending| pending.permit.num_permits()).sum();
+    let all: usize = batch.iter().map(|pending| pending.share.units()).sum();
     for pending in batch {
         if let Some(payer) = &pending.payer {
-            payer.add_commit(spent, pending.permit.num_permits(), all);
+            payer.add_commit(spent, pending.share.units(), all);
         }
     }
 }

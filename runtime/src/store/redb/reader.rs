@@ -8,12 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase as _};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
+use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
@@ -46,8 +47,8 @@ pub(in crate::store) struct Redb {
     path: Arc<Path>,
     current: Current,
     queue: Arc<CommitQueue>,
-    room: Arc<Semaphore>,
-    small_room: Arc<Semaphore>,
+    room: Arc<WriteRoom>,
+    small_room: Arc<WriteRoom>,
 }
 
 impl Redb {
@@ -82,8 +83,8 @@ impl Redb {
             Ok(current) => current?,
             Err(_) => return Err(failure::corrupt(shared.display(), "it cannot be opened")),
         };
-        let room = Arc::new(Semaphore::new(QUEUE / UNIT));
-        let small_room = Arc::new(Semaphore::new(SMALL_QUEUE / UNIT));
+        let room = WriteRoom::new(QUEUE / UNIT);
+        let small_room = WriteRoom::new(SMALL_QUEUE / UNIT);
         let queue = CommitQueue::new(shared.clone(), queue, thread);
         Ok(Redb { path: shared, current, queue, room, small_room })
     }
@@ -206,12 +207,12 @@ impl Redb {
     /// A write that is dropped before its commit has begun is not done.
     pub(in crate::store) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let ended = || StoreError::Unavailable(format!("{}: the store is closed", self.path.display()));
-        let bytes = write.bytes();
-        let units = u32::try_from(bytes / UNIT + 1).unwrap_or(u32::MAX);
+        let (bytes, payer) = (write.bytes(), work::payer());
         let room = if bytes > SMALL { &self.room } else { &self.small_room };
-        let permit = room.clone().acquire_many_owned(units).await.map_err(|_| ended())?;
+        let line = payer.as_ref().map_or(0, |payer| payer.line());
+        let share = room.enter(line, bytes / UNIT + 1).await;
         let (reply, outcome) = oneshot::channel();
-        if !self.queue.send(Pending { write, reply, permit, payer: work::payer() }) {
+        if !self.queue.send(Pending { write, reply, share, payer }) {
             return Err(ended());
         }
         outcome.await.unwrap_or_else(|_| Err(ended()))

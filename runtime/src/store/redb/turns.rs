@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::room::RoomShare;
 use crate::store::error::StoreError;
 use crate::store::value::{Outcome, Write};
 use crate::store::work::StoreWork;
@@ -14,7 +15,7 @@ pub(super) struct Pending {
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<Outcome, StoreError>>,
     /// Its share of the queue, given back when it is done.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) share: RoomShare,
     /// Who pays for its share of the commit.
     pub(super) payer: Option<Arc<StoreWork>>,
 }
@@ -57,7 +58,7 @@ impl Pending {
     /// Replies to the caller.
     pub(super) fn settle(self, outcome: Result<Outcome, StoreError>) {
         // Room in the queue first: a caller may write again as soon as it has its outcome.
-        drop(self.permit);
+        drop(self.share);
         // It may have left.
         let _gone = self.reply.send(outcome);
     }
@@ -65,27 +66,26 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
-
     use super::*;
+    use crate::store::redb::room::WriteRoom;
 
-    fn delete(key: &str, line: usize) -> Pending {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    async fn delete(key: &str, line: usize) -> Pending {
+        let share = WriteRoom::new(1).enter(line, 1).await;
         let payer = Some(Arc::new(StoreWork::of(line)));
-        Pending { write: Write::Delete { key: key.to_owned() }, reply: oneshot::channel().0, permit, payer }
+        Pending { write: Write::Delete { key: key.to_owned() }, reply: oneshot::channel().0, share, payer }
     }
 
-    #[test]
-    fn a_handler_with_many_writes_does_not_hold_up_another() {
+    #[tokio::test]
+    async fn a_handler_with_many_writes_does_not_hold_up_another() {
         let mut turns = WriteTurns::default();
         for key in ["a1", "a2", "a3"] {
-            turns.push(delete(key, 1));
+            turns.push(delete(key, 1).await);
         }
-        turns.push(delete("b1", 2));
+        turns.push(delete("b1", 2).await);
         let mut order = Vec::new();
         while let Some(Pending { write: Write::Delete { key }, .. }) = turns.pop() {
             if key == "a2" {
-                turns.push(delete("b2", 2));
+                turns.push(delete("b2", 2).await);
             }
             order.push(key);
         }

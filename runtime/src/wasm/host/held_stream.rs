@@ -38,7 +38,7 @@ where
         let items = &mut self.get_mut().items;
         // No more than the guest takes now: what is in the buffer is not counted.
         let wanted = destination.remaining(store).unwrap_or(items.len());
-        let next: Vec<T> = items.take(wanted).collect();
+        let next: Vec<T> = items.by_ref().take(wanted).collect();
         destination.set_buffer(next.into());
         Poll::Ready(Ok(match items.len() {
             0 => StreamResult::Dropped,

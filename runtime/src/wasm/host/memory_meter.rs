@@ -12,6 +12,9 @@ use crate::wasm::engine::settings::COMPONENT;
 /// Bytes of a table slot: a pointer on a 64-bit host.
 pub(super) const TABLE_ELEMENT: usize = 8;
 
+/// So many bytes of an operation are not charged: a guest that has all of its memory still writes and reads what is small.
+const UNCHARGED: usize = 64 << 10;
+
 /// Bytes of memory that a job has and may have.
 ///
 /// wasmtime's own `StoreLimits` bounds each memory alone: a module with ten memories would get ten times
@@ -19,8 +22,8 @@ pub(super) const TABLE_ELEMENT: usize = 8;
 pub(in crate::wasm) struct Meter {
     used: usize,
     max: usize,
-    /// Bytes of `used` that the host holds for the guest.
-    kept: usize,
+    /// Bytes of `used` that the host holds for the guest, by [`KeptFor`].
+    kept: [usize; 2],
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
@@ -29,6 +32,15 @@ pub(in crate::wasm) struct Meter {
     usage: Arc<Usage>,
     /// The job's share of the memory of all jobs, never less than `used`; `None` if it is not counted there.
     portion: Option<Portion>,
+}
+
+/// What the host holds bytes for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum KeptFor {
+    /// An operation on a store, or its result.
+    Store,
+    /// A statement, or its result.
+    Database,
 }
 
 /// Why a guest was refused memory.
@@ -44,7 +56,7 @@ enum MemoryRefusal {
 
 impl Meter {
     pub(in crate::wasm) fn new(max: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        Meter { used: 0, max, kept: 0, granted: 0, refused: None, usage, portion }
+        Meter { used: 0, max, kept: [0; 2], granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
@@ -96,17 +108,18 @@ impl Meter {
         true
     }
 
-    /// Charges what the host keeps for the guest, in place of what it kept before. Returns `false` if there is no memory
-    /// for it. Then nothing is charged, and the guest did not end by it.
-    pub(super) fn keep(&mut self, bytes: usize) -> bool {
-        if bytes == self.kept {
+    /// Charges what the host keeps for the guest, in place of what it kept before for the same purpose. Returns `false`
+    /// if there is no memory for it. Then nothing is charged, and the guest did not end by it.
+    pub(super) fn keep(&mut self, what: KeptFor, bytes: usize) -> bool {
+        let place = what as usize;
+        if bytes == self.kept[place] {
             return true;
         }
-        self.used -= std::mem::take(&mut self.kept);
+        self.used -= std::mem::take(&mut self.kept[place]);
         let total = self.used.checked_add(bytes).filter(|total| *total <= self.max);
         let is_granted = total.is_some_and(|total| self.reach(total));
         if is_granted {
-            self.kept = bytes;
+            self.kept[place] = bytes;
             self.used += bytes;
         }
         self.usage.hold(self.used);
@@ -160,6 +173,11 @@ impl ResourceLimiter for Meter {
     fn memories(&self) -> usize {
         COMPONENT.memories as usize
     }
+}
+
+/// Returns how many of the bytes of an operation count as memory of the job.
+pub(super) fn charged(bytes: usize) -> usize {
+    if bytes > UNCHARGED { bytes } else { 0 }
 }
 
 /// Reports whether a growth exceeds the module's own maximum; without one, 4 GiB is the maximum.
@@ -240,16 +258,18 @@ mod tests {
         let mut meter = meter(100);
         assert!(meter.memory_growing(0, 60, None).unwrap());
 
-        assert!(meter.keep(40));
+        assert!(meter.keep(KeptFor::Store, 40));
         assert!(!meter.memory_growing(60, 61, None).unwrap());
         // In place of what was kept before, of which nothing is left if there is no memory for it.
-        assert!(!meter.keep(41));
+        assert!(!meter.keep(KeptFor::Store, 41));
+        assert!(meter.keep(KeptFor::Store, 20) && meter.keep(KeptFor::Database, 20));
+        assert!(!meter.keep(KeptFor::Database, 21) && meter.keep(KeptFor::Store, 0));
         assert!(meter.memory_growing(60, 100, None).unwrap());
-        assert!(meter.keep(0) && !meter.keep(1));
+        assert!(meter.keep(KeptFor::Store, 0) && !meter.keep(KeptFor::Store, 1));
 
         let budget = Budget::new(16);
         let mut shared = Meter::new(1 << 30, Arc::default(), Some(budget.nothing(&Arc::default())));
-        assert!(shared.keep(10 << 16) && !shared.keep(20 << 16));
+        assert!(shared.keep(KeptFor::Store, 10 << 16) && !shared.keep(KeptFor::Store, 20 << 16));
         assert!(shared.fault().is_none());
         drop(shared);
         assert_eq!(budget.used(), 0);

@@ -53,6 +53,15 @@ fn act(verb: &str) -> Result<(), portcullis_guest::sql::SqlError> {
             let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i < 0";
             main.query(endless, ())?;
         }
+        "queries" => loop {
+            let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i < 0";
+            std::hint::black_box(main.query(endless, ()).is_ok());
+        },
+        "large" => {
+            let large = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 6) select zeroblob(900000) from n";
+            println!("{:?}", main.query(large, ()).err());
+            println!("{:?}", main.query("select 1", ())?.all::<i64>()?);
+        }
         _ => {
             main.execute("insert into notes values (1, 'one', null)", ())?;
             let titles: Vec<String> = main.query("select title from notes", ())?.all()?;

@@ -34,12 +34,12 @@ pub struct AcmeCertificates {
     /// The certificate of each domain that has one.
     served: ArcSwap<BTreeMap<String, Arc<KeptCertificate>>>,
     challenges: Arc<Challenges>,
-    outcomes: Mutex<BTreeMap<String, Outcomes>>,
+    outcomes: Mutex<BTreeMap<String, DomainOutcome>>,
 }
 
 /// How the attempts for a host have ended.
 #[derive(Debug, Clone, Default)]
-struct Outcomes {
+struct DomainOutcome {
     issued: u64,
     failed: u64,
     /// The failures since the last success.
@@ -266,7 +266,7 @@ impl AcmeCertificates {
         let outcomes = self.outcomes();
         let report = |domain: &String| {
             let certificate = served.get(domain);
-            let Outcomes { issued, failed, failures, error, retry } =
+            let DomainOutcome { issued, failed, failures, error, retry } =
                 outcomes.get(domain).cloned().unwrap_or_default();
             let due = certificate.map_or(SystemTime::UNIX_EPOCH, |certificate| certificate.renewal);
             DomainReport {
@@ -282,7 +282,7 @@ impl AcmeCertificates {
         self.options.domains.iter().map(report).collect()
     }
 
-    fn outcomes(&self) -> MutexGuard<'_, BTreeMap<String, Outcomes>> {
+    fn outcomes(&self) -> MutexGuard<'_, BTreeMap<String, DomainOutcome>> {
         // The map is consistent after every statement, so a poisoned lock guards nothing broken.
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,6 +12,7 @@ use super::grants::{GuestDatabases, SqlFailure};
 use super::records;
 use crate::database::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL, SqlCommand, SqlValue};
 use crate::wasm::host::core_state::State;
+use crate::wasm::host::memory_meter::{KeptFor, charged};
 
 /// The name of the module that the functions are imported from.
 pub(crate) const MODULE: &str = "portcullis_sql_v1";
@@ -21,6 +22,9 @@ const MAX_NAME: usize = 64;
 
 /// Bytes that encoded parameters have beside their content: a type and a length or number each.
 const PER_PARAMETER: usize = 9;
+
+/// Bytes of the largest encoded parameters.
+const MAX_ENCODED: usize = MAX_PARAMETER_BYTES + PER_PARAMETER * MAX_PARAMETERS;
 
 /// Adds the functions to a linker.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -47,7 +51,9 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
             Box::new(async move {
                 let databases = caller.data_mut().databases()?;
                 let outcome = databases.run(database, command).await.map(|_| 0);
-                Ok(databases.settle(outcome))
+                // The result before is not kept any longer.
+                caller.data_mut().meter.keep(KeptFor::Database, 0);
+                Ok(caller.data_mut().databases()?.settle(outcome))
             })
         })?;
     }
@@ -60,6 +66,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
             // Taken whole, it need not be held until the next statement.
             if result.len() <= usize::try_from(size)? {
                 caller.data_mut().databases()?.result = Bytes::new();
+                caller.data_mut().meter.keep(KeptFor::Database, 0);
             }
             Ok(length)
         },
@@ -83,7 +90,10 @@ async fn run(
     changed: u32,
 ) -> Result<i32> {
     let sql = read(&mut caller, sql, MAX_SQL)?.and_then(|bytes| text(&bytes));
-    let parameters = read(&mut caller, parameters, MAX_PARAMETER_BYTES + PER_PARAMETER * MAX_PARAMETERS)?;
+    let parameters = match reserve(caller.data_mut(), parameters.1)? {
+        Ok(()) => read(&mut caller, parameters, MAX_ENCODED)?,
+        Err(failure) => Err(failure),
+    };
     let parameters = parameters.and_then(|bytes| {
         records::read(&bytes).ok_or_else(|| {
             SqlFailure::invalid(
@@ -97,14 +107,35 @@ async fn run(
         Ok(command) => statement(databases, database, command).await,
         Err(failure) => Err(failure),
     };
-    match outcome {
+    let charged = charge(caller.data_mut())?;
+    match outcome.and_then(|outcome| charged.map(|()| outcome)) {
         Ok((length, rows)) => {
             let memory = memory(&mut caller)?;
             memory.write(&mut caller, usize::try_from(changed)?, &rows.to_le_bytes())?;
             Ok(length)
         }
-        Err(failure) => Ok(databases.settle(Err(failure))),
+        Err(failure) => Ok(caller.data_mut().databases()?.settle(Err(failure))),
     }
+}
+
+/// Charges the job for the result that is kept for it. A result that it has no memory for is dropped.
+fn charge(state: &mut State) -> Result<Result<(), SqlFailure>> {
+    let bytes = state.databases()?.result.len();
+    if state.meter.keep(KeptFor::Database, charged(bytes)) {
+        return Ok(Ok(()));
+    }
+    state.databases()?.result = Bytes::new();
+    Ok(Err(SqlFailure::no_memory(bytes)))
+}
+
+/// Charges the job for the parameters of a statement, before they are copied. They wait with it for a connection, and the
+/// charge ends with the statement.
+fn reserve(state: &mut State, bytes: u32) -> Result<Result<(), SqlFailure>> {
+    // The result of the statement before is not kept any longer, nor charged.
+    state.databases()?.result = Bytes::new();
+    let bytes = usize::try_from(bytes)?.min(MAX_ENCODED);
+    let is_charged = state.meter.keep(KeptFor::Database, charged(bytes));
+    Ok(if is_charged { Ok(()) } else { Err(SqlFailure::no_memory(bytes)) })
 }
 
 /// Runs a statement and keeps its result. Returns the length of the result and the number of changed rows.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use crate::database::{DatabaseGrant, DatabaseSession, SqlCommand, SqlError, SqlResult, SqlValue};
+use crate::database::{DatabaseGrant, DatabaseSession, SqlCaller, SqlCommand, SqlError, SqlResult, SqlValue};
 use crate::job::{HandlerVersion, Job};
 
 /// Statements of one job: the bound that stores have on operations.
@@ -49,7 +49,16 @@ pub(super) struct SqlFailure {
 impl GuestDatabases {
     pub(in crate::wasm) fn of(job: &Job) -> GuestDatabases {
         let granted = job.entry.grants.databases.clone();
-        let sessions = granted.iter().map(|_| Arc::default()).collect();
+        let (usage, limit) = (job.usage.clone(), job.entry.limits.cpu);
+        // A thread of SQLite charges the job while it computes: no poll of the job would see it. All jobs of a handler's
+        // version are one line.
+        let caller = SqlCaller::new(Arc::as_ptr(&job.entry).addr(), move |time| {
+            let spent = usage.spend(time);
+            limit.is_none_or(|limit| spent <= limit)
+        });
+        let caller = Arc::new(caller);
+        let session = |_: &DatabaseGrant| Arc::new(Mutex::new(DatabaseSession::of(caller.clone())));
+        let sessions = granted.iter().map(session).collect();
         let last = vec![(0, 0); granted.len()];
         GuestDatabases {
             entry: Some(job.entry.clone()),
@@ -191,23 +200,24 @@ impl SqlFailure {
         SqlFailure { code: "invalid", message: message.to_owned() }
     }
 
+    /// Makes the failure of a statement whose bytes would not fit into the memory of the job.
+    pub(super) fn no_memory(bytes: usize) -> SqlFailure {
+        SqlFailure::too_many(&format!(
+            "the job has no memory for the {bytes} bytes of a statement: use less at once, or raise limits.memory"
+        ))
+    }
+
     fn of(grant: &DatabaseGrant, error: &SqlError) -> SqlFailure {
         let name = &grant.name;
         let message = match error {
-            // Addresses and paths are the operator's alone: the log has them.
+            // Addresses and paths are the operator's alone: `status` and the log have them.
             SqlError::Unavailable(_) => {
-                tracing::warn!("database {:?}: {error}", grant.database.options().name);
                 format!("database {name}: it cannot be reached: see the daemon's log")
             }
             SqlError::Interrupted(_) => {
-                format!(
-                    "database {name}: the connection ended during a statement, which may or may not be done"
-                )
+                format!("database {name}: no answer to a statement, which may or may not be done")
             }
-            SqlError::Corrupt(_) => {
-                tracing::error!("database {:?}: {error}", grant.database.options().name);
-                format!("database {name}: it is damaged: see the daemon's log")
-            }
+            SqlError::Corrupt(_) => format!("database {name}: it is damaged: see the daemon's log"),
             error => format!("database {name}: {error}"),
         };
         SqlFailure { code: error.code(), message }

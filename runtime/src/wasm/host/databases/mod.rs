@@ -1,7 +1,8 @@
 //! The databases that a guest opens, with the numbers by which it knows them.
 //!
-//! Floors, lowest first: `grants`, `records`; `core`, `spin2`, `spin3`, `postgres`.
+//! Floors, lowest first: `grants`, `records`; `charged`; `core`, `spin2`, `spin3`, `postgres`.
 
+mod charged;
 mod core;
 mod grants;
 mod postgres;

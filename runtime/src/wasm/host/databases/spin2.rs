@@ -4,8 +4,9 @@ use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::fermyon::spin::sqlite::{self, Error, QueryResult, RowResult, Value};
+use super::charged;
 use super::grants::SqlFailure;
-use crate::database::{MAX_PARAMETERS, SqlCommand, SqlResult, SqlValue};
+use crate::database::{MAX_PARAMETERS, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
 
 wasmtime::component::bindgen!({
@@ -66,8 +67,7 @@ impl sqlite::HostConnection for State {
     ) -> Spin2Result<QueryResult> {
         // One too many is refused with the statement; more need not be held until then.
         let parameters = parameters.into_iter().take(MAX_PARAMETERS + 1).map(ours).collect();
-        let command = SqlCommand::Statement { sql, parameters };
-        let result = self.databases()?.run(connection.rep(), command).await;
+        let result = charged::run(self, connection.rep(), sql, parameters).await?;
         Ok(result.map(theirs).map_err(Error::from))
     }
 

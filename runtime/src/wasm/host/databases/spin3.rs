@@ -8,8 +8,9 @@ use wasmtime::{Result, StoreContextMut};
 use self::spin::sqlite::sqlite::{
     self, Error, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
 };
+use super::charged;
 use super::grants::SqlFailure;
-use crate::database::{MAX_PARAMETERS, SqlCommand, SqlResult, SqlValue};
+use crate::database::{MAX_PARAMETERS, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::held_stream::HeldStream;
 
@@ -104,8 +105,7 @@ impl HostConnection for State {
         sql: String,
         parameters: Vec<Value>,
     ) -> SpinSqlResult<QueryResult> {
-        let command = SqlCommand::Statement { sql, parameters: ours(parameters) };
-        let result = self.databases()?.run(connection.rep(), command).await;
+        let result = charged::run(self, connection.rep(), sql, ours(parameters)).await?;
         let result =
             result.map(|SqlResult { columns, rows, .. }| QueryResult { columns, rows: theirs(rows) });
         Ok(result.map_err(Error::from))

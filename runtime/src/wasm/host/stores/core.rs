@@ -10,10 +10,11 @@ use bytes::Bytes;
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
-use super::grants::{GuestStores, StoreFailure, charged, invalid, no_memory};
+use super::grants::{GuestStores, StoreFailure, invalid, no_memory};
 use super::records;
 use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Swapped, Versioned};
 use crate::wasm::host::core_state::State;
+use crate::wasm::host::memory_meter::{KeptFor, charged};
 
 /// The name of the module that the functions are imported from.
 pub(crate) const MODULE: &str = "portcullis_store_v1";
@@ -52,7 +53,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
             // Taken whole, it need not be held until the next operation.
             if result.len() <= usize::try_from(size)? {
                 caller.data_mut().stores()?.result = Bytes::new();
-                caller.data_mut().meter.keep(0);
+                caller.data_mut().meter.keep(KeptFor::Store, 0);
             }
             Ok(length)
         },
@@ -290,7 +291,7 @@ async fn with<T>(
 /// Charges the job for the result that is kept for it. A result that it has no memory for is dropped.
 fn charge(state: &mut State) -> Result<Result<(), StoreFailure>> {
     let bytes = state.stores()?.result.len();
-    if state.meter.keep(charged(bytes)) {
+    if state.meter.keep(KeptFor::Store, charged(bytes)) {
         return Ok(Ok(()));
     }
     state.stores()?.result = Bytes::new();
@@ -303,7 +304,7 @@ fn reserve(state: &mut State, bytes: u32) -> Result<Result<(), StoreFailure>> {
     // The result of the operation before is not kept any longer, nor charged.
     state.stores()?.result = Bytes::new();
     let bytes = usize::try_from(bytes)?.min(MAX_BATCH_BYTES);
-    let is_charged = state.meter.keep(charged(bytes));
+    let is_charged = state.meter.keep(KeptFor::Store, charged(bytes));
     Ok(if is_charged { Ok(()) } else { Err(no_memory(bytes)) })
 }
 

@@ -5,9 +5,10 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::wasi::keyvalue::store::{Error, KeyResponse};
 use self::wasi::keyvalue::{atomics, batch, store};
-use super::grants::{StoreFailure, charged, no_memory};
+use super::grants::{StoreFailure, no_memory};
 use crate::store::{Condition, KeyPage};
 use crate::wasm::host::component_state::State;
+use crate::wasm::host::memory_meter::{KeptFor, charged};
 
 wasmtime::component::bindgen!({
     inline: "
@@ -171,12 +172,12 @@ impl batch::Host for State {
     ) -> DraftResult<()> {
         let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
         // They wait in the store for the operations of others.
-        if !self.meter.keep(charged(bytes)) {
+        if !self.meter.keep(KeptFor::Store, charged(bytes)) {
             return Ok(Err(no_memory(bytes).into()));
         }
         let entries = entries.into_iter().map(|(key, value)| (key, value.into())).collect();
         let set = self.stores()?.run(bucket.rep(), async |store| store.set_many(entries).await).await;
-        self.meter.keep(0);
+        self.meter.keep(KeptFor::Store, 0);
         Ok(set.map_err(Error::from))
     }
 

@@ -19,9 +19,6 @@ const MAX_UNDER_WAY: usize = 16;
 /// Swaps and cursors that one job may hold at once.
 const MAX_KEPT: usize = 1024;
 
-/// So many bytes of an operation are not charged: a guest that has all of its memory still writes and reads what is small.
-const UNCHARGED: usize = 64 << 10;
-
 /// The stores of a guest.
 pub(in crate::wasm) struct GuestStores {
     /// `None` for an instance that runs no job.
@@ -245,11 +242,6 @@ async fn run<T>(
 /// Makes the failure of an operation with a wrong argument.
 pub(super) fn invalid(what: &str) -> StoreFailure {
     StoreFailure { code: StoreError::Invalid(String::new()).code(), message: what.to_owned() }
-}
-
-/// Returns how many of the bytes of an operation count as memory of the job.
-pub(super) fn charged(bytes: usize) -> usize {
-    if bytes > UNCHARGED { bytes } else { 0 }
 }
 
 /// Makes the failure of an operation whose bytes would not fit into the memory of the job.

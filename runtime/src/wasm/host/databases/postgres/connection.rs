@@ -11,8 +11,9 @@ use super::bindings::postgres::{
 };
 use super::bindings::{SpinPostgres, SpinPostgresBuilder};
 use super::values;
-use crate::database::{MAX_PARAMETERS, SqlCommand, SqlResult, SqlValue};
+use crate::database::{MAX_PARAMETERS, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
+use crate::wasm::host::databases::charged;
 use crate::wasm::host::databases::grants::{BegunStatement, SqlFailure};
 use crate::wasm::host::held_stream::HeldStream;
 
@@ -206,8 +207,7 @@ async fn run(
 ) -> PostgresResult<SqlResult> {
     match ours(parameters) {
         Ok(parameters) => {
-            let command = SqlCommand::Statement { sql, parameters };
-            Ok(state.databases()?.run(connection.rep(), command).await.map_err(Error::from))
+            Ok(charged::run(state, connection.rep(), sql, parameters).await?.map_err(Error::from))
         }
         Err(wrong) => Ok(Err(Error::BadParameter(wrong))),
     }

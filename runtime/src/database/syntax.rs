@@ -2,6 +2,11 @@
 //!
 //! Texts, names in quotes and comments are passed over. Source: PostgreSQL, "Lexical Structure".
 
+#![cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "the daemon knows less of SQLite's statements")
+)]
+
 use std::borrow::Cow;
 
 /// Iterates over the bytes of a statement that are neither in quotes nor in a comment, with their places.
@@ -101,12 +106,18 @@ fn bare(sql: &str) -> BareBytes<'_> {
 
 /// Returns the words of a statement in upper case, as long as they are outside of quotes.
 pub(super) fn words(sql: &str) -> Vec<String> {
+    leading_words(sql, usize::MAX)
+}
+
+/// Returns the first of these words, as many as `most`.
+pub(super) fn leading_words(sql: &str, most: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut last = None;
     for (at, byte) in bare(sql).filter(|(_, byte)| is_word(*byte)) {
         let letter = char::from(byte.to_ascii_uppercase());
         match words.last_mut() {
             Some(word) if last == at.checked_sub(1) => word.push(letter),
+            _ if words.len() == most => break,
             _ => words.push(letter.to_string()),
         }
         last = Some(at);
@@ -175,6 +186,7 @@ mod tests {
             first_words("create table a (b text);;\n commit; do $$ begin; commit; $$"),
             ["CREATE", "COMMIT", "DO"]
         );
+        assert_eq!(leading_words("commit  and chain", 2), ["COMMIT", "AND"]);
         assert!(words("").is_empty() && first_words(" ; ").is_empty());
     }
 }

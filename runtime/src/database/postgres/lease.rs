@@ -1,0 +1,236 @@
+//! A connection that one job has: its transaction, its time, and what becomes of it afterwards.
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Object;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::connect::{CONNECT, PostgresConnector};
+use super::{failure, statement};
+use crate::database::error::SqlError;
+use crate::database::limits::{STATEMENT, TRANSACTION};
+use crate::database::syntax;
+use crate::database::turns::ConnectionTurn;
+use crate::database::value::{SqlCommand, SqlResult};
+
+/// A statement that the server was to end is given up after this time more.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Discards what a session has set. The first column tells whether no transaction is open. It is `DISCARD ALL` without
+/// DEALLOCATE ALL, because tokio-postgres keeps statements that look up types.
+const CLEAN: &str = "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp(); \
+                     CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES";
+
+/// A connection that one job has. Dropping it rolls back what is open.
+pub(in crate::database) struct PostgresLease {
+    client: Option<Object>,
+    connector: PostgresConnector,
+    turn: Option<ConnectionTurn>,
+    /// Since when a transaction is open.
+    since: Option<Instant>,
+    /// Whether a statement in the open transaction has failed, so that the server keeps nothing of it.
+    has_failed: bool,
+    /// Whether a statement may be running.
+    is_running: bool,
+    /// Whether the job may have left prepared statements.
+    has_prepared: bool,
+}
+
+impl PostgresLease {
+    pub(super) fn new(client: Object, connector: PostgresConnector, turn: ConnectionTurn) -> PostgresLease {
+        PostgresLease {
+            client: Some(client),
+            connector,
+            turn: Some(turn),
+            since: None,
+            has_failed: false,
+            is_running: false,
+            has_prepared: false,
+        }
+    }
+
+    /// Runs a command. If the future is dropped, the command is stopped, and what it changed is rolled back.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub(in crate::database) async fn run(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
+        let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        // Of a command that was given up in the transaction, only the server knows what became of it.
+        if elapsed >= TRANSACTION || self.is_running {
+            self.abandon();
+        }
+        if self.client.is_none() {
+            // What follows was meant for the transaction, and must not run without it.
+            if command.is_rollback() {
+                self.since = None;
+                return Ok(SqlResult::default());
+            }
+            return Err(SqlError::Timeout(
+                "the transaction was rolled back: end it, and begin again".to_owned(),
+            ));
+        }
+        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + GRACE;
+        let late = late(self.since.is_some(), &command);
+        self.is_running = true;
+        let outcome = match timeout(left, self.execute(command)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                if matches!(late, SqlError::Interrupted(_)) {
+                    (self.since, self.has_failed) = (None, false);
+                }
+                Err(late)
+            }
+        };
+        match outcome {
+            // The server may still compute, or send rows that nothing reads.
+            Err(SqlError::Timeout(_) | SqlError::TooLarge(_) | SqlError::Interrupted(_)) => self.abandon(),
+            Ok(_) | Err(_) => self.is_running = false,
+        }
+        outcome
+    }
+
+    /// Closes the connection, outside of its pool. The server then rolls back; a statement that runs is stopped.
+    fn abandon(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let client = Object::take(client);
+        if self.is_running
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (token, connector) = (client.cancel_token(), self.connector.clone());
+            // Bounded by the time of a statement if the server does not listen.
+            drop(runtime.spawn(async move { timeout(CONNECT, connector.cancel(&token)).await }));
+        }
+        self.is_running = false;
+    }
+
+    async fn execute(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
+        let (sql, parameters) = match command {
+            SqlCommand::Begin => ("BEGIN ISOLATION LEVEL SERIALIZABLE".to_owned(), Vec::new()),
+            SqlCommand::Commit => ("COMMIT".to_owned(), Vec::new()),
+            SqlCommand::Rollback => ("ROLLBACK".to_owned(), Vec::new()),
+            SqlCommand::Statement { sql, parameters } => (sql, parameters),
+        };
+        let Some(client) = &self.client else {
+            return Err(SqlError::Unavailable("the connection is closed".to_owned()));
+        };
+        let words = syntax::leading_words(&sql, 4);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words[..] {
+            ["PREPARE", "TRANSACTION", ..] | ["COMMIT" | "ROLLBACK", "PREPARED", ..] => {
+                return Err(SqlError::NotAllowed(
+                    "prepared transactions are not allowed: they would outlive the job".to_owned(),
+                ));
+            }
+            ["BEGIN" | "START", ..] if self.since.is_some() => {
+                // The server would only warn, and the time of the transaction would begin again.
+                return Err(SqlError::Invalid(
+                    "a transaction is open: end it before the next one".to_owned(),
+                ));
+            }
+            ["COMMIT" | "END", ..] if self.has_failed => {
+                // The server would answer this without an error, and keep nothing.
+                (self.since, self.has_failed) = (None, false);
+                client.batch_execute("ROLLBACK").await.map_err(|error| failure::of(&error))?;
+                return Err(SqlError::Invalid(
+                    "a statement in the transaction has failed: it was rolled back".to_owned(),
+                ));
+            }
+            // A block of code can prepare statements too.
+            ["PREPARE" | "DO" | "CALL", ..] => self.has_prepared = true,
+            _ => {}
+        }
+        let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
+        match words[..] {
+            ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
+            ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] if outcome.is_ok() => self.has_failed = false,
+            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO" => {
+                self.has_failed = false;
+            }
+            // A commit that fails has ended the transaction too.
+            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] => {
+                (self.since, self.has_failed) = (None, false);
+            }
+            _ if self.since.is_some() && outcome.is_err() => self.has_failed = true,
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Whether the job needs this connection for its next statement.
+    pub(in crate::database) fn is_open(&self) -> bool {
+        self.since.is_some() || self.is_running
+    }
+
+    /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
+    pub(in crate::database) fn is_given_up(&self) -> bool {
+        self.since.is_none() && self.is_running
+    }
+}
+
+impl Drop for PostgresLease {
+    fn drop(&mut self) {
+        if self.is_open() || self.has_prepared {
+            self.abandon();
+        }
+        let (Some(client), turn) = (self.client.take(), self.turn.take()) else { return };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                give_back(client).await;
+                // After the connection: with the turn, the next job finds it.
+                drop(turn);
+            })),
+            Err(_) => drop(Object::take(client)),
+        }
+    }
+}
+
+/// Makes the error of a command whose answer does not come in time. The server rolls back what is open, unless it has just
+/// committed it.
+fn late(is_open: bool, command: &SqlCommand) -> SqlError {
+    match is_open && !command.is_commit() {
+        true => SqlError::Timeout("the statement took too long".to_owned()),
+        false => SqlError::Interrupted("the server did not answer in time".to_owned()),
+    }
+}
+
+/// Returns a connection to its pool without anything of the job. If that fails, it is closed.
+async fn give_back(client: Object) {
+    let is_clean = match timeout(CONNECT, client.simple_query(CLEAN)).await {
+        Ok(Ok(messages)) => messages.iter().find_map(first_value) == Some("t"),
+        Ok(Err(_)) | Err(_) => false,
+    };
+    match is_clean {
+        true => drop(client),
+        false => drop(Object::take(client)),
+    }
+}
+
+fn first_value(message: &SimpleQueryMessage) -> Option<&str> {
+    match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_done_is_not_called_a_timeout() {
+        let statement = |sql: &str| SqlCommand::Statement { sql: sql.to_owned(), parameters: Vec::new() };
+
+        for (is_open, command, code) in [
+            (false, statement("insert into t values (1)"), "interrupted"),
+            (true, statement("insert into t values (1)"), "timeout"),
+            (true, statement("commit"), "interrupted"),
+            (true, SqlCommand::Commit, "interrupted"),
+            (true, SqlCommand::Rollback, "timeout"),
+        ] {
+            assert_eq!(late(is_open, &command).code(), code, "{command:?}");
+        }
+    }
+}
