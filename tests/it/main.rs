@@ -59,6 +59,7 @@ mod links;
 mod logging;
 mod manager;
 mod metrics;
+mod middleware;
 mod mounts;
 mod observe;
 mod operators;

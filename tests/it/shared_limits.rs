@@ -16,7 +16,7 @@ fn store(server: &StoreServer) -> String {
 
 #[test]
 fn two_daemons_count_one_limit_together() {
-    let Some(server) = StoreServer::redis(&[]) else { return };
+    let Some(server) = StoreServer::redis(&["--appendonly", "no"]) else { return };
     let limit = "{ rate = \"3/h\", store = \"limits\" }";
     let [one, other] = [0; 2].map(|_| setup(limit, &store(&server)).start());
 
@@ -42,7 +42,7 @@ fn two_daemons_count_one_limit_together() {
 
 #[test]
 fn without_its_server_a_limit_counts_in_each_daemon_and_says_so() {
-    let Some(mut server) = StoreServer::redis(&[]) else { return };
+    let Some(mut server) = StoreServer::redis(&["--appendonly", "no"]) else { return };
     let daemon = setup("{ rate = \"2/h\", by = \"all\", store = \"limits\" }", &store(&server)).start();
     assert_eq!([daemon.get("/").status(), daemon.get("/").status()], [200; 2]);
     assert_eq!(daemon.get("/").status(), 429);

@@ -146,7 +146,7 @@ fn idle_limits(config: &Config) -> Vec<String> {
     let is_local = config.listen.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     let limits = config.routes.iter().filter_map(|route| route.limit.as_ref());
     let mut limits = limits.chain(config.handlers.iter().filter_map(|handler| handler.limit.as_ref()));
-    if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.by == RateKey::Address) {
+    if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.rule.by == RateKey::Address) {
         warnings.push(
             "limit: clients of Unix sockets have no address, so by = \"address\" counts all of them together: set \
              trusted_proxies = [\"unix\"] if a proxy names them"

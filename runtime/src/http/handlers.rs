@@ -9,13 +9,14 @@ use http::{HeaderName, HeaderValue, Method, Response};
 use http_body::Body as _;
 
 use super::context::{Server, Settings};
+use super::middleware::GateChain;
 use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
 use super::request::cgi_job::{RoutedRequest, harmless};
 use super::request::drain_body::DrainBody;
-use super::request::gates::GateDecision;
+use super::request::gate_pass::GatePass;
 use super::request::logged_job::LoggedJob;
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits};
@@ -31,8 +32,8 @@ use super::static_files::file_response::FileRequest;
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
 use crate::catalog::{
-    Ballot, Catalog, Cors, EntryChecks, ErrorPages, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles,
-    Upgrade, VersionHeader,
+    Ballot, Catalog, Cors, EntryChecks, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles, Upgrade,
+    VersionHeader,
 };
 use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Job, Kind};
@@ -97,11 +98,8 @@ impl Service for HandlerService {
     }
 
     fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
-        match log.and_then(RequestLog::rules).map_or(&catalog.errors, |rules| &rules.errors) {
-            ErrorPages::Json => ErrorFormat::Json,
-            ErrorPages::Message => ErrorFormat::Message,
-            ErrorPages::Negotiated | ErrorPages::Pages(_) => ErrorFormat::Negotiated,
-        }
+        let rules = log.and_then(RequestLog::rules);
+        ErrorFormat::of(rules.map_or(&catalog.errors, |rules| &rules.errors))
     }
 
     fn finish(
@@ -215,21 +213,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let quota = rate_limit::admit(checks, self.peer, &self.head.headers).await?;
-        let mut response = match self.routed(found).ask_gates(&self.server.engine, checks, log).await? {
-            GateDecision::Answer(response) => *response,
-            GateDecision::Pass(pass) => {
-                let request = RequestContext { pass: &pass, ..self };
-                let mut response = request.go_on(found, path, body, log).await?;
-                pass.tell(response.headers_mut());
-                response
-            }
-        };
+        let chain = GateChain { found, path, gates: &checks.gates };
+        let mut response = self.pass_gates(chain, GatePass::default(), body, log).await?;
         quota.tell(response.headers_mut());
         Ok(response)
     }
 
     /// Lets the target of the route answer.
-    async fn go_on(
+    pub(super) async fn go_on(
         self,
         found: &Match<'_, '_>,
         path: &str,
@@ -313,7 +304,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log.routed(self.head, self.peer, &found.route.label);
         let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
-        let started = request.start_http(engine, job, body);
+        let started = request.start_http(engine, job, body, None);
         let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         running.response(&self.head.method).await.map_err(|fault| log.job_failed(fault))
     }
@@ -337,7 +328,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     }
 
     /// Describes the request to the jobs that answer it.
-    fn routed<'r>(self, found: &'r Match<'r, 'r>) -> RoutedRequest<'r>
+    pub(super) fn routed<'r>(self, found: &'r Match<'r, 'r>) -> RoutedRequest<'r>
     where
         'a: 'r,
     {
@@ -363,7 +354,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     }
 
     /// Returns the limits of the request body.
-    fn body_limits(self, entry: &HandlerVersion) -> BodyLimits {
+    pub(super) fn body_limits(self, entry: &HandlerVersion) -> BodyLimits {
         let Settings { body_idle: idle, deadlines, .. } = self.settings;
         // A client that sent `Expect` gets 100-continue when the job reads, so its body cannot be awaited
         // first.

@@ -15,6 +15,7 @@
 //! | 5 | `upgrade` | connections that leave HTTP |
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
+//! | 7 | `middleware` | handlers that stand around others |
 //! | 8 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
 //!
 //! A request and its response are carried by these types, in this order: `Accepted` (the connection), `RequestContext`
@@ -28,6 +29,7 @@ mod assumptions;
 mod context;
 mod handlers;
 mod limits;
+mod middleware;
 pub mod outbound;
 mod refusal;
 mod request;

@@ -55,6 +55,8 @@ pub struct Grants {
     pub mounts: Vec<Mount>,
     /// The size of each job's own `/tmp` in bytes. `None` if jobs have none.
     pub tmp: Option<u64>,
+    /// Whether they pass requests on to what stands behind them.
+    pub passes_on: bool,
     /// The client for outbound requests. `None` if jobs may make none.
     pub outbound: Option<Arc<dyn Outbound>>,
     /// The stores that they may open, each under their name for it.

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Fault;
 
@@ -30,6 +30,8 @@ pub struct Proxied {
     /// Takes the response once its head is complete, or the reason why the handler gives none. The
     /// job goes on until the body is complete.
     pub answer: oneshot::Sender<ResponseSender>,
+    /// Takes the requests that the handler passes on. `None` if nothing stands behind it.
+    pub next: Option<mpsc::Sender<Proxied>>,
 }
 
 impl fmt::Debug for Proxied {

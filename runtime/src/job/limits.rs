@@ -165,7 +165,7 @@ impl Slots {
     /// Records the number of running and waiting jobs. `limits` must be those of [`Slots::new`]. Takes no lock, and
     /// writes only if there were never more.
     pub fn note(&self, limits: &Limits) {
-        let Taken { running, waiting } = self.taken(limits);
+        let SlotUse { running, waiting } = self.taken(limits);
         for (most, now) in [(&self.most.running, running), (&self.most.waiting, waiting)] {
             if now > most.load(Ordering::Relaxed) {
                 most.fetch_max(now, Ordering::Relaxed);
@@ -174,9 +174,9 @@ impl Slots {
     }
 
     /// Returns the most jobs that [`Slots::note`] has recorded.
-    pub fn most(&self) -> Taken {
+    pub fn most(&self) -> SlotUse {
         let MostTaken { running, waiting } = &*self.most;
-        Taken { running: running.load(Ordering::Relaxed), waiting: waiting.load(Ordering::Relaxed) }
+        SlotUse { running: running.load(Ordering::Relaxed), waiting: waiting.load(Ordering::Relaxed) }
     }
 
     /// Reports whether only an eighth of the slots is free. `limits` must be those of [`Slots::new`]. Fewer than
@@ -212,7 +212,7 @@ mod tests {
         drop(ran);
         slots.note(&limits);
 
-        assert_eq!(slots.most(), Taken { running: 2, waiting: 1 });
-        assert_eq!(slots.taken(&limits), Taken { running: 0, waiting: 0 });
+        assert_eq!(slots.most(), SlotUse { running: 2, waiting: 1 });
+        assert_eq!(slots.taken(&limits), SlotUse { running: 0, waiting: 0 });
     }
 }

@@ -172,6 +172,7 @@ pub(super) fn gates(route: &Route) -> Vec<String> {
     let gates = route.checks.iter().flat_map(|checks| &checks.gates);
     let kind = |gate: &RouteGate| match gate {
         RouteGate::BuiltIn(gate) => gate.check.kind(),
+        RouteGate::Handler(entry) if entry.grants.passes_on => "middleware",
         RouteGate::Handler(_) => "handler",
     };
     gates.map(|gate| format!("{} ({})", gate.name(), kind(gate))).collect()

@@ -12,7 +12,7 @@ use super::rate_count::{RateCount, RateRequest};
 use super::shared::SharedStore;
 
 /// The longest that a request waits to be counted: a limit is not to make requests slow.
-const WAIT: Duration = Duration::from_millis(100);
+const WAIT: Duration = Duration::from_millis(250);
 
 /// A limit in a store. While the store fails, each daemon counts alone.
 pub struct SharedRate {
@@ -38,7 +38,7 @@ impl SharedRate {
         &self.store
     }
 
-    /// Counts a request of a client. `None` if the store fails or does not answer within 100 ms, or did so within the
+    /// Counts a request of a client. `None` if the store fails or does not answer within 250 ms, or did so within the
     /// last second: then the caller counts by itself.
     ///
     /// # Cancel safety

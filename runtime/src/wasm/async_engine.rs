@@ -12,7 +12,7 @@ use super::engine::engine_kind::{Composition, EngineKind};
 use super::engine::settings::{self, Addressing, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
 use super::host::component_state::State;
-use super::host::{databases, stores};
+use super::host::{databases, middleware, stores};
 use super::kinds::component;
 
 /// The engines for `async` components. Each is made when the first component needs it.
@@ -104,7 +104,7 @@ fn said<T>(outcome: Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Makes the linker for the world `wasi:http/service`. It also has all of WASI 0.2, because the standard
+/// Makes the linker for the worlds `wasi:http/service` and `wasi:http/middleware`. It also has all of WASI 0.2, because the standard
 /// libraries of languages are built on it. Files and sockets exist as 0.2 only, where our guards are.
 fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = component::linker(engine)?;
@@ -114,6 +114,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     stores::link_async_component(&mut linker)?;
     databases::link_async_component(&mut linker)?;
+    middleware::link(&mut linker)?;
     Ok(linker)
 }
 

@@ -63,6 +63,7 @@ impl Module {
             mounts: self.files.as_ref().map(|files| files.mounts().to_vec()).unwrap_or_default(),
             tmp: self.files.as_ref().and_then(Files::own_bytes),
             outbound: Some(self.outbound.clone()),
+            passes_on: matches!(&self.code, Code::Http(code) if code.passes_on()),
             ..Grants::default()
         }
     }

@@ -237,6 +237,12 @@ pub(crate) fn handlers() -> &'static Path {
     BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers")))
 }
 
+/// Returns the directory of the module of the middleware, built once.
+pub(crate) fn middleware() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/middleware")))
+}
+
 /// Builds a directory of guests with the program under test. Returns the directory of the modules.
 fn build(dir: &Path) -> PathBuf {
     /// For a cold build of everything, on a slow machine that builds other things as well.

@@ -27,7 +27,7 @@ pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, output, portcullis, reaped};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use deadline::{Ends, PATIENCE, attempted, never, soon, until, within};
-pub(crate) use guest::{Program, guests, handlers};
+pub(crate) use guest::{Program, guests, handlers, middleware};
 pub(crate) use load::{Crowd, Latencies, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The name of the field.
-pub(super) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(in crate::http) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// How often a request may have passed through this process already: a job calls its own daemon, the
 /// job it starts calls it again, and so on.

@@ -9,9 +9,11 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::arriving_body::ArrivingBody;
 use crate::http::timeouts::DRAIN_BODY;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge, estimate};
 use crate::http::wire::progress::{OwedBody, Progress};
+use crate::job::RequestBody;
 
 /// The most bytes of a body that are drained, so that the connection can be used for another request.
 /// With more left to send, a client is better off with a new connection.
@@ -21,7 +23,7 @@ pub(in crate::http) const MOST: u64 = 64 << 10;
 /// the next request. Otherwise hyper closes the connection after the response.
 pub(in crate::http) struct DrainBody {
     /// `None` once the body has ended or is abandoned.
-    body: Option<Incoming>,
+    body: Option<ArrivingBody>,
     owed: OwedBody,
     /// What hyper or h2 may keep of it before it is read.
     held: Option<MemoryCharge>,
@@ -40,7 +42,14 @@ impl DrainBody {
         let bytes = most.unwrap_or(usize::MAX).min(ahead);
         let held = Some(&progress.memory).filter(|_| is_there && bytes > estimate::COVERED);
         let held = held.map(|memory| memory.charge(bytes));
-        DrainBody { body: Some(body).filter(|_| is_there), owed, held, runtime }
+        let body = Some(ArrivingBody::Client(body)).filter(|_| is_there);
+        DrainBody { body, owed, held, runtime }
+    }
+
+    /// Takes the body of a request that a middleware passes on. Nothing of it is drained.
+    pub(in crate::http) fn passed(body: RequestBody, progress: &Progress) -> DrainBody {
+        let body = Some(body).filter(|body| !body.is_end_stream()).map(ArrivingBody::Passed);
+        DrainBody { body, owed: progress.owe_body(false), held: None, runtime: None }
     }
 
     /// Moves the body out, and leaves an empty one behind.
@@ -54,12 +63,12 @@ impl DrainBody {
     }
 
     /// Returns the body to read from, or `None` if none is left.
-    pub(in crate::http) fn body(&mut self) -> Option<&mut Incoming> {
+    pub(in crate::http) fn body(&mut self) -> Option<&mut ArrivingBody> {
         self.body.as_mut()
     }
 
     /// Returns the body to look at, or `None` if none is left.
-    pub(in crate::http) fn look(&self) -> Option<&Incoming> {
+    pub(in crate::http) fn look(&self) -> Option<&ArrivingBody> {
         self.body.as_ref()
     }
 
@@ -70,7 +79,7 @@ impl DrainBody {
 
     /// Notes that a piece was read, which may be the last.
     pub(in crate::http) fn read(&mut self) {
-        if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
+        if self.body.as_ref().is_none_or(ArrivingBody::is_end_stream) {
             self.held = None;
             self.owed.consumed();
         }
@@ -103,7 +112,7 @@ fn goes_on(head: &Parts) -> bool {
 }
 
 /// Reads a body to its end, or gives it up beyond [`MOST`].
-async fn drain(mut body: Incoming, owed: OwedBody) {
+async fn drain(mut body: ArrivingBody, owed: OwedBody) {
     let mut left = MOST;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;

@@ -63,6 +63,17 @@ impl GatePass {
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 
+    /// Returns what gates have told, but for the cookies.
+    pub(in crate::http) fn without_cookies(&self) -> GatePass {
+        let GatePass { user, auth_type, facts, cookies: _ } = self;
+        GatePass {
+            user: user.clone(),
+            auth_type: auth_type.clone(),
+            facts: facts.clone(),
+            cookies: Vec::new(),
+        }
+    }
+
     /// Adds the cookies to the response.
     pub(in crate::http) fn tell(self, response: &mut HeaderMap) {
         for cookie in self.cookies {

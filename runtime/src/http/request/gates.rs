@@ -17,7 +17,7 @@ use super::request_body;
 use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::access::{AccessCheck, AccessGate, BasicCredentials, CertificateNames, Passwords};
-use crate::catalog::{EntryChecks, RouteGate};
+use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
 use crate::job::{Fault, HandlerVersion, Kind};
@@ -26,36 +26,42 @@ use crate::job::{Fault, HandlerVersion, Kind};
 const LARGEST_ANSWER: usize = 64 << 10;
 
 /// What the gates have decided.
-pub(in crate::http) enum GateDecision {
+pub(in crate::http) enum GateDecision<'g> {
     /// The request goes on to its handler.
-    Pass(GatePass),
+    Pass,
+    /// The request goes on to a middleware, which passes it on to the gates behind it.
+    PassOn { entry: &'g Arc<HandlerVersion>, behind: &'g [RouteGate] },
     /// A gate answers.
     Answer(Box<Response<Body>>),
 }
 
 impl RoutedRequest<'_> {
-    /// Asks the gates of the route in their order, up to the first that does not let the request pass.
+    /// Asks the gates in their order, up to the first that does not let the request pass, or that is a middleware. What
+    /// they tell is added to `pass`.
     ///
     /// # Errors
     /// A gate refuses the request, or a handler that is a gate has failed. That is never a pass.
-    pub(in crate::http) async fn ask_gates(
+    pub(in crate::http) async fn ask_gates<'g>(
         self,
         engine: &Arc<Engine>,
-        checks: &EntryChecks,
+        gates: &'g [RouteGate],
+        pass: &mut GatePass,
         log: &mut RequestLog,
-    ) -> Result<GateDecision, Refusal> {
-        let mut pass = GatePass::default();
-        for gate in &checks.gates {
+    ) -> Result<GateDecision<'g>, Refusal> {
+        for (number, gate) in gates.iter().enumerate() {
             match gate {
-                RouteGate::BuiltIn(gate) => self.check_gate(gate, &mut pass).await?,
+                RouteGate::BuiltIn(gate) => self.check_gate(gate, pass).await?,
+                RouteGate::Handler(entry) if entry.grants.passes_on => {
+                    return Ok(GateDecision::PassOn { entry, behind: &gates[number + 1..] });
+                }
                 RouteGate::Handler(entry) => {
-                    if let Some(answer) = self.run_gate(engine, entry, &mut pass, log).await? {
+                    if let Some(answer) = self.run_gate(engine, entry, pass, log).await? {
                         return Ok(GateDecision::Answer(Box::new(answer)));
                     }
                 }
             }
         }
-        Ok(GateDecision::Pass(pass))
+        Ok(GateDecision::Pass)
     }
 
     async fn check_gate(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
@@ -120,7 +126,7 @@ impl RoutedRequest<'_> {
         let (logged, outcome) = if entry.kind == Kind::Proxy {
             let job = request.http_job(engine, entry);
             let logged = LoggedJob::of(&job);
-            let started = request.start_http(engine, job, request_body::nothing());
+            let started = request.start_http(engine, job, request_body::nothing(), None);
             let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
             (logged, running.response(&Method::GET).await)
         } else {

@@ -14,6 +14,7 @@
 //! | `access_line` | the line of a request in the access log, in each format |
 //! | `access_log` | the log line and the counters of a request |
 //! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
+//! | `arriving_body` | a request body while it arrives |
 //! | `drain_body` | a request body that is drained when dropped |
 //! | `read_ahead` | the beginning of a request body, read before the job starts |
 //! | `spooled_body` | a request body of unknown length, stored until it is complete |
@@ -45,6 +46,7 @@
 pub(in crate::http) mod access_line;
 pub(in crate::http) mod access_log;
 pub(in crate::http) mod acme_challenge;
+pub(in crate::http) mod arriving_body;
 pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;
 pub(in crate::http) mod cgi_response;

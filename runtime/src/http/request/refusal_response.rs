@@ -11,7 +11,7 @@ use serde_json::json;
 use super::rate_limit;
 use super::response_body::Body;
 use super::upgrade_fields::{self, WEBSOCKET_VERSION};
-use crate::catalog::ReasonHeader;
+use crate::catalog::{ErrorPages, ReasonHeader};
 use crate::http::refusal::{Details, Refusal};
 
 /// The field with the reason for a refusal, if the configuration asks for it.
@@ -26,6 +26,17 @@ pub(in crate::http) enum ErrorFormat {
     Json,
     /// JSON with a message only.
     Message,
+}
+
+impl ErrorFormat {
+    /// Returns the form of error responses with these pages.
+    pub(in crate::http) fn of(pages: &ErrorPages) -> ErrorFormat {
+        match pages {
+            ErrorPages::Json => ErrorFormat::Json,
+            ErrorPages::Message => ErrorFormat::Message,
+            ErrorPages::Negotiated | ErrorPages::Pages(_) => ErrorFormat::Negotiated,
+        }
+    }
 }
 
 impl Refusal {

@@ -255,7 +255,7 @@ impl IncomingBody {
         this.body.read();
         let frame = match frame {
             None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
+            Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
             Some(Ok(frame)) => without_forgeries(frame),
         };
         let length = frame.data_ref().map_or(0, Bytes::len);

@@ -11,7 +11,7 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::body_source::BodySource;
 use super::cgi_job::RoutedRequest;
@@ -57,7 +57,7 @@ impl RoutedRequest<'_> {
         job
     }
 
-    /// Hands the request to its job, and starts it.
+    /// Hands the request to its job, and starts it. `next` takes the requests that a middleware passes on.
     ///
     /// # Errors
     /// The client names a host that is invalid in a URI.
@@ -66,6 +66,7 @@ impl RoutedRequest<'_> {
         engine: &Arc<Engine>,
         mut job: Job,
         body: RequestBody,
+        next: Option<mpsc::Sender<Proxied>>,
     ) -> Result<RunningJob<ResponseReceiver>, http::Error> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
@@ -73,7 +74,7 @@ impl RoutedRequest<'_> {
         *request.uri_mut() = self.uri()?;
         *request.headers_mut() = self.fields(job.id);
         let (sender, answer) = oneshot::channel();
-        job.proxied = Some(Box::new(Proxied { request, answer: sender }));
+        job.proxied = Some(Box::new(Proxied { request, answer: sender, next }));
         Ok(RunningJob::start(engine, job, Some(answer)))
     }
 

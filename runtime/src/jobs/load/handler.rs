@@ -202,6 +202,42 @@ pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec
     upgraded.chain(called).collect()
 }
 
+/// The most middlewares of a route. Each holds a job while what stands behind it answers.
+const DEEPEST: usize = 4;
+
+/// Finds middlewares that cannot stand where they are named: in front of an upgrade, too many in a row, or so many at once
+/// that no job is left for what stands behind them.
+pub(super) fn for_middlewares(config: &Config, handlers: &BTreeMap<Name, Arc<HandlerVersion>>) -> Vec<Error> {
+    let middleware = |name: &String| handlers.get(name.as_str()).filter(|entry| entry.grants.passes_on);
+    let mut errors = Vec::new();
+    let mut used: BTreeMap<&Name, usize> = BTreeMap::new();
+    for route in &config.routes {
+        let found: Vec<_> = route.before.iter().filter_map(middleware).collect();
+        used.extend(found.iter().map(|entry| (&entry.name, entry.limits.concurrency)));
+        let (path, names) =
+            (&route.path, || found.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", "));
+        if !found.is_empty() && route.upgrade.is_some() {
+            errors.push(anyhow!(
+                "route {path:?}: upgrade: {} in before is a middleware, which passes on requests and no upgrade",
+                names()
+            ));
+        }
+        if found.len() > DEEPEST {
+            errors.push(anyhow!("route {path:?}: before: {DEEPEST} middlewares at most, found {}", names()));
+        }
+    }
+    let held: usize = used.values().sum();
+    if held > 0 && held >= config.jobs {
+        let names = used.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        errors.push(anyhow!(
+            "the middlewares {names} may hold {held} jobs at once, which leaves none of jobs = {} for what stands behind \
+             them: lower limits.concurrency of these handlers, or raise jobs",
+            config.jobs
+        ));
+    }
+    errors
+}
+
 /// Returns the version name of a module, the start of its digest; see [`HandlerVersion::version`].
 pub(super) fn version(digest: &Digest) -> String {
     hex(&digest[..6])

@@ -12,7 +12,9 @@ use super::code::{Codes, read};
 use super::databases::open;
 use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
 use super::examined::Examined;
-use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits};
+use super::handler::{
+    HandlerResources, HandlerSources, for_middlewares, for_programs, make, mounted, show, suits,
+};
 use super::known::VersionsInUse;
 use super::parallel::each;
 use super::prepared::{self, Prepared, has_kept, variables};
@@ -185,6 +187,7 @@ impl Loader {
         errors.extend(misused);
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
+        errors.extend(for_middlewares(config, &handlers));
         let limits = base.routes.limits();
         let open_dir = |dir: &Path| FileRoot::new(untrusted.grant(dir)?.dir, dir);
         match config.routes(&handlers, limits, open_dir, |store| self.store(store)) {

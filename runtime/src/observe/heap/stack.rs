@@ -5,23 +5,19 @@ use std::ffi::{c_int, c_void};
 /// The most functions of a stack: those of a request are about fifty.
 pub(super) const DEPTH: usize = 96;
 
-/// The context of a frame, which the unwinder alone knows.
-#[repr(C)]
-struct UnwindContext(c_void);
-
 /// Go on to the caller. `_Unwind_Reason_Code` of the Itanium C++ ABI, "Exception Handling", level 1.
 const NO_REASON: c_int = 0;
 /// The end of the walk.
 const END_OF_STACK: c_int = 5;
 
 // SAFETY: both are functions of the unwinder that the standard library links for panics, with the signatures of the
-// Itanium C++ ABI, "Exception Handling", level 1.
+// Itanium C++ ABI, "Exception Handling", level 1. The context of a frame is the unwinder's own.
 unsafe extern "C" {
     fn _Unwind_Backtrace(
-        trace: extern "C" fn(*mut UnwindContext, *mut c_void) -> c_int,
+        trace: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
         argument: *mut c_void,
     ) -> c_int;
-    fn _Unwind_GetIP(context: *mut UnwindContext) -> usize;
+    fn _Unwind_GetIP(context: *mut c_void) -> usize;
 }
 
 /// The addresses that are collected.
@@ -41,7 +37,7 @@ pub(super) fn capture(use_of: impl FnOnce(&[usize])) {
     use_of(&walk.addresses[..walk.count]);
 }
 
-extern "C" fn collect(context: *mut UnwindContext, argument: *mut c_void) -> c_int {
+extern "C" fn collect(context: *mut c_void, argument: *mut c_void) -> c_int {
     // SAFETY: `capture` passes a pointer to its `Walk`, which nothing else uses during the walk.
     let walk = unsafe { &mut *argument.cast::<Walk>() };
     // SAFETY: the unwinder calls this with the context of a frame.

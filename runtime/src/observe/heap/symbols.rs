@@ -43,10 +43,10 @@ impl Symbols {
         const SYMTAB: u32 = 2;
         const DYNAMIC: u16 = 3;
         let header = bytes(file, 0, 64)?;
-        if !header.starts_with(MAGIC) {
+        let (at, each, count) = (u64_at(&header, 40)?, u16_at(&header, 58)?, u16_at(&header, 60)?);
+        if !header.starts_with(MAGIC) || each == 0 {
             return None;
         }
-        let (at, each, count) = (u64_at(&header, 40)?, u16_at(&header, 58)?, u16_at(&header, 60)?);
         let table = bytes(file, at, u64::from(each) * u64::from(count))?;
         let sections = table.chunks_exact(usize::from(each)).map(ElfSection::read);
         let sections = sections.collect::<Option<Vec<ElfSection>>>()?;

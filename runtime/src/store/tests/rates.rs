@@ -19,7 +19,7 @@ fn is_admitted(count: Option<RateCount>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_two_daemons_count_together() {
-    let Some(server) = servers::redis() else { return };
+    let Some(server) = servers::redis_in_memory() else { return };
     let (one, other) = (limit(&server.url, 3), limit(&server.url, 3));
 
     let counts = [one.count(b"a").await, other.count(b"a").await, one.count(b"a").await];
@@ -40,7 +40,7 @@ async fn requests_of_two_daemons_count_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_requests_at_once_as_many_pass_as_the_burst_has() {
-    let Some(server) = servers::redis() else { return };
+    let Some(server) = servers::redis_in_memory() else { return };
     let daemons = [limit(&server.url, 40), limit(&server.url, 40)];
 
     let count = |number: usize| {
@@ -58,7 +58,7 @@ async fn of_many_requests_at_once_as_many_pass_as_the_burst_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_clients_takes_eight_slots_of_each_set_at_most() {
-    let Some(server) = servers::redis() else { return };
+    let Some(server) = servers::redis_in_memory() else { return };
     let limit = limit(&server.url, 1);
     assert!(is_admitted(limit.count(b"first").await));
 
@@ -73,7 +73,7 @@ async fn a_flood_of_clients_takes_eight_slots_of_each_set_at_most() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_server_nothing_is_counted_there_and_the_next_second_asks_again() {
-    let Some(mut server) = servers::redis() else { return };
+    let Some(mut server) = servers::redis_in_memory() else { return };
     let limit = limit(&server.url, 100);
     assert!(is_admitted(limit.count(b"a").await));
     server.stop();

@@ -17,10 +17,22 @@ pub(super) struct ServerProcess {
 /// Starts a Redis server that writes every command to disk. `None` if there is none on this machine.
 #[cfg(feature = "redis")]
 pub(super) fn redis() -> Option<ServerProcess> {
-    start("redis-server", "redis", |port, dir| {
+    redis_with("yes")
+}
+
+/// Starts a Redis server that keeps everything in memory, so that no test waits for a disk. `None` if there is none on this
+/// machine.
+#[cfg(feature = "redis")]
+pub(super) fn redis_in_memory() -> Option<ServerProcess> {
+    redis_with("no")
+}
+
+#[cfg(feature = "redis")]
+fn redis_with(append_only: &'static str) -> Option<ServerProcess> {
+    start("redis-server", "redis", move |port, dir| {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", dir, "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command.args(["--appendonly", append_only, "--appendfsync", "always"]);
         command
     })
 }

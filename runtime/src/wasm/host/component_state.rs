@@ -1,5 +1,6 @@
 //! The store data of a component's instance, which host functions work on.
 
+use tokio::sync::mpsc;
 use wasmtime::Result;
 use wasmtime::component::ResourceTable;
 use wasmtime::error::Context as _;
@@ -14,6 +15,7 @@ use super::outbound::Http;
 use super::pollables::Pollables;
 use super::stores::GuestStores;
 use super::tmp::Tmp;
+use crate::job::Proxied;
 
 /// Everything that one instance owns.
 pub(in crate::wasm) struct State {
@@ -31,6 +33,8 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) stores: Option<Box<GuestStores>>,
     /// `None` if the component imports no interface of databases, or runs no job.
     pub(in crate::wasm) databases: Option<Box<GuestDatabases>>,
+    /// Takes the requests that a middleware passes on. `None` if nothing stands behind it.
+    pub(in crate::wasm) next: Option<mpsc::Sender<Proxied>>,
 }
 
 impl State {

@@ -3,8 +3,8 @@
 //! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
 //! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
 //! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
-//! counts; `held_stream`; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`,
-//! `stores` and `databases`.
+//! counts; `held_stream`; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`,
+//! `preview2`, `middleware`, and the functions of `calls`, `stores` and `databases`.
 
 pub(super) mod body;
 pub(super) mod calls;
@@ -23,6 +23,7 @@ mod held_stream;
 mod interfaces;
 pub(super) mod links;
 pub(super) mod memory_meter;
+pub(super) mod middleware;
 pub(super) mod mounted;
 pub(super) mod open_guard;
 pub(super) mod outbound;

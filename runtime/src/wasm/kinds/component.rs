@@ -17,7 +17,7 @@ use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
 use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::tmp::Tmp;
-use crate::wasm::host::{links, open_guard, preview2, trap};
+use crate::wasm::host::{links, middleware, open_guard, preview2, trap};
 
 /// The error for a module that imports something the daemon does not provide.
 pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not provide";
@@ -33,6 +33,8 @@ pub(in crate::wasm) struct Imports {
     stores: bool,
     /// Whether it imports an interface of databases.
     databases: bool,
+    /// Whether it imports the interface of what stands behind it.
+    next: bool,
 }
 
 impl Imports {
@@ -47,7 +49,13 @@ impl Imports {
             calls: found(calls::PACKAGE),
             stores: stores::PACKAGES.into_iter().any(found),
             databases: databases::INTERFACES.into_iter().any(found),
+            next: found(middleware::IMPORT),
         }
+    }
+
+    /// Whether the component passes requests on to what stands behind it.
+    pub(in crate::wasm) fn pass_on(self) -> bool {
+        self.next
     }
 
     /// Makes the HTTP client of a job. It is shut if the component imports none.
@@ -119,8 +127,8 @@ pub(in crate::wasm) fn store(
     // The HTTP client is shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
     let pollables = Pollables::new(limits.handles);
-    let state =
-        State { wasi, table, meter, opened, tmp, http, pollables, calls, stores: None, databases: None };
+    let (stores, databases, next) = (None, None, None);
+    let state = State { wasi, table, meter, opened, tmp, http, pollables, calls, stores, databases, next };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     guest::bound(&mut store, limits, |state| &mut state.table);

@@ -182,6 +182,11 @@ impl HttpComponent {
         component::conclude(outcome, &store, limits).map(drop)
     }
 
+    /// Whether it is a middleware, which passes requests on to what stands behind it.
+    pub(in crate::wasm) fn passes_on(&self) -> bool {
+        self.imports.pass_on()
+    }
+
     /// Returns the bytes of the memories and tables that an instance starts with.
     pub(in crate::wasm) fn memory(&self) -> usize {
         component::memory(self.version.instance())

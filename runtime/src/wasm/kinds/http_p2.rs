@@ -20,7 +20,7 @@ pub(in crate::wasm) async fn answer(
     proxied: Proxied,
     job: &Job,
 ) -> Result<Leftover> {
-    let Proxied { request, answer } = proxied;
+    let Proxied { request, answer, next: _ } = proxied;
     let broken = BodyFault::default();
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,

@@ -23,7 +23,8 @@ pub(in crate::wasm) async fn answer(
     job: &Job,
 ) -> Result<Leftover> {
     let before = store.concurrent_state_table_size();
-    let Proxied { request, answer } = proxied;
+    let Proxied { request, answer, next } = proxied;
+    store.data_mut().next = next;
     let broken = BodyFault::default();
     let (parts, body) = request.into_parts();
     // Not taken back when `handle` returns: the component may have made it the body of the response.
@@ -63,7 +64,9 @@ pub(in crate::wasm) async fn answer(
         let _dropped = read.changed().await;
         Ok(())
     };
-    broken.end(async { store.run_concurrent(work).await? }).await?;
+    let ended = broken.end(async { store.run_concurrent(work).await? }).await;
+    store.data_mut().next = None;
+    ended?;
     lent.take_back();
     Ok(if store.concurrent_state_table_size() > before { Leftover::Something } else { Leftover::Nothing })
 }

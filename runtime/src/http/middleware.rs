@@ -1,0 +1,204 @@
+//! Runs a handler that is a middleware, and answers the requests that it passes on by what stands behind it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::Uri;
+use http::{Method, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
+
+use super::outbound::cdn_loop::CDN_LOOP;
+use super::refusal::Refusal;
+use super::request::access_log::RequestLog;
+use super::request::drain_body::DrainBody;
+use super::request::gate_pass::GatePass;
+use super::request::gates::GateDecision;
+use super::request::logged_job::LoggedJob;
+use super::request::refusal_response::ErrorFormat;
+use super::request::request_body;
+use super::request::response_body::Body;
+use super::service::RequestContext;
+use super::wire::client_memory::MemoryAccount;
+use super::wire::progress::Progress;
+use crate::catalog::{Catalog, Match, RouteGate};
+use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
+
+/// How many requests a middleware may pass on for one request of a client: it may try again, and not without end.
+const MOST_PASSED: usize = 8;
+
+/// What stands between a request and the answer of its route.
+#[derive(Clone, Copy)]
+pub(super) struct GateChain<'r> {
+    /// The route.
+    pub(super) found: &'r Match<'r, 'r>,
+    /// The decoded path of the request.
+    pub(super) path: &'r str,
+    /// The gates that are still to be passed.
+    pub(super) gates: &'r [RouteGate],
+}
+
+impl<'a> RequestContext<'a, Arc<Catalog>> {
+    /// Asks the gates of a chain in their order, then lets the target of the route answer. `pass` is what gates before
+    /// the chain have told.
+    pub(super) async fn pass_gates(
+        self,
+        chain: GateChain<'_>,
+        mut pass: GatePass,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let GateChain { found, path, gates } = chain;
+        let decision = self.routed(found).ask_gates(&self.server.engine, gates, &mut pass, log).await?;
+        let request = RequestContext { pass: &pass, ..self };
+        let mut response = match decision {
+            GateDecision::Answer(response) => return Ok(*response),
+            GateDecision::Pass => request.go_on(found, path, body, log).await?,
+            GateDecision::PassOn { entry, behind } => {
+                // Boxed, so that requests without a middleware stay small.
+                let behind = GateChain { gates: behind, ..chain };
+                Box::pin(request.around(entry, behind, body, log)).await?
+            }
+        };
+        pass.tell(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Runs a middleware around what stands behind it. Its response is the response.
+    async fn around(
+        self,
+        entry: &Arc<HandlerVersion>,
+        behind: GateChain<'_>,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let (engine, route) = (&self.server.engine, behind.found.route);
+        if route.upgrade.is_some() {
+            return Err(Refusal::Unsupported("a middleware answers requests, and cannot pass on an upgrade"));
+        }
+        let request = self.routed(behind.found);
+        let job = request.http_job(engine, entry);
+        log.handler_chosen(LoggedJob::of(&job), route, None);
+        log.routed(self.head, self.peer, &route.label);
+        let memory = body.memory().clone();
+        let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
+        let body = intaken.map_err(|fault| log.job_failed(fault))?;
+        let (sender, mut passed) = mpsc::channel(1);
+        let started = request.start_http(engine, job, body, Some(sender));
+        let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        let serving = async {
+            for _ in 0..MOST_PASSED {
+                let Some(request) = passed.recv().await else { break };
+                self.answer_passed(behind, request, &memory).await;
+            }
+            // Later requests are refused. The middleware goes on.
+            passed.close();
+            pending::<Infallible>().await
+        };
+        // The middleware is polled while another job answers, because that may read what the middleware writes.
+        tokio::select! {
+            biased;
+            outcome = running.response(&self.head.method) => outcome.map_err(|fault| log.job_failed(fault)),
+            never = serving => match never {},
+        }
+    }
+
+    /// Answers a request that a middleware passes on. A failure is the middleware's to handle.
+    async fn answer_passed(self, behind: GateChain<'_>, passed: Proxied, memory: &MemoryAccount) {
+        let Proxied { request, answer, next: _ } = passed;
+        let (given, body) = request.into_parts();
+        let head = self.passed_head(given);
+        // The client's connection waits for the response of the middleware, not for this one.
+        let progress = Progress::of_stream(&Progress::new(memory.clone()));
+        let mut log = RequestLog::new(progress.clone());
+        let mut body = DrainBody::passed(body, &progress);
+        let request = RequestContext { head: &head, ..self };
+        let pass = self.pass.without_cookies();
+        let response = match request.pass_gates_boxed(behind, pass, &mut body, &mut log).await {
+            Ok(response) => Ok(passed_response(response, &head, log, &progress)),
+            Err(refusal) => {
+                let status = refusal.status();
+                log.refused(&refusal);
+                match refusal {
+                    Refusal::Failed(_, fault) => {
+                        log.head_sent(status);
+                        Err(fault)
+                    }
+                    refusal => {
+                        self.server.refused.count(refusal.code());
+                        let rules = behind.found.route.rules.as_deref();
+                        let pages = rules.map_or(&self.pinned.errors, |rules| &rules.errors);
+                        let (details, reason) = (self.settings.details, self.pinned.reason_header);
+                        let format = ErrorFormat::of(pages);
+                        let response = refusal.into_response(&head.headers, details, reason, format);
+                        Ok(passed_response(response, &head, log, &progress))
+                    }
+                }
+            }
+        };
+        // The middleware may have ended meanwhile.
+        let _gone = answer.send(response);
+    }
+
+    /// As [`pass_gates`](RequestContext::pass_gates), boxed: a chain with several middlewares calls it within itself.
+    fn pass_gates_boxed<'r>(
+        self,
+        chain: GateChain<'r>,
+        pass: GatePass,
+        body: &'r mut DrainBody,
+        log: &'r mut RequestLog,
+    ) -> BoxFuture<'r, Result<Response<Body>, Refusal>>
+    where
+        'a: 'r,
+    {
+        Box::pin(self.pass_gates(chain, pass, body, log))
+    }
+
+    /// Makes the head for what stands behind a middleware: its fields and its query. Method, path and host stay the
+    /// client's, as the route was found by them.
+    fn passed_head(self, given: Parts) -> Parts {
+        let mut head = self.head.clone();
+        let mut fields = given.headers;
+        // Those of the connection are not the middleware's, and the others belong to the daemon.
+        for name in [CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, CDN_LOOP] {
+            fields.remove(name);
+        }
+        for name in [HOST, CDN_LOOP] {
+            for value in self.head.headers.get_all(&name) {
+                fields.append(&name, value.clone());
+            }
+        }
+        head.headers = fields;
+        let path = self.head.uri.path();
+        let target = given.uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        let mut parts = self.head.uri.clone().into_parts();
+        if let Ok(target) = target.parse() {
+            parts.path_and_query = Some(target);
+            if let Ok(uri) = Uri::from_parts(parts) {
+                head.uri = uri;
+            }
+        }
+        head
+    }
+}
+
+/// Makes a response the answer for a middleware. It is counted when its body has ended.
+fn passed_response(
+    mut response: Response<Body>,
+    head: &Parts,
+    mut log: RequestLog,
+    progress: &Progress,
+) -> Response<ResponseBody> {
+    log.head_sent(response.status());
+    if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
+        log.complete();
+    }
+    response.body_mut().answer(log, progress);
+    let broken = |_| Fault::BadAnswer("what stands behind the middleware broke off".to_owned());
+    response.map(|body| body.map_err(broken).boxed_unsync())
+}
