@@ -166,7 +166,9 @@ fn a_handler_lets_pass_or_answers_and_tells_what_clients_cannot() {
     assert_eq!(variable(&passed, "HTTP_REMOTE_USER"), "root", "the client's field is a field of the client");
     assert_eq!((passed.field("set-cookie"), passed.field("x-other")), (Some("s=1"), None));
     assert_eq!((answered.status(), answered.field("location")), (302, Some("https://login.example/")));
-    assert_eq!(answered.field("set-cookie"), Some("t=2"), "the cookies of a gate before it are not sent");
+    let cookies: Vec<&str> = answered.head.lines().filter(|line| line.starts_with("set-cookie")).collect();
+    assert_eq!(cookies, ["set-cookie: t=2", "set-cookie: s=1"], "those of the gate before it too");
+    assert_eq!(passed.field("cache-control"), Some("private"));
     assert!(daemon.log.line("GET /both -> 302").contains("sends@"), "{}", daemon.log.text());
     let gates = &explained(&daemon, "/both")["route"]["before"];
     assert_eq!(*gates, serde_json::json!(["opens (handler)", "sends (handler)"]));
@@ -252,6 +254,42 @@ fn a_gate_of_all_routes_spares_its_own_page_and_changes_with_a_swap() {
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(told(&daemon.get("/env")), "bob login -");
+}
+
+#[test]
+fn a_cookie_of_a_gate_is_not_lost_with_a_refusal_or_a_failure() {
+    let daemon =
+        setup("\"renews\", \"nobody\"", "[gate.nobody]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\n")
+            .handler("renews", "", &gate("Status: 204\nSet-Cookie: s=2\n\n"))
+            .handler("fails", "", &Program::new().trap().wasm())
+            .add("before = [\"renews\"]\n")
+            .start();
+
+    for (path, status) in [("/env", 403), ("/fails", 502)] {
+        let response = daemon.get(path);
+        assert_eq!((response.status(), response.field("set-cookie")), (status, Some("s=2")), "{path}");
+    }
+}
+
+#[test]
+fn an_empty_segment_or_its_escape_leads_round_no_gate() {
+    let routes = "[[route]]\npath = \"/{*rest}\"\nhandler = \"env\"\n[[route]]\npath = \"/admin/{*rest}\"\nhandler = \"env\"\n\
+                  before = [\"nobody\"]\n[gate.nobody]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\n";
+    let setup = setup("", routes);
+    let said = check(&setup).stderr;
+    assert!(
+        said.contains("warning: handler.env answers \"/admin/{*rest}\" behind gates and \"/\" with a tail"),
+        "{said}"
+    );
+    let daemon = setup.start();
+
+    assert_eq!(daemon.get("/admin/x").status(), 403);
+    for path in ["//admin/x", "/%2Fadmin/x", "///admin//x"] {
+        let refused = daemon.get(path);
+        assert_eq!(refused.status(), 400, "{path}");
+        assert!(refused.text().contains("empty segment"), "{}", refused.text());
+    }
+    assert_eq!((daemon.get("//x").status(), daemon.get("/x//y").status()), (200, 200));
 }
 
 #[test]

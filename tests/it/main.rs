@@ -50,6 +50,7 @@ mod http;
 mod http2;
 mod isolation;
 mod journal;
+mod jwks;
 mod kinds;
 mod layering;
 mod lengths;

@@ -66,6 +66,54 @@ fn a_health_check_is_the_proxy_itself() {
 }
 
 #[test]
+fn a_client_that_is_not_named_passes_no_gate_of_addresses_and_its_fields_are_its_own() {
+    let gate = "[[route]]\npath = \"/inner\"\nhandler = \"env\"\nbefore = [\"inner\"]\n\
+                [gate.inner]\nkind = \"addresses\"\nallow = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n";
+    let daemon = setup(PROXY).add(gate).start();
+    let ask = |header: &[u8], path: &str| {
+        let mut client = Client::tcp_from(PROXY, daemon.port());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 10.0.0.5\r\n\r\n");
+        client.send([header, request.as_bytes()].concat());
+        client.response()
+    };
+    let unnamed = [b"PROXY UNKNOWN\r\n".to_vec(), version_2(1, 0, &[]), version_2(1, 0x31, &[0; 216])];
+
+    for header in unnamed {
+        assert_eq!(ask(&header, "/inner").status(), 403);
+        let seen = ask(&header, "/env");
+        assert!(seen.text().contains("REMOTE_ADDR=127.0.0.2\0"), "{}", seen.text());
+    }
+    let itself = ask(&version_2(0, 0, &[]), "/env");
+    assert!(itself.text().contains("REMOTE_ADDR=127.0.0.2\0"), "{}", itself.text());
+    assert_eq!(ask(&version_2(0, 0, &[]), "/inner").status(), 200, "a check of the proxy");
+}
+
+#[test]
+fn a_client_that_the_header_names_has_the_connections_of_its_address() {
+    let daemon = setup(PROXY).add("connections = 20\nconnections_per_peer = 2\n").start();
+    // Half a request keeps a connection busy.
+    let connect = |client: u8| {
+        let mut connected = Client::tcp_from(PROXY, daemon.port());
+        let header = format!("PROXY TCP4 203.0.113.{client} 198.51.100.1 4711 443\r\n");
+        let _refused = connected.try_send([header.as_bytes(), b"GET /env HTTP/1.1\r\n"].concat());
+        connected
+    };
+    let mut first = [connect(7), connect(7)];
+    for held in &mut first {
+        // They are counted once their header is read, and answered after that.
+        held.send("Host: test\r\n\r\nGET /env HTTP/1.1\r\n");
+        assert_eq!(held.response().status(), 200);
+    }
+
+    let mut third = connect(7);
+    let mut other = connect(8);
+
+    other.send("Host: test\r\n\r\n");
+    assert_eq!(other.response().status(), 200, "another client of the same proxy");
+    assert!(!third.is_answered(), "the third of one client");
+}
+
+#[test]
 fn a_client_that_is_no_proxy_or_sends_no_header_is_closed_and_counted() {
     let daemon = setup(PROXY).start();
     let header = "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n";

@@ -110,6 +110,31 @@ fn a_reload_keeps_the_state_of_an_unchanged_limit_and_shows_the_change_of_anothe
 }
 
 #[test]
+fn a_limit_by_user_counts_who_has_passed_the_gates_wherever_they_come_from() {
+    let users = ["ada", "bob"].map(|name| format!("{name}:{}", bcrypt::hash("x", 4).unwrap())).join("\n");
+    let daemon = Setup::new("[gate.staff]\nkind = \"basic\"\nusers_file = \"users\"\n")
+        .file("users", users.as_bytes())
+        .handler("one", "limit = { rate = \"2/h\", by = \"all\" }", &Program::text().say("hello\n").wasm())
+        .add("before = [\"staff\"]\nlimit = { rate = \"1/h\", by = \"user\" }\n")
+        .host("tcp://127.0.0.1:0")
+        .start();
+    let ask = |last: u8, credentials: &str| {
+        let mut client = Client::tcp_from(Ipv4Addr::new(127, 0, 0, last), daemon.port());
+        client.ask("GET", "/one", &format!("Authorization: Basic {credentials}\r\n"))
+    };
+    // "ada:x", "bob:x" and "eve:x".
+    let [ada, bob, eve] = ["YWRhOng=", "Ym9iOng=", "ZXZlOng="];
+
+    // Neither limit counts who does not pass.
+    assert!((0..5).all(|_| ask(2, eve).status() == 401));
+    let first = ask(2, ada);
+    assert_eq!((first.status(), ask(3, ada).status()), (200, 429));
+    assert_eq!((ask(2, bob).status(), ask(2, bob).status()), (200, 429));
+    let told: Vec<&str> = first.head.lines().filter(|line| line.starts_with("ratelimit-policy")).collect();
+    assert_eq!(told, ["ratelimit-policy: \"route\";q=1;w=3600", "ratelimit-policy: \"handler\";q=2;w=3600"]);
+}
+
+#[test]
 fn a_flood_of_keys_takes_no_more_memory() {
     // The limit of the route counts every key. That of the handler then refuses, so that no jobs are measured.
     let daemon = Setup::one("limit = { rate = \"1/d\", by = \"all\" }", &Program::text().wasm())
@@ -165,9 +190,13 @@ fn limits_are_explained_and_checked() {
         ),
         (
             "{ rate = \"1/s\", by = \"ip\" }",
-            "route[0].limit.by: wanted \"address\", \"header:NAME\" or \"all\"",
+            "route[0].limit.by: wanted \"address\", \"user\", \"header:NAME\" or \"all\"",
         ),
         ("\"10/s\"", "route[0].limit: wanted a table"),
+        (
+            "{ rate = \"1/s\", by = \"user\" }",
+            "route.limit.by: by = \"user\" counts nobody on the route \"/\"",
+        ),
     ] {
         let said = check(limit);
         assert!(said.contains(wanted), "{limit}: {said}");

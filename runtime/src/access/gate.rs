@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::address_set::AddressSet;
+use super::key_set::FetchedKeySet;
 use super::passwords::Passwords;
 use super::tokens::TokenRules;
 
@@ -42,9 +43,40 @@ pub struct AddressRules {
     pub deny: AddressSet,
 }
 
-/// The names of certificates that pass: `ada`, `*.example.org`.
+/// The names of certificates that pass: `ada`, `*.example.org`, `email:ada@example.org`.
 #[derive(Debug)]
-pub struct CertificateNames(pub Vec<String>);
+pub struct CertificateNames(Vec<WantedName>);
+
+/// A name of a certificate that passes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct WantedName {
+    /// The kind that it must be of. `None` allows all kinds.
+    kind: Option<CertificateNameKind>,
+    text: String,
+}
+
+/// What a name of a certificate is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CertificateNameKind {
+    /// The common name of its subject, which is any text.
+    Common,
+    /// A DNS name.
+    Dns,
+    /// An e-mail address.
+    Email,
+    /// A URI.
+    Uri,
+}
+
+impl AccessGate {
+    /// Returns the keys that it fetches from a URL, if it does.
+    pub fn key_set(&self) -> Option<&Arc<FetchedKeySet>> {
+        match &self.check {
+            AccessCheck::Token(rules) => rules.key_set(),
+            AccessCheck::Addresses(_) | AccessCheck::Basic(_) | AccessCheck::ClientCertificate(_) => None,
+        }
+    }
+}
 
 impl AccessCheck {
     /// Returns the word of the configuration for the kind of gate.
@@ -66,21 +98,71 @@ impl AddressRules {
 }
 
 impl CertificateNames {
-    /// Returns the first name of a certificate that passes. Case makes no difference, as in host names and e-mail
-    /// addresses.
-    pub fn find<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-        names.into_iter().find(|name| self.0.iter().any(|wanted| fits(wanted, name)))
+    /// Reads one name. It is wanted of one kind if it begins with `cn:`, `dns:`, `email:` or `uri:`.
+    ///
+    /// # Errors
+    /// The name is empty, or has `*` elsewhere than as the first label of a DNS name.
+    pub fn read(text: &str) -> Result<CertificateNames, String> {
+        let prefixed =
+            KIND_PREFIXES.iter().find_map(|(prefix, kind)| Some((*kind, text.strip_prefix(prefix)?)));
+        let (kind, name) = prefixed.map_or((None, text), |(kind, name)| (Some(kind), name));
+        let is_wild = name.contains('*');
+        let may_be_wild = kind.is_none_or(|kind| kind == CertificateNameKind::Dns);
+        let tail =
+            name.strip_prefix("*.").filter(|tail| !tail.contains('*') && tail.split('.').all(is_label));
+        if name.is_empty() || is_wild && (tail.is_none() || !may_be_wild) {
+            return Err(format!(
+                "wanted a name such as \"ada\", \"email:ada@example.org\" or \"dns:*.example.org\", found {text:?}"
+            ));
+        }
+        Ok(CertificateNames(vec![WantedName { kind, text: name.to_owned() }]))
+    }
+
+    /// Joins lists of names.
+    pub fn all(lists: impl IntoIterator<Item = CertificateNames>) -> CertificateNames {
+        CertificateNames(lists.into_iter().flat_map(|list| list.0).collect())
+    }
+
+    /// Returns the first name of a certificate that passes. Case makes no difference, except in a URI.
+    pub fn find<'n>(
+        &self,
+        names: impl IntoIterator<Item = (CertificateNameKind, &'n str)>,
+    ) -> Option<&'n str> {
+        let passes =
+            |(kind, name): &(CertificateNameKind, &str)| self.0.iter().any(|one| one.fits(*kind, name));
+        names.into_iter().find(passes).map(|(_, name)| name)
     }
 }
 
-/// Reports whether a name is the wanted one, or has one label in place of `*`.
-fn fits(wanted: &str, name: &str) -> bool {
-    let tail = wanted.strip_prefix("*.").map(|tail| (name.split_once('.'), tail));
-    match tail {
-        Some((Some((label, rest)), tail)) => !label.is_empty() && rest.eq_ignore_ascii_case(tail),
-        Some((None, _)) => false,
-        None => name.eq_ignore_ascii_case(wanted),
+/// The prefix of each kind in the configuration.
+const KIND_PREFIXES: [(&str, CertificateNameKind); 4] = [
+    ("cn:", CertificateNameKind::Common),
+    ("dns:", CertificateNameKind::Dns),
+    ("email:", CertificateNameKind::Email),
+    ("uri:", CertificateNameKind::Uri),
+];
+
+impl WantedName {
+    /// Reports whether a name is the wanted one. `*` stands for one label of a DNS name, and for nothing in other names:
+    /// `eve@x.example.org` is none of `*.example.org`.
+    fn fits(&self, kind: CertificateNameKind, name: &str) -> bool {
+        if self.kind.is_some_and(|wanted| wanted != kind) {
+            return false;
+        }
+        match self.text.strip_prefix("*.") {
+            Some(tail) if kind == CertificateNameKind::Dns => name
+                .split_once('.')
+                .is_some_and(|(label, rest)| is_label(label) && rest.eq_ignore_ascii_case(tail)),
+            Some(_) => false,
+            None if kind == CertificateNameKind::Uri => name == self.text,
+            None => name.eq_ignore_ascii_case(&self.text),
+        }
     }
+}
+
+/// Reports whether a text is a label of a host name (RFC 5890 §2.3.1).
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 impl PartialEq for AccessGate {
@@ -129,12 +211,40 @@ mod tests {
 
     #[test]
     fn a_certificate_passes_by_one_of_its_names() {
-        let wanted = CertificateNames(vec!["ada".to_owned(), "*.example.org".to_owned()]);
+        use CertificateNameKind::{Common, Dns, Email, Uri};
+        let read = |texts: &[&str]| {
+            CertificateNames::all(texts.iter().map(|text| CertificateNames::read(text).unwrap()))
+        };
+        let wanted = read(&["ada", "*.example.org", "email:bob@example.org", "spiffe://example.org/a"]);
 
-        assert_eq!(wanted.find(["bob", "Ada"]), Some("Ada"));
-        assert_eq!(wanted.find(["a.EXAMPLE.org"]), Some("a.EXAMPLE.org"));
-        for name in ["bob", "example.org", ".example.org", "a.b.example.org", "adam", ""] {
-            assert_eq!(wanted.find([name]), None, "{name}");
+        for (kind, name) in [
+            (Common, "Ada"),
+            (Dns, "ada"),
+            (Dns, "a.EXAMPLE.org"),
+            (Email, "Bob@example.org"),
+            (Uri, "spiffe://example.org/a"),
+        ] {
+            assert_eq!(wanted.find([(Email, "eve"), (kind, name)]), Some(name), "{name}");
+        }
+        for (kind, name) in [
+            (Dns, "bob"),
+            (Dns, "example.org"),
+            (Dns, ".example.org"),
+            (Dns, "a.b.example.org"),
+            (Dns, "adam"),
+            (Dns, ""),
+            (Dns, "eve@x.example.org"),
+            (Email, "eve@x.example.org"),
+            (Email, "x.example.org"),
+            (Uri, "spiffe://x.example.org"),
+            (Uri, "spiffe://example.org/A"),
+            (Common, "x.example.org"),
+            (Common, "bob@example.org"),
+        ] {
+            assert_eq!(wanted.find([(kind, name)]), None, "{kind:?} {name}");
+        }
+        for text in ["", "dns:", "*", "*.", "a.*.org", "*a.org", "*.a.*", "email:*.example.org", "cn:*"] {
+            assert!(CertificateNames::read(text).is_err(), "{text}");
         }
     }
 }

@@ -1,28 +1,33 @@
 //! Decides who a client is, and whether it may pass; pure, without sockets and without jobs.
 //!
-//! Floors, lowest first: `networks`, `operator_rights`, `rate_rule`, `rate_slots`, `ring_provider`, `verified_lately`;
-//! `passwords`, `address_set`, `rate_limit`, `tokens`;
-//! `forwarded`, `gate`.
+//! Floors, lowest first: `networks`, `operator_rights`, `origin_places`, `rate_rule`, `rate_slots`, `ring_provider`,
+//! `verified_lately`; `address_set`, `passwords`, `rate_limit`, `token_keys`; `forwarded`, `key_set`; `tokens`; `gate`.
 
 mod address_set;
 mod forwarded;
 mod gate;
+mod key_set;
 mod networks;
 mod operator_rights;
+mod origin_places;
 mod passwords;
 mod rate_limit;
 mod rate_rule;
 mod rate_slots;
 mod ring_provider;
+mod token_keys;
 mod tokens;
 mod verified_lately;
 
 pub use address_set::{AddressSet, UnixClients};
 pub use forwarded::{ForwardedScheme, Forwarding, HOPS, UnclearForwarding};
-pub use gate::{AccessCheck, AccessGate, AddressRules, CertificateNames};
+pub use gate::{AccessCheck, AccessGate, AddressRules, CertificateNameKind, CertificateNames};
+pub use key_set::{FetchedKeySet, KeySetFigures, KeySetSource};
 pub use networks::Networks;
 pub use operator_rights::OperatorRights;
+pub use origin_places::{OriginPlace, OriginPlaces};
 pub use passwords::{BasicCredentials, PasswordCrowd, PasswordHash, Passwords};
 pub use rate_limit::{RateExceeded, RateLimit, RateLimits, Remaining};
 pub use rate_rule::{MOST_REQUESTS, Rate, RateKey, RateRule, RateUnit};
-pub use tokens::{TokenClaims, TokenKeySource, TokenRules, algorithm};
+pub use token_keys::{TokenClaims, TokenKeySource, algorithm};
+pub use tokens::{TokenError, TokenRules};

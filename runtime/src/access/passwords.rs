@@ -1,6 +1,8 @@
 //! Users with hashed passwords, checked beside the async workers.
 
 use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +11,24 @@ use argon2::password_hash::phc;
 use argon2::{Argon2, Params};
 use tokio::sync::Semaphore;
 
+use super::origin_places::OriginPlaces;
 use super::verified_lately::VerifiedLately;
 
-/// How long a password that was verified is taken without its hash.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long after its last use a password that was verified is taken without its hash. Users at work need no place in the
+/// queue, however many passwords others guess.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 
 /// How many passwords of a gate are verified at once. Each takes a thread, and the memory of its hash.
 const AT_ONCE: usize = 2;
 
 /// How many more may wait for it.
 const WAITING: usize = 64;
+
+/// How many of these places one address may have, those at work included.
+const WAITING_OF_ONE: usize = 8;
+
+/// How many different costs the hashes of a gate may have: a password is verified once at each.
+const MOST_COSTS: usize = 4;
 
 /// The most memory of an Argon2 hash, in KiB: the standard has 19 MiB.
 const MOST_MEMORY: u32 = 256 << 10;
@@ -29,11 +39,11 @@ const MOST_COST: u32 = 14;
 /// Users, each with the hash of a password.
 pub struct Passwords {
     users: HashMap<String, PasswordHash>,
-    /// Verified for a user that does not exist, so that the time does not tell.
-    decoy: PasswordHash,
+    /// A hash of each cost, verified for a user that has none of that cost, so that the time does not tell.
+    decoys: Vec<PasswordHash>,
     verified: VerifiedLately<()>,
     permits: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    waiting: Arc<OriginPlaces>,
 }
 
 /// The hash of a password.
@@ -43,6 +53,15 @@ pub enum PasswordHash {
     Argon2(String),
     /// `$2b$12$...`.
     Bcrypt(String),
+}
+
+/// What the verification of a hash costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PasswordCost {
+    /// Memory in KiB, passes, and lanes.
+    Argon2(u32, u32, u32),
+    /// The logarithm of the number of rounds.
+    Bcrypt(u32),
 }
 
 /// What a client sends as user name and password.
@@ -59,32 +78,53 @@ pub struct BasicCredentials {
 pub struct PasswordCrowd;
 
 impl Passwords {
-    /// Makes the users. Returns `None` if there are none.
-    pub fn new(users: HashMap<String, PasswordHash>) -> Option<Passwords> {
-        let decoy = users.values().next()?.clone();
-        let (permits, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(AT_ONCE + WAITING));
-        Some(Passwords {
+    /// Makes the users.
+    ///
+    /// # Errors
+    /// There are none, or their hashes have too many different costs.
+    pub fn new(users: HashMap<String, PasswordHash>) -> Result<Passwords, String> {
+        let mut decoys: Vec<PasswordHash> = Vec::new();
+        for hash in users.values() {
+            if !decoys.iter().any(|decoy| decoy.cost() == hash.cost()) {
+                decoys.push(hash.clone());
+            }
+            if decoys.len() > MOST_COSTS {
+                return Err(format!(
+                    "the hashes have more than {MOST_COSTS} different costs, and a password is verified at each so that \
+                     the time tells nothing: use fewer"
+                ));
+            }
+        }
+        if decoys.is_empty() {
+            return Err("there is no user".to_owned());
+        }
+        Ok(Passwords {
             users,
-            decoy,
+            decoys,
             verified: VerifiedLately::new(),
-            permits: Arc::new(permits),
-            waiting: Arc::new(waiting),
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: OriginPlaces::new(AT_ONCE + WAITING, WAITING_OF_ONE),
         })
     }
 
-    /// Reports whether the password is that of the user. A verified password is remembered for a minute.
+    /// Reports whether the password is that of the user. A verified password is remembered for an hour after its last
+    /// use. `origin` is the address that the client counts for.
     ///
     /// # Errors
-    /// Too many others wait for the same.
+    /// Too many others wait for the same, or too many of this address.
     ///
     /// # Cancel safety
     /// A dropped wait leaves the queue. A verification that has begun goes on.
-    pub async fn verify(self: &Arc<Self>, credentials: BasicCredentials) -> Result<bool, PasswordCrowd> {
+    pub async fn verify(
+        self: &Arc<Self>,
+        credentials: BasicCredentials,
+        origin: Option<IpAddr>,
+    ) -> Result<bool, PasswordCrowd> {
         let digest = self.verified.digest(&[credentials.user.as_bytes(), &credentials.password]);
-        if self.verified.find(&digest).is_some() {
+        if self.verified.find_renewed(&digest, REMEMBERED).is_some() {
             return Ok(true);
         }
-        let place = self.waiting.clone().try_acquire_owned().map_err(|_| PasswordCrowd)?;
+        let place = self.waiting.take(origin).ok_or(PasswordCrowd)?;
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| PasswordCrowd)?;
         let this = self.clone();
         let checked = tokio::task::spawn_blocking(move || {
@@ -99,8 +139,19 @@ impl Passwords {
     }
 
     fn is_right(&self, BasicCredentials { user, password }: &BasicCredentials) -> bool {
-        let known = self.users.get(user);
-        known.unwrap_or(&self.decoy).is_of(password) && known.is_some()
+        let own = self.users.get(user);
+        let mut is_right = false;
+        for hash in self.hashes(own) {
+            let is_of = black_box(hash.is_of(password));
+            is_right |= is_of && own == Some(hash);
+        }
+        is_right
+    }
+
+    /// Iterates over the hashes that a password is verified against: the user's own, and one of every other cost. So all
+    /// users, known or not, cost the same time.
+    fn hashes<'a>(&'a self, own: Option<&'a PasswordHash>) -> impl Iterator<Item = &'a PasswordHash> {
+        self.decoys.iter().map(move |decoy| own.filter(|own| own.cost() == decoy.cost()).unwrap_or(decoy))
     }
 }
 
@@ -132,6 +183,20 @@ impl PasswordHash {
             .to_owned())
     }
 
+    fn cost(&self) -> PasswordCost {
+        match self {
+            PasswordHash::Argon2(text) => {
+                let hash = phc::PasswordHash::new(text).ok();
+                let params = hash.and_then(|hash| Params::try_from(&hash).ok()).unwrap_or_default();
+                PasswordCost::Argon2(params.m_cost(), params.t_cost(), params.p_cost())
+            }
+            PasswordHash::Bcrypt(text) => {
+                let parts = text.parse::<bcrypt::HashParts>().ok();
+                PasswordCost::Bcrypt(parts.map(|parts| parts.get_cost()).unwrap_or_default())
+            }
+        }
+    }
+
     /// Verifies a password. Takes long, and the same time for each wrong one.
     fn is_of(&self, password: &[u8]) -> bool {
         match self {
@@ -145,18 +210,26 @@ impl PasswordHash {
 mod tests {
     use super::*;
 
-    /// "lovelace", with a low cost.
-    fn hash() -> PasswordHash {
-        PasswordHash::read(&bcrypt::hash("lovelace", 4).unwrap()).unwrap()
+    /// "lovelace", with this cost.
+    fn hash(cost: u32) -> PasswordHash {
+        PasswordHash::read(&bcrypt::hash("lovelace", cost).unwrap()).unwrap()
+    }
+
+    fn ada() -> Arc<Passwords> {
+        Arc::new(Passwords::new(HashMap::from([("ada".to_owned(), hash(4))])).unwrap())
     }
 
     fn credentials(user: &str, password: &str) -> BasicCredentials {
         BasicCredentials { user: user.to_owned(), password: password.as_bytes().to_vec() }
     }
 
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
     #[tokio::test]
     async fn a_password_opens_for_its_user_alone_and_is_remembered() {
-        let passwords = Arc::new(Passwords::new(HashMap::from([("ada".to_owned(), hash())])).unwrap());
+        let passwords = ada();
 
         for (user, password, wanted) in [
             ("ada", "lovelace", true),
@@ -165,23 +238,59 @@ mod tests {
             ("adal", "ovelace", false),
         ] {
             assert_eq!(
-                passwords.verify(credentials(user, password)).await.unwrap(),
+                passwords.verify(credentials(user, password), None).await.unwrap(),
                 wanted,
                 "{user} {password}"
             );
         }
         // Nobody verifies any more.
         passwords.permits.close();
-        assert!(passwords.verify(credentials("ada", "lovelace")).await.unwrap());
-        assert!(passwords.verify(credentials("ada", "byron")).await.is_err());
+        assert!(passwords.verify(credentials("ada", "lovelace"), None).await.unwrap());
+        assert!(passwords.verify(credentials("ada", "byron"), None).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_crowd_of_guesses_is_turned_away() {
-        let passwords = Arc::new(Passwords::new(HashMap::from([("ada".to_owned(), hash())])).unwrap());
-        let _held = passwords.waiting.clone().try_acquire_many_owned(66).unwrap();
+    async fn a_crowd_of_guesses_of_one_address_locks_nobody_else_out() {
+        let passwords = ada();
+        let guesses: Vec<_> = (0..WAITING_OF_ONE).map(|_| passwords.waiting.take(address(1))).collect();
+        assert!(guesses.iter().all(Option::is_some));
 
-        assert!(passwords.verify(credentials("ada", "byron")).await.is_err());
+        assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.is_err());
+        assert!(passwords.verify(credentials("ada", "lovelace"), address(2)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_password_in_use_needs_no_place_and_stays_remembered() {
+        let passwords = ada();
+        assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.unwrap());
+        let (digest, soon) = (passwords.verified.digest(&[b"ada", b"lovelace"]), Duration::from_secs(30));
+        passwords.verified.keep(digest, (), soon);
+        let _crowd: Vec<_> = (0..255).filter_map(|last| passwords.waiting.take(address(last))).collect();
+
+        assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.unwrap());
+
+        assert!(passwords.verified.left(&digest) > soon);
+        assert!(passwords.verify(credentials("ada", "byron"), address(1)).await.is_err(), "all is taken");
+    }
+
+    #[test]
+    fn a_password_costs_the_same_for_every_user_known_or_not() {
+        let users = [("ada", 4), ("bob", 5), ("eve", 5)].map(|(name, cost)| (name.to_owned(), hash(cost)));
+        let passwords = Passwords::new(HashMap::from(users)).unwrap();
+        let costs = |user: &str| -> Vec<_> {
+            passwords.hashes(passwords.users.get(user)).map(PasswordHash::cost).collect()
+        };
+
+        assert_eq!(costs("ada").len(), 2);
+        for user in ["bob", "eve", "nobody"] {
+            assert_eq!(costs(user), costs("ada"), "{user}");
+        }
+        for user in ["ada", "bob", "eve"] {
+            assert!(passwords.is_right(&credentials(user, "lovelace")), "{user}");
+            assert!(!passwords.is_right(&credentials(user, "byron")), "{user}");
+        }
+        let many = HashMap::from([4, 5, 6, 7, 8].map(|cost| (cost.to_string(), hash(cost))));
+        assert!(Passwords::new(many).err().unwrap().contains("more than 4 different costs"));
     }
 
     #[test]

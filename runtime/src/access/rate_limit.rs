@@ -1,7 +1,7 @@
 //! A rate limit in service: which requests pass, and what clients are told of their quota.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::{Quota, RateLimiter};
-use http::{HeaderMap, HeaderValue};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
 use super::rate_rule::{RateKey, RateRule};
@@ -67,12 +68,18 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request. `address` is that of the client; see [`Peer::origin`](crate::net::Peer::origin).
+    /// Counts a request. `address` is that of the client; see [`Peer::origin`](crate::net::Peer::origin). `user` is the
+    /// name that a gate told, or `None` before the gates.
     ///
     /// # Errors
     /// The request is beyond the limit. It does not count.
-    pub fn admit(&self, address: Option<IpAddr>, fields: &HeaderMap) -> Result<Remaining, RateExceeded> {
-        match self.limiter.check_key(&self.key(address, fields)) {
+    pub fn admit(
+        &self,
+        address: Option<IpAddr>,
+        fields: &HeaderMap,
+        user: Option<&str>,
+    ) -> Result<Remaining, RateExceeded> {
+        match self.limiter.check_key(&self.key(address, fields, user)) {
             Ok(state) => Ok(self.remaining(state.remaining_burst_capacity())),
             Err(until) => Err(self.exceeded(until.wait_time_from(self.limiter.clock().now()))),
         }
@@ -92,21 +99,9 @@ impl RateLimit {
 
     /// Returns a digest that stands for the client in every daemon. The value of a field may be a credential, which
     /// must not leave the daemon.
-    pub fn client(&self, address: Option<IpAddr>, fields: &HeaderMap) -> [u8; 32] {
+    pub fn client(&self, address: Option<IpAddr>, fields: &HeaderMap, user: Option<&str>) -> [u8; 32] {
         let mut digest = Sha256::new();
-        match &self.rule.by {
-            RateKey::Address => match address {
-                Some(IpAddr::V4(address)) => digest.update(address.octets()),
-                Some(IpAddr::V6(address)) => digest.update(address.octets()),
-                None => {}
-            },
-            RateKey::Header(name) => fields.get_all(name).iter().for_each(|value| {
-                // The length tells where a value ends.
-                digest.update(value.len().to_le_bytes());
-                digest.update(value.as_bytes());
-            }),
-            RateKey::All => {}
-        }
+        self.identify(address, fields, user, |bytes| digest.update(bytes));
         digest.finalize().into()
     }
 
@@ -123,17 +118,34 @@ impl RateLimit {
         HeaderValue::try_from(text).expect("a word and two numbers are a field value")
     }
 
-    fn key(&self, address: Option<IpAddr>, fields: &HeaderMap) -> u64 {
+    fn key(&self, address: Option<IpAddr>, fields: &HeaderMap, user: Option<&str>) -> u64 {
         let mut hasher = self.hash.build_hasher();
+        self.identify(address, fields, user, |bytes| hasher.write(bytes));
+        hasher.finish()
+    }
+
+    /// Puts the bytes that tell a client from others.
+    fn identify(
+        &self,
+        address: Option<IpAddr>,
+        fields: &HeaderMap,
+        user: Option<&str>,
+        mut put: impl FnMut(&[u8]),
+    ) {
         match &self.rule.by {
-            // Clients of Unix sockets count as one.
-            RateKey::Address => address.hash(&mut hasher),
-            RateKey::Header(name) => {
-                fields.get_all(name).iter().for_each(|value| value.as_bytes().hash(&mut hasher))
+            RateKey::Address => match address {
+                Some(IpAddr::V4(address)) => put(&address.octets()),
+                Some(IpAddr::V6(address)) => put(&address.octets()),
+                // Clients of Unix sockets count as one.
+                None => {}
+            },
+            RateKey::User => {
+                put(&[u8::from(user.is_some())]);
+                put(user.unwrap_or_default().as_bytes());
             }
+            RateKey::Header(name) => put_field(name, fields, put),
             RateKey::All => {}
         }
-        hasher.finish()
     }
 }
 
@@ -148,6 +160,27 @@ impl RateLimits {
     pub fn keep(&mut self, limit: &Arc<RateLimit>) {
         self.0.insert((limit.subject.clone(), limit.rule.clone()), limit.clone());
     }
+}
+
+/// Puts the value of a field. Several values are one key, whatever they are, since a client could add one to each
+/// request.
+fn put_field(name: &HeaderName, fields: &HeaderMap, mut put: impl FnMut(&[u8])) {
+    let mut values = fields.get_all(name).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return put(&[0]),
+        (Some(_), Some(_)) => return put(&[1]),
+        (Some(value), None) => value.as_bytes(),
+    };
+    put(&[2]);
+    if *name != AUTHORIZATION {
+        return put(value);
+    }
+    // One credential has many spellings: the case of its scheme, and the spaces behind it (RFC 9110 §11.4).
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, credentials) = value.split_at(end);
+    put(&scheme.to_ascii_lowercase());
+    put(b" ");
+    put(credentials.trim_ascii());
 }
 
 /// Rounds up to whole seconds, as fields of HTTP have them.
@@ -176,8 +209,8 @@ mod tests {
     fn a_burst_passes_and_one_more_waits_and_others_are_not_touched() {
         let (limit, none) = (limit("1/h", 3, "address"), HeaderMap::new());
 
-        let left: Vec<_> = (0..3).map(|_| limit.admit(address(1), &none).unwrap().requests).collect();
-        let refused = limit.admit(address(1), &none).unwrap_err();
+        let left: Vec<_> = (0..3).map(|_| limit.admit(address(1), &none, None).unwrap().requests).collect();
+        let refused = limit.admit(address(1), &none, None).unwrap_err();
 
         assert_eq!(left, [2, 1, 0]);
         assert!(refused.retry_after > Duration::from_secs(3590), "{refused:?}");
@@ -185,7 +218,7 @@ mod tests {
             (&refused.policy, &refused.limit),
             (&"\"route\";q=3;w=10800".parse().unwrap(), &"\"route\";r=0;t=3600".parse().unwrap())
         );
-        assert!(limit.admit(address(2), &none).is_ok() && limit.admit(None, &none).is_ok());
+        assert!(limit.admit(address(2), &none, None).is_ok() && limit.admit(None, &none, None).is_ok());
     }
 
     #[test]
@@ -195,19 +228,51 @@ mod tests {
             HeaderMap::from_iter([("x-api-key".parse().unwrap(), HeaderValue::from_static(key))])
         };
 
-        assert!(limit.admit(address(1), &with("a")).is_ok() && limit.admit(address(1), &with("b")).is_ok());
-        assert!(limit.admit(address(2), &with("a")).is_err());
         assert!(
-            limit.admit(address(1), &HeaderMap::new()).is_ok()
-                && limit.admit(address(2), &HeaderMap::new()).is_err()
+            limit.admit(address(1), &with("a"), None).is_ok()
+                && limit.admit(address(1), &with("b"), None).is_ok()
         );
+        assert!(limit.admit(address(2), &with("a"), None).is_err());
+        assert!(
+            limit.admit(address(1), &HeaderMap::new(), None).is_ok()
+                && limit.admit(address(2), &HeaderMap::new(), None).is_err()
+        );
+    }
+
+    #[test]
+    fn a_client_gains_nothing_by_another_spelling_or_by_a_second_field() {
+        let limit = limit("1/h", 1, "header:authorization");
+        let with = |values: &[&'static str]| {
+            let mut fields = HeaderMap::new();
+            for value in values {
+                fields.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            fields
+        };
+        let passes = |values: &[&'static str]| limit.admit(None, &with(values), None).is_ok();
+
+        assert!(passes(&["Bearer abc"]) && !passes(&["bEARER   abc"]) && !passes(&["bearer abc  "]));
+        assert!(passes(&["Bearer ABC"]) && passes(&["Basic abc"]));
+        assert!(passes(&["Bearer abc", "1"]) && !passes(&["Bearer abc", "2"]) && !passes(&["x", "y", "z"]));
+    }
+
+    #[test]
+    fn a_user_is_a_key_wherever_the_client_is() {
+        let (limit, none) = (limit("1/h", 1, "user"), HeaderMap::new());
+
+        assert!(limit.admit(address(1), &none, Some("ada")).is_ok());
+        assert!(limit.admit(address(2), &none, Some("ada")).is_err());
+        assert!(limit.admit(address(1), &none, Some("bob")).is_ok());
+        let shared =
+            [Some("ada"), Some("ada"), Some("bob"), None].map(|user| limit.client(None, &none, user));
+        assert!(shared[0] == shared[1] && shared[1] != shared[2] && shared[2] != shared[3]);
     }
 
     #[test]
     fn a_limit_for_all_has_one_key() {
         let (limit, none) = (limit("1/h", 2, "all"), HeaderMap::new());
 
-        let passed: Vec<_> = (0..3).map(|number| limit.admit(address(number), &none).is_ok()).collect();
+        let passed: Vec<_> = (0..3).map(|number| limit.admit(address(number), &none, None).is_ok()).collect();
 
         assert_eq!(passed, [true, true, false]);
     }
@@ -215,15 +280,16 @@ mod tests {
     #[test]
     fn a_flood_of_keys_makes_no_slots_and_spares_most_of_those_that_wait() {
         let (limit, none) = (limit("1/h", 1, "address"), HeaderMap::new());
-        assert!((0..10_000).all(|number| limit.admit(address(number), &none).is_ok()));
+        assert!((0..10_000).all(|number| limit.admit(address(number), &none, None).is_ok()));
 
         // Fewer keys than slots: those that wait go on waiting.
-        let refused = (0..10_000).filter(|number| limit.admit(address(*number), &none).is_err()).count();
+        let refused =
+            (0..10_000).filter(|number| limit.admit(address(*number), &none, None).is_err()).count();
 
         assert!(refused > 9_990, "{refused}");
         for number in 10_000..1_000_000 {
             // Beyond the slots, a new key takes the place of another.
-            assert!(limit.admit(address(number), &none).is_ok());
+            assert!(limit.admit(address(number), &none, None).is_ok());
         }
     }
 
@@ -232,14 +298,14 @@ mod tests {
         let (mut limits, none) = (RateLimits::default(), HeaderMap::new());
         let rule = limit("1/h", 1, "all").rule;
         let first = limits.get("route * /", &rule);
-        assert!(first.admit(None, &none).is_ok());
+        assert!(first.admit(None, &none, None).is_ok());
 
         let mut next = RateLimits::default();
         next.keep(&first);
 
-        assert!(next.get("route * /", &rule).admit(None, &none).is_err());
-        assert!(next.get("route * /b", &rule).admit(None, &none).is_ok());
+        assert!(next.get("route * /", &rule).admit(None, &none, None).is_err());
+        assert!(next.get("route * /b", &rule).admit(None, &none, None).is_ok());
         let other = RateRule { burst: 2.try_into().unwrap(), ..rule };
-        assert!(next.get("route * /", &other).admit(None, &none).is_ok());
+        assert!(next.get("route * /", &other).admit(None, &none, None).is_ok());
     }
 }

@@ -45,7 +45,10 @@ pub enum RateUnit {
 pub enum RateKey {
     /// Those of one client address; of IPv6, those of one 64-bit network.
     Address,
-    /// Those with the same value of this field. Requests without the field count as one client.
+    /// Those of one user, whom a gate names. Requests without a user count as one.
+    User,
+    /// Those with the same value of this field. Requests without the field count as one client, and so do those with
+    /// several values: servers differ in which they take.
     Header(HeaderName),
     /// All requests.
     All,
@@ -64,6 +67,17 @@ impl Rate {
             RateUnit::Day => 24 * 60 * 60,
         };
         Duration::from_secs(unit) / self.count.get()
+    }
+}
+
+impl RateKey {
+    /// Reports whether requests count before the gates of their route. A field and a user mean something only once the
+    /// gates have checked them.
+    pub fn counts_before_gates(&self) -> bool {
+        match self {
+            RateKey::Address | RateKey::All => true,
+            RateKey::User | RateKey::Header(_) => false,
+        }
     }
 }
 
@@ -96,10 +110,12 @@ impl FromStr for RateKey {
     fn from_str(text: &str) -> Result<RateKey, String> {
         match text {
             "address" => Ok(RateKey::Address),
+            "user" => Ok(RateKey::User),
             "all" => Ok(RateKey::All),
             _ => {
                 let name = text.strip_prefix("header:").and_then(|name| name.parse().ok());
-                let wanted = || format!("wanted \"address\", \"header:NAME\" or \"all\", found {text:?}");
+                let wanted =
+                    || format!("wanted \"address\", \"user\", \"header:NAME\" or \"all\", found {text:?}");
                 name.map(RateKey::Header).ok_or_else(wanted)
             }
         }
@@ -122,6 +138,7 @@ impl fmt::Display for RateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RateKey::Address => f.write_str("address"),
+            RateKey::User => f.write_str("user"),
             RateKey::Header(name) => write!(f, "header:{name}"),
             RateKey::All => f.write_str("all"),
         }
@@ -152,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_it_is_shown() {
-        for text in ["address", "all", "header:x-api-key"] {
+        for text in ["address", "all", "user", "header:x-api-key"] {
             assert_eq!(text.parse::<RateKey>().unwrap().to_string(), text);
         }
-        for text in ["", "header", "header:", "header:a b", "user"] {
+        for text in ["", "header", "header:", "header:a b", "users"] {
             assert!(text.parse::<RateKey>().is_err(), "{text}");
         }
     }

@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// How long a credential is taken without being verified again.
-const LONGEST: Duration = Duration::from_secs(60);
-
 /// The most credentials to remember.
 const MOST: usize = 1024;
 
 /// The digest of a credential.
 pub(super) type CredentialDigest = [u8; 32];
 
-/// Verified credentials with what they stand for, each for a minute at most.
+/// Verified credentials with what they stand for, each until its time ends.
 pub(super) struct VerifiedLately<T> {
     entries: Mutex<HashMap<CredentialDigest, (Instant, T)>>,
     /// Keys the digests, so that memory shows nothing that could be tried out elsewhere.
@@ -51,16 +48,32 @@ impl<T: Clone> VerifiedLately<T> {
         (*until > Instant::now()).then(|| value.clone())
     }
 
-    /// Remembers a credential for this time, or for a minute if that is shorter.
+    /// As [`find`](VerifiedLately::find), and remembers the credential for this time from now.
+    pub(super) fn find_renewed(&self, digest: &CredentialDigest, time: Duration) -> Option<T> {
+        let (mut entries, now) = (self.entries(), Instant::now());
+        let (until, value) = entries.get_mut(digest).filter(|(until, _)| *until > now)?;
+        *until = now + time;
+        Some(value.clone())
+    }
+
+    /// Remembers a credential for this time. If there are too many, the credential that ends first is forgotten.
     pub(super) fn keep(&self, digest: CredentialDigest, value: T, time: Duration) {
         let (mut entries, now) = (self.entries(), Instant::now());
         if entries.len() >= MOST {
             entries.retain(|_, (until, _)| *until > now);
         }
         if entries.len() >= MOST {
-            entries.clear();
+            let first = entries.iter().min_by_key(|(_, (until, _))| *until).map(|(digest, _)| *digest);
+            first.and_then(|first| entries.remove(&first));
         }
-        entries.insert(digest, (now + time.min(LONGEST), value));
+        entries.insert(digest, (now + time, value));
+    }
+
+    /// Returns how long a credential is remembered.
+    #[cfg(test)]
+    pub(super) fn left(&self, digest: &CredentialDigest) -> Duration {
+        let until = self.entries().get(digest).map(|(until, _)| *until);
+        until.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now())
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<CredentialDigest, (Instant, T)>> {
@@ -82,16 +95,19 @@ mod tests {
         assert_eq!((lately.find(&kept), lately.find(&ended)), (Some(1), None));
         assert_eq!(lately.find(&lately.digest(&[b"adax", b""])), None);
         assert_eq!(VerifiedLately::<u8>::new().find(&kept), None);
+        assert_eq!((lately.find_renewed(&kept, Duration::ZERO), lately.find(&kept)), (Some(1), None));
     }
 
     #[test]
     fn many_credentials_take_no_more_room() {
         let lately = VerifiedLately::new();
 
+        let last = lately.digest(&[b"last to end"]);
+        lately.keep(last, (), Duration::from_secs(3600));
         for number in 0..3 * MOST as u64 {
-            lately.keep(lately.digest(&[&number.to_be_bytes()]), (), LONGEST);
+            lately.keep(lately.digest(&[&number.to_be_bytes()]), (), Duration::from_secs(60));
         }
 
-        assert!(lately.entries().len() <= MOST);
+        assert!(lately.entries().len() <= MOST && lately.find(&last).is_some());
     }
 }

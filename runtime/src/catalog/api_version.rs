@@ -10,10 +10,8 @@ use std::fmt;
 pub struct VersionRange {
     /// The text before the version: `/v`.
     pub before: String,
-    /// The oldest version.
-    pub oldest: String,
-    /// The newest version.
-    pub newest: String,
+    /// The oldest version and the newest. `None` supports all.
+    pub supported: Option<(String, String)>,
 }
 
 impl VersionRange {
@@ -30,8 +28,23 @@ impl VersionRange {
         if compare(oldest, newest) == Ordering::Greater {
             return Err(format!("the range {text:?} is empty: write the oldest version first"));
         }
-        let (before, oldest, newest) = (before.to_owned(), oldest.to_owned(), newest.to_owned());
-        Ok(VersionRange { before, oldest, newest })
+        let supported = Some((oldest.to_owned(), newest.to_owned()));
+        Ok(VersionRange { before: before.to_owned(), supported })
+    }
+
+    /// Makes the range of all versions.
+    pub fn any(before: &str) -> VersionRange {
+        VersionRange { before: before.to_owned(), supported: None }
+    }
+
+    /// Reports whether a path begins with a version.
+    pub fn is_named_in(&self, path: &str) -> bool {
+        self.split(path).is_some()
+    }
+
+    /// Returns the newest version. `None` if the range has no end.
+    pub(super) fn newest(&self) -> Option<&str> {
+        self.supported.as_ref().map(|(_, newest)| newest.as_str())
     }
 
     /// Splits the version off a path. Returns `None` if the path does not begin with one.
@@ -44,7 +57,7 @@ impl VersionRange {
     /// # Errors
     /// It is outside the range. The message is that of Docker's API.
     pub(super) fn check(&self, version: &str) -> Result<(), String> {
-        let VersionRange { oldest, newest, .. } = self;
+        let Some((oldest, newest)) = &self.supported else { return Ok(()) };
         if compare(version, oldest) == Ordering::Less {
             return Err(format!(
                 "client version {version} is too old. Minimum supported API version is {oldest}, please upgrade your \
@@ -62,12 +75,15 @@ impl VersionRange {
 
 impl fmt::Display for VersionRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}", self.oldest, self.newest)
+        match &self.supported {
+            Some((oldest, newest)) => write!(f, "{oldest}..{newest}"),
+            None => f.write_str("all"),
+        }
     }
 }
 
 /// Splits `/v1.14/info` into `1.14` and `/info`; `before` is `/v`.
-pub(super) fn split<'p>(before: &str, path: &'p str) -> Option<(&'p str, &'p str)> {
+fn split<'p>(before: &str, path: &'p str) -> Option<(&'p str, &'p str)> {
     let rest = path.strip_prefix(before)?;
     let (version, rest) = rest.split_at(rest.find('/')?);
     is_version(version).then_some((version, rest))
@@ -125,6 +141,8 @@ mod tests {
             (range.split("/v/info"), range.split("/v1.30"), range.split("/vx/info")),
             (None, None, None)
         );
+        let any = VersionRange::any("/v");
+        assert_eq!((any.check("0"), any.check("99.1"), any.newest()), (Ok(()), Ok(()), None));
         for wrong in ["1.24", "..1", "1..", "2..1", "a..b", "1.24...1.41"] {
             assert!(VersionRange::read("/v", wrong).is_err(), "{wrong}");
         }

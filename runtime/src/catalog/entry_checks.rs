@@ -7,13 +7,15 @@ use crate::access::{AccessGate, RateLimit};
 use crate::job::HandlerVersion;
 use crate::store::SharedRate;
 
-/// The checks of a route: its limits, then its gates.
+/// The checks of a route, in the order in which they are made.
 #[derive(Clone)]
 pub struct EntryChecks {
-    /// The rate limits: that of the route, then that of its handler.
+    /// The rate limits that count every request, those that a gate refuses too.
     pub limits: Vec<RouteLimit>,
     /// The gates, in their order.
     pub gates: Vec<RouteGate>,
+    /// The rate limits that count the requests that passed the gates: that of the route, then that of its handler.
+    pub limits_behind: Vec<RouteLimit>,
 }
 
 /// A rate limit of a route.
@@ -37,7 +39,13 @@ pub enum RouteGate {
 impl EntryChecks {
     /// Returns the checks, or `None` if there are none: then a request does not look for any.
     pub fn if_any(self) -> Option<Arc<EntryChecks>> {
-        (!self.limits.is_empty() || !self.gates.is_empty()).then(|| Arc::new(self))
+        let is_empty = self.limits.is_empty() && self.gates.is_empty() && self.limits_behind.is_empty();
+        (!is_empty).then(|| Arc::new(self))
+    }
+
+    /// Iterates over all rate limits, in the order in which they count.
+    pub fn all_limits(&self) -> impl Iterator<Item = &RouteLimit> {
+        self.limits.iter().chain(&self.limits_behind)
     }
 
     /// Puts another version of a handler in place of the one of the same name.
@@ -75,7 +83,7 @@ impl fmt::Display for RouteLimit {
     }
 }
 
-/// In a row: `limit of the route 10/s, burst 20, by address; before login`.
+/// In a row: `limit of the route 10/s, burst 20, by address; before login; limit of the handler 1/s, burst 1, by user`.
 impl fmt::Display for EntryChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = |limit: &RouteLimit| {
@@ -84,6 +92,7 @@ impl fmt::Display for EntryChecks {
         };
         let limits = self.limits.iter().map(limit);
         let gates = self.gates.iter().map(|gate| format!("before {}", gate.name()));
-        f.write_str(&limits.chain(gates).collect::<Vec<_>>().join("; "))
+        let behind = self.limits_behind.iter().map(limit);
+        f.write_str(&limits.chain(gates).chain(behind).collect::<Vec<_>>().join("; "))
     }
 }

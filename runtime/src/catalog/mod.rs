@@ -33,7 +33,7 @@ pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
 pub use pattern::{PathCapture, captures};
 pub use response_rules::{ErrorPage, ErrorPages, FieldChanges, ResponseRules};
-pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
+pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, conflicts};
 pub use serving::{Live, Stale};
 pub use static_files::{StaticFiles, StaticOptions};
 pub use target::{FixedResponse, Redirect, RouteTarget};

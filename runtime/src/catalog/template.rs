@@ -232,7 +232,7 @@ impl TemplatePart {
             (Some(_), Some(_)) => {
                 Err(format!("{{{name}}} is a part of the request: rename the capture of the path"))
             }
-            (Some(TemplatePart::Query), None) if at == UrlPart::Authority => {
+            (Some(TemplatePart::Query | TemplatePart::PrefixedQuery), None) if at == UrlPart::Authority => {
                 Err(format!("{{{name}}} cannot be a part of the host: put a slash before it"))
             }
             (Some(part), None) => Ok(part),
@@ -324,6 +324,8 @@ mod tests {
         assert!(refused("https://{who}.example.org/").contains("choose the host"));
         assert!(refused("https://example.org{rest}").contains("choose the host"));
         assert!(refused("https://{query}/").contains("cannot be a part of the host"));
+        // Without a query, the capture would join the host.
+        assert!(refused("https://example.org{?query}{rest}").contains("cannot be a part of the host"));
         assert!(refused("//example.org/").contains("without a scheme"));
         assert!(refused("/x/{nobody}").contains("there is no {nobody} here"));
         assert!(refused("ftp://example.org/").contains("wanted a URL"));

@@ -94,6 +94,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         jobs_descriptors,
         sandbox,
         databases,
+        key_sets,
         compile_cache,
         history,
         loading,
@@ -129,6 +130,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
     ];
     rows.extend(acme.iter().map(|report| ("acme", obtained(report))));
     rows.extend(databases.iter().map(|database| ("database", text(database))));
+    rows.extend(key_sets.iter().map(|set| ("keys", text(set))));
     rows.extend(stores.iter().map(|store| ("store", described(store))));
     rows.extend(loading.map(|loading| ("loading", text(&loading))));
     rows

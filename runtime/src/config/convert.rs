@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::before::GateNames;
 use super::database::Databases;
 use super::directories::Directories;
 use super::group::Groups;
@@ -21,7 +23,7 @@ use super::{
     values,
 };
 use crate::access::OperatorRights;
-use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
+use crate::catalog::{ReasonHeader, VersionHeader, VersionRange};
 use crate::job::Limits;
 use crate::net::Endpoint;
 use crate::observe::latency::Histograms;
@@ -64,12 +66,9 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         databases: &databases,
     };
     let handlers: Vec<_> = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
-    let version_prefix = match file.version_prefix {
-        Some(Keyed { value: true, .. }) => VersionPrefix::Optional,
-        Some(Keyed { value: false, .. }) | None => VersionPrefix::Absent,
-    };
-    let gates = gates::read(file.gate.as_ref(), base, &names, report);
-    let places = gates::GateNames::new(&gates, &handlers, file.before.as_ref(), report);
+    let version_prefix = file.version_prefix.as_ref().is_some_and(|at| at.value);
+    let gates = gates::read(file.gate.as_ref(), base, &names, ca.as_ref(), report);
+    let places = GateNames::new(&gates, &handlers, file.before.as_ref(), report);
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
     let admin_path = report.settle(file.admin.as_ref(), None, |text| {
@@ -83,19 +82,23 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         }
     });
     let response_rules = response_rules::of_all(file, base, report);
-    let groups = Groups::read(file, &response_rules, base, report);
+    let groups = Groups::read(file, &response_rules, &places, base, report);
     let rules = &response_rules;
+    // As if every route without versions were in a group with the prefix `/v{version}`.
+    let versions = version_prefix.then(|| Arc::new(VersionRange::any("/v")));
     let context = RouteContext {
         handlers: &names,
         base,
-        versions: version_prefix,
+        versions: versions.as_ref(),
         groups: &groups,
         gates: &places,
         rules,
         stores: &stores,
     };
+    let routes = route::read(routes, context, report);
+    places.check_limits(&routes, &handlers, report);
     Config {
-        routes: route::read(routes, context, report),
+        routes,
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
         trusted_proxies: proxies::trusted(file.trusted_proxies.as_ref(), report),

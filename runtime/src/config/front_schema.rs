@@ -14,7 +14,7 @@ table! {
         rate: String,
         /// How many requests pass at once.
         burst: Scalar,
-        /// `address`, `header:NAME` or `all`.
+        /// `address`, `user`, `header:NAME` or `all`.
         by: String,
         /// The store in which daemons count together.
         store: String,
@@ -42,8 +42,10 @@ table! {
         key: String,
         /// A file with the secret of an HMAC.
         secret: String,
-        /// A file with a set of keys in JSON.
+        /// A file with a set of keys in JSON, or its URL.
         jwks: String,
+        /// How often a set of keys is fetched from its URL.
+        refresh: Scalar,
         issuer: String,
         audience: String,
         /// By how much clocks may differ.

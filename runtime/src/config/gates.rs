@@ -1,23 +1,26 @@
-//! Reads `[gate.NAME]`, and `before` at the top and in routes.
+//! Reads `[gate.NAME]`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::Uri;
 use sha2::{Digest as _, Sha256};
 
 use super::front_schema::WrittenGate;
-use super::model::HandlerConfig;
+use super::model::Ca;
 use super::nearest::Names;
 use super::proxies::addresses;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::values;
 use crate::access::{
-    AccessCheck, AccessGate, AddressRules, CertificateNames, PasswordHash, Passwords, TokenClaims,
-    TokenKeySource, TokenRules, algorithm,
+    AccessCheck, AccessGate, AddressRules, CertificateNames, FetchedKeySet, KeySetSource, PasswordHash,
+    Passwords, TokenClaims, TokenKeySource, TokenRules, algorithm,
 };
-use crate::job::{Name, OutputFormat};
+use crate::job::Name;
+use crate::net::outbound::{Origin, Scheme};
 use crate::operator_file;
 
 /// The largest file of users or keys, in bytes.
@@ -26,12 +29,18 @@ const LARGEST: u64 = 1 << 20;
 /// The default of `leeway`, in seconds.
 const LEEWAY: u64 = 60;
 
+/// The default of `refresh`. A key that a token names and that is not there is fetched sooner.
+const REFRESH: Duration = Duration::from_secs(15 * 60);
+
+/// The least `refresh`.
+const LEAST_REFRESH: Duration = Duration::from_secs(1);
+
 /// The keys of each kind.
 const KINDS: [(&str, &[&str]); 4] = [
     ("addresses", &["allow", "deny"]),
     ("basic", &["users", "users_file"]),
     ("client_certificate", &["names"]),
-    ("jwt", &["algorithms", "key", "secret", "jwks", "issuer", "audience", "leeway"]),
+    ("jwt", &["algorithms", "key", "secret", "jwks", "refresh", "issuer", "audience", "leeway"]),
 ];
 
 /// Reads the gates. A gate with an error is reported and left out.
@@ -39,17 +48,19 @@ pub(super) fn read(
     written: Option<&Keyed<NamedTable<WrittenGate>>>,
     base: &Path,
     handlers: &Names<'_>,
+    ca: Option<&Ca>,
     report: &Diagnostics<'_>,
 ) -> Vec<Arc<AccessGate>> {
     let written = written.map_or(&[][..], |table| &table.value.0);
-    written.iter().filter_map(|(name, gate)| one(name, gate, base, handlers, report)).map(Arc::new).collect()
+    let gate = |(name, gate): &(String, _)| one(name, gate, base, (handlers, ca), report);
+    written.iter().filter_map(gate).map(Arc::new).collect()
 }
 
 fn one(
     name: &str,
     at: &Keyed<WrittenGate>,
     base: &Path,
-    handlers: &Names<'_>,
+    (handlers, ca): (&Names<'_>, Option<&Ca>),
     report: &Diagnostics<'_>,
 ) -> Option<AccessGate> {
     let Keyed { value: gate, key, line } = at;
@@ -83,7 +94,7 @@ fn one(
         "addresses" => address_rules(at, report),
         "basic" => basic(at, &mut files, report),
         "client_certificate" => certificate_names(at, report),
-        _ => tokens(at, &mut files, report),
+        _ => tokens(name, at, (&mut files, ca), report),
     }?;
     if report.blames(key) {
         return None;
@@ -114,13 +125,15 @@ impl WrittenGate {
             key,
             secret,
             jwks,
+            refresh,
             issuer,
             audience,
             leeway,
         } = self;
         let lists = [allow, deny, names, algorithms].map(|at| place(at.as_ref()));
         let texts = [users_file, key, secret, jwks, issuer, audience].map(|at| place(at.as_ref()));
-        lists.into_iter().chain(texts).chain([place(users.as_ref()), place(leeway.as_ref())]).flatten()
+        let times = [refresh, leeway].map(|at| place(at.as_ref()));
+        lists.into_iter().chain(texts).chain(times).chain([place(users.as_ref())]).flatten()
     }
 }
 
@@ -202,22 +215,33 @@ fn basic(
             "lets nobody pass: write users = { NAME = \"HASH\" } or users_file = \"FILE\"",
         );
     }
-    Passwords::new(users).map(|passwords| AccessCheck::Basic(Arc::new(passwords)))
+    match Passwords::new(users) {
+        Ok(passwords) => Some(AccessCheck::Basic(Arc::new(passwords))),
+        Err(message) => {
+            if !report.blames(key) {
+                report.add(*line, key, message);
+            }
+            None
+        }
+    }
 }
 
 fn certificate_names(at: &Keyed<WrittenGate>, report: &Diagnostics<'_>) -> Option<AccessCheck> {
     let Keyed { value: gate, key, line } = at;
-    let names: Vec<String> =
-        gate.names.iter().flat_map(|list| &list.value).map(|at| at.value.clone()).collect();
+    let written = gate.names.iter().flat_map(|list| &list.value);
+    let read =
+        |at: &Keyed<String>| report.settle(Some(at), None, |text| CertificateNames::read(text).map(Some));
+    let names: Vec<CertificateNames> = written.filter_map(read).collect();
     if names.is_empty() && !report.blames(key) {
         report.add(*line, key, "lets nobody pass: write names = [\"ada\", \"*.example.org\"]");
     }
-    Some(AccessCheck::ClientCertificate(CertificateNames(names)))
+    Some(AccessCheck::ClientCertificate(CertificateNames::all(names)))
 }
 
 fn tokens(
+    name: &str,
     at: &Keyed<WrittenGate>,
-    files: &mut GateFiles<'_>,
+    (files, ca): (&mut GateFiles<'_>, Option<&Ca>),
     report: &Diagnostics<'_>,
 ) -> Option<AccessCheck> {
     let Keyed { value: gate, key, line } = at;
@@ -227,86 +251,64 @@ fn tokens(
     if algorithms.is_empty() && !report.blames(key) {
         report.missing(*line, key, "algorithms", "write those of your issuer, such as [\"RS256\"]");
     }
-    let [pem, secret, set] = [&gate.key, &gate.secret, &gate.jwks].map(|at| files.read(at.as_ref(), report));
+    let url = gate.jwks.as_ref().filter(|at| is_url(&at.value));
+    let file = gate.jwks.as_ref().filter(|at| !is_url(&at.value));
+    let [pem, secret, set] = [gate.key.as_ref(), gate.secret.as_ref(), file].map(|at| files.read(at, report));
     let leeway =
         report.settle(gate.leeway.as_ref(), LEEWAY, |scalar| Ok(values::duration(scalar)?.as_secs()));
-    let source = match (&pem, &secret, &set) {
-        (Some(pem), None, None) => TokenKeySource::Pem(pem),
-        (None, Some(secret), None) => TokenKeySource::Secret(secret.trim_ascii_end()),
-        (None, None, Some(set)) => TokenKeySource::KeySet(set),
+    let [issuer, audience] = [&gate.issuer, &gate.audience].map(|at| at.as_ref().map(|at| at.value.clone()));
+    let claims = TokenClaims { algorithms, issuer, audience, leeway };
+    let refresh = report.settle(gate.refresh.as_ref(), REFRESH, |scalar| {
+        let time = values::deadline(scalar)?;
+        if time < LEAST_REFRESH { Err("wanted \"1s\" at least".to_owned()) } else { Ok(time) }
+    });
+    if let Some(at) = gate.refresh.as_ref().filter(|_| url.is_none() && !report.blames(key)) {
+        report.add(at.line, &at.key, "a file is read at a reload: leave it out, or set jwks to a URL");
+    }
+    if let (Some(at), None, None) = (url, &gate.key, &gate.secret) {
+        let url = report.settle(Some(at), None, |text| key_set_url(text, &claims).map(Some))?;
+        ca.iter().for_each(|ca| files.digest.update(&ca.pem));
+        let ca = ca.map(|ca| ca.pem.clone());
+        let source = KeySetSource { gate: name.to_owned(), url, refresh, claims, ca };
+        // Only a gate that is used has a set that is in use.
+        let is_sound = !report.blames(key);
+        return is_sound.then(|| AccessCheck::Token(TokenRules::fetched(FetchedKeySet::of(source))));
+    }
+    let source = match (&pem, &secret, &set, url) {
+        (Some(pem), None, None, None) => TokenKeySource::Pem(pem),
+        (None, Some(secret), None, None) => TokenKeySource::Secret(secret.trim_ascii_end()),
+        (None, None, Some(set), None) => TokenKeySource::KeySet(set),
         _ => {
             if !report.blames(key) {
-                report.add(*line, key, "wanted one of key, secret and jwks: name the file of the key");
+                report.add(
+                    *line,
+                    key,
+                    "wanted one of key, secret and jwks: name the file of the key, or the URL of the set",
+                );
             }
             return None;
         }
     };
-    let [issuer, audience] = [&gate.issuer, &gate.audience].map(|at| at.as_ref().map(|at| at.value.clone()));
-    let rules = TokenRules::new(&source, &TokenClaims { algorithms, issuer, audience, leeway });
+    let rules = TokenRules::new(&source, &claims);
     rules.map_err(|message| report.add(*line, key, message)).ok().map(AccessCheck::Token)
 }
 
-/// The names that `before` may hold.
-pub(super) struct GateNames<'a> {
-    /// What is wrong with a name as a gate, or `None` if it can be one.
-    known: BTreeMap<&'a str, Option<&'static str>>,
-    /// Those in front of every route.
-    all: Vec<String>,
+fn is_url(text: &str) -> bool {
+    ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-impl<'a> GateNames<'a> {
-    /// Collects the names, and reads the gates of all routes.
-    pub(super) fn new(
-        gates: &'a [Arc<AccessGate>],
-        handlers: &'a [HandlerConfig],
-        written: Option<&Keyed<Vec<Keyed<String>>>>,
-        report: &Diagnostics<'_>,
-    ) -> GateNames<'a> {
-        let handlers = handlers.iter().map(|handler| {
-            let is_raw = matches!(handler.mapping, OutputFormat::Raw(_));
-            (
-                handler.name.as_str(),
-                is_raw.then_some("has output = \"raw\", which has no status, so it would let everybody pass"),
-            )
-        });
-        let known = handlers.chain(gates.iter().map(|gate| (gate.name.as_str(), None))).collect();
-        let mut names = GateNames { known, all: Vec::new() };
-        names.all = names.list(written, report);
-        names
+/// Checks the URL of a set of keys. In clear, anybody on the way could forge the keys.
+fn key_set_url(text: &str, claims: &TokenClaims) -> Result<String, String> {
+    let wanted = || format!("wanted a URL such as \"https://id.example.org/jwks.json\", found {text:?}");
+    let url: Uri = text.parse().map_err(|_| wanted())?;
+    let scheme = if text.starts_with("https:") { Scheme::Https } else { Scheme::Http };
+    let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let origin = Origin::new(scheme, authority).map_err(|advice| format!("{text:?}: {advice}"))?;
+    if scheme == Scheme::Http && !origin.address().is_some_and(|address| address.is_loopback()) {
+        return Err(format!("{text:?} comes in clear, and anybody on the way could forge it: write https:"));
     }
-
-    /// Reads the gates of a route, behind those of all routes. A handler that is a gate of all routes does not stand in
-    /// front of its own: that is how a login page is reached.
-    pub(super) fn of_route(
-        &self,
-        written: Option<&Keyed<Vec<Keyed<String>>>>,
-        handler: Option<&Name>,
-        report: &Diagnostics<'_>,
-    ) -> Vec<String> {
-        let own = |name: &str| handler.is_some_and(|handler| handler.as_str() == name);
-        let listed = self.list(written, report);
-        if let Some(at) = written.filter(|_| listed.iter().any(|name| own(name))) {
-            report.add(at.line, &at.key, "a handler cannot be the gate of its own route: leave it out");
-        }
-        let mut names: Vec<String> = self.all.iter().filter(|name| !own(name)).cloned().collect();
-        names.extend(listed.into_iter().filter(|name| !self.all.contains(name)));
-        names
+    if claims.share_secret() {
+        return Err("HS algorithms have a shared secret, which no URL may give away: write secret".to_owned());
     }
-
-    fn list(&self, written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for at in written.iter().flat_map(|list| &list.value) {
-            let checked = match self.known.get(at.value.as_str()) {
-                Some(None) if names.contains(&at.value) => Err("is in this list already".to_owned()),
-                Some(None) => Ok(()),
-                Some(Some(wrong)) => Err(format!("the handler {:?} {wrong}", at.value)),
-                None => Err(format!("there is no gate {0:?}: add [gate.{0}], or name a handler", at.value)),
-            };
-            match checked {
-                Ok(()) => names.push(at.value.clone()),
-                Err(message) => report.add(at.line, &at.key, message),
-            }
-        }
-        names
-    }
+    Ok(text.to_owned())
 }

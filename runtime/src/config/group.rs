@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::before::GateNames;
 use super::nearest::Names;
 use super::reader::Keyed;
 use super::report::Diagnostics;
@@ -31,6 +32,8 @@ pub(super) struct GroupConfig {
     pub(super) host: Option<String>,
     /// What happens to the responses.
     pub(super) rules: ResponseRules,
+    /// The gates of the routes, behind those of all routes.
+    pub(super) before: Vec<String>,
 }
 
 impl<'a> Groups<'a> {
@@ -38,12 +41,13 @@ impl<'a> Groups<'a> {
     pub(super) fn read(
         file: &'a File,
         of_all: &ResponseRules,
+        gates: &GateNames<'_>,
         base: &Path,
         report: &Diagnostics<'_>,
     ) -> Groups<'a> {
         let written = file.group.as_ref().map_or(&[][..], |table| &table.value.0);
         let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
-        let list = written.iter().map(|(name, at)| (name.as_str(), one(at, of_all, base, report)));
+        let list = written.iter().map(|(name, at)| (name.as_str(), one(at, of_all, gates, base, report)));
         Groups { names, list: list.collect() }
     }
 
@@ -61,8 +65,9 @@ impl<'a> Groups<'a> {
 }
 
 fn one(
-    Keyed { value: group, key, line }: &Keyed<Group>,
+    Keyed { value: group, key, .. }: &Keyed<Group>,
     of_all: &ResponseRules,
+    gates: &GateNames<'_>,
     base: &Path,
     report: &Diagnostics<'_>,
 ) -> GroupConfig {
@@ -77,10 +82,7 @@ fn one(
             report.add(at.line, &at.key, "needs prefix = \"/v{version}\"");
             None
         }
-        (None, Some(_)) => {
-            report.missing(*line, key, "versions", "write a range such as versions = \"1.24..1.41\"");
-            None
-        }
+        (None, Some(before)) => Some(Arc::new(VersionRange::any(before))),
         (None, None) => None,
     };
     GroupConfig {
@@ -88,6 +90,7 @@ fn one(
         versions,
         host: group.host.as_ref().map(|at| at.value.clone()),
         rules: response_rules::of_group(group, of_all, base, report),
+        before: gates.of_group(group.before.as_ref(), report),
     }
 }
 

@@ -3,11 +3,12 @@
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
 //! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
 //! `http`, `logging`, `proxies`, `schedule`, `secret`, `store`, `acme`, `tls`, `target`, `websocket`; `database`,
-//! `rate_limit`; `route_model`; `model`; `granted_stores`; `development`, `gates`, `hardening`, `untrusted_paths`,
-//! `outbound`, `restart`, `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`; `response_rules`;
-//! `group`; `route`; `convert`.
+//! `rate_limit`; `route_model`; `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`,
+//! `untrusted_paths`, `outbound`, `restart`, `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`;
+//! `response_rules`; `group`; `route`; `convert`.
 
 mod acme;
+mod before;
 mod calls;
 mod cargo;
 mod coding;

@@ -16,8 +16,8 @@ use super::report::{ConfigError, ConfigErrors};
 use super::route_model::RouteConfig;
 use super::secret::Secret;
 use super::store::{StoreConfig, StoreGrantConfig};
-use crate::access::{AccessGate, AddressSet, OperatorRights};
-use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader, VersionPrefix};
+use crate::access::{AccessGate, AddressSet, FetchedKeySet, OperatorRights};
+use crate::catalog::{Cors, ReasonHeader, ResponseRules, VersionHeader};
 use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
@@ -59,8 +59,8 @@ pub struct Config {
     pub total_memory: MemoryBound,
     /// What is logged, and how.
     pub logging: Logging,
-    /// Whether each route also answers behind `/v1.14`.
-    pub version_prefix: VersionPrefix,
+    /// Whether each route also answers behind `/v1.14`, unless its group says which versions.
+    pub version_prefix: bool,
     /// Whether responses say which version of a handler made them.
     pub version_header: VersionHeader,
     /// Whether responses say why a request failed.
@@ -268,6 +268,11 @@ impl HandlerConfig {
 }
 
 impl Config {
+    /// Iterates over the sets of keys that gates fetch from a URL.
+    pub fn key_sets(&self) -> impl Iterator<Item = &Arc<FetchedKeySet>> {
+        self.gates.iter().filter_map(|gate| gate.key_set())
+    }
+
     /// Checks what can be checked only after the flags have been applied. `file` is the path of the
     /// configuration, as it was given.
     ///

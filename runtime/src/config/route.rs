@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::Method;
 
-use super::gates::GateNames;
+use super::before::GateNames;
 use super::group::Groups;
 use super::nearest::Names;
 use super::rate_limit;
@@ -16,7 +17,7 @@ use super::route_schema::Route;
 use super::store::Stores;
 use super::values::method;
 use super::{response_rules, static_files, target, websocket};
-use crate::catalog::{Claim, ResponseRules, Upgrade, VersionPrefix, captures, conflicts};
+use crate::catalog::{Claim, ResponseRules, Upgrade, VersionRange, captures, conflicts};
 use crate::job::Name;
 
 /// The context for reading a route.
@@ -26,7 +27,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) handlers: &'a Names<'a>,
     /// The directory at which relative paths start.
     pub(super) base: &'a Path,
-    pub(super) versions: VersionPrefix,
+    /// The versions of routes whose group names none. `None` without `version_prefix`.
+    pub(super) versions: Option<&'a Arc<VersionRange>>,
     pub(super) groups: &'a Groups<'a>,
     /// The names that `before` may hold.
     pub(super) gates: &'a GateNames<'a>,
@@ -46,7 +48,7 @@ pub(super) fn read(
         written.iter().filter_map(|at| Some((at, one(at, context, report)?))).unzip();
     let claims: Vec<_> = routes.iter().map(claim).collect();
     let mut reported = HashSet::new();
-    for error in conflicts(&claims, context.versions) {
+    for error in conflicts(&claims) {
         let Keyed { line, key, .. } = places[error.position];
         report.add(*line, key, error.message);
         reported.insert(error.position);
@@ -66,7 +68,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
 
 fn one(
     written: &Keyed<Route>,
-    RouteContext { handlers, base, groups, gates, rules, stores, .. }: RouteContext<'_>,
+    RouteContext { handlers, base, groups, gates, rules, stores, versions }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
@@ -88,7 +90,16 @@ fn one(
     let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
     let limit = rate_limit::read(route.limit.as_ref(), stores, report);
-    let before = gates.of_route(route.before.as_ref(), handler.as_ref(), report);
+    let of_group = group.as_ref().map_or(&[][..], |group| &group.before);
+    let before = gates.of_route(route.before.as_ref(), of_group, handler.as_ref(), report);
+    let of_group = group.as_ref().and_then(|group| group.versions.clone());
+    let versions = of_group.or_else(|| versions.cloned());
+    if let (Some(range), Some(at)) = (&versions, &route.path)
+        && range.is_named_in(&at.value)
+    {
+        let message = "begins with a version, which `version_prefix` or the group adds already: leave out the first segment";
+        report.add(at.line, &at.key, message);
+    }
     // A route whose method or host is invalid must not count as a route for all of them.
     if report.blames(key) {
         return None;
@@ -104,7 +115,7 @@ fn one(
         path: group.prefix + &route.path.as_ref()?.value,
         methods,
         host: route.host.as_ref().map(|at| at.value.clone()).or(group.host),
-        versions: group.versions,
+        versions,
         target: handler
             .map(TargetConfig::Handler)
             .or(redirect)

@@ -20,6 +20,8 @@ table! {
         fields: Fields,
         errors: WrittenErrors,
         compress: Vec<Keyed<String>>,
+        /// Gates and handlers that a request must pass.
+        before: Vec<Keyed<String>>,
     }
 }
 

@@ -87,7 +87,7 @@ impl Config {
                 rules: (!rules.is_empty()).then(|| Arc::new(rules.clone())),
             });
         }
-        if errors.is_empty() { Routes::new(specs, self.version_prefix) } else { Err(errors) }
+        if errors.is_empty() { Routes::new(specs) } else { Err(errors) }
     }
 }
 
@@ -127,8 +127,8 @@ impl<'a> ChecksOfRoutes<'a> {
             // Those of the route that answers apply.
             return Ok(None);
         }
-        let limits = self.limits_of(route, store)?;
-        Ok(EntryChecks { limits, gates: self.gates_of(route) }.if_any())
+        let (limits, limits_behind) = self.limits_of(route, store)?;
+        Ok(EntryChecks { limits, gates: self.gates_of(route), limits_behind }.if_any())
     }
 
     /// Returns the gates of a route. A handler that could not be made is left out; the load is refused for it.
@@ -140,18 +140,19 @@ impl<'a> ChecksOfRoutes<'a> {
         route.before.iter().filter_map(gate).collect()
     }
 
-    /// Returns the limits of a route and of its handler, if a handler answers.
+    /// Returns the limits of a route before its gates and behind them. That of a handler counts what would reach the
+    /// handler, so that nobody uses it up without credentials.
     fn limits_of(
         &mut self,
         route: &RouteConfig,
         store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
-    ) -> anyhow::Result<Vec<RouteLimit>> {
+    ) -> anyhow::Result<(Vec<RouteLimit>, Vec<RouteLimit>)> {
         let of_route = route.limit.as_ref().map(|limit| (format!("route {}", subject(route)), limit));
         let of_handler = route.handler().and_then(|name| {
             let limit = *self.of_handlers.get(name)?;
             Some((format!("handler {name}"), limit))
         });
-        let limit = |(subject, RateLimitConfig { rule, store: shared }): (String, &RateLimitConfig)| {
+        let mut made = |(subject, RateLimitConfig { rule, store: shared }): (String, &RateLimitConfig)| {
             let shared = shared.as_ref().map(|shared| {
                 let (interval, burst) = (rule.rate.interval(), rule.burst.get());
                 let description = format!("{subject}: {rule}");
@@ -159,7 +160,11 @@ impl<'a> ChecksOfRoutes<'a> {
             });
             anyhow::Ok(RouteLimit { limit: self.limits.get(&subject, rule), shared: shared.transpose()? })
         };
-        of_route.into_iter().chain(of_handler).map(limit).collect()
+        let is_early = |(_, limit): &(String, &RateLimitConfig)| limit.rule.by.counts_before_gates();
+        let (early, late): (Vec<_>, Vec<_>) = of_route.into_iter().partition(is_early);
+        let early = early.into_iter().map(&mut made).collect::<anyhow::Result<_>>()?;
+        let behind = late.into_iter().chain(of_handler).map(made).collect::<anyhow::Result<_>>()?;
+        Ok((early, behind))
     }
 }
 

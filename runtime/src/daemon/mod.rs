@@ -1,7 +1,7 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 //!
-//! Floors, lowest first: `certificates`, `change_queue`, `resource_demand`, `hardening`, `operators`, `schedules`;
-//! `descriptors`, `memory`, `signals`; `begin`, `preflight`; `options`; `install`.
+//! Floors, lowest first: `certificates`, `change_queue`, `resource_demand`, `hardening`, `key_sets`, `operators`,
+//! `schedules`; `descriptors`, `memory`, `signals`; `begin`, `preflight`; `options`; `install`.
 
 mod begin;
 mod certificates;
@@ -9,6 +9,7 @@ mod change_queue;
 mod descriptors;
 mod hardening;
 mod install;
+mod key_sets;
 mod memory;
 mod operators;
 mod options;
@@ -164,6 +165,7 @@ impl Daemon {
         let mut attending = JoinSet::new();
         // The task ends with the gate. The engine waits for the jobs that it has started.
         attending.spawn(schedules::keep(engine.clone(), state.server.gate.clone()));
+        attending.spawn(key_sets::keep(state.clone()));
         attending.spawn(state.clone().report());
         attending.spawn(state.clone().watch_terms());
         attending.spawn(certificates::keep(state.clone()));

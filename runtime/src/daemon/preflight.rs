@@ -10,7 +10,7 @@ use tracing::warn;
 use super::memory::Total;
 use super::operators::client_options;
 use super::{descriptors, operators};
-use crate::access::RateKey;
+use crate::access::{AccessCheck, AccessGate, RateKey};
 use crate::config::{CacheDir, Config, HandlerConfig, MountConfig, RouteConfig};
 use crate::job::Name;
 use crate::net::{self, Endpoint};
@@ -70,6 +70,8 @@ pub fn lacking(config: &Config) -> PreflightFindings {
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
+    warnings.extend(open_tokens(config));
+    warnings.extend(ways_round_gates(config));
     PreflightFindings { errors, warnings }
 }
 
@@ -146,12 +148,53 @@ fn idle_limits(config: &Config) -> Vec<String> {
     let is_local = config.listen.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     let limits = config.routes.iter().filter_map(|route| route.limit.as_ref());
     let mut limits = limits.chain(config.handlers.iter().filter_map(|handler| handler.limit.as_ref()));
-    if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.rule.by == RateKey::Address) {
+    if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.rule.by == RateKey::Address)
+    {
         warnings.push(
             "limit: clients of Unix sockets have no address, so by = \"address\" counts all of them together: set \
              trusted_proxies = [\"unix\"] if a proxy names them"
                 .to_owned(),
         );
+    }
+    warnings
+}
+
+/// Warns of gates that take tokens which are not meant for this service.
+fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
+    let is_open =
+        |gate: &&Arc<AccessGate>| matches!(&gate.check, AccessCheck::Token(rules) if rules.is_open());
+    config.gates.iter().filter(is_open).map(|gate| {
+        format!(
+            "gate.{} takes every token that its keys sign, those for other services too: set issuer and audience",
+            gate.name
+        )
+    })
+}
+
+/// Warns of handlers that answer a path with gates, and all that is around it without. What the handler takes for the
+/// same path, such as another case, comes through the route without gates.
+fn ways_round_gates(config: &Config) -> Vec<String> {
+    let routes = || config.routes.iter().filter_map(|route| Some((route.handler()?, route)));
+    // The tails without gates, each by the text in front of it.
+    let open: HashSet<(&Name, &str)> = routes()
+        .filter(|(_, route)| route.before.is_empty())
+        .filter_map(|(name, route)| Some((name, route.path.split_once("{*")?.0)))
+        .collect();
+    let mut warned = HashSet::new();
+    let mut warnings = Vec::new();
+    for (name, route) in routes().filter(|(_, route)| !route.before.is_empty()) {
+        let path = &route.path;
+        let around =
+            path.match_indices('/').map(|(at, _)| &path[..=at]).find(|front| open.contains(&(name, *front)));
+        if let Some(front) = around
+            && warned.insert(name)
+        {
+            warnings.push(format!(
+                "handler.{name} answers {path:?} behind gates and {front:?} with a tail without: what the handler takes for \
+                 the same path, such as another case of letters, passes no gate. Let the handler check REMOTE_USER, or give \
+                 both routes the gates"
+            ));
+        }
     }
     warnings
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::dir_listing::{DirListing, ListingCache};
 use super::opened::OpenedFile;
 use crate::budget::Holder;
 
@@ -25,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often an open is tried again if a rename interferes; see openat2(2), `EAGAIN`.
 const TRIES: usize = 8;
-
-/// The most names of a listing that are read.
-const LISTED: usize = 10_000;
 
 /// File systems whose cached content is there at once (statfs(2)): ext4, XFS, Btrfs, tmpfs, overlayfs, ramfs, F2FS, ZFS,
 /// SquashFS and EROFS. FUSE and network file systems ask a process or a server even for what is cached.
@@ -54,6 +52,8 @@ pub struct FileRoot {
     is_local: bool,
     threads: Arc<Semaphore>,
     holder: Arc<Holder>,
+    /// The listing that was made last.
+    last: ListingCache,
 }
 
 /// What a name leads to.
@@ -63,15 +63,6 @@ pub enum FoundEntry {
     File(OpenedFile),
     /// A directory, open for reading.
     Directory(OwnedFd),
-}
-
-/// A name in a directory.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ListedEntry {
-    /// The name; names that are not UTF-8 are left out.
-    pub name: String,
-    /// Whether it is a directory.
-    pub is_dir: bool,
 }
 
 /// Why a file was not opened or read.
@@ -114,7 +105,8 @@ impl FileRoot {
         })?;
         let is_local = is_local(&dir)?;
         let threads = Arc::new(Semaphore::new(THREADS));
-        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder: Arc::default() })
+        let (holder, last) = (Arc::default(), ListingCache::default());
+        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder, last })
     }
 
     /// Returns its path, for messages.
@@ -148,12 +140,24 @@ impl FileRoot {
         self.on_thread(move || file.read(offset, length).map_err(OpenError::Failed)).await
     }
 
-    /// Lists a directory in the order of names, without hidden ones. A long list is cut.
+    /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead
+    /// out. A long list is cut. The last listing is kept until its directory changes.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn list(&self, dir: OwnedFd) -> Result<Vec<ListedEntry>, OpenError> {
-        self.on_thread(move || list(dir).map_err(OpenError::Failed)).await
+    pub async fn list(self: &Arc<Self>, path: &str, dir: OwnedFd) -> Result<Arc<DirListing>, OpenError> {
+        let (root, path) = (self.clone(), path.to_owned());
+        let list = move || {
+            let leads_to = |name: &str| root.leads_to(&format!("{path}/{name}"));
+            root.last.list(&dir, leads_to).map_err(OpenError::Failed)
+        };
+        self.on_thread(list).await
+    }
+
+    /// Returns what a path leads to. `None` if it leads nowhere, or out of the directory.
+    fn leads_to(&self, path: &str) -> Option<FileType> {
+        let found = openat2(&self.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), WALLS).ok()?;
+        Some(FileType::from_raw_mode(fstat(&found).ok()?.st_mode))
     }
 
     /// Opens a name that is in the kernel's cache. Returns `None` if it could wait.
@@ -224,20 +228,6 @@ fn entry(fd: OwnedFd, is_local: bool) -> Result<FoundEntry, OpenError> {
     }
 }
 
-fn list(dir: OwnedFd) -> Result<Vec<ListedEntry>, Errno> {
-    let mut entries = Vec::new();
-    for found in Dir::new(dir)?.take(LISTED) {
-        let found = found?;
-        let Ok(name) = found.file_name().to_str() else { continue };
-        if !name.starts_with('.') {
-            let is_dir = found.file_type() == FileType::Directory;
-            entries.push(ListedEntry { name: name.to_owned(), is_dir });
-        }
-    }
-    entries.sort();
-    Ok(entries)
-}
-
 impl From<Errno> for OpenError {
     fn from(error: Errno) -> OpenError {
         match error {
@@ -258,73 +248,4 @@ impl From<Errno> for OpenError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::fs::mkfifoat;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn root(dir: &Path) -> Arc<FileRoot> {
-        Arc::new(FileRoot::open_path(dir).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_file_is_read_and_links_do_not_lead_out() {
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
-        fs::create_dir_all(at("public/sub")).unwrap();
-        fs::write(at("secret"), "s3cret").unwrap();
-        fs::write(at("public/sub/a.txt"), "content").unwrap();
-        symlink("sub/a.txt", at("public/in")).unwrap();
-        symlink("../secret", at("public/out")).unwrap();
-        symlink(at("secret"), at("public/absolute")).unwrap();
-        symlink("/proc/self/root/etc/passwd", at("public/magic")).unwrap();
-        mkfifoat(CWD, at("public/fifo"), Mode::RUSR).unwrap();
-        std::os::unix::net::UnixListener::bind(at("public/socket")).unwrap();
-        let root = root(&at("public"));
-
-        for name in ["sub/a.txt", "in"] {
-            let FoundEntry::File(file) = root.open(name).await.unwrap() else { panic!("{name} is a file") };
-            assert_eq!(root.read(Arc::new(file), 3, 100).await.unwrap(), "tent", "{name}");
-        }
-        assert!(matches!(root.open("sub").await, Ok(FoundEntry::Directory(_))));
-        for name in
-            ["out", "absolute", "magic", "../secret", "/etc/passwd", "fifo", "socket", "none", "in/x", ""]
-        {
-            assert!(matches!(root.open(name).await, Err(OpenError::Absent)), "{name:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_change_of_the_content_is_noticed_and_the_end_is_no_content() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("a");
-        fs::write(&path, "12345").unwrap();
-        let root = root(place.path());
-        let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
-        let file = Arc::new(file);
-        assert!(!file.has_changed());
-
-        fs::write(&path, "123").unwrap();
-
-        assert!(file.has_changed());
-        let past = root.read(file.clone(), 4, 10).await;
-        assert!(matches!(past, Err(OpenError::Failed(Errno::NODATA))), "{past:?}");
-    }
-
-    #[tokio::test]
-    async fn a_listing_is_sorted_and_leaves_out_what_is_hidden() {
-        let place = tempfile::tempdir().unwrap();
-        for name in ["b", "a", ".hidden"] {
-            fs::write(place.path().join(name), "").unwrap();
-        }
-        fs::create_dir(place.path().join("d")).unwrap();
-        let root = root(place.path());
-        let FoundEntry::Directory(dir) = root.open(".").await.unwrap() else { panic!("a directory") };
-
-        let names = root.list(dir).await.unwrap();
-
-        let names: Vec<_> = names.iter().map(|entry| (entry.name.as_str(), entry.is_dir)).collect();
-        assert_eq!(names, [("a", false), ("b", false), ("d", true)]);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::request::access_line::AccessLog;
 use super::wire::progress::Deadlines;
-use crate::access::{AddressSet, OperatorRights};
+use crate::access::{AddressSet, FetchedKeySet, OperatorRights};
 use crate::catalog::Template;
 use crate::engine::Engine;
 use crate::net::{DrainSignal, Endpoint, Gate, Peer, Tls};
@@ -91,6 +91,8 @@ pub struct Settings {
     pub trusted_proxies: Option<Arc<AddressSet>>,
     /// The endpoints whose connections begin with a header of the PROXY protocol.
     pub proxy_protocol: Vec<Endpoint>,
+    /// The sets of keys that gates fetch, for the metrics.
+    pub key_sets: Vec<Arc<FetchedKeySet>>,
 }
 
 /// The state that operators and observers can see.

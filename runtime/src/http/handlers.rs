@@ -16,7 +16,7 @@ use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
 use super::request::cgi_job::{RoutedRequest, harmless};
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::GatePass;
+use super::request::gate_pass::{self, GatePass};
 use super::request::logged_job::LoggedJob;
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits};
@@ -27,7 +27,7 @@ use super::request::{
     acme_challenge, compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite,
 };
 use super::server::accept::AcceptLoop;
-use super::service::{RequestContext, Service};
+use super::service::{FinishedRequest, RequestContext, Service};
 use super::static_files::file_response::FileRequest;
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
@@ -105,25 +105,26 @@ impl Service for HandlerService {
     fn finish(
         &self,
         catalog: &Arc<Catalog>,
-        request: Option<(&Parts, &RequestLog)>,
+        request: Option<FinishedRequest<'_>>,
         response: &mut Response<Body>,
     ) {
-        if let Some((head, log)) = request {
+        if let Some(FinishedRequest { head, peer, log }) = request {
             let rules = log.rules();
             if log.is_refused() {
                 error_page::apply(rules.map_or(&catalog.errors, |rules| &rules.errors), response);
             }
+            gate_pass::tell(log.cookies(), response.headers_mut());
             if let Some(rules) = rules {
                 rules.fields.apply(response.headers_mut());
-                compress::apply(head, &rules.compress, response);
+                compress::apply((head, peer), &rules.compress, response);
             }
         }
         if let Some(cors) = &catalog.cors {
             // Without a head the origin is unknown, so only a grant to all origins applies.
-            let origin = request.and_then(|(head, _)| head.headers.get(ORIGIN));
+            let origin = request.and_then(|request| request.head.headers.get(ORIGIN));
             cors.grant(origin, response.headers_mut());
         }
-        if let Some((_, log)) = request
+        if let Some(FinishedRequest { log, .. }) = request
             && catalog.version_header == VersionHeader::Present
         {
             log.version().and_then(|version| response.headers_mut().insert(VERSION, version));
@@ -197,33 +198,46 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
             }
         };
         log.route_found(found.route);
+        let evasion = self.pinned.routes.evasion(&found, host, method, path);
+        evasion.map_or(Ok(()), |why| Err(Refusal::Malformed(why.to_owned())))?;
         match found.route.checks.as_deref() {
-            None => self.go_on(&found, path, body, log).await,
+            None => self.go_on(&found, body, log).await,
             // Boxed, so that requests to routes without checks stay small.
-            Some(checks) => Box::pin(self.guarded((&found, path), checks, body, log)).await,
+            Some(checks) => Box::pin(self.guarded(&found, checks, body, log)).await,
         }
     }
 
-    /// Counts the request and asks the gates of its route, then goes on.
+    /// Makes the checks of the route, then goes on. The client gets the cookies of gates whatever comes of it.
     async fn guarded(
         self,
-        (found, path): (&Match<'_, '_>, &str),
+        found: &Match<'_, '_>,
         checks: &EntryChecks,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let quota = rate_limit::admit(checks, self.peer, &self.head.headers).await?;
-        let chain = GateChain { found, path, gates: &checks.gates };
-        let mut response = self.pass_gates(chain, GatePass::default(), body, log).await?;
-        quota.tell(response.headers_mut());
-        Ok(response)
+        let mut pass = GatePass::default();
+        let outcome = self.checked(found, (checks, &mut pass), body, log).await;
+        log.gates_told(pass.into_cookies());
+        outcome
+    }
+
+    /// Counts the request for the limits before the gates, then lets the gates and what is behind them answer.
+    async fn checked(
+        self,
+        found: &Match<'_, '_>,
+        (checks, pass): (&EntryChecks, &mut GatePass),
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let quota = rate_limit::admit(&checks.limits, self.peer, &self.head.headers, None).await?;
+        let chain = GateChain { found, gates: &checks.gates, limits: &checks.limits_behind };
+        self.pass_gates(chain, (pass, quota), body, log).await
     }
 
     /// Lets the target of the route answer.
     pub(super) async fn go_on(
         self,
         found: &Match<'_, '_>,
-        path: &str,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
@@ -241,24 +255,19 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                 self.server.direct.fixed.count();
                 Ok(direct_response::fixed(response))
             }
-            RouteTarget::Files(files) => Box::pin(self.file(found, files, path)).await,
+            RouteTarget::Files(files) => Box::pin(self.file(found, files)).await,
             // A path is rewritten once, before.
             RouteTarget::Rewrite(_) => Err(Refusal::Loop),
         }
     }
 
     /// Answers with a file of a directory.
-    async fn file(
-        self,
-        found: &Match<'_, '_>,
-        files: &StaticFiles,
-        path: &str,
-    ) -> Result<Response<Body>, Refusal> {
+    async fn file(self, found: &Match<'_, '_>, files: &StaticFiles) -> Result<Response<Body>, Refusal> {
         self.server.direct.files.count();
         let descriptors = &self.server.engine.budgets().descriptors;
         let tail = found.path_info.strip_prefix('/').unwrap_or_default();
-        let is_gated = found.route.checks.as_ref().is_some_and(|checks| !checks.gates.is_empty());
-        FileRequest { files, head: self.head, path, tail, is_gated, descriptors }.answer().await
+        let (is_gated, sent) = (found.route.has_gates(), self.sent);
+        FileRequest { files, head: self.head, sent, tail, is_gated, descriptors }.answer().await
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

@@ -17,16 +17,17 @@ use super::outbound::cdn_loop::CDN_LOOP;
 use super::refusal::Refusal;
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::GatePass;
+use super::request::gate_pass::{self, GatePass};
 use super::request::gates::GateDecision;
 use super::request::logged_job::LoggedJob;
+use super::request::rate_limit::{self, RemainingQuota};
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body;
 use super::request::response_body::Body;
 use super::service::RequestContext;
 use super::wire::client_memory::MemoryAccount;
 use super::wire::progress::Progress;
-use crate::catalog::{Catalog, Match, RouteGate};
+use crate::catalog::{Catalog, Match, RouteGate, RouteLimit};
 use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
 
 /// How many requests a middleware may pass on for one request of a client: it may try again, and not without end.
@@ -37,35 +38,38 @@ const MOST_PASSED: usize = 8;
 pub(super) struct GateChain<'r> {
     /// The route.
     pub(super) found: &'r Match<'r, 'r>,
-    /// The decoded path of the request.
-    pub(super) path: &'r str,
     /// The gates that are still to be passed.
     pub(super) gates: &'r [RouteGate],
+    /// The limits that count what has passed all gates.
+    pub(super) limits: &'r [RouteLimit],
 }
 
 impl<'a> RequestContext<'a, Arc<Catalog>> {
-    /// Asks the gates of a chain in their order, then lets the target of the route answer. `pass` is what gates before
-    /// the chain have told.
-    pub(super) async fn pass_gates(
+    /// Asks the gates of a chain in their order, counts the request for the limits behind them, and lets the target of the
+    /// route answer. `pass` is what gates before the chain have told, and `quota` what is left of the limits before it.
+    pub(super) async fn pass_gates<'r>(
         self,
-        chain: GateChain<'_>,
-        mut pass: GatePass,
+        chain: GateChain<'r>,
+        (pass, mut quota): (&mut GatePass, RemainingQuota<'r>),
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let GateChain { found, path, gates } = chain;
-        let decision = self.routed(found).ask_gates(&self.server.engine, gates, &mut pass, log).await?;
-        let request = RequestContext { pass: &pass, ..self };
+        let GateChain { found, gates, limits } = chain;
+        let decision = self.routed(found).ask_gates(&self.server.engine, gates, pass, log).await?;
         let mut response = match decision {
-            GateDecision::Answer(response) => return Ok(*response),
-            GateDecision::Pass => request.go_on(found, path, body, log).await?,
+            GateDecision::Answer(response) => *response,
+            GateDecision::Pass => {
+                let behind = rate_limit::admit(limits, self.peer, &self.head.headers, pass.user()).await?;
+                quota = quota.and(behind);
+                RequestContext { pass, ..self }.go_on(found, body, log).await?
+            }
             GateDecision::PassOn { entry, behind } => {
                 // Boxed, so that requests without a middleware stay small.
                 let behind = GateChain { gates: behind, ..chain };
-                Box::pin(request.around(entry, behind, body, log)).await?
+                Box::pin(RequestContext { pass, ..self }.around(entry, behind, body, log)).await?
             }
         };
-        pass.tell(response.headers_mut());
+        quota.tell(response.headers_mut());
         Ok(response)
     }
 
@@ -118,9 +122,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let mut log = RequestLog::new(progress.clone());
         let mut body = DrainBody::passed(body, &progress);
         let request = RequestContext { head: &head, ..self };
-        let pass = self.pass.without_cookies();
-        let response = match request.pass_gates_boxed(behind, pass, &mut body, &mut log).await {
-            Ok(response) => Ok(passed_response(response, &head, log, &progress)),
+        let mut pass = self.pass.without_cookies();
+        let outcome = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log).await;
+        let tell = |mut response: Response<Body>| {
+            gate_pass::tell(&pass.into_cookies(), response.headers_mut());
+            response
+        };
+        let response = match outcome {
+            Ok(response) => Ok(passed_response(tell(response), &head, log, &progress)),
             Err(refusal) => {
                 let status = refusal.status();
                 log.refused(&refusal);
@@ -136,7 +145,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                         let (details, reason) = (self.settings.details, self.pinned.reason_header);
                         let format = ErrorFormat::of(pages);
                         let response = refusal.into_response(&head.headers, details, reason, format);
-                        Ok(passed_response(response, &head, log, &progress))
+                        Ok(passed_response(tell(response), &head, log, &progress))
                     }
                 }
             }
@@ -149,14 +158,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     fn pass_gates_boxed<'r>(
         self,
         chain: GateChain<'r>,
-        pass: GatePass,
+        pass: &'r mut GatePass,
         body: &'r mut DrainBody,
         log: &'r mut RequestLog,
     ) -> BoxFuture<'r, Result<Response<Body>, Refusal>>
     where
         'a: 'r,
     {
-        Box::pin(self.pass_gates(chain, pass, body, log))
+        Box::pin(self.pass_gates(chain, (pass, RemainingQuota::default()), body, log))
     }
 
     /// Makes the head for what stands behind a middleware: its fields and its query. Method, path and host stay the

@@ -98,7 +98,7 @@ pub(super) trait Service: Send + Sync + 'static {
     fn finish(
         &self,
         _pinned: &Self::Pinned,
-        _request: Option<(&Parts, &RequestLog)>,
+        _request: Option<FinishedRequest<'_>>,
         _response: &mut Response<Body>,
     ) {
     }
@@ -111,12 +111,22 @@ pub(super) trait Service: Send + Sync + 'static {
     }
 }
 
+/// A request whose response is made.
+#[derive(Clone, Copy)]
+pub(super) struct FinishedRequest<'a> {
+    pub(super) head: &'a Parts,
+    pub(super) peer: &'a Peer,
+    pub(super) log: &'a RequestLog,
+}
+
 /// A request whose head has been read.
 pub(super) struct RequestContext<'a, P> {
     pub(super) settings: &'a Settings,
     pub(super) peer: &'a Peer,
     pub(super) pending: &'a PendingUpgrade,
     pub(super) head: &'a Parts,
+    /// The head as the client sent it, before a rewrite.
+    pub(super) sent: &'a Parts,
     pub(super) server: &'a Arc<Server>,
     pub(super) pinned: &'a P,
     /// What the gates of the route have told; nothing before they were asked.
@@ -160,6 +170,7 @@ pub(super) async fn respond<S: Service>(
         peer,
         pending,
         head: &head,
+        sent: &head,
         server: service.server(),
         pinned: &pinned,
         pass: &pass,
@@ -187,7 +198,7 @@ pub(super) async fn respond<S: Service>(
             refusal.into_response(&head.headers, details, reason, format)
         }
     };
-    service.finish(&pinned, Some((&head, &log)), &mut response);
+    service.finish(&pinned, Some(FinishedRequest { head: &head, peer, log: &log }), &mut response);
     date::stamp(response.headers_mut());
     log.head_sent(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

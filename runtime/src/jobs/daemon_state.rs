@@ -305,6 +305,7 @@ pub fn settings(config: &Config) -> Settings {
             .cloned()
             .map(Arc::new),
         proxy_protocol: config.proxy_protocol.clone(),
+        key_sets: config.key_sets().cloned().collect(),
     }
 }
 

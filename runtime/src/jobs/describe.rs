@@ -163,7 +163,7 @@ pub(super) fn status(target: &RouteTarget) -> Option<u16> {
 
 /// Describes the rate limits of a route and of its handler.
 pub(super) fn rate_limits(route: &Route) -> Vec<String> {
-    let limits = route.checks.iter().flat_map(|checks| &checks.limits);
+    let limits = route.checks.iter().flat_map(|checks| checks.all_limits());
     limits.map(|limit| format!("{limit} ({})", limit.limit.subject)).collect()
 }
 

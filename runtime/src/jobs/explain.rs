@@ -171,7 +171,7 @@ impl Request {
     fn near(&self, catalog: &Catalog, chosen: Option<&str>) -> Vec<NearMiss> {
         let others = catalog.routes.iter().filter(|route| Some(&*describe::route(route)) != chosen);
         let missed = others.filter_map(|route| {
-            let miss = self.miss(&alone(route, &catalog.routes)?, route)?;
+            let miss = self.miss(&alone(route)?, route)?;
             Some(NearMiss { route: describe::route(route), handler: route.target.to_string(), miss })
         });
         missed.take(MISSES).collect()
@@ -228,7 +228,7 @@ fn client(trusted: &AddressSet) -> String {
 }
 
 /// Makes a routing table of one route, so that no other route comes first.
-fn alone(route: &Route, all: &Routes) -> Option<Routes> {
+fn alone(route: &Route) -> Option<Routes> {
     let spec = RouteSpec { checks: None, ..route.spec.clone() };
-    Routes::new(vec![spec], all.versions()).ok()
+    Routes::new(vec![spec]).ok()
 }

@@ -15,6 +15,7 @@ use super::generations::Generations;
 use super::reply::ReplyJob;
 use super::sql;
 use super::stores::reports;
+use crate::access::{FetchedKeySet, KeySetFigures, KeySetSource};
 use crate::catalog::Alive;
 use crate::database::{DatabaseOptions, SharedDatabase};
 use crate::engine::{Budgets, Engine};
@@ -85,6 +86,7 @@ impl ReplyJob for TellStatus {
             },
             sandbox: self.allocation.clone(),
             databases: join_all(sql::databases(engine).into_values().map(database)).await,
+            key_sets: self.state.config.load().key_sets().map(|set| key_set(set)).collect(),
             compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
             history: kept(engine.history().figures()),
             loading: self.state.compiling(),
@@ -110,6 +112,18 @@ async fn database(database: Arc<SharedDatabase>) -> String {
     let DatabaseOptions { name, url, connections, .. } = database.options();
     let trouble = database.trouble().await.map(|error| format!(": {error}")).unwrap_or_default();
     format!("{name} {url}, {} of {} in use{trouble}", database.in_use(), counted(*connections, "connection"))
+}
+
+/// Describes a set of keys: `staff https://id.example.org/jwks.json: 2 keys of 2027-01-31T12:00:00Z`.
+fn key_set(set: &FetchedKeySet) -> String {
+    let KeySetSource { gate, url, .. } = &set.source;
+    let KeySetFigures { keys, fetched, failure, .. } = set.figures();
+    let keys = fetched.map_or_else(
+        || "no keys yet".to_owned(),
+        |time| format!("{} of {}", counted(keys, "key"), written(time)),
+    );
+    let failure = failure.map(|why| format!("; the last fetch failed: {why}")).unwrap_or_default();
+    format!("{gate} {url}: {keys}{failure}")
 }
 
 /// Describes when a certificate expires: `/etc/cert.pem until 2027-01-31 (68 days)`.

@@ -1,6 +1,6 @@
 //! The client and server addresses of a connection, and the credentials of a Unix client.
 
-use super::proxy_header::ProxiedConnection;
+use super::proxy_header::{ProxiedConnection, ProxyClient};
 use super::tls::Secured;
 use crate::access::{ForwardedScheme, Forwarding};
 use std::fmt;
@@ -25,8 +25,12 @@ pub struct Peer {
 /// How the client of a request is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClientPath {
-    /// To this daemon.
+    /// To this daemon, or to a proxy that passes its bytes on and names its address.
     Direct,
+    /// The client is a proxy itself, as for a health check.
+    Proxy,
+    /// To a proxy that passes its bytes on and does not name its address.
+    Unnamed,
     /// To a proxy, whose connection carries the requests of many clients.
     BehindProxy,
     /// To a proxy that hides the client's address: the address is that of a proxy.
@@ -91,9 +95,16 @@ impl Peer {
         Peer { secured: Some(Arc::new(secured)), ..self }
     }
 
-    /// Describes the client of a proxy that speaks the PROXY protocol.
-    pub fn through(ProxiedConnection { client, server }: ProxiedConnection) -> Peer {
-        Peer::tcp(client, server.ip().to_canonical().to_string().into(), server.port())
+    /// Describes the far end of a connection from this proxy, which speaks the PROXY protocol.
+    #[must_use]
+    pub fn through(&self, told: ProxyClient) -> Peer {
+        match told {
+            ProxyClient::Itself => Peer { path: ClientPath::Proxy, ..self.clone() },
+            ProxyClient::Unnamed => Peer { path: ClientPath::Unnamed, ..self.clone() },
+            ProxyClient::Named(ProxiedConnection { client, server }) => {
+                Peer::tcp(client, server.ip().to_canonical().to_string().into(), server.port())
+            }
+        }
     }
 
     /// Describes the client of a trusted proxy. Facts that the proxy does not report stay those of its connection.
@@ -143,7 +154,13 @@ impl Peer {
     /// Reports whether a trusted proxy hides the client's address. The address is then that of a proxy and says nothing
     /// about the client.
     pub fn is_hidden(&self) -> bool {
-        self.path == ClientPath::Hidden
+        matches!(self.path, ClientPath::Hidden | ClientPath::Unnamed)
+    }
+
+    /// Reports whether the far end may be a proxy that writes about its client into the request. A proxy's own requests
+    /// have no such client, and a client that the proxy does not name wrote the fields itself.
+    pub fn may_forward(&self) -> bool {
+        self.path == ClientPath::Direct
     }
 
     /// The client's address without its port: `127.0.0.1`, `::1`.
@@ -179,7 +196,10 @@ impl Peer {
 
     /// The TLS connection of the client itself. `None` behind a trusted proxy: a certificate would be that of the proxy.
     pub fn client_certificate(&self) -> Option<&Secured> {
-        self.secured().filter(|_| self.path == ClientPath::Direct)
+        match self.path {
+            ClientPath::Direct | ClientPath::Proxy | ClientPath::Unnamed => self.secured(),
+            ClientPath::BehindProxy | ClientPath::Hidden => None,
+        }
     }
 
     /// Reports whether the client uses TLS, towards this daemon or towards a trusted proxy.
@@ -253,6 +273,17 @@ mod tests {
         assert_eq!((client.is_hidden(), client.remote()), (true, proxy.remote()));
         assert!(client.client_certificate().is_none());
         assert!(!proxy.is_hidden() && !proxy.behind(&Forwarding::default(), None).is_hidden());
+    }
+
+    #[test]
+    fn a_client_that_a_header_does_not_name_is_hidden_and_its_fields_are_its_own() {
+        let proxy = Peer::tcp("10.0.0.1:4000".parse().unwrap(), "10.0.0.9".into(), 80);
+
+        let [itself, unnamed] = [ProxyClient::Itself, ProxyClient::Unnamed].map(|told| proxy.through(told));
+
+        assert_eq!((itself.remote(), unnamed.remote()), (proxy.remote(), proxy.remote()));
+        assert!(!itself.is_hidden() && unnamed.is_hidden());
+        assert!(proxy.may_forward() && !itself.may_forward() && !unnamed.may_forward());
     }
 
     #[test]

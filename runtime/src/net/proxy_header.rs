@@ -30,6 +30,17 @@ pub struct ProxiedConnection {
     pub server: SocketAddr,
 }
 
+/// The far end of a connection that begins with a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyClient {
+    /// The proxy itself, such as for a health check (`LOCAL`).
+    Itself,
+    /// A client whose address the proxy does not tell (`UNKNOWN`), or that has no IP address (`AF_UNIX`).
+    Unnamed,
+    /// The client of this connection.
+    Named(ProxiedConnection),
+}
+
 /// Why the header cannot be used.
 #[derive(Debug)]
 pub enum ProxyHeaderError {
@@ -51,14 +62,11 @@ impl fmt::Display for ProxyHeaderError {
     }
 }
 
-/// Reads a header, and no byte behind it. Returns `None` for a connection of the proxy itself, such as a health check
-/// (`LOCAL`), and for a client that has no IP address (`UNKNOWN`, `AF_UNIX`). Information besides addresses is dropped.
+/// Reads a header, and no byte behind it. Information besides addresses is dropped.
 ///
 /// # Errors
 /// See [`ProxyHeaderError`]. The connection is of no use then.
-pub async fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> Result<Option<ProxiedConnection>, ProxyHeaderError> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<ProxyClient, ProxyHeaderError> {
     let mut header = vec![0; SHORTEST];
     stream.read_exact(&mut header).await.map_err(ProxyHeaderError::Broken)?;
     if header.starts_with(v2::PROTOCOL_PREFIX) {
@@ -95,36 +103,36 @@ async fn more(
     stream.read_exact(&mut header[read..]).await.map(drop).map_err(ProxyHeaderError::Broken)
 }
 
-fn of_version_1(header: &[u8]) -> Result<Option<ProxiedConnection>, ProxyHeaderError> {
+fn of_version_1(header: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     let read = v1::Header::try_from(header).map_err(|error| ProxyHeaderError::Invalid(error.to_string()))?;
     Ok(match read.addresses {
-        v1::Addresses::Unknown => None,
-        v1::Addresses::Tcp4(ends) => Some(ProxiedConnection {
+        v1::Addresses::Unknown => ProxyClient::Unnamed,
+        v1::Addresses::Tcp4(ends) => ProxyClient::Named(ProxiedConnection {
             client: (ends.source_address, ends.source_port).into(),
             server: (ends.destination_address, ends.destination_port).into(),
         }),
-        v1::Addresses::Tcp6(ends) => Some(ProxiedConnection {
+        v1::Addresses::Tcp6(ends) => ProxyClient::Named(ProxiedConnection {
             client: (ends.source_address, ends.source_port).into(),
             server: (ends.destination_address, ends.destination_port).into(),
         }),
     })
 }
 
-fn of_version_2(header: &[u8]) -> Result<Option<ProxiedConnection>, ProxyHeaderError> {
+fn of_version_2(header: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     let read = v2::Header::try_from(header).map_err(|error| ProxyHeaderError::Invalid(error.to_string()))?;
     if read.command == v2::Command::Local {
-        return Ok(None);
+        return Ok(ProxyClient::Itself);
     }
     if read.protocol == v2::Protocol::Datagram {
         return Err(ProxyHeaderError::Invalid("it announces datagrams, and this is a stream".to_owned()));
     }
     Ok(match read.addresses {
-        v2::Addresses::Unspecified | v2::Addresses::Unix(_) => None,
-        v2::Addresses::IPv4(ends) => Some(ProxiedConnection {
+        v2::Addresses::Unspecified | v2::Addresses::Unix(_) => ProxyClient::Unnamed,
+        v2::Addresses::IPv4(ends) => ProxyClient::Named(ProxiedConnection {
             client: (ends.source_address, ends.source_port).into(),
             server: (ends.destination_address, ends.destination_port).into(),
         }),
-        v2::Addresses::IPv6(ends) => Some(ProxiedConnection {
+        v2::Addresses::IPv6(ends) => ProxyClient::Named(ProxiedConnection {
             client: (ends.source_address, ends.source_port).into(),
             server: (ends.destination_address, ends.destination_port).into(),
         }),
@@ -139,7 +147,11 @@ mod tests {
     async fn ends(bytes: &[u8]) -> Result<(String, Vec<u8>), String> {
         let mut stream = bytes;
         let told = read(&mut stream).await.map_err(|error| error.to_string())?;
-        let told = told.map_or("-".to_owned(), |told| format!("{} {}", told.client, told.server));
+        let told = match told {
+            ProxyClient::Itself => "itself".to_owned(),
+            ProxyClient::Unnamed => "unnamed".to_owned(),
+            ProxyClient::Named(told) => format!("{} {}", told.client, told.server),
+        };
         Ok((told, stream.to_vec()))
     }
 
@@ -153,8 +165,8 @@ mod tests {
         for (header, wanted) in [
             ("PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n", "203.0.113.7:4711 198.51.100.1:443"),
             ("PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n", "[2001:db8::7]:4711 [2001:db8::1]:443"),
-            ("PROXY UNKNOWN\r\n", "-"),
-            ("PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", "-"),
+            ("PROXY UNKNOWN\r\n", "unnamed"),
+            ("PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", "unnamed"),
         ] {
             let told = ends(format!("{header}GET").as_bytes()).await;
             assert_eq!(told, Ok((wanted.to_owned(), b"GET".to_vec())), "{header}");
@@ -170,10 +182,10 @@ mod tests {
         for (command, family, addresses, wanted) in [
             (1, 0x11, &four[..], wanted),
             (1, 0x11, &more, wanted),
-            (0, 0x11, &four, "-"),
-            (0, 0, &[], "-"),
-            (1, 0, &[], "-"),
-            (1, 0x31, &[0; 216], "-"),
+            (0, 0x11, &four, "itself"),
+            (0, 0, &[], "itself"),
+            (1, 0, &[], "unnamed"),
+            (1, 0x31, &[0; 216], "unnamed"),
         ] {
             let told = ends(&version_2(command, family, addresses)).await;
             assert_eq!(told, Ok((wanted.to_owned(), b"GET".to_vec())), "{command} {family}");

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, found};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
 
 /// The longest text of these guests: it fits into the memory for their texts.
 const LINES: usize = 1500;
@@ -162,6 +163,45 @@ fn a_response_that_breaks_off_does_not_look_whole() {
     let rest = client.rest();
 
     assert!(!rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+}
+
+#[test]
+fn a_large_file_is_sent_as_it_is() {
+    let setup = Setup::new(
+        "compress = [\"gzip\"]\n[[route]]\npath = \"/f/{*path}\"\nstatic = { dir = \"public\" }\n",
+    );
+    fs::create_dir(setup.path("public")).unwrap();
+    for (name, length) in [("most.txt", 16 << 20), ("more.txt", (16 << 20) + 1)] {
+        fs::File::create(setup.path("public").join(name)).unwrap().set_len(length).unwrap();
+    }
+    let daemon = setup.start();
+    let coding = |name: &str| {
+        let mut client = daemon.client();
+        client.send(format!("GET /f/{name} HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n"));
+        client.head().to_lowercase().contains("content-encoding: gzip")
+    };
+
+    assert!(coding("most.txt") && !coding("more.txt"));
+}
+
+#[test]
+fn one_client_has_so_many_compressed_streams_and_the_others_come_as_they_are() {
+    let daemon = Setup::one("body = \"stream\"", &Program::text().say("begun\n").read_once().wasm())
+        .prepend("compress = [\"gzip\"]\n")
+        .start();
+    let begin = |source: u8| {
+        let mut client = Client::tcp_from(Ipv4Addr::new(127, 0, 0, source), daemon.port());
+        client.send(
+            "POST / HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        let is_compressed = client.head().to_lowercase().contains("content-encoding: gzip");
+        (client, is_compressed)
+    };
+
+    let held: Vec<_> = (0..33).map(|_| begin(2)).collect();
+
+    let compressed = held.iter().filter(|(_, is_compressed)| *is_compressed).count();
+    assert_eq!((compressed, held[32].1, begin(3).1), (32, false, true));
 }
 
 #[test]

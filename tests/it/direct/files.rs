@@ -252,6 +252,23 @@ fn a_directory_is_listed_where_that_is_allowed() {
 }
 
 #[test]
+fn a_rewritten_path_is_not_shown_and_ends_with_one_slash() {
+    let setup = serve(", listing = true");
+    let routes = "[[route]]\npath = \"/docs/{*rest}\"\nrewrite = \"/f/{rest}\"\n\
+                  [[route]]\npath = \"/fixed/{*rest}\"\nrewrite = \"/f/sub\"\n";
+    let daemon = setup.add(routes).start();
+
+    let moved = daemon.get("/docs/sub?x=1");
+    assert_eq!((moved.status(), moved.field("location")), (301, Some("/docs/sub/?x=1")));
+    assert_eq!(daemon.get("/docs/sub/").text(), "<p>sub");
+    let listed = daemon.get("/docs/assets/");
+    assert!(listed.text().contains("<title>Index of /docs/assets/</title>"), "{}", listed.text());
+    let fixed = daemon.get("/fixed/x");
+    assert_eq!((fixed.status(), fixed.field("location")), (301, Some("/fixed/x/")));
+    assert_eq!(daemon.get("/fixed/x/").text(), "<p>sub", "and not another slash");
+}
+
+#[test]
 fn a_reload_serves_another_directory_and_a_missing_one_is_refused() {
     let daemon = serve("").start();
     fs::create_dir(daemon.path("other")).unwrap();

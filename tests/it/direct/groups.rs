@@ -64,6 +64,46 @@ fn every_version_of_the_range_is_answered_and_none_is_the_newest() {
 }
 
 #[test]
+fn a_gate_of_a_group_stands_in_front_of_its_routes_behind_those_of_all() {
+    let gates = "[gate.all]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                 [gate.nobody]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\n";
+    let groups = GROUPS.replace("[group.web]\n", "[group.web]\nbefore = [\"nobody\"]\n");
+    let module = Program::text().environment().wasm();
+    let daemon =
+        Setup::new(&groups).prepend("before = [\"all\"]\n").add(gates).file("one.wasm", &module).start();
+    let mut client = daemon.client();
+
+    client.send("GET /web/page/x HTTP/1.1\r\nHost: www.example.org\r\n\r\n");
+    let page = client.response();
+
+    assert_eq!((page.status(), daemon.get("/info").status()), (403, 200));
+    let mut command = portcullis();
+    command.args(["explain", "GET", "http://www.example.org/web/page/x", "--json", "--socket"]);
+    let ended = finish(command.arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let explained: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(explained["route"]["before"], json!(["all (addresses)", "nobody (addresses)"]));
+}
+
+#[test]
+fn version_prefix_is_a_group_of_all_routes_with_every_version() {
+    let module = Program::text().environment().wasm();
+    let top = Setup::new("version_prefix = true\n").handler("one", "", &module).start();
+    let group = Setup::new("[group.all]\nprefix = \"/v{version}\"\n")
+        .handler("one", "", &module)
+        .add("group = \"all\"\n")
+        .start();
+
+    for daemon in [top, group] {
+        assert_eq!(variable(&daemon, "/v99.1/one", "API_VERSION"), "99.1");
+        assert_eq!(daemon.get("/one").status(), 200);
+        assert!(!daemon.get("/one").text().contains("API_VERSION"), "no version is the newest");
+    }
+    let twice = "version_prefix = true\n[[route]]\npath = \"/v2/x\"\nrespond = {}\n";
+    let refused = Setup::new(twice).fail();
+    assert!(refused.stderr.contains("route[0].path: begins with a version"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_version_outside_the_range_is_refused_as_by_docker() {
     let daemon = serve();
 

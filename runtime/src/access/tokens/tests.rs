@@ -7,7 +7,9 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
+use super::super::token_keys::algorithm;
 use super::*;
+use jsonwebtoken::Algorithm;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -142,7 +144,7 @@ fn a_public_key_is_never_the_secret_of_an_hmac() {
     }
     let unknown = json!({"alg": "ES256", "kid": "other"});
     let unknown = token(&unknown, &body(), |message| pair.sign(&random, message).unwrap().as_ref().to_vec());
-    assert_eq!(rules.verify(&unknown).unwrap_err(), "no key has this kid");
+    assert_eq!(rules.verify(&unknown).unwrap_err(), TokenError::UnknownKey);
 }
 
 #[test]
@@ -164,6 +166,48 @@ fn keys_of_a_set_are_told_apart_by_their_kid() {
 
     assert!(rules.verify(&signed(1, "one")).is_ok() && rules.verify(&signed(2, "two")).is_ok());
     assert!(rules.verify(&signed(1, "two")).is_err() && rules.verify(&signed(3, "one")).is_err());
+}
+
+#[test]
+fn each_key_of_one_name_is_tried_and_each_for_its_own_use_alone() {
+    let pair = |seed: u8| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    let jwk = |seed: u8, more: Value| {
+        let x = BASE64.encode(pair(seed).public_key().as_ref());
+        let mut jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x});
+        jwk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        jwk
+    };
+    let set = json!({"keys": [
+        jwk(1, json!({})),
+        jwk(2, json!({"use": "sig", "alg": "EdDSA", "key_ops": ["verify"]})),
+        jwk(3, json!({"use": "enc"})),
+        jwk(4, json!({"alg": "ES256"})),
+        jwk(5, json!({"key_ops": ["sign"]})),
+    ]})
+    .to_string();
+    let both = claims(&[Algorithm::EdDSA, Algorithm::ES256]);
+    let rules = TokenRules::new(&TokenKeySource::KeySet(set.as_bytes()), &both).unwrap();
+    let passes = |seed: u8| {
+        let signed = token(&json!({"alg": "EdDSA", "kid": "k"}), &body(), |message| {
+            pair(seed).sign(message).as_ref().to_vec()
+        });
+        rules.verify(&signed).is_ok()
+    };
+
+    assert_eq!([1, 2, 3, 4, 5].map(passes), [true, true, false, false, false]);
+}
+
+#[test]
+fn a_short_secret_is_refused_in_a_set_too() {
+    let set = |secret: &[u8]| json!({"keys": [{"kty": "oct", "k": BASE64.encode(secret)}]}).to_string();
+    let read = |set: &str| {
+        TokenRules::new(&TokenKeySource::KeySet(set.as_bytes()), &claims(&[Algorithm::HS256])).err()
+    };
+
+    assert!(read(&set(b"0")).unwrap().contains("wanted 32 at least"));
+    assert!(read(&set(&SECRET[..31])).is_some() && read(&set(SECRET)).is_none());
+    let many = json!({"keys": vec![json!({"kty": "oct", "k": "AA"}); 101]}).to_string();
+    assert!(read(&many).unwrap().contains("wanted 100 at most"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The routing table: from host, method and path to a handler.
 
 mod claim;
+mod evasion;
 
 pub use claim::{Claim, RouteError};
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::api_version::{self, VersionRange};
+use super::api_version::VersionRange;
 use super::entry_checks::EntryChecks;
 use super::host::{self, RouteHost};
 use super::pattern::{PathCapture, PathPattern};
@@ -35,6 +36,7 @@ pub struct Routes {
     /// The different version ranges of groups.
     ranges: Arc<[Arc<VersionRange>]>,
     has_rewrites: bool,
+    has_gates: bool,
 }
 
 /// A route in service. Immutable.
@@ -70,17 +72,6 @@ pub struct RouteSpec {
     pub checks: Option<Arc<EntryChecks>>,
 }
 
-/// Whether paths may begin with an API version, as in `/v1.14/info`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum VersionPrefix {
-    /// A version is a segment like any other.
-    #[default]
-    Absent,
-    /// Every route also answers after a prefix of `/v` and dotted numbers, as in Docker. The prefix takes precedence
-    /// over a capture that would match it. If no route matches the rest of the path, the whole path is looked up.
-    Optional,
-}
-
 /// The result of a lookup.
 pub enum Lookup<'r, 'p> {
     /// A route.
@@ -114,15 +105,11 @@ pub struct Match<'r, 'p> {
     values: CaptureValues<'r, 'p>,
 }
 
-/// The beginning of a path with a version, with `version_prefix`.
-const VERSION_PREFIX: &str = "/v";
-
 #[derive(Default)]
 struct Tables {
     exact: HashMap<String, Table>,
     below: HashMap<String, Table>,
     anywhere: Table,
-    versions: VersionPrefix,
 }
 
 impl Routes {
@@ -131,9 +118,9 @@ impl Routes {
     /// # Errors
     /// Every invalid path or host, and every route that conflicts with an earlier one. Routes conflict if they have
     /// the same path, host and method, if neither path is more specific, or if only the names of captures differ.
-    pub fn new(specs: Vec<RouteSpec>, versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
+    pub fn new(specs: Vec<RouteSpec>) -> Result<Routes, Vec<RouteError>> {
         let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
-        let tables = Arc::new(Tables::new(&claims, versions)?);
+        let tables = Arc::new(Tables::new(&claims)?);
         let route = |spec: RouteSpec| {
             let PathPattern { captures, has_tail, .. } =
                 PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
@@ -147,16 +134,16 @@ impl Routes {
             }
         }
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
-        Ok(Routes {
-            list: specs.into_iter().map(route).collect(),
-            tables,
-            ranges: ranges.into(),
-            has_rewrites,
-        })
+        let list: Vec<Route> = specs.into_iter().map(route).collect();
+        let has_gates = list.iter().any(Route::has_gates);
+        Ok(Routes { list, tables, ranges: ranges.into(), has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
     /// and for a route with more than three captures. Never blocks.
+    ///
+    /// A version at the beginning of the path takes precedence over a capture that would match it. If no route of such a
+    /// group matches the rest of the path, the whole path is looked up.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         let mut denied = None;
         for range in self.ranges.iter() {
@@ -170,14 +157,6 @@ impl Routes {
                 }
                 Lookup::MethodNotAllowed { allow } => denied = Some(allow),
                 Lookup::Found(_) | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => {}
-            }
-        }
-        if self.tables.versions == VersionPrefix::Optional
-            && let Some((version, rest)) = api_version::split(VERSION_PREFIX, path)
-        {
-            let found = self.find(host, method, rest);
-            if !matches!(found, Lookup::NotFound) {
-                return found.behind(version, path);
             }
         }
         match (self.find(host, method, path), denied) {
@@ -194,11 +173,6 @@ impl Routes {
         }
         routes.list.iter_mut().for_each(|route| EntryChecks::replace(&mut route.spec.checks, entry));
         routes
-    }
-
-    /// Returns whether paths may begin with an API version.
-    pub fn versions(&self) -> VersionPrefix {
-        self.tables.versions
     }
 
     /// Iterates over the routes, in the order given.
@@ -225,7 +199,7 @@ impl Routes {
     pub fn limits(&self) -> RateLimits {
         let mut limits = RateLimits::default();
         let checks = self.list.iter().filter_map(|route| route.checks.as_ref());
-        checks.flat_map(|checks| &checks.limits).for_each(|limit| limits.keep(&limit.limit));
+        checks.flat_map(|checks| checks.all_limits()).for_each(|limit| limits.keep(&limit.limit));
         limits
     }
 
@@ -255,6 +229,11 @@ impl Route {
     /// Reports whether the handler with this name answers.
     pub fn leads_to(&self, name: &Name) -> bool {
         self.target.handler().is_some_and(|handler| handler.name == *name)
+    }
+
+    /// Reports whether a request must pass gates.
+    pub fn has_gates(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| !checks.gates.is_empty())
     }
 }
 
@@ -296,7 +275,7 @@ impl<'r, 'p> Match<'r, 'p> {
     /// Returns the API version of the request: `1.14`. In a group with versions, a request that names none is for the
     /// newest.
     pub fn api_version(&self) -> Option<&str> {
-        self.named_version.or_else(|| self.route.versions.as_ref().map(|range| range.newest.as_str()))
+        self.named_version.or_else(|| self.route.versions.as_ref().and_then(|range| range.newest()))
     }
 
     /// Iterates over the captures and their values, in the order of the path.
@@ -322,8 +301,8 @@ impl<'r, 'p> Match<'r, 'p> {
 }
 
 impl Tables {
-    fn new(claims: &[Claim<'_>], versions: VersionPrefix) -> Result<Tables, Vec<RouteError>> {
-        let mut tables = Tables { versions, ..Tables::default() };
+    fn new(claims: &[Claim<'_>]) -> Result<Tables, Vec<RouteError>> {
+        let mut tables = Tables::default();
         let mut errors = Vec::new();
         for position in 0..claims.len() {
             if let Err(message) = tables.insert(claims, position) {
@@ -338,14 +317,6 @@ impl Tables {
     fn insert(&mut self, claims: &[Claim<'_>], position: usize) -> Result<(), String> {
         let claim = claims[position];
         let pattern = PathPattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
-        if self.versions == VersionPrefix::Optional
-            && api_version::split(VERSION_PREFIX, claim.pattern).is_some()
-        {
-            return Err(format!(
-                "{claim}: every route has a version prefix already: leave out the first segment, \
-                 or set version_prefix = false"
-            ));
-        }
         let host = claim.host.map(host::written).transpose().map_err(|what| format!("{claim}: {what}"))?;
         let table = match host {
             Some(RouteHost::Exact(name)) => self.exact.entry(name).or_default(),
@@ -374,8 +345,8 @@ impl Tables {
 }
 
 /// Returns the errors that [`Routes::new`] would return, before handlers are loaded.
-pub fn conflicts(claims: &[Claim<'_>], versions: VersionPrefix) -> Vec<RouteError> {
-    Tables::new(claims, versions).err().unwrap_or_default()
+pub fn conflicts(claims: &[Claim<'_>]) -> Vec<RouteError> {
+    Tables::new(claims).err().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Tests of the routing table.
 
 use super::*;
+use crate::access::{AccessCheck, AccessGate, AddressRules, AddressSet};
+use crate::catalog::RouteGate;
 use proptest::prelude::*;
 
 fn spec(line: &str, handler: &str) -> RouteSpec {
@@ -19,17 +21,17 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
 }
 
 /// Routes written as `METHODS HOST/PATH`. The handlers are named h0, h1, ...
-fn build(lines: &[&str], versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
+fn build(lines: &[&str]) -> Result<Routes, Vec<RouteError>> {
     let specs = lines.iter().enumerate().map(|(number, line)| spec(line, &format!("h{number}")));
-    Routes::new(specs.collect(), versions)
+    Routes::new(specs.collect())
 }
 
 fn routes(lines: &[&str]) -> Routes {
-    build(lines, VersionPrefix::Absent).map_err(|errors| format!("{errors:?}")).ok().unwrap()
+    build(lines).map_err(|errors| format!("{errors:?}")).ok().unwrap()
 }
 
 fn refusals(lines: &[&str]) -> Vec<String> {
-    let errors = build(lines, VersionPrefix::Absent).err().unwrap_or_default();
+    let errors = build(lines).err().unwrap_or_default();
     errors.into_iter().map(|error| error.message).collect()
 }
 
@@ -108,7 +110,12 @@ fn a_host_of_its_own_goes_before_a_wildcard_before_none() {
 #[test]
 fn a_version_may_stand_in_front() {
     let lines = ["GET /info", "GET /{name}/json", "GET /files/{*rest}", "GET /vfoo"];
-    let routes = build(&lines, VersionPrefix::Optional).ok().unwrap();
+    let range = Arc::new(VersionRange::any("/v"));
+    let specs = lines.iter().enumerate().map(|(number, line)| RouteSpec {
+        versions: Some(range.clone()),
+        ..spec(line, &format!("h{number}"))
+    });
+    let routes = Routes::new(specs.collect()).ok().unwrap();
 
     assert_eq!(ask(&routes, None, "GET", "/v1.14/info"), "h0 v1.14");
     assert_eq!(ask(&routes, None, "POST", "/v1/info"), "405 GET HEAD OPTIONS");
@@ -121,10 +128,41 @@ fn a_version_may_stand_in_front() {
     }
     assert_eq!(ask(&routes, None, "GET", "/vfoo"), "h3");
     assert_eq!(ask(&self::routes(&lines), None, "GET", "/v1.14/info"), "404");
-    let refused = build(&["GET /v2/x"], VersionPrefix::Optional).err().unwrap();
-    assert!(
-        refused[0].message.starts_with("route \"/v2/x\" (handler \"h0\"): every route has a version prefix")
-    );
+}
+
+#[test]
+fn an_empty_segment_leads_round_no_gates() {
+    let gate = AccessGate {
+        name: "office".to_owned(),
+        check: AccessCheck::Addresses(AddressRules {
+            allow: AddressSet::default(),
+            deny: AddressSet::default(),
+        }),
+        files: Vec::new(),
+        digest: String::new(),
+    };
+    let gates = vec![RouteGate::BuiltIn(Arc::new(gate))];
+    let checks = EntryChecks { limits: Vec::new(), gates, limits_behind: Vec::new() }.if_any();
+    let specs = |checks: Option<Arc<EntryChecks>>| {
+        vec![
+            spec("* /{*rest}", "app"),
+            RouteSpec { checks, ..spec("* /admin/{*rest}", "app") },
+            spec("* /fetch/{*url}", "app"),
+        ]
+    };
+    let evades = |routes: &Routes, path: &str| {
+        let Lookup::Found(found) = routes.lookup(None, &Method::GET, path) else { panic!("{path}") };
+        routes.evasion(&found, None, &Method::GET, path).is_some()
+    };
+    let gated = Routes::new(specs(checks)).ok().unwrap();
+    let open = Routes::new(specs(None)).ok().unwrap();
+
+    for path in ["//admin/x", "///admin//x", "//admin/"] {
+        assert!(evades(&gated, path) && !evades(&open, path), "{path}");
+    }
+    for path in ["/admin/x", "/admin//x", "/fetch/https://a.example/admin/x", "//fetch/x", "//x"] {
+        assert!(!evades(&gated, path), "{path}");
+    }
 }
 
 #[test]
@@ -149,7 +187,7 @@ fn a_conflict_names_both_routes() {
 
 #[test]
 fn every_bad_route_is_reported() {
-    let errors = build(&["* /{", "* a:1/x", "* /ok", "* /ok"], VersionPrefix::Absent).err().unwrap();
+    let errors = build(&["* /{", "* a:1/x", "* /ok", "* /ok"]).err().unwrap();
 
     let positions: Vec<_> = errors.iter().map(|error| error.position).collect();
     assert_eq!(positions, [0, 1, 3]);
@@ -192,7 +230,7 @@ proptest! {
             }).collect();
             kept.push(unique);
             let lines: Vec<_> = kept.iter().map(|pattern| format!("* {pattern}")).collect();
-            if build(&lines.iter().map(String::as_str).collect::<Vec<_>>(), VersionPrefix::Absent).is_err() {
+            if build(&lines.iter().map(String::as_str).collect::<Vec<_>>()).is_err() {
                 kept.pop();
             }
         }
@@ -212,8 +250,6 @@ proptest! {
     #[test]
     fn no_pattern_panics(patterns in prop::collection::vec(r"(/|a|é|è|ё|\{|\}|\{x\}|\{y\}|\{\*z\}|-|v1){0,8}", 0..6)) {
         let lines: Vec<_> = patterns.iter().map(|pattern| format!("GET /{pattern}")).collect();
-        for versions in [VersionPrefix::Absent, VersionPrefix::Optional] {
-            let _either = build(&lines.iter().map(String::as_str).collect::<Vec<_>>(), versions);
-        }
+        let _either = build(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }

@@ -9,7 +9,7 @@ mod refusals;
 
 use super::*;
 use crate::access::RateLimits;
-use crate::catalog::{ReasonHeader, VersionPrefix};
+use crate::catalog::ReasonHeader;
 use crate::job::{Limits, Name, OutputFormat, Overlap};
 use std::collections::BTreeMap;
 use std::fs;
@@ -169,7 +169,7 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(config.handlers[0].secrets, [secret]);
     assert_eq!(config.logging.access_log_file, Some(place.path().join("access.log")));
     assert_eq!(config.reason_header, ReasonHeader::Present);
-    assert!(config.debug && config.version_prefix == VersionPrefix::Optional);
+    assert!(config.debug && config.version_prefix);
     assert_eq!(config.record_dir, Some(place.path().join("failures")));
     assert_eq!(config.handlers[0].recording, Recording::Failures);
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
@@ -284,7 +284,7 @@ fn an_empty_file_is_a_configuration() {
 
     assert_eq!(config.listen, ["tcp://127.0.0.1:8080".parse().unwrap()]);
     assert_eq!((config.jobs, config.grace), (256, Duration::from_secs(8)));
-    assert_eq!((config.logging, config.version_prefix), (Logging::default(), VersionPrefix::Absent));
+    assert_eq!((config.logging, config.version_prefix), (Logging::default(), false));
     assert_eq!((config.unix, config.http), (UnixOptions::default(), HttpLimits::default()));
     assert!(config.cors.is_none() && config.handlers.is_empty() && config.routes.is_empty());
 }

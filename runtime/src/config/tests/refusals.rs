@@ -177,7 +177,7 @@ fn a_route_without_a_handler_is_refused_with_what_it_lacks() {
 #[test]
 fn a_group_that_cannot_be_is_refused() {
     for (group, route, wanted) in [
-        ("prefix = \"/v{version}\"", "", "group.api: the key versions is missing: write a range"),
+        ("before = [\"staff\"]", "", "group.api.before[0]: there is no gate \"staff\""),
         ("versions = \"1..2\"", "", "group.api.versions: needs prefix = \"/v{version}\""),
         ("prefix = \"/v{version}\"\nversions = \"2..1\"", "", "the range \"2..1\" is empty"),
         ("prefix = \"/v{version}\"\nversions = \"1.24\"", "", "wanted a range of versions such as"),

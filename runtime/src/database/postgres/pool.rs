@@ -105,8 +105,7 @@ impl Postgres {
     /// # Errors
     /// Those of [`migrate::apply`].
     pub(in crate::database) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        let connection = self.migrating().await?;
-        migrate::apply(&connection, &files).await
+        migrate::apply(&self.migrating().await?, &files).await
     }
 
     /// Lists the migrations that are to be applied.
@@ -114,8 +113,7 @@ impl Postgres {
     /// # Errors
     /// Those of [`migrate::pending`].
     pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        let connection = self.migrating().await?;
-        migrate::pending(&connection, &files).await
+        migrate::pending(&self.migrating().await?, &files).await
     }
 
     /// Makes a connection for migrations, which is closed afterwards with all that they have set. It is not one of those

@@ -11,6 +11,7 @@
 //! | `daemon_metrics` | the metrics of the compiler, of its cache, and of reloads |
 //! | `acme_metrics` | the metrics of certificates that the daemon obtains itself |
 //! | `database_metrics` | the metrics of databases |
+//! | `key_set_metrics` | the metrics of the keys that gates fetch |
 //! | `store_metrics` | the metrics of stores |
 //! | `profile_request` | a profile as it is asked for |
 //! | `daemon_pages` | pages of the profiler about the heap and the threads |
@@ -30,6 +31,7 @@ pub(in crate::http) mod dashboard_files;
 pub(in crate::http) mod database_metrics;
 pub mod forward;
 pub(in crate::http) mod handler_metrics;
+pub(in crate::http) mod key_set_metrics;
 pub(in crate::http) mod latency_metrics;
 pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;

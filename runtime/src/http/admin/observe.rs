@@ -4,7 +4,9 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
-use super::{acme_metrics, daemon_metrics, database_metrics, handler_metrics, metrics, store_metrics};
+use super::{
+    acme_metrics, daemon_metrics, database_metrics, handler_metrics, key_set_metrics, metrics, store_metrics,
+};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
@@ -55,6 +57,7 @@ pub(in crate::http) fn metrics(
     daemon_metrics::reloads(&mut exposed, &observed.reloads.last());
     store_metrics::stores(&mut exposed, &server.engine);
     database_metrics::databases(&mut exposed, &server.engine);
+    key_set_metrics::key_sets(&mut exposed, &settings.key_sets);
     metrics::process(&mut exposed, &server.engine);
     if let Some(tls) = &settings.tls {
         let reports = tls.acme().map(|acme| acme.reports()).unwrap_or_default();

@@ -57,7 +57,8 @@ pub(in crate::http) struct ConnectionCounts {
 struct OpenConnections {
     /// The next number.
     next: u64,
-    /// The connections by address. The key `None` stands for Unix clients and trusted proxies.
+    /// The connections by address. The key `None` stands for Unix clients, for trusted proxies, and for connections whose
+    /// header of the PROXY protocol has not come yet.
     origins: HashMap<Option<IpAddr>, PerAddress>,
 }
 
@@ -234,6 +235,26 @@ impl ConnectionLimit {
 }
 
 impl ConnectionPermit {
+    /// Counts the connection for the address of a client that a proxy has named, from now on. Returns `false` if that
+    /// address has as many connections as it may, all of them busy.
+    pub(in crate::http) fn move_to(&mut self, peer: &Peer) -> bool {
+        let origin = peer.origin();
+        let AddressPermit { crowd, origin: before } = &self.share;
+        if origin == *before {
+            return true;
+        }
+        let Some(share) = crowd.share(peer, origin) else { return false };
+        let mut members = crowd.members();
+        let ours = members.origins.get_mut(before).and_then(|ours| ours.seated.remove(&self.number));
+        if let Some(ours) = ours {
+            members.origins.entry(origin).or_default().seated.insert(self.number, ours);
+        }
+        drop(members);
+        self.memory.move_to(origin);
+        self.share = share;
+        true
+    }
+
     /// Serves a connection to its end, until it has to make room while idle, or until it holds too much memory.
     pub(in crate::http) async fn serve(&mut self, connection: Pin<&mut impl Future<Output = ()>>) {
         let account = self.memory.account();
@@ -259,11 +280,13 @@ impl ConnectionPermit {
 
     /// Serves a connection to its end, or until it has to make room while idle.
     async fn serve_or_leave(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
+        // `serve` may be called again after the connection was asked, and never asks twice.
+        let is_asked = self.asked.is_terminated();
         tokio::select! {
             // Polled first, so that received bytes are seen before the connection counts as idle.
             biased;
             () = connection.as_mut() => return,
-            _ = &mut self.asked => {}
+            _ = &mut self.asked, if !is_asked => {}
         }
         // An HTTP/2 client is told with a GOAWAY. It may have sent a request before that arrives.
         while self.progress.idle_since().is_some() {

@@ -1,7 +1,7 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
 //!
 //! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict`; `pool`;
-//! `body`; `exchange`; `caller`. Beside them, `https_client` serves the daemon itself.
+//! `body`, `fetch`; `exchange`; `caller`. Beside them, `https_client` serves the daemon itself.
 
 mod body;
 mod bounds;
@@ -12,11 +12,13 @@ mod cpu_charge;
 mod denials;
 mod error;
 mod exchange;
+mod fetch;
 mod https_client;
 mod pool;
 mod strict;
 
 pub use caller::{Grant, OutboundCaller};
+pub use fetch::{FetchLimits, fetch};
 pub use https_client::{ExchangeError, HttpsClient};
 
 #[cfg(test)]

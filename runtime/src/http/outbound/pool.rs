@@ -18,7 +18,7 @@ use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
 
 /// The largest head of a response that is accepted, in bytes.
-const HEAD: usize = 64 << 10;
+pub(super) const HEAD: usize = 64 << 10;
 
 /// Idle connections per handler version. One more replaces the connection that has been idle longest.
 const MOST: usize = 16;

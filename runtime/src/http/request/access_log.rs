@@ -42,6 +42,8 @@ pub(in crate::http) struct RequestLog {
     reason: Option<&'static str>,
     /// What happens to the response, if its route has rules.
     rules: Option<Arc<ResponseRules>>,
+    /// The cookies that gates have told, for the response.
+    cookies: Vec<HeaderValue>,
     line: Option<Box<LoggedRequest>>,
     /// The request for the history and its listeners. `None` if nobody wants it.
     story: Option<RequestSummary>,
@@ -87,6 +89,7 @@ impl RequestLog {
             capture: None,
             reason: None,
             rules: None,
+            cookies: Vec::new(),
             line: None,
             story: None,
             tapped: None,
@@ -142,6 +145,16 @@ impl RequestLog {
     /// Returns what happens to the response.
     pub(in crate::http) fn rules(&self) -> Option<&ResponseRules> {
         self.rules.as_deref()
+    }
+
+    /// Notes the cookies that gates have told.
+    pub(in crate::http) fn gates_told(&mut self, cookies: Vec<HeaderValue>) {
+        self.cookies = cookies;
+    }
+
+    /// Returns the cookies that gates have told.
+    pub(in crate::http) fn cookies(&self) -> &[HeaderValue] {
+        &self.cookies
     }
 
     /// Reports whether the daemon answers with an error instead of the target of the route.

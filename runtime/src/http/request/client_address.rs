@@ -9,8 +9,8 @@ use crate::access::{AddressSet, ForwardedScheme, Forwarding};
 use crate::cgi::meta;
 use crate::net::Peer;
 
-/// Returns the client that a trusted proxy reports, and `None` if the peer is no such proxy. The host that the proxy
-/// reports replaces that of the head, so that routes, handlers and WebSockets see one host.
+/// Returns the client that a trusted proxy reports, and `None` if the peer is no such proxy or speaks for itself. The
+/// host that the proxy reports replaces that of the head, so that routes, handlers and WebSockets see one host.
 ///
 /// # Errors
 /// The fields of the proxy can be read in more than one way; the text says how. The head is unchanged.
@@ -19,7 +19,7 @@ pub(in crate::http) fn forwarded(
     peer: &Peer,
     head: &mut Parts,
 ) -> Result<Option<Peer>, String> {
-    if !trusted.contains(peer.address()) {
+    if !peer.may_forward() || !trusted.contains(peer.address()) {
         return Ok(None);
     }
     let forwarding = Forwarding::read(&head.headers, trusted).map_err(|unclear| unclear.to_string())?;

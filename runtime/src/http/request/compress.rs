@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 use anyhow::anyhow;
@@ -21,11 +22,24 @@ use tokio::io::AsyncWrite;
 
 use super::frame_source::FrameSource;
 use super::response_body::Body;
+use crate::access::{OriginPlace, OriginPlaces};
 use crate::catalog::Coding;
 use crate::job::{Fault, StopReason};
+use crate::net::Peer;
 
 /// A shorter body, in bytes, gains less than the fields and the work cost.
 const LEAST: u64 = 512;
+
+/// The longest body of known length that is compressed, in bytes. It costs a tenth of a second of computing; a longer file
+/// should lie compressed beside itself.
+const LARGEST: u64 = 16 << 20;
+
+/// How many bodies are compressed while they are sent, and how many of them for one address. Others are sent as they are.
+const AT_ONCE: usize = 256;
+const AT_ONCE_OF_ONE: usize = 32;
+
+/// The places of the bodies that are compressed while they are sent.
+static PLACES: LazyLock<Arc<OriginPlaces>> = LazyLock::new(|| OriginPlaces::new(AT_ONCE, AT_ONCE_OF_ONE));
 
 /// The longest body that is compressed whole, with a known length.
 const WHOLE: usize = 16 << 10;
@@ -77,7 +91,11 @@ const DIGESTS: [HeaderName; 4] = [
 /// Compresses a response with the coding that the client prefers, if it gains.
 ///
 /// A response that could be compressed for another client varies on `Accept-Encoding`.
-pub(in crate::http) fn apply(head: &Parts, offered: &[Coding], response: &mut Response<Body>) {
+pub(in crate::http) fn apply(
+    (head, peer): (&Parts, &Peer),
+    offered: &[Coding],
+    response: &mut Response<Body>,
+) {
     if response.status() == StatusCode::NOT_MODIFIED && !offered.is_empty() {
         // A 304 has the `Vary` of the 200 that it stands for, whose type is unknown (RFC 9110 §15.4.5).
         return vary(response.headers_mut());
@@ -99,7 +117,13 @@ pub(in crate::http) fn apply(head: &Parts, offered: &[Coding], response: &mut Re
             *response.body_mut() = body;
             return;
         }
-        None => Body::from_source(Compressed::new(coding, body)),
+        None => match PLACES.take(peer.origin()) {
+            Some(place) => Body::from_source(Compressed::new(coding, body, place)),
+            None => {
+                *response.body_mut() = body;
+                return;
+            }
+        },
     };
     *response.body_mut() = encoded;
     let headers = response.headers_mut();
@@ -127,7 +151,7 @@ fn may_gain(method: &Method, response: &Response<Body>) -> bool {
     let length = announced.or_else(|| response.body().size_hint().exact().filter(|_| method != Method::HEAD));
     is_plain
         && has_body
-        && length.is_none_or(|length| length >= LEAST)
+        && length.is_none_or(|length| (LEAST..=LARGEST).contains(&length))
         && !headers.contains_key(CONTENT_RANGE)
         && !DIGESTS.iter().any(|digest| headers.contains_key(digest))
         && is_of_gaining_type(headers)
@@ -187,6 +211,7 @@ struct Compressed {
     /// How much may be compressed before other tasks get their turn.
     turn: usize,
     state: CompressedState,
+    _place: OriginPlace,
 }
 
 /// How far a compressed body is.
@@ -197,9 +222,9 @@ enum CompressedState {
 }
 
 impl Compressed {
-    fn new(coding: Coding, body: Body) -> Compressed {
-        let (encoder, state) = (BodyEncoder::new(coding), CompressedState::Going);
-        Compressed { body, encoder, coding, rest: Bytes::new(), is_pending: false, turn: SLICE, state }
+    fn new(coding: Coding, body: Body, place: OriginPlace) -> Compressed {
+        let (encoder, state, rest) = (BodyEncoder::new(coding), CompressedState::Going, Bytes::new());
+        Compressed { body, encoder, coding, rest, is_pending: false, turn: SLICE, state, _place: place }
     }
 
     /// Compresses until there is output, and returns it.

@@ -1,6 +1,6 @@
 //! What the gates of a route tell the handler behind them, and the response.
 
-use http::header::SET_COOKIE;
+use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::job::Env;
@@ -63,6 +63,11 @@ impl GatePass {
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 
+    /// Returns the user.
+    pub(in crate::http) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// Returns what gates have told, but for the cookies.
     pub(in crate::http) fn without_cookies(&self) -> GatePass {
         let GatePass { user, auth_type, facts, cookies: _ } = self;
@@ -74,11 +79,21 @@ impl GatePass {
         }
     }
 
-    /// Adds the cookies to the response.
-    pub(in crate::http) fn tell(self, response: &mut HeaderMap) {
-        for cookie in self.cookies {
-            response.append(SET_COOKIE, cookie);
-        }
+    /// Returns the cookies for the client, which the response has whatever it is: a session that a gate has renewed must
+    /// not be lost with a failure of the handler.
+    pub(in crate::http) fn into_cookies(self) -> Vec<HeaderValue> {
+        self.cookies
+    }
+}
+
+/// Adds the cookies of gates to a response. It is for one client then, so shared caches must not keep it unless the
+/// handler says what they may do (RFC 9111 §5.2.2.7).
+pub(in crate::http) fn tell(cookies: &[HeaderValue], response: &mut HeaderMap) {
+    for cookie in cookies {
+        response.append(SET_COOKIE, cookie.clone());
+    }
+    if !cookies.is_empty() && !response.contains_key(CACHE_CONTROL) {
+        response.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
@@ -119,8 +134,13 @@ mod tests {
             .map(|name| env.get(name).map(str::to_owned).unwrap_or_default())
             .into();
         assert_eq!(found, ["bob", "second", "none", "1", ""]);
-        let mut response = HeaderMap::new();
-        pass.tell(&mut response);
-        assert_eq!(response[SET_COOKIE], "s=1");
+        assert_eq!(pass.user(), Some("bob"));
+        let cookies = pass.into_cookies();
+        for (says, wanted) in [(None, "private"), (Some("no-store"), "no-store")] {
+            let said = says.map(|says| (CACHE_CONTROL, HeaderValue::from_static(says)));
+            let mut response = HeaderMap::from_iter(said);
+            tell(&cookies, &mut response);
+            assert_eq!((&response[SET_COOKIE], &response[CACHE_CONTROL]), (&cookies[0], wanted));
+        }
     }
 }

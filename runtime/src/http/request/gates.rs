@@ -1,6 +1,7 @@
 //! The gates of a route: each lets a request pass, or answers it.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,7 +17,9 @@ use super::logged_job::LoggedJob;
 use super::request_body;
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::access::{AccessCheck, AccessGate, BasicCredentials, CertificateNames, Passwords};
+use crate::access::{
+    AccessCheck, AccessGate, BasicCredentials, CertificateNameKind, CertificateNames, Passwords, TokenError,
+};
 use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
@@ -24,6 +27,14 @@ use crate::job::{Fault, HandlerVersion, Kind};
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
+
+/// The variables with the names of a client's certificate, and what each name is. Its addresses are no names.
+const CERTIFICATE_NAMES: [(&str, CertificateNameKind); 4] = [
+    ("SSL_CLIENT_S_DN_CN", CertificateNameKind::Common),
+    ("SSL_CLIENT_SAN_DNS_", CertificateNameKind::Dns),
+    ("SSL_CLIENT_SAN_Email_", CertificateNameKind::Email),
+    ("SSL_CLIENT_SAN_URI_", CertificateNameKind::Uri),
+];
 
 /// What the gates have decided.
 pub(in crate::http) enum GateDecision<'g> {
@@ -78,7 +89,7 @@ impl RoutedRequest<'_> {
                 Ok(())
             }
             AccessCheck::Basic(passwords) => {
-                let user = basic(passwords, fields, &gate.name).await?;
+                let user = basic(passwords, fields, &gate.name, self.peer.origin()).await?;
                 pass.name_user(&user, "Basic");
                 Ok(())
             }
@@ -91,6 +102,9 @@ impl RoutedRequest<'_> {
                         subject.iter().for_each(|subject| pass.name_user(subject, "Bearer"));
                         Ok(())
                     }
+                    Err(TokenError::NoKeys) => Err(Refusal::Occupied(
+                        "the keys for this token could not be fetched yet: try again later".to_owned(),
+                    )),
                     Err(why) => {
                         tracing::debug!("gate {}: {} is refused: {why}", gate.name, self.peer.remote());
                         // RFC 6750 §3.1.
@@ -104,8 +118,8 @@ impl RoutedRequest<'_> {
     /// Returns the first name of the client's own certificate that passes: its common name, or one of its others.
     fn certificate<'n>(&'n self, names: &CertificateNames) -> Option<&'n str> {
         let variables = self.peer.client_certificate()?.variables();
-        let is_name = |name: &str| name == "SSL_CLIENT_S_DN_CN" || name.starts_with("SSL_CLIENT_SAN_");
-        names.find(variables.iter().filter(|(name, _)| is_name(name)).map(|(_, value)| value.as_str()))
+        let kind = |variable: &str| CERTIFICATE_NAMES.iter().find(|(prefix, _)| variable.starts_with(prefix));
+        names.find(variables.iter().filter_map(|(name, value)| Some((kind(name)?.1, value.as_str()))))
     }
 
     /// Runs a handler as a gate. Returns its answer, or `None` if it lets the request pass.
@@ -172,7 +186,12 @@ async fn whole(response: Response<Body>) -> Result<Response<Body>, Fault> {
 }
 
 /// Verifies a user name and a password (RFC 7617), and returns the user.
-async fn basic(passwords: &Arc<Passwords>, fields: &HeaderMap, realm: &str) -> Result<String, Refusal> {
+async fn basic(
+    passwords: &Arc<Passwords>,
+    fields: &HeaderMap,
+    realm: &str,
+    origin: Option<IpAddr>,
+) -> Result<String, Refusal> {
     let refused = || challenge(format!("Basic realm={realm:?}, charset=\"UTF-8\""));
     let sent =
         credentials(fields, "Basic").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refused)?;
@@ -182,7 +201,7 @@ async fn basic(passwords: &Arc<Passwords>, fields: &HeaderMap, realm: &str) -> R
         return Err(refused());
     }
     let credentials = BasicCredentials { user: user.to_owned(), password: sent[colon + 1..].to_vec() };
-    match passwords.verify(credentials).await {
+    match passwords.verify(credentials, origin).await {
         Ok(true) => Ok(user.to_owned()),
         Ok(false) => Err(refused()),
         Err(_) => Err(Refusal::Occupied("too many passwords wait to be verified".to_owned())),

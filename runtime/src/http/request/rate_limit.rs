@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::{RateExceeded, RateLimit, Remaining};
-use crate::catalog::{EntryChecks, RouteLimit};
+use crate::catalog::RouteLimit;
 use crate::http::refusal::Refusal;
 use crate::net::Peer;
 use crate::store::RateCount;
@@ -14,27 +14,29 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// What is left of the quotas of a client, to be told with the response.
+#[derive(Default)]
 pub(in crate::http) struct RemainingQuota<'a>(Vec<(&'a RateLimit, Remaining)>);
 
 /// Counts a request. Waits for the store of a limit that daemons share, if there is any; without the store, the limit
-/// counts in this daemon alone.
+/// counts in this daemon alone. `user` is the name that a gate told.
 ///
 /// # Errors
 /// It is beyond a limit. The limits before that one have counted it.
 pub(in crate::http) async fn admit<'a>(
-    checks: &'a EntryChecks,
+    limits: &'a [RouteLimit],
     peer: &Peer,
     fields: &HeaderMap,
+    user: Option<&str>,
 ) -> Result<RemainingQuota<'a>, Refusal> {
     let address = peer.origin();
-    let mut left = Vec::with_capacity(checks.limits.len());
-    for RouteLimit { limit, shared } in &checks.limits {
+    let mut left = Vec::with_capacity(limits.len());
+    for RouteLimit { limit, shared } in limits {
         let count = match shared {
-            Some(shared) => shared.count(&limit.client(address, fields)).await,
+            Some(shared) => shared.count(&limit.client(address, fields, user)).await,
             None => None,
         };
         let counted = match count {
-            None => limit.admit(address, fields),
+            None => limit.admit(address, fields, user),
             Some(RateCount::Admitted { requests }) => Ok(limit.remaining(requests)),
             Some(RateCount::Refused { retry_after }) => Err(limit.exceeded(retry_after)),
         };
@@ -44,7 +46,13 @@ pub(in crate::http) async fn admit<'a>(
     Ok(RemainingQuota(left))
 }
 
-impl RemainingQuota<'_> {
+impl<'a> RemainingQuota<'a> {
+    /// Adds the quotas of the limits behind the gates.
+    pub(in crate::http) fn and(mut self, behind: RemainingQuota<'a>) -> RemainingQuota<'a> {
+        self.0.extend(behind.0);
+        self
+    }
+
     /// Adds the fields. Those of the handler are replaced: they could not know what is left.
     pub(in crate::http) fn tell(self, response: &mut HeaderMap) {
         if self.0.is_empty() {

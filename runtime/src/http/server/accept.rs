@@ -73,14 +73,15 @@ async fn take<S: Service>(
     let Some(seat) = server.connections.seat(&peer, origin, leaving).await else { return };
     let settings = server.settings.load_full();
     let tls = settings.tls.clone().filter(|tls| service.takes_tls() && tls.covers(listener));
-    // Taken here, so that handshake slots go in the order of the connections.
-    let tls = tls.map(|tls| (tls, server.handshakes.begin(origin, settings.handshakes)));
     let opening = match service.has_proxies() && settings.proxy_protocol.contains(listener.endpoint()) {
         true => Opening::ProxyHeader,
         false => Opening::Client,
     };
+    // Taken here, so that handshake slots go in the order of the connections. Behind a header the client is not known yet.
+    let slot = (opening == Opening::Client && tls.is_some())
+        .then(|| server.handshakes.begin(origin, settings.handshakes));
     let accepted = Accepted { service: service.clone(), settings, peer, leaving: leaving.clone() };
-    connections.spawn(attend(seat, accepted, (stream, opening), tls));
+    connections.spawn(attend(seat, accepted, (stream, opening), tls.map(|tls| (tls, slot))));
 }
 
 /// What the first bytes of a connection are.
@@ -103,17 +104,22 @@ async fn attend<S: Service>(
     mut seat: ConnectionPermit,
     mut accepted: Accepted<S>,
     (mut stream, opening): (Stream, Opening),
-    tls: Option<(Arc<Tls>, HandshakeSlot)>,
+    tls: Option<(Arc<Tls>, Option<HandshakeSlot>)>,
 ) {
     let _present = accepted.service.server().activity.enter();
+    if opening == Opening::ProxyHeader {
+        // Boxed, so that other connections stay small.
+        let named = Box::pin(introduce(&mut seat, &accepted, &mut stream)).await;
+        let Some(peer) = named else { return };
+        accepted.peer = peer;
+    }
     let progress = seat.progress.clone();
     let connection = pin!(async move {
-        if opening == Opening::ProxyHeader {
-            // Boxed, so that other connections stay small.
-            let Some(peer) = Box::pin(proxy_protocol::peer(&accepted, &mut stream)).await else { return };
-            accepted.peer = peer;
-        }
-        let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
+        let Some((tls, slot)) = tls else { return connection::serve(accepted, stream, progress).await };
+        let turn = slot.unwrap_or_else(|| {
+            let Accepted { service, settings, peer, .. } = &accepted;
+            service.server().handshakes.begin(peer.origin(), settings.handshakes)
+        });
         let _held = progress.memory.charge(estimate::TLS);
         // Boxed, so that connections without TLS stay small.
         let secured = Box::pin(tls::secure(&tls, &accepted, turn, stream)).await;
@@ -123,4 +129,19 @@ async fn attend<S: Service>(
         }
     });
     seat.serve(connection).await;
+}
+
+/// Reads the header of the PROXY protocol, and counts the connection for the client that it names: a connection carries
+/// one client only. Returns `None` if the connection is to be closed.
+async fn introduce<S: Service>(
+    seat: &mut ConnectionPermit,
+    accepted: &Accepted<S>,
+    stream: &mut Stream,
+) -> Option<Peer> {
+    let mut named = None;
+    {
+        let reading = pin!(async { named = proxy_protocol::peer(accepted, stream).await });
+        seat.serve(reading).await;
+    }
+    named.filter(|peer| seat.move_to(peer))
 }

@@ -9,8 +9,7 @@ use crate::http::wire::report::ConnectionReport as _;
 use crate::net::proxy_header::{self, ProxyHeaderError};
 use crate::net::{Peer, Stream};
 
-/// Reads the header, and returns the client that it names. A connection of the proxy itself, such as a health check,
-/// keeps its own peer. Returns `None` if the peer is no trusted proxy, or sends no valid header in time; the connection
+/// Reads the header, and returns the far end that it describes. Returns `None` if the peer is no trusted proxy, or sends no valid header in time; the connection
 /// is refused then.
 pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream) -> Option<Peer> {
     let Accepted { settings, peer, .. } = accepted;
@@ -24,7 +23,7 @@ pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream
     }
     let limit = settings.deadlines.first_byte;
     match timeout(limit, proxy_header::read(stream)).await {
-        Ok(Ok(told)) => Some(told.map_or_else(|| peer.clone(), Peer::through)),
+        Ok(Ok(told)) => Some(peer.through(told)),
         // Health checks of the kernel's load balancer connect and leave. They are no reason for a line.
         Ok(Err(ProxyHeaderError::Broken(_))) => None,
         Ok(Err(refused)) => {

@@ -19,6 +19,7 @@ use super::listing;
 use super::range::{self, RequestedRange};
 use crate::budget::Budget;
 use crate::catalog::{Coding, StaticFiles, Template};
+use crate::cgi::path;
 use crate::files::{FoundEntry, OpenError, OpenedFile, content_type};
 use crate::http::refusal::Refusal;
 use crate::http::request::direct_response;
@@ -38,8 +39,8 @@ pub(in crate::http) struct FileRequest<'a> {
     pub(in crate::http) files: &'a StaticFiles,
     /// The head of a GET or HEAD.
     pub(in crate::http) head: &'a Parts,
-    /// The decoded path of the request.
-    pub(in crate::http) path: &'a str,
+    /// The head as the client sent it, before a rewrite.
+    pub(in crate::http) sent: &'a Parts,
     /// The part of the path below the directory.
     pub(in crate::http) tail: &'a str,
     /// Whether the route has gates.
@@ -86,7 +87,7 @@ impl FileRequest<'_> {
     /// Finds what a path leads to: a file, the index of a directory, its listing, or the page for unknown paths.
     async fn select(self, path: FilePath<'_>) -> Result<Selected, Refusal> {
         let options = &self.files.options;
-        if path.is_dir {
+        if path.is_dir || self.is_slashed(path).await? {
             if let Some(index) = &options.index
                 && let Some(file) = self.file(path.with(index)).await?
             {
@@ -124,6 +125,13 @@ impl FileRequest<'_> {
         }
     }
 
+    /// Reports whether a path without a slash is that of a directory, and the path that the client sent has the slash:
+    /// a rewrite left it out. A redirect to another slash would never end.
+    async fn is_slashed(self, path: FilePath<'_>) -> Result<bool, Refusal> {
+        let is_rewritten = !std::ptr::eq(self.sent, self.head) && self.sent.uri.path().ends_with('/');
+        Ok(is_rewritten && matches!(self.open(path.path).await?, Some(FoundEntry::Directory(_))))
+    }
+
     /// Opens a name. Returns `None` if clients see no such file.
     async fn open(self, path: &str) -> Result<Option<FoundEntry>, Refusal> {
         match self.files.root.open(path).await {
@@ -141,18 +149,21 @@ impl FileRequest<'_> {
         })
     }
 
-    async fn list(self, path: FilePath<'_>) -> Result<Option<String>, Refusal> {
-        let place = if path.path.is_empty() { "." } else { path.path };
+    async fn list(self, below: FilePath<'_>) -> Result<Option<String>, Refusal> {
+        let place = if below.path.is_empty() { "." } else { below.path };
         let Some(FoundEntry::Directory(dir)) = self.open(place).await? else { return Ok(None) };
-        let entries = self.files.root.list(dir).await.map_err(|error| self.refusal(&error))?;
-        Ok(Some(listing::page(self.path, &entries, !path.path.is_empty())))
+        let listed = self.files.root.list(place, dir).await.map_err(|error| self.refusal(&error))?;
+        // It was decoded before, so it has no error.
+        let shown = path::decode(self.sent.uri.path()).unwrap_or_default();
+        Ok(Some(listing::page(&shown, &listed, !below.path.is_empty())))
     }
 
+    /// Redirects to the path that the client sent, with a slash. A path that a rewrite made is not shown.
     fn add_slash(self) -> Result<Response<Body>, Refusal> {
         let to = Template::path("{path}/{?query}", &[]).map_err(|_| Refusal::Internal)?;
         direct_response::moved(
             StatusCode::MOVED_PERMANENTLY,
-            to.fill(direct_response::parts(self.head), |_| None),
+            to.fill(direct_response::parts(self.sent), |_| None),
         )
     }
 

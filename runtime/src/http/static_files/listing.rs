@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::files::ListedEntry;
+use crate::files::{DirListing, ListedEntry};
 
 /// Characters of a name that are encoded in a link.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Makes the page of a directory, which is named by its decoded request path.
-pub(super) fn page(path: &str, entries: &[ListedEntry], has_parent: bool) -> String {
+pub(super) fn page(path: &str, listed: &DirListing, has_parent: bool) -> String {
     let title = format!("Index of {}", escaped(path));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
@@ -18,13 +18,16 @@ pub(super) fn page(path: &str, entries: &[ListedEntry], has_parent: bool) -> Str
     if has_parent {
         page.push_str("<li><a href=\"../\">../</a>\n");
     }
-    for ListedEntry { name, is_dir } in entries {
+    for ListedEntry { name, is_dir } in &listed.entries {
         let slash = if *is_dir { "/" } else { "" };
         // `./`, because a name may begin like a scheme.
         let link = utf8_percent_encode(name, ENCODED);
         let _infallible = writeln!(page, "<li><a href=\"./{link}{slash}\">{}{slash}</a>", escaped(name));
     }
     page.push_str("</ul>\n");
+    if listed.is_cut {
+        page.push_str("<p>There are more.\n");
+    }
     page
 }
 
@@ -51,12 +54,12 @@ mod tests {
 
     #[test]
     fn a_name_is_neither_markup_nor_a_scheme() {
-        let entries = [
+        let entries = vec![
             ListedEntry { name: "<script>\"&'.html".to_owned(), is_dir: false },
             ListedEntry { name: "javascript:alert(1)".to_owned(), is_dir: true },
         ];
 
-        let page = page("/a<b>/", &entries, true);
+        let page = page("/a<b>/", &DirListing { entries, is_cut: true }, true);
 
         assert!(page.contains("<title>Index of /a&lt;b&gt;/</title>"), "{page}");
         assert!(
@@ -64,6 +67,6 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("href=\"./javascript%3Aalert%281%29/\""), "{page}");
-        assert!(page.contains("href=\"../\""));
+        assert!(page.contains("href=\"../\"") && page.contains("There are more."));
     }
 }

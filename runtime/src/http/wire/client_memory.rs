@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -61,8 +61,8 @@ pub(in crate::http) struct MemoryAccount(Arc<AccountState>);
 
 struct AccountState {
     memory: Arc<ClientMemory>,
-    /// `None` for a Unix client.
-    origin: Option<IpAddr>,
+    /// Unset for a Unix client, and until a proxy has named the client.
+    origin: OnceLock<IpAddr>,
     state: HeldBytes,
     told: Notify,
 }
@@ -116,7 +116,7 @@ impl ClientMemory {
     pub(in crate::http) fn open(self: &Arc<ClientMemory>, origin: Option<IpAddr>) -> OpenMemoryAccount {
         let account = MemoryAccount(Arc::new(AccountState {
             memory: self.clone(),
-            origin,
+            origin: origin.map_or_else(OnceLock::new, OnceLock::from),
             state: HeldBytes::default(),
             told: Notify::new(),
         }));
@@ -151,7 +151,7 @@ impl ClientMemory {
         for (number, account) in &accounts.open {
             let (bytes, false) = account.state.get() else { continue };
             // Unix clients have no address that they share.
-            let holder = holders.entry(account.origin.ok_or(*number)).or_default();
+            let holder = holders.entry(account.origin.get().copied().ok_or(*number)).or_default();
             holder.bytes += bytes;
             holder.connections.push((bytes, account.clone()));
         }
@@ -272,6 +272,14 @@ impl MemoryAccount {
 }
 
 impl OpenMemoryAccount {
+    /// Counts what the connection holds for this address, which a proxy has named. An address that was known stays.
+    pub(in crate::http) fn move_to(&self, origin: Option<IpAddr>) {
+        if let Some(origin) = origin {
+            // It fails only if an address is known.
+            let _set = self.account.0.origin.set(origin);
+        }
+    }
+
     /// Returns the account.
     pub(in crate::http) fn account(&self) -> MemoryAccount {
         self.account.clone()
@@ -315,80 +323,4 @@ impl Drop for MemoryCharge {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    const LIMIT: usize = 100 * estimate::CONNECTION;
-
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
-    }
-
-    fn is_shed(open: &OpenMemoryAccount) -> bool {
-        open.account().shed().now_or_never().is_some()
-    }
-
-    #[test]
-    fn beyond_the_limit_the_largest_connections_of_the_address_that_holds_most_close() {
-        let memory = ClientMemory::new(LIMIT);
-        let modest = memory.open(address(1));
-        let _one_large = modest.account().charge(30 * estimate::CONNECTION);
-        let greedy: Vec<_> = (0..28).map(|_| memory.open(address(2))).collect();
-        let mut charges: Vec<_> =
-            greedy.iter().map(|open| open.account().charge(estimate::CONNECTION)).collect();
-        assert!(!greedy.iter().any(is_shed), "{}", memory.held());
-
-        charges.push(greedy[7].account().charge(20 * estimate::CONNECTION));
-
-        assert!(is_shed(&greedy[7]) && !is_shed(&modest));
-        assert_eq!(memory.shed(), 1);
-        drop((greedy, charges));
-        assert_eq!(memory.held(), 31 * estimate::CONNECTION);
-        assert_eq!(memory.leaving.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn connections_that_leave_are_not_counted_twice() {
-        let memory = ClientMemory::new(LIMIT);
-        let all: Vec<_> = (0..101).map(|_| memory.open(address(1))).collect();
-        let shed = memory.shed();
-        assert!((13..=14).contains(&shed), "{shed}");
-
-        // They are still there, and nothing more has to go.
-        let _one_more = memory.open(address(2));
-        let mut late = all.iter().find(|open| is_shed(open)).unwrap().account().charge(estimate::CONNECTION);
-        late.grow(estimate::CONNECTION);
-
-        assert_eq!(memory.shed(), shed);
-        drop((all, late));
-        assert_eq!(memory.held(), estimate::CONNECTION);
-        assert_eq!(memory.leaving.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn what_outlives_its_connection_makes_no_other_close() {
-        let memory = ClientMemory::new(LIMIT);
-        let other = memory.open(address(1));
-        let gone = memory.open(address(2));
-        let left = gone.account().charge(90 * estimate::CONNECTION);
-        drop(gone);
-
-        let _more = other.account().charge(20 * estimate::CONNECTION);
-
-        assert!(!is_shed(&other));
-        drop(left);
-        assert_eq!(memory.held(), 21 * estimate::CONNECTION);
-        assert_eq!(memory.leaving.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn unix_clients_are_judged_one_by_one() {
-        let memory = ClientMemory::new(LIMIT);
-        let proxies: Vec<_> = (0..60).map(|_| memory.open(None)).collect();
-        let flood: Vec<_> = (0..41).map(|_| memory.open(address(1))).collect();
-
-        assert!(!proxies.iter().any(is_shed) && flood.iter().any(is_shed));
-    }
-}
+mod tests;

@@ -73,6 +73,9 @@ pub struct StatusReply {
     /// The databases of handlers, with their connections in use.
     #[serde(default)]
     pub databases: Vec<String>,
+    /// The sets of keys that gates fetch from a URL.
+    #[serde(default)]
+    pub key_sets: Vec<String>,
     /// The cache of compiled modules.
     pub compile_cache: String,
     /// The ended jobs in memory, and their limit; `none` if none are kept.

@@ -1,0 +1,159 @@
+//! The names in a directory, for the page that lists it.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Dir, FileType, fstat};
+use rustix::io::Errno;
+
+use super::opened::FileState;
+
+/// The most names of a directory that are read for its listing.
+const READ: usize = 10_000;
+
+/// The most names of a listing.
+const LISTED: usize = 1000;
+
+/// How long a directory must be unchanged before its listing is kept: changes within one tick of the clock of a file
+/// system cannot be told apart.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The names in a directory.
+#[derive(PartialEq, Eq, Debug)]
+pub struct DirListing {
+    /// The first of them, in their order.
+    pub entries: Vec<ListedEntry>,
+    /// Whether there are more.
+    pub is_cut: bool,
+}
+
+/// The listing that was made last, if its directory had settled.
+#[derive(Default, Debug)]
+pub(super) struct ListingCache(Mutex<Option<KeptListing>>);
+
+/// A listing, and the directory in the state in which it was read.
+#[derive(Debug)]
+struct KeptListing {
+    dir: DirState,
+    listing: Arc<DirListing>,
+}
+
+/// A directory by its device and number, and when it was changed, in nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct DirState {
+    device: u64,
+    inode: u64,
+    changed: Duration,
+}
+
+/// A name in a directory.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ListedEntry {
+    /// The name; names that are not UTF-8 are left out.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+impl ListingCache {
+    /// Lists a directory in the order of names, without hidden ones. A long list is cut. A listing is kept until its
+    /// directory changes. `leads_to` returns what a name leads to, or `None` for one that is left out. Blocks while the
+    /// file system does.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn list(
+        &self,
+        dir: &OwnedFd,
+        leads_to: impl Fn(&str) -> Option<FileType>,
+    ) -> Result<Arc<DirListing>, Errno> {
+        let state = DirState::of(dir)?;
+        if let Some(kept) = &*self.kept()
+            && kept.dir == state
+        {
+            return Ok(kept.listing.clone());
+        }
+        let listing = Arc::new(list(dir, leads_to)?);
+        if state.is_settled() {
+            *self.kept() = Some(KeptListing { dir: state, listing: listing.clone() });
+        }
+        Ok(listing)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<KeptListing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn list(dir: &OwnedFd, leads_to: impl Fn(&str) -> Option<FileType>) -> Result<DirListing, Errno> {
+    let mut entries = Vec::new();
+    let mut found = Dir::read_from(dir)?;
+    for entry in found.by_ref().take(READ) {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if name.starts_with('.') {
+            continue;
+        }
+        let is_dir = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Symlink | FileType::Unknown => match leads_to(name) {
+                Some(kind) => kind == FileType::Directory,
+                None => continue,
+            },
+            _ => false,
+        };
+        entries.push(ListedEntry { name: name.to_owned(), is_dir });
+    }
+    entries.sort();
+    let is_cut = entries.len() > LISTED || found.next().is_some();
+    entries.truncate(LISTED);
+    Ok(DirListing { entries, is_cut })
+}
+
+impl DirState {
+    fn of(dir: &OwnedFd) -> Result<DirState, Errno> {
+        let stat = fstat(dir)?;
+        Ok(DirState { device: stat.st_dev, inode: stat.st_ino, changed: FileState::of(&stat).changed })
+    }
+
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.checked_sub(self.changed).is_some_and(|age| age > SETTLED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn a_listing_is_kept_until_its_directory_changes() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a");
+        fs::write(&path, "").unwrap();
+        let dir = OwnedFd::from(File::open(place.path()).unwrap());
+        let last = ListingCache::default();
+        let names = || -> Vec<String> {
+            let listing = last.list(&dir, |_| None).unwrap();
+            listing.entries.iter().map(|entry| entry.name.clone()).collect()
+        };
+
+        assert_eq!(names(), ["a"]);
+        assert!(last.kept().is_none(), "it has changed just now");
+        let kept = KeptListing {
+            dir: DirState::of(&dir).unwrap(),
+            listing: Arc::new(DirListing { entries: Vec::new(), is_cut: false }),
+        };
+        let before = kept.dir;
+        *last.kept() = Some(kept);
+        assert!(names().is_empty(), "the kept one");
+        // The clock of a file system has ticks.
+        while DirState::of(&dir).unwrap() == before {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "").unwrap();
+        }
+        assert_eq!(names(), ["a"]);
+    }
+}

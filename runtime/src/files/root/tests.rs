@@ -1,0 +1,90 @@
+//! Tests of a directory whose files are served.
+
+use super::*;
+use rustix::fs::mkfifoat;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+fn root(dir: &Path) -> Arc<FileRoot> {
+    Arc::new(FileRoot::open_path(dir).unwrap())
+}
+
+#[tokio::test]
+async fn a_file_is_read_and_links_do_not_lead_out() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("public/sub")).unwrap();
+    fs::write(at("secret"), "s3cret").unwrap();
+    fs::write(at("public/sub/a.txt"), "content").unwrap();
+    symlink("sub/a.txt", at("public/in")).unwrap();
+    symlink("../secret", at("public/out")).unwrap();
+    symlink(at("secret"), at("public/absolute")).unwrap();
+    symlink("/proc/self/root/etc/passwd", at("public/magic")).unwrap();
+    mkfifoat(CWD, at("public/fifo"), Mode::RUSR).unwrap();
+    std::os::unix::net::UnixListener::bind(at("public/socket")).unwrap();
+    let root = root(&at("public"));
+
+    for name in ["sub/a.txt", "in"] {
+        let FoundEntry::File(file) = root.open(name).await.unwrap() else { panic!("{name} is a file") };
+        assert_eq!(root.read(Arc::new(file), 3, 100).await.unwrap(), "tent", "{name}");
+    }
+    assert!(matches!(root.open("sub").await, Ok(FoundEntry::Directory(_))));
+    for name in ["out", "absolute", "magic", "../secret", "/etc/passwd", "fifo", "socket", "none", "in/x", ""]
+    {
+        assert!(matches!(root.open(name).await, Err(OpenError::Absent)), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_content_is_noticed_and_the_end_is_no_content() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("a");
+    fs::write(&path, "12345").unwrap();
+    let root = root(place.path());
+    let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+    let file = Arc::new(file);
+    assert!(!file.has_changed());
+
+    fs::write(&path, "123").unwrap();
+
+    assert!(file.has_changed());
+    let past = root.read(file.clone(), 4, 10).await;
+    assert!(matches!(past, Err(OpenError::Failed(Errno::NODATA))), "{past:?}");
+}
+
+/// Lists the root of a directory: `a`, `d/`, and `...` if it is cut.
+async fn listed(root: &Arc<FileRoot>) -> Vec<String> {
+    let FoundEntry::Directory(dir) = root.open(".").await.unwrap() else { panic!("a directory") };
+    let listing = root.list(".", dir).await.unwrap();
+    let slash = |entry: &crate::files::ListedEntry| if entry.is_dir { "/" } else { "" };
+    let names = listing.entries.iter().map(|entry| format!("{}{}", entry.name, slash(entry)));
+    names.chain(listing.is_cut.then(|| "...".to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_listing_is_sorted_and_leaves_out_what_is_hidden_or_leads_out() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("public/d")).unwrap();
+    for name in ["b", "a", ".hidden"] {
+        fs::write(at("public").join(name), "").unwrap();
+    }
+    for (to, name) in [("a", "in"), ("d", "to"), ("../secret", "out"), ("/etc/passwd", "absolute")] {
+        symlink(to, at("public").join(name)).unwrap();
+    }
+    symlink("none", at("public/broken")).unwrap();
+
+    assert_eq!(listed(&root(&at("public"))).await, ["a", "b", "d/", "in", "to/"]);
+}
+
+#[tokio::test]
+async fn a_long_listing_is_cut_behind_the_first_names() {
+    let place = tempfile::tempdir().unwrap();
+    let name = |number: usize| format!("{number:05}");
+    (0..1005).rev().for_each(|number| fs::write(place.path().join(name(number)), "").unwrap());
+
+    let listed = listed(&root(place.path())).await;
+
+    let wanted: Vec<_> = (0..1000).map(name).chain(["...".to_owned()]).collect();
+    assert_eq!(listed, wanted);
+}
