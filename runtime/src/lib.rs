@@ -48,6 +48,7 @@
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
 //! | `http::request::rate_limit` | refuses requests beyond the limits of the route |
 //! | `http::request::gates` | asks the gates of the route |
+//! | `http::middleware` | runs a middleware around what stands behind it |
 //! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `http::wire::h1` has for HTTP/1 |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |

@@ -102,6 +102,7 @@ mod tap;
 mod tls;
 mod tmp;
 mod top;
+mod traces;
 mod unread;
 mod up;
 mod upgrade;

@@ -6,11 +6,12 @@ use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedHandler, Explain
 
 /// Prints an explanation for people.
 pub(super) fn print(reply: &ExplainReply) {
-    let ExplainReply { method, host, path, generation: _, client, route, trial, allow, status, why, near } =
+    let ExplainReply { method, host, path, client, traces, route, trial, allow, status, why, near, .. } =
         reply;
     let host = host.as_ref().map(|host| text(host)).unwrap_or_default();
     say(&format!("{} {host}{}", text(method), text(path)));
     field("client", &text(client));
+    field("traces", &traces.as_ref().map(|traces| text(traces)).unwrap_or_default());
     if let Some(route) = route {
         found(route);
     }

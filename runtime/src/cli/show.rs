@@ -97,6 +97,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         key_sets,
         compile_cache,
         history,
+        traces,
         loading,
     } = status;
     // The reply has one line for each mistake; here they share a line.
@@ -128,6 +129,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         ("compile cache", text(&compile_cache)),
         ("history", text(&history)),
     ];
+    rows.extend(traces.map(|traces| ("traces", text(&traces))));
     rows.extend(acme.iter().map(|report| ("acme", obtained(report))));
     rows.extend(databases.iter().map(|database| ("database", text(database))));
     rows.extend(key_sets.iter().map(|set| ("keys", text(set))));

@@ -20,7 +20,7 @@ use super::schema::{self, File};
 use super::store::Stores;
 use super::{
     compile, cors, gates, handler, hardening, http, logging, outbound, proxies, response_rules, route, tls,
-    values,
+    trace_options, values,
 };
 use crate::access::OperatorRights;
 use crate::catalog::{ReasonHeader, VersionHeader, VersionRange};
@@ -119,6 +119,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         jobs,
         total_memory: limits::total_memory(file.limits.as_ref(), report),
         logging: logging::read(file, base, report),
+        traces: trace_options::read(file.traces.as_ref(), ca.as_ref(), report),
         version_prefix,
         version_header: match file.version_header {
             Some(Keyed { value: true, .. }) => VersionHeader::Present,

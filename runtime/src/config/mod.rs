@@ -1,11 +1,11 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
-//! `store_names`, `values`; `coding`, `front_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`,
-//! `http`, `logging`, `proxies`, `schedule`, `secret`, `store`, `acme`, `tls`, `target`, `websocket`; `database`,
-//! `rate_limit`; `route_model`; `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`,
-//! `untrusted_paths`, `outbound`, `restart`, `routes`, `exposed_files`, `tmp`; `limits`; `handler`; `static_files`;
-//! `response_rules`; `group`; `route`; `convert`.
+//! `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`, `trace_schema`; `route_schema`; `schema`; `compile`,
+//! `request_handling`, `cors`, `http`, `logging`, `proxies`, `schedule`, `secret`, `store`, `acme`, `tls`, `target`,
+//! `websocket`; `database`, `rate_limit`; `route_model`; `model`; `granted_stores`; `before`, `development`, `gates`,
+//! `hardening`, `untrusted_paths`, `outbound`, `restart`, `routes`, `exposed_files`, `tmp`, `trace_options`; `limits`;
+//! `handler`; `static_files`; `response_rules`; `group`; `route`; `convert`.
 
 mod acme;
 mod before;
@@ -44,6 +44,7 @@ mod route_model;
 mod route_schema;
 mod routes;
 mod schedule;
+mod schedule_schema;
 mod schema;
 mod secret;
 mod static_files;
@@ -53,6 +54,8 @@ mod table;
 mod target;
 mod tls;
 mod tmp;
+mod trace_options;
+mod trace_schema;
 mod units;
 mod untrusted_paths;
 mod values;

@@ -22,6 +22,7 @@ use crate::job::{Conduct, Env, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
 use crate::observe::latency::Histograms;
+use crate::observe::traces::TraceOptions;
 use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub total_memory: MemoryBound,
     /// What is logged, and how.
     pub logging: Logging,
+    /// Where spans go, and which; the environment completes it.
+    pub traces: TraceOptions,
     /// Whether each route also answers behind `/v1.14`, unless its group says which versions.
     pub version_prefix: bool,
     /// Whether responses say which version of a handler made them.

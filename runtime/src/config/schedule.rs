@@ -2,7 +2,7 @@
 
 use super::reader::Keyed;
 use super::report::Diagnostics;
-use super::schema::{self, Scheduled};
+use super::schedule_schema::{self, Scheduled};
 use super::values::args;
 use crate::job::{Overlap, Schedule};
 
@@ -17,7 +17,7 @@ pub(super) fn read(
             report.add(*line, key, message);
             None
         }),
-        Scheduled::Table(schema::Schedule { cron, args: written, stdin, overlap }) => {
+        Scheduled::Table(schedule_schema::Schedule { cron, args: written, stdin, overlap }) => {
             if cron.is_none() {
                 report.missing(*line, key, "cron", "write cron = \"*/5 * * * *\"");
             }

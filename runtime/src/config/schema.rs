@@ -7,8 +7,10 @@ use super::front_schema::{Acme, WrittenGate, WrittenLimit};
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, wrong};
 use super::report::Diagnostics;
 use super::route_schema::{Group, Route, WrittenErrors};
+use super::schedule_schema::Scheduled;
 use super::store_names;
 use super::table::table;
+use super::trace_schema::WrittenTraces;
 
 table! {
     /// The file itself.
@@ -73,6 +75,7 @@ table! {
         cache_size: Scalar,
         /// Where large bodies are kept: a directory.
         scratch: String,
+        traces: WrittenTraces,
         compile: Compile,
         hardening: Hardening,
         /// Gates and handlers that the requests of every route must pass.
@@ -336,35 +339,6 @@ impl FromToml for WrittenSecret {
                 let wanted = "the name of a credential, { file = \"PATH\" } or { env = \"NAME\" }";
                 wrong(value, key, wanted, report)
             }
-        }
-    }
-}
-
-table! {
-    /// `handler.NAME.schedule`, as a table.
-    Schedule {
-        /// An expression of cron(8).
-        cron: String,
-        args: Vec<Keyed<String>>,
-        stdin: String,
-        /// Whether a run may start while the previous run goes on.
-        overlap: bool,
-    }
-}
-
-/// `handler.NAME.schedule`: a cron expression, or a table with more keys.
-#[derive(Debug)]
-pub(super) enum Scheduled {
-    Cron(String),
-    Table(Schedule),
-}
-
-impl FromToml for Scheduled {
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Scheduled> {
-        match value.get_ref() {
-            DeValue::String(text) => Some(Scheduled::Cron(text.clone().into_owned())),
-            DeValue::Table(_) => Schedule::read(value, key, report).map(Scheduled::Table),
-            _ => wrong(value, key, "a string such as \"*/5 * * * *\", or a table", report),
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) fn install(
         .within(state.server.scratch.clone())
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
+    let traces = engine.traces().clone();
+    engine.on_shutdown(async move { traces.flush().await });
     let generations = Arc::new(Generations::new(loader));
     let status = TellStatus {
         state: state.clone(),

@@ -115,9 +115,10 @@ pub(super) fn leading_words(sql: &str, most: usize) -> Vec<String> {
     let mut last = None;
     for (at, byte) in bare(sql).filter(|(_, byte)| is_word(*byte)) {
         let letter = char::from(byte.to_ascii_uppercase());
+        let count = words.len();
         match words.last_mut() {
             Some(word) if last == at.checked_sub(1) => word.push(letter),
-            _ if words.len() == most => break,
+            _ if count == most => break,
             _ => words.push(letter.to_string()),
         }
         last = Some(at);

@@ -13,9 +13,10 @@ use super::Engine;
 use crate::catalog::{Ballot, Catalog};
 use crate::job::{
     CallError, CallRequest, Callee, Destination, EnvError, Fault, HandlerVersion, Job, JobCaller, JobId,
-    Output, Status, Tail, WORDS, feed, pipe_of,
+    Output, Status, Tail, Usage, WORDS, feed, pipe_of,
 };
 use crate::observe::brief;
+use crate::observe::traces::JobTrigger;
 
 /// The maximum depth of nested calls. The job of the request has depth 0.
 const DEEPEST: usize = 4;
@@ -40,6 +41,8 @@ struct Calls {
     /// The `CDN-Loop` field of the request at the root. Outbound requests of every job in the tree extend
     /// it.
     trail: Option<HeaderValue>,
+    /// The caller, as far as its spans are concerned.
+    usage: Arc<Usage>,
     /// The number of jobs that the tree may still start.
     left: Arc<AtomicUsize>,
     /// The server's runtime. A job with mounts is polled inside another runtime, which has one worker for
@@ -71,6 +74,7 @@ impl Engine {
             root: job.id,
             origin: job.origin,
             trail: job.trail.clone(),
+            usage: job.usage.clone(),
             left: Arc::new(AtomicUsize::new(MAX)),
             home: Handle::current(),
         }));
@@ -89,6 +93,11 @@ impl JobCaller for Calls {
         let mut job = self.engine.job_of(entry.clone());
         job.args.extend(wanted.args);
         job.env = wanted.env;
+        if let Some(span) = self.usage.spans.innermost() {
+            // A guest that makes its own spans may name one of them.
+            let place = span.or_named(job.env.get("TRACEPARENT"));
+            job.trace(place.open(JobTrigger::Call));
+        }
         self.set_env(&mut job).map_err(|error| CallError::Malformed(error.to_string()))?;
         job.parent = Some(self.id);
         job.origin = self.origin;
@@ -149,6 +158,7 @@ impl Calls {
         job.env.set("REQUEST_ID", self.root.to_string())?;
         job.env.set("JOB_ID", job.id.to_string())?;
         job.env.set("JOB_PARENT", self.id.to_string())?;
+        job.set_trace_variables()?;
         job.env.extend(&job.entry.env);
         Ok(())
     }
@@ -164,6 +174,7 @@ impl Calls {
             root: self.root,
             origin: self.origin,
             trail: self.trail.clone(),
+            usage: job.usage.clone(),
             left: self.left.clone(),
             home: self.home.clone(),
         })

@@ -41,6 +41,7 @@ use crate::job::{
     Usage,
 };
 use crate::observe::history::History;
+use crate::observe::traces::Tracing;
 use drain::Drain;
 use registry::Registry;
 use reported_end::report_refused;
@@ -60,6 +61,7 @@ pub struct Engine {
     running: Running,
     journal: Arc<Journal>,
     history: Arc<History>,
+    traces: Arc<Tracing>,
     drain: Drain,
     started: SystemTime,
 }
@@ -91,6 +93,7 @@ impl Engine {
             running: Running::default(),
             journal: Arc::default(),
             history: Arc::default(),
+            traces: Arc::default(),
             drain: Drain::default(),
             started: SystemTime::now(),
         })
@@ -172,6 +175,7 @@ impl Engine {
             allotment: None,
             capture: entry.recorder.clone().map(Capture::new),
             trail: None,
+            span: None,
             entry,
         }
     }
@@ -229,6 +233,7 @@ impl Engine {
     }
 
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
+        let mut span = job.span.take();
         let admission = async {
             self.drain.admits(&job)?;
             admission::admit(&job, &self.budgets, &self.running).await
@@ -237,7 +242,7 @@ impl Engine {
             // From here on, the entry in the table counts a failure.
             job.entry.record.count_failure(&job.usage.failure, fault.code());
             job.entry.record.latencies().refused(job.usage.timing.queue());
-            report_refused(&job.entry, job.label(), &job.usage, fault);
+            report_refused(&job.entry, job.label(), &job.usage, (fault, span.take()));
         })?;
         job.allotment = allotment;
         job.usage.begin();
@@ -245,7 +250,7 @@ impl Engine {
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);
         }
-        let mut entered = self.running.enter(&job, &self.journal);
+        let mut entered = self.running.enter(&job, span, &self.journal);
         // Checked again, since a shutdown waits for this job only from here on.
         if let Err(fault) = self.drain.admits(&job) {
             let outcome = Err(fault);
@@ -298,6 +303,11 @@ impl Engine {
     /// Returns the history of ended jobs.
     pub fn history(&self) -> &Arc<History> {
         &self.history
+    }
+
+    /// Returns the tracer, if traces are on.
+    pub fn traces(&self) -> &Arc<Tracing> {
+        &self.traces
     }
 
     /// Tells a job to stop, without waiting for its end. Returns `false` if no such job runs.

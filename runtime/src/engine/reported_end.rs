@@ -1,10 +1,12 @@
-//! How a job ended, for the log, the journal and the history.
+//! How a job ended, for the log, the journal, the history and its trace.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::job::{Fault, HandlerVersion, JobDurations, Label, Status, StopReason, Tail, Usage};
-use crate::observe::history::{FailureSummary, JobSummary, PartTimes};
+use crate::observe::history::{FailureSummary, JobSummary, PartTimes, VersionHistory, VersionLabel};
+use crate::observe::traces::{JobSpan, OpenSpan};
 
 /// The most bytes of a job's stderr that the history keeps.
 const STDERR: usize = 2 << 10;
@@ -87,18 +89,18 @@ impl ReportedEnd {
         EndText { told, failed, code }
     }
 
-    /// Adds the end to the history of the handler, if it is wanted there.
+    /// Adds the end to the history of the handler, if it is wanted there, and ends the span of the job.
     pub(super) fn report(
         self,
         entry: &HandlerVersion,
         label: Label,
-        stopped: Option<StopReason>,
+        (stopped, span): (Option<StopReason>, Option<OpenSpan>),
         used: &FinalUsage<'_>,
     ) {
         let FinalUsage { usage, stderr_tail, started, ended, written, shares } = *used;
-        let Some(history) = entry.history.as_ref().filter(|history| usage.ends.is_wanted(history)) else {
+        if wanted(entry, usage).is_none() && span.is_none() {
             return;
-        };
+        }
         let EndText { told, code, .. } = self.text(stopped);
         let cancelled = code.map(|code| {
             let (message, stack) = (told.to_owned(), String::new());
@@ -123,7 +125,7 @@ impl ReportedEnd {
             stderr: stderr_tail.last_lines(STDERR),
             calls: usage.ends.take_calls(),
         };
-        usage.ends.job_ended(history, label, summary);
+        conclude(entry, (label, usage), span, summary);
     }
 }
 
@@ -133,11 +135,55 @@ fn parts(usage: &Usage, ended: Instant) -> PartTimes {
     PartTimes { queue, instantiate, guest }
 }
 
-/// Adds a job that was refused a slot to the history of its handler, if it is wanted there.
-pub(super) fn report_refused(entry: &HandlerVersion, label: Label, usage: &Usage, fault: &Fault) {
-    let Some(history) = entry.history.as_ref().filter(|history| usage.ends.is_wanted(history)) else {
+/// Returns the history of the handler if the end of the job is wanted there.
+fn wanted<'e>(entry: &'e HandlerVersion, usage: &Usage) -> Option<&'e VersionHistory> {
+    entry.history.as_ref().filter(|history| usage.ends.is_wanted(history))
+}
+
+/// Ends the span of the job, and adds the job to the history if it is wanted there.
+fn conclude(
+    entry: &HandlerVersion,
+    (label, usage): (Label, &Usage),
+    span: Option<OpenSpan>,
+    summary: JobSummary,
+) {
+    if let Some(span) = span {
+        let failure = summary.failure.as_deref();
+        let version = entry.history.as_ref().map_or_else(
+            || {
+                let (handler, version) = (entry.name.to_string(), entry.version.clone());
+                Arc::new(VersionLabel { handler, version, kind: entry.kind.to_string() })
+            },
+            |history| history.label().clone(),
+        );
+        span.end_job(JobSpan {
+            version,
+            job: label.id.0,
+            started: summary.started,
+            ended: summary.ended,
+            parts: summary.parts,
+            cpu: summary.cpu,
+            memory: summary.memory,
+            status: summary.status,
+            failure: failure.map(|failure| (failure.code, failure.message.clone())),
+            is_own_failure: failure.is_some_and(|failure| failure.is_own),
+        });
+    }
+    if let Some(history) = wanted(entry, usage) {
+        usage.ends.job_ended(history, label, summary);
+    }
+}
+
+/// Adds a job that was refused a slot to the history of its handler, if it is wanted there, and ends its span.
+pub(super) fn report_refused(
+    entry: &HandlerVersion,
+    label: Label,
+    usage: &Usage,
+    (fault, span): (&Fault, Option<OpenSpan>),
+) {
+    if wanted(entry, usage).is_none() && span.is_none() {
         return;
-    };
+    }
     let ended = Instant::now();
     let summary = JobSummary {
         started: None,
@@ -153,5 +199,5 @@ pub(super) fn report_refused(entry: &HandlerVersion, label: Label, usage: &Usage
         stderr: String::new(),
         calls: Vec::new(),
     };
-    usage.ends.job_ended(history, label, summary);
+    conclude(entry, (label, usage), span, summary);
 }

@@ -15,6 +15,7 @@ use crate::job::{
     WrittenBytes,
 };
 use crate::observe::history::VersionHistory;
+use crate::observe::traces::OpenSpan;
 
 /// The table of running jobs, split into several parts so cores seldom contend for one lock.
 #[derive(Default)]
@@ -98,11 +99,18 @@ pub(super) struct RunningGuard<'a> {
     /// `hello(bob)`, if the job is logged.
     call: Option<String>,
     end: ReportedEnd,
+    /// The span of the job, if it is traced.
+    span: Option<OpenSpan>,
 }
 
 impl Running {
     /// Adds a job to the table and logs its start.
-    pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> RunningGuard<'a> {
+    pub(super) fn enter<'a>(
+        &'a self,
+        job: &Job,
+        span: Option<OpenSpan>,
+        journal: &'a Journal,
+    ) -> RunningGuard<'a> {
         let since = Instant::now();
         job.usage.timing.begin(since);
         let runner = Runner {
@@ -132,6 +140,7 @@ impl Running {
             on_drain,
             call,
             end: ReportedEnd::Cancelled,
+            span,
         }
     }
 
@@ -257,7 +266,7 @@ impl Drop for RunningGuard<'_> {
         let stopped = runner.as_ref().and_then(|runner| runner.stop.reason());
         self.tell(&end.text(stopped), runner.as_ref());
         if let Some(runner) = runner.filter(|_| self.kind != Kind::Native) {
-            end.report(&runner.entry, self.label, stopped, &runner.end());
+            end.report(&runner.entry, self.label, (stopped, self.span.take()), &runner.end());
         }
     }
 }
@@ -316,7 +325,7 @@ mod tests {
         let (mut caller, mut called) = (engine.job("idle").unwrap(), engine.job("idle").unwrap());
         (caller.origin, called.origin, called.parent) = (Some(origin), Some(origin), Some(caller.id));
         let table = Running::default();
-        let _entered = [&caller, &called].map(|job| table.enter(job, engine.journal()));
+        let _entered = [&caller, &called].map(|job| table.enter(job, None, engine.journal()));
 
         called.usage.waits.begin(FromClient::Room);
         advance(Duration::from_secs(60)).await;

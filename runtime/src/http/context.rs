@@ -17,6 +17,7 @@ use crate::access::{AddressSet, FetchedKeySet, OperatorRights};
 use crate::catalog::Template;
 use crate::engine::Engine;
 use crate::net::{DrainSignal, Endpoint, Gate, Peer, Tls};
+use crate::observe::traces::Tracer;
 use crate::observe::{QueryMask, Reloads};
 use crate::scratch::Scratch;
 use crate::wasm::Allocation;
@@ -93,6 +94,8 @@ pub struct Settings {
     pub proxy_protocol: Vec<Endpoint>,
     /// The sets of keys that gates fetch, for the metrics.
     pub key_sets: Vec<Arc<FetchedKeySet>>,
+    /// Begins the traces of requests. `None` if traces are off.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The state that operators and observers can see.

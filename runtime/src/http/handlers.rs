@@ -39,6 +39,7 @@ use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Job, Kind};
 use crate::net::Remote;
 use crate::observe::history::History;
+use crate::observe::traces::Tracer;
 
 /// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
@@ -75,6 +76,10 @@ impl Service for HandlerService {
 
     fn access_log<'s>(&self, settings: &'s Settings) -> Option<&'s AccessLog> {
         settings.access_log.as_ref()
+    }
+
+    fn tracer<'s>(&self, settings: &'s Settings) -> Option<&'s Arc<Tracer>> {
+        settings.tracer.as_ref()
     }
 
     fn tapped(&self) -> Option<&Arc<History>> {
@@ -341,8 +346,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     where
         'a: 'r,
     {
-        let RequestContext { pinned: catalog, head, peer, pass, .. } = self;
-        RoutedRequest { catalog, found, head, peer, pass }
+        let RequestContext { pinned: catalog, head, peer, pass, span, .. } = self;
+        RoutedRequest { catalog, found, head, peer, pass, span }
     }
 
     /// Makes the job of a CGI handler, and notes it in the log.

@@ -23,12 +23,14 @@ use super::request::logged_job::LoggedJob;
 use super::request::rate_limit::{self, RemainingQuota};
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body;
+use super::request::reserved_fields::unforged;
 use super::request::response_body::Body;
 use super::service::RequestContext;
 use super::wire::client_memory::MemoryAccount;
 use super::wire::progress::Progress;
 use crate::catalog::{Catalog, Match, RouteGate, RouteLimit};
 use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
+use crate::observe::traces::{TRACEPARENT, TRACESTATE};
 
 /// How many requests a middleware may pass on for one request of a client: it may try again, and not without end.
 const MOST_PASSED: usize = 8;
@@ -87,6 +89,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         }
         let request = self.routed(behind.found);
         let job = request.http_job(engine, entry);
+        // What is behind it is below its span.
+        let span = job.usage.spans.job().cloned();
         log.handler_chosen(LoggedJob::of(&job), route, None);
         log.routed(self.head, self.peer, &route.label);
         let memory = body.memory().clone();
@@ -95,10 +99,11 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let (sender, mut passed) = mpsc::channel(1);
         let started = request.start_http(engine, job, body, Some(sender));
         let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        let inner = RequestContext { span: span.as_ref(), ..self };
         let serving = async {
             for _ in 0..MOST_PASSED {
                 let Some(request) = passed.recv().await else { break };
-                self.answer_passed(behind, request, &memory).await;
+                inner.answer_passed(behind, request, &memory).await;
             }
             // Later requests are refused. The middleware goes on.
             passed.close();
@@ -116,12 +121,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     async fn answer_passed(self, behind: GateChain<'_>, passed: Proxied, memory: &MemoryAccount) {
         let Proxied { request, answer, next: _ } = passed;
         let (given, body) = request.into_parts();
+        let named = given.headers.get(TRACEPARENT).and_then(|field| field.to_str().ok());
+        let span = self.span.map(|span| span.or_named(named));
         let head = self.passed_head(given);
         // The client's connection waits for the response of the middleware, not for this one.
         let progress = Progress::of_stream(&Progress::new(memory.clone()));
         let mut log = RequestLog::new(progress.clone());
         let mut body = DrainBody::passed(body, &progress);
-        let request = RequestContext { head: &head, ..self };
+        let request = RequestContext { head: &head, span: span.as_ref(), ..self };
         let mut pass = self.pass.without_cookies();
         let outcome = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log).await;
         let tell = |mut response: Response<Body>| {
@@ -172,10 +179,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     /// client's, as the route was found by them.
     fn passed_head(self, given: Parts) -> Parts {
         let mut head = self.head.clone();
-        let mut fields = given.headers;
+        let mut fields = unforged(given.headers);
         // Those of the connection are not the middleware's, and the others belong to the daemon.
         for name in [CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, CDN_LOOP] {
             fields.remove(name);
+        }
+        if self.span.is_some() {
+            fields.remove(TRACEPARENT);
+            fields.remove(TRACESTATE);
         }
         for name in [HOST, CDN_LOOP] {
             for value in self.head.headers.get_all(&name) {

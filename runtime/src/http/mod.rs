@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | 0 | `refusal` | every reason to refuse a request, with its status, code and text |
 //! | 0 | `timeouts` | the fixed time limits of connections |
+//! | 0 | `collector` | the connection to the collector of traces |
 //! | 1 | `outbound` | requests of handlers to other servers |
 //! | 1 | `wire` | a connection below hyper: its deadlines, and the checks on every byte |
 //! | 2 | `limits` | the limits of connections, handshakes and long admin requests |
@@ -26,6 +27,7 @@
 mod admin;
 #[cfg(test)]
 mod assumptions;
+mod collector;
 mod context;
 mod handlers;
 mod limits;
@@ -43,6 +45,7 @@ mod wire;
 pub use admin::client;
 pub use admin::forward;
 pub use admin::operators::{admin, observe};
+pub use collector::Collector;
 pub use context::{Observed, Server, Settings};
 pub use handlers::handlers;
 pub use limits::activity::Activity;

@@ -20,13 +20,14 @@ use super::request::gate_pass::GatePass;
 use super::request::panic::caught;
 use super::request::refusal_response::ErrorFormat;
 use super::request::response_body::Body;
-use super::request::{client_address, date, h2_rules};
+use super::request::{client_address, date, h2_rules, request_trace};
 use super::upgrade::tunnel::PendingUpgrade;
 use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
 use crate::net::Peer;
 use crate::observe::history::History;
+use crate::observe::traces::{SpanRef, Tracer};
 
 /// Answers the requests of a listener.
 ///
@@ -65,6 +66,11 @@ pub(super) trait Service: Send + Sync + 'static {
 
     /// Returns how its requests are logged, or `None` if they have no line in the access log.
     fn access_log<'s>(&self, _settings: &'s Settings) -> Option<&'s AccessLog> {
+        None
+    }
+
+    /// Returns what traces its requests, or `None` if they are not traced.
+    fn tracer<'s>(&self, _settings: &'s Settings) -> Option<&'s Arc<Tracer>> {
         None
     }
 
@@ -131,6 +137,8 @@ pub(super) struct RequestContext<'a, P> {
     pub(super) pinned: &'a P,
     /// What the gates of the route have told; nothing before they were asked.
     pub(super) pass: &'a GatePass,
+    /// The span of the request, if it is traced.
+    pub(super) span: Option<&'a SpanRef>,
 }
 
 impl<P> Clone for RequestContext<'_, P> {
@@ -163,6 +171,12 @@ pub(super) async fn respond<S: Service>(
     if let Some(history) = service.tapped() {
         log.tapped(&head, peer, history);
     }
+    let span = service.tracer(settings).map(|tracer| {
+        let span = request_trace::begin(tracer, &mut head, &accepted.peer, trusted);
+        let place = span.place().clone();
+        log.traced(span, &head, peer);
+        place
+    });
     let pinned = service.pin();
     let pass = GatePass::default();
     let request = RequestContext {
@@ -174,6 +188,7 @@ pub(super) async fn respond<S: Service>(
         server: service.server(),
         pinned: &pinned,
         pass: &pass,
+        span: span.as_ref(),
     };
     let answer = caught(async {
         if let Some(unclear) = unclear {

@@ -84,6 +84,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::observe::traces::OpenSpan;
+
 /// One piece of work, made by the engine and run once.
 ///
 /// A job cannot run twice: running consumes it.
@@ -123,12 +125,34 @@ pub struct Job {
     pub allotment: Option<Allotment>,
     /// The `CDN-Loop` field of the request that the job answers (RFC 8586).
     pub trail: Option<HeaderValue>,
+    /// Its span, which the engine ends with it. `None` if it is not traced.
+    pub span: Option<OpenSpan>,
 }
 
 impl Job {
     /// Returns the name of the handler.
     pub fn name(&self) -> &Name {
         &self.entry.name
+    }
+
+    /// Traces the job with this span. Its outbound calls, the jobs that it calls and its operations are below it.
+    pub fn trace(&mut self, span: OpenSpan) {
+        self.usage.spans.begin(span.place().clone(), self.entry.name.shared());
+        self.span = Some(span);
+    }
+
+    /// Sets `TRACEPARENT` and `TRACESTATE` if the job is traced. What a caller has set is replaced.
+    ///
+    /// # Errors
+    /// Never: the values are printable.
+    pub fn set_trace_variables(&mut self) -> Result<(), EnvError> {
+        let Some(span) = self.usage.spans.job() else { return Ok(()) };
+        self.env.set("TRACEPARENT", span.traceparent())?;
+        let state = span.tracestate().unwrap_or_default();
+        if !state.is_empty() || self.env.get("TRACESTATE").is_some() {
+            self.env.set("TRACESTATE", state)?;
+        }
+        Ok(())
     }
 
     /// Returns the label of this job in the log.

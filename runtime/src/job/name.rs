@@ -17,6 +17,11 @@ impl Name {
     /// The maximum length in bytes: it still fits a log column.
     pub const MAX: usize = 64;
 
+    /// Returns the name as text that others may keep.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{FailureGuard, JobEnds, Timing, Waits};
+use crate::observe::traces::JobSpans;
 
 /// The account of a job, charged by the engine and the sandbox and readable by anyone.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Usage {
     pub failure: FailureGuard,
     /// What has ended of it, for the history.
     pub ends: JobEnds,
+    /// Its span, if it is traced.
+    pub spans: JobSpans,
 }
 
 /// Returns the CPU time of this thread. The wall clock would also charge a job for time in which another thread

@@ -16,10 +16,11 @@ use super::successor::SuccessorProcess;
 use crate::catalog::Template;
 use crate::config::Config;
 use crate::engine::JobSnapshot;
-use crate::http::{AccessLog, Deadlines, Details, MinRate, Server, Settings};
+use crate::http::{AccessLog, Collector, Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{Endpoint, GateState, Phase, Sockets, Term, Tls};
 use crate::observe::reloads::LastOutcomes;
+use crate::observe::traces::TraceSettings;
 use crate::observe::{Reloads, brief, counted, systemd};
 
 /// The maximum length of the reason in the status line, in bytes.
@@ -261,7 +262,13 @@ impl DaemonState {
         }
         config.logging.format.apply();
         config.histograms.apply();
-        self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
+        let tracing = self.server.engine.traces();
+        // [`refusals`](super::reload_refusals) has checked this before.
+        if let Ok(traces) = traces(&config) {
+            tracing.apply(traces, Collector::of);
+        }
+        let tracer = tracing.current();
+        self.server.settings.store(Arc::new(Settings { tls, tracer, ..settings(&config) }));
         // [`refusals`](super::reload_refusals) has checked this before.
         if let Ok(units) = self.descriptors(&config) {
             self.server.engine.budgets().descriptors.resize(units);
@@ -306,7 +313,17 @@ pub fn settings(config: &Config) -> Settings {
             .map(Arc::new),
         proxy_protocol: config.proxy_protocol.clone(),
         key_sets: config.key_sets().cloned().collect(),
+        tracer: None,
     }
+}
+
+/// Completes the settings of traces from the environment. `None` if traces are off.
+///
+/// # Errors
+/// A variable of the environment cannot be honoured.
+pub(super) fn traces(config: &Config) -> anyhow::Result<Option<TraceSettings>> {
+    let settings = config.traces.complete(|name| std::env::var(name).ok());
+    settings.map_err(|message| anyhow::anyhow!("traces: {message}"))
 }
 
 /// Makes the URL to which requests in clear are redirected: with the port of the first TCP endpoint that uses TLS, if

@@ -47,7 +47,8 @@ impl ReplyJob for Explain {
         if obtains && AcmeCertificates::is_validation_path(&request.raw_path) {
             reply.why += "; before routing, a token that [tls.acme] waits for is answered";
         }
-        Ok(ExplainReply { client, ..reply })
+        let traces = engine.traces().current().map(|tracer| tracer.settings().to_string());
+        Ok(ExplainReply { client, traces, ..reply })
     }
 }
 
@@ -114,6 +115,7 @@ impl Request {
             path: self.path.clone(),
             generation: catalog.generation,
             client: String::new(),
+            traces: None,
             route,
             trial,
             allow,

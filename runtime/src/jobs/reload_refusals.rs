@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 
-use super::daemon_state::DaemonState;
+use super::daemon_state::{DaemonState, traces};
 use super::load::Loader;
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -71,6 +71,7 @@ pub(super) fn refusals(
         ));
     }
     refusals.extend(state.descriptors(config).err());
+    refusals.extend(traces(config).err());
     refusals.extend(denied(granted, config, file, loader.untrusted_and_held(&config.handlers)));
     refusals
 }

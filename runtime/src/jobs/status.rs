@@ -89,6 +89,7 @@ impl ReplyJob for TellStatus {
             key_sets: self.state.config.load().key_sets().map(|set| key_set(set)).collect(),
             compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
             history: kept(engine.history().figures()),
+            traces: engine.traces().describe(),
             loading: self.state.compiling(),
         })
     }

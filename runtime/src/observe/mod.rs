@@ -1,8 +1,8 @@
-//! What an operator can observe: log, history, profiler, process figures, and messages to the service manager.
+//! What an operator can observe: log, history, traces, profiler, process figures, and messages to the service manager.
 //!
 //! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `heap`, `history`, `latency`, `profile`,
 //! `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`,
-//! `log_format`, `stacks`; `log`.
+//! `log_format`, `stacks`, `traces`; `log`.
 
 pub mod access_file;
 pub mod build;
@@ -25,6 +25,7 @@ pub mod series;
 pub mod stacks;
 pub mod systemd;
 pub mod threads;
+pub mod traces;
 pub mod writes;
 
 pub use escape::{brief, plain};

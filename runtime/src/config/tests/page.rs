@@ -4,8 +4,13 @@ use super::*;
 use std::path::PathBuf;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-const KEYS: [&str; 3] =
-    [include_str!("../schema.rs"), include_str!("../route_schema.rs"), include_str!("../front_schema.rs")];
+const KEYS: [&str; 5] = [
+    include_str!("../schema.rs"),
+    include_str!("../route_schema.rs"),
+    include_str!("../front_schema.rs"),
+    include_str!("../schedule_schema.rs"),
+    include_str!("../trace_schema.rs"),
+];
 
 fn examples(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(text, _)| text).collect()

@@ -105,7 +105,8 @@ impl Postgres {
     /// # Errors
     /// Those of [`migrate::apply`].
     pub(in crate::database) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        migrate::apply(&self.migrating().await?, &files).await
+        let connection = self.migrating().await?;
+        migrate::apply(&connection, &files).await
     }
 
     /// Lists the migrations that are to be applied.
@@ -113,7 +114,8 @@ impl Postgres {
     /// # Errors
     /// Those of [`migrate::pending`].
     pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
-        migrate::pending(&self.migrating().await?, &files).await
+        let connection = self.migrating().await?;
+        migrate::pending(&connection, &files).await
     }
 
     /// Makes a connection for migrations, which is closed afterwards with all that they have set. It is not one of those

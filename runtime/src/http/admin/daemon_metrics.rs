@@ -1,10 +1,11 @@
-//! Prometheus metrics of the compiler, of its cache, of reloads, and of routes without a handler.
+//! Prometheus metrics of the compiler, of its cache, of reloads, of traces, and of routes without a handler.
 
 use std::time::UNIX_EPOCH;
 
 use crate::http::limits::direct_counts::DirectCounts;
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
 use crate::observe::reloads::LastOutcomes;
+use crate::observe::traces::{DropReason, Tracing};
 use crate::wasm::cache::Figures;
 use crate::wasm::compile;
 
@@ -53,6 +54,23 @@ pub(in crate::http) fn cache(exposed: &mut Exposition, figures: &Figures) {
         let name = format!("portcullis_compile_cache_{name}");
         exposed.single(&name, kind, help, value);
     }
+}
+
+/// Writes what became of the spans of traces. Without traces there are no such metrics.
+pub(in crate::http) fn traces(exposed: &mut Exposition, traces: &Tracing) {
+    if traces.current().is_none() {
+        return;
+    }
+    let counts = traces.counts();
+    let help = "Spans that the collector has taken.";
+    exposed.single("portcullis_trace_spans_sent_total", MetricKind::Counter, help, counts.all_sent());
+    let help = "Spans that were not sent, by the reason.";
+    let dropped =
+        DropReason::ALL.map(|reason| (Labels::of("reason", reason.label()), counts.all_dropped(reason)));
+    exposed.family("portcullis_trace_spans_dropped_total", MetricKind::Counter, help, dropped);
+    let help = "Requests with spans that the collector did not take.";
+    let name = "portcullis_trace_exports_failed_total";
+    exposed.single(name, MetricKind::Counter, help, counts.failed_exports());
 }
 
 /// Writes how long compilations took.

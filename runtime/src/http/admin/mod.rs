@@ -8,7 +8,7 @@
 //! | `latency_metrics` | the distributions of durations, by version and by route |
 //! | `handler_metrics` | the metrics of handler versions |
 //! | `metrics` | the metrics of the engine, connections and the process |
-//! | `daemon_metrics` | the metrics of the compiler, of its cache, and of reloads |
+//! | `daemon_metrics` | the metrics of the compiler, of its cache, of reloads and of traces |
 //! | `acme_metrics` | the metrics of certificates that the daemon obtains itself |
 //! | `database_metrics` | the metrics of databases |
 //! | `key_set_metrics` | the metrics of the keys that gates fetch |

@@ -55,6 +55,7 @@ pub(in crate::http) fn metrics(
     observed.cache.iter().for_each(|cache| daemon_metrics::cache(&mut exposed, cache));
     daemon_metrics::compilations(&mut exposed);
     daemon_metrics::reloads(&mut exposed, &observed.reloads.last());
+    daemon_metrics::traces(&mut exposed, server.engine.traces());
     store_metrics::stores(&mut exposed, &server.engine);
     database_metrics::databases(&mut exposed, &server.engine);
     key_set_metrics::key_sets(&mut exposed, &settings.key_sets);

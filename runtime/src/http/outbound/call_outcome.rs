@@ -1,14 +1,15 @@
-//! A guard that counts a call once, however the call ends, and tells it to the history of its job.
+//! A guard that counts a call once, however the call ends, and tells it to the history and the trace of its job.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Uri;
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 
 use crate::job::Usage;
 use crate::job::outbound::{OutboundOutcome, Tally};
 use crate::observe::brief;
 use crate::observe::history::CallSummary;
+use crate::observe::traces::{CallSpan, SpanId, SpanRef, TRACEPARENT, TRACESTATE};
 
 /// The most bytes of an origin that the history keeps.
 const ORIGIN: usize = 128;
@@ -17,23 +18,36 @@ const ORIGIN: usize = 128;
 pub(super) struct CallOutcome {
     tally: Arc<Tally>,
     outcome: OutboundOutcome,
-    /// `None` if the history does not want the call.
-    told: Option<HistoryCall>,
+    /// `None` if neither the history nor a trace wants the call.
+    told: Option<Box<ObservedCall>>,
 }
 
-/// A call for the history of its job.
-struct HistoryCall {
+/// A call for the history and the trace of its job.
+struct ObservedCall {
     usage: Arc<Usage>,
     started: Instant,
     origin: String,
+    span: Option<TracedCall>,
+}
+
+/// The span of a call.
+struct TracedCall {
+    place: SpanRef,
+    /// The span below which it is.
+    parent: SpanId,
+    method: Method,
+    host: String,
+    port: Option<u16>,
+    status: Option<u16>,
 }
 
 impl CallOutcome {
-    pub(super) fn new(tally: Arc<Tally>, usage: &Arc<Usage>, url: &Uri) -> CallOutcome {
-        let told = usage.ends.keeps_calls().then(|| HistoryCall {
-            usage: usage.clone(),
-            started: Instant::now(),
-            origin: origin(url),
+    /// Begins a call. If its job is traced, the request is given the span of the call as its `traceparent`.
+    pub(super) fn new<B>(tally: Arc<Tally>, usage: &Arc<Usage>, request: &mut Request<B>) -> CallOutcome {
+        let span = usage.spans.innermost().map(|innermost| TracedCall::begin(&innermost, request));
+        let told = (span.is_some() || usage.ends.keeps_calls()).then(|| {
+            let (started, origin) = (Instant::now(), origin(request.uri()));
+            Box::new(ObservedCall { usage: usage.clone(), started, origin, span })
         });
         CallOutcome { tally, outcome: OutboundOutcome::Failed, told }
     }
@@ -44,6 +58,42 @@ impl CallOutcome {
 
     pub(super) fn becomes(&mut self, outcome: OutboundOutcome) {
         self.outcome = outcome;
+    }
+
+    /// Notes the status of the response.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        let spans = self.told.iter_mut().filter_map(|told| told.span.as_mut());
+        spans.for_each(|span| span.status = Some(status.as_u16()));
+    }
+}
+
+impl TracedCall {
+    /// Gives the request its fields. A guest that makes its own spans names the one that makes the call.
+    fn begin<B>(innermost: &SpanRef, request: &mut Request<B>) -> TracedCall {
+        let named = request.headers().get(TRACEPARENT).and_then(|field| field.to_str().ok());
+        let parent = innermost.or_named(named);
+        let place = parent.below();
+        let (host, port) = (request.uri().host().unwrap_or_default(), request.uri().port_u16());
+        let (method, host, parent) = (request.method().clone(), brief(host, ORIGIN), parent.id());
+        let fields = request.headers_mut();
+        fields.remove(TRACESTATE);
+        let values = [(TRACEPARENT, Some(place.traceparent())), (TRACESTATE, place.tracestate())];
+        for (name, value) in values {
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                fields.insert(name, value);
+            }
+        }
+        TracedCall { place, parent, method, host, port, status: None }
+    }
+
+    fn ended(self, CallSummary { started, time, origin, outcome }: &CallSummary, is_answered: bool) {
+        let TracedCall { place, parent, method, host, port, status } = self;
+        let (started, origin, outcome) = (*started, origin.clone(), *outcome);
+        let ended = started + *time;
+        place.call_ended(
+            parent,
+            CallSpan { started, ended, method, origin, host, port, status, outcome, is_answered },
+        );
     }
 }
 
@@ -57,9 +107,16 @@ fn origin(url: &Uri) -> String {
 impl Drop for CallOutcome {
     fn drop(&mut self) {
         self.tally.count(self.outcome);
-        if let Some(HistoryCall { usage, started, origin }) = self.told.take() {
+        if let Some(told) = self.told.take() {
+            let ObservedCall { usage, started, origin, span } = *told;
             let (time, outcome) = (started.elapsed(), self.outcome.label());
-            usage.ends.called(CallSummary { started, time, origin, outcome });
+            let call = CallSummary { started, time, origin, outcome };
+            if let Some(span) = span {
+                span.ended(&call, self.outcome == OutboundOutcome::Answered);
+            }
+            if usage.ends.keeps_calls() {
+                usage.ends.called(call);
+            }
         }
     }
 }

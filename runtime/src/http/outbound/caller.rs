@@ -166,13 +166,13 @@ struct Admitted {
 }
 
 impl Outbound for OutboundCaller {
-    fn send(self: Arc<Self>, account: Arc<OutboundAccount>, call: OutboundCall) -> OutboundFuture {
+    fn send(self: Arc<Self>, account: Arc<OutboundAccount>, mut call: OutboundCall) -> OutboundFuture {
         let home = self.home.clone();
         let payer = Payer::default();
         payer.becomes(Some(account.usage.clone()));
         let work = async move {
             // Made first, so that a call that is dropped early is counted as well.
-            let counted = CallOutcome::new(self.tally.clone(), &account.usage, call.request.uri());
+            let mut counted = CallOutcome::new(self.tally.clone(), &account.usage, &mut call.request);
             let limits = account.limits;
             let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
             let answer = async {
@@ -196,7 +196,10 @@ impl Outbound for OutboundCaller {
                 exchange.run(dial, call.request, place).await
             };
             match answer.await {
-                Ok(response) => Ok(response.map(|body| body.counted(counted))),
+                Ok(response) => {
+                    counted.answered(response.status());
+                    Ok(response.map(|body| body.counted(counted)))
+                }
                 Err(error) => {
                     counted.end(error.outcome());
                     Err(error)

@@ -15,6 +15,7 @@ use tracing::{Level, info};
 use crate::job::{HandlerVersion, JobDurations, JobId};
 use crate::net::Remote;
 use crate::observe::access_file::{self, AccessLogFormat};
+use crate::observe::traces::TraceId;
 use crate::observe::{QueryMask, log, plain};
 
 /// How requests are logged.
@@ -49,6 +50,8 @@ pub(in crate::http) struct LoggedResponse<'a> {
     /// The code of the reason, if the daemon answered or gave up the client.
     pub(in crate::http) reason: Option<&'static str>,
     pub(in crate::http) is_complete: bool,
+    /// The trace, if the request is traced.
+    pub(in crate::http) trace: Option<TraceId>,
     pub(in crate::http) job: Option<LoggedRun<'a>>,
 }
 
@@ -69,6 +72,8 @@ struct JsonLine<'a> {
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     handler: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,11 +156,12 @@ impl LoggedRequest {
     }
 
     fn json<'a>(&'a self, response: &'a LoggedResponse<'_>) -> JsonLine<'a> {
-        let LoggedResponse { status, bytes, time, reason, is_complete, job } = response;
+        let LoggedResponse { status, bytes, time, reason, is_complete, trace, job } = response;
         let durations = job.as_ref().map(|job| job.durations);
         JsonLine {
             time: log::now(),
             job: job.as_ref().map(|job| job.id.to_string()),
+            trace_id: trace.map(|trace| trace.to_string()),
             handler: job.as_ref().map(|job| job.entry.name.as_str()),
             version: job.as_ref().map(|job| job.entry.version.as_str()),
             route: self.route.as_deref(),
@@ -188,7 +194,7 @@ struct TextLine<'a> {
 impl fmt::Display for TextLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LoggedRequest { method, target, remote, .. } = self.request;
-        let LoggedResponse { status, bytes, time, reason, is_complete, job } = self.response;
+        let LoggedResponse { status, bytes, time, reason, is_complete, trace: _, job } = self.response;
         if let Some(LoggedRun { id, .. }) = job {
             write!(f, "[{id}] ")?;
         }
@@ -310,6 +316,7 @@ mod tests {
             time: Duration::from_micros(1500),
             reason: None,
             is_complete: true,
+            trace: None,
             job,
         }
     }

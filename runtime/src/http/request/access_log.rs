@@ -10,6 +10,7 @@ use tracing::{error, info};
 
 use super::access_line::{LoggedRequest, LoggedResponse, LoggedRun};
 use super::logged_job::LoggedJob;
+use super::request_trace::RequestTrace;
 use crate::catalog::{Ballot, ResponseRules, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
@@ -18,6 +19,7 @@ use crate::job::{
 };
 use crate::net::Peer;
 use crate::observe::history::{History, RequestSummary, VersionHistory};
+use crate::observe::traces::OpenSpan;
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
 pub(in crate::http) struct RequestLog {
@@ -49,6 +51,8 @@ pub(in crate::http) struct RequestLog {
     story: Option<RequestSummary>,
     /// Gets the request if no handler answers it.
     tapped: Option<Arc<History>>,
+    /// The span of the request, if it is traced.
+    trace: Option<RequestTrace>,
 }
 
 /// How a response ended.
@@ -93,6 +97,7 @@ impl RequestLog {
             line: None,
             story: None,
             tapped: None,
+            trace: None,
         }
     }
 
@@ -112,7 +117,14 @@ impl RequestLog {
         job.usage.waits.taken_by(self.progress.delivery.clone());
         self.ballot = ballot;
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(&job.usage));
+        self.trace.iter_mut().for_each(|trace| trace.job_made = Some(Instant::now()));
         self.call = Some(job);
+    }
+
+    /// Traces the request with this span.
+    pub(in crate::http) fn traced(&mut self, span: OpenSpan, head: &Parts, peer: &Peer) {
+        self.trace = Some(RequestTrace { span, job_made: None, is_secure: peer.is_secure() });
+        self.story = self.story.take().or_else(|| Some(self.begun(head, peer)));
     }
 
     /// Keeps the request for the listeners of the history, whatever answers it.
@@ -139,6 +151,9 @@ impl RequestLog {
     /// Notes the route, and its rules for the response.
     pub(in crate::http) fn route_found(&mut self, route: &Route) {
         self.rules = route.rules.clone();
+        if let Some(story) = self.story.as_mut().filter(|_| self.trace.is_some()) {
+            story.route = Some(route.label.clone());
+        }
         self.line.iter_mut().for_each(|line| line.route = Some(route.label.clone()));
     }
 
@@ -268,7 +283,7 @@ impl RequestLog {
         }
     }
 
-    /// Adds the request to the history, or gives it to the listeners if no handler answered.
+    /// Ends the span of the request. Adds the request to the history, or gives it to the listeners if it had no handler.
     fn remember(&mut self, time: Duration) {
         let Some(story) = self.story.take() else { return };
         let story = RequestSummary {
@@ -279,6 +294,9 @@ impl RequestLog {
             reason: self.reason,
             ..story
         };
+        if let Some(trace) = self.trace.take() {
+            trace.end(&story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
+        }
         match (&self.call, &self.tapped) {
             (Some(LoggedJob { id, entry, usage }), _) => {
                 let label = Label { id: *id, parent: None };
@@ -331,6 +349,7 @@ impl Drop for RequestLog {
                 }
             }
         }
+        let trace = self.trace.as_ref().map(|trace| trace.span.place().trace_id());
         self.remember(time);
         let Some(line) = &self.line else { return };
         let job = self.call.as_ref().map(|LoggedJob { id, entry, usage }| LoggedRun {
@@ -341,54 +360,9 @@ impl Drop for RequestLog {
             received: usage.body(),
         });
         let (bytes, reason, is_complete) = (self.bytes, self.reason, self.end == ResponseEnd::Complete);
-        line.write(&LoggedResponse { status, bytes, time, reason, is_complete, job });
+        line.write(&LoggedResponse { status, bytes, time, reason, is_complete, trace, job });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-    use crate::engine::idle;
-    use crate::http::wire::client_memory::MemoryAccount;
-
-    /// The log of a request with a job, and the handler of the job.
-    fn begun() -> (RequestLog, Arc<HandlerVersion>) {
-        let job = idle::engine().job("idle").unwrap();
-        let mut log = RequestLog::new(Progress::new(MemoryAccount::unlimited()));
-        log.job_chosen(LoggedJob::of(&job), None);
-        (log, job.entry)
-    }
-
-    #[test]
-    fn a_panic_behind_the_head_is_a_failure_and_no_success() {
-        let (mut log, entry) = begun();
-        log.head_sent(StatusCode::OK);
-
-        let unwound = catch_unwind(AssertUnwindSafe(move || {
-            let _exchange = log;
-            panic!("as a bug would");
-        }));
-
-        assert!(unwound.is_err());
-        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
-        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
-    }
-
-    #[test]
-    fn a_panic_before_the_head_is_answered_and_a_failure() {
-        let (mut log, entry) = begun();
-
-        let refusal = log.panicked("as a bug would");
-        log.refused(&refusal);
-        log.head_sent(StatusCode::INTERNAL_SERVER_ERROR);
-        log.complete();
-        drop(log);
-
-        assert_eq!(refusal.code(), INTERNAL);
-        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
-        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::gate_pass::GatePass;
+use super::request_trace;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, RequestScheme};
 use crate::engine::Engine;
@@ -12,6 +13,7 @@ use crate::http::outbound::cdn_loop;
 use crate::http::refusal::Refusal;
 use crate::job::{Captures, Env, HandlerVersion, Job};
 use crate::net::{Peer, Secured};
+use crate::observe::traces::{JobTrigger, SpanRef};
 
 /// A request with its route.
 #[derive(Clone, Copy)]
@@ -24,6 +26,8 @@ pub(in crate::http) struct RoutedRequest<'a> {
     pub(in crate::http) peer: &'a Peer,
     /// What the gates before it have told.
     pub(in crate::http) pass: &'a GatePass,
+    /// The span of the request, if it is traced.
+    pub(in crate::http) span: Option<&'a SpanRef>,
 }
 
 impl RoutedRequest<'_> {
@@ -32,6 +36,9 @@ impl RoutedRequest<'_> {
         let mut job = engine.job_of(entry.clone());
         job.trail = cdn_loop::read(&self.head.headers);
         job.origin = self.peer.origin();
+        if let Some(span) = self.span {
+            job.trace(span.open(JobTrigger::Request));
+        }
         engine.grant(&mut job, self.catalog);
         job
     }
@@ -73,6 +80,7 @@ impl RoutedRequest<'_> {
             let _left_out = env.set(name.clone(), value.clone());
         }
         pass.variables(&mut env);
+        request_trace::variables(&job.usage, &mut env);
         env.extend(&job.entry.env);
         env
     }

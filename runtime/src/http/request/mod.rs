@@ -10,6 +10,7 @@
 //! | `reserved_fields` | the fields that only the daemon may set |
 //! | `client_address` | the client behind trusted proxies |
 //! | `panic` | the guard that lets a panic end only its own request |
+//! | `request_trace` | the span of a request, and what its job is told of it |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
 //! | `access_log` | the log line and the counters of a request |
@@ -74,6 +75,7 @@ pub(in crate::http) mod rate_limit;
 pub(in crate::http) mod read_ahead;
 pub(in crate::http) mod refusal_response;
 pub(in crate::http) mod request_body;
+pub(in crate::http) mod request_trace;
 pub(in crate::http) mod reserved_fields;
 pub(in crate::http) mod response_body;
 pub(in crate::http) mod rewrite;

@@ -49,10 +49,11 @@ pub async fn probe(
     ensure!(found.route.leads_to(&entry.name), "this path leads to {}", found.route.target);
     let peer = Peer::nobody();
     let pass = GatePass::default();
-    let request = RoutedRequest { catalog, found: &found, head: &head, peer: &peer, pass: &pass };
+    let (found, head, peer, pass) = (&found, &head, &peer, &pass);
+    let request = RoutedRequest { catalog, found, head, peer, pass, span: None };
     let response = if entry.kind == Kind::Proxy {
         let job = request.http_job(engine, entry);
-        request.start_http(engine, job, request_body::nothing())?.response(&Method::GET).await?
+        request.start_http(engine, job, request_body::nothing(), None)?.response(&Method::GET).await?
     } else {
         let job = request.cgi_job(engine, entry);
         RunningJob::start_cgi(engine, job).response(&Method::GET, &entry.mapping).await?

@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body_source::BodySource;
 use super::cgi_job::RoutedRequest;
-use super::h2_rules;
 use super::job_run::JobEvent;
 use super::reserved_fields::{PREFIX, unforged};
 use super::response_body::Body;
 use super::running_job::RunningJob;
+use super::{h2_rules, request_trace};
 use crate::cgi::CgiHead;
 use crate::engine::Engine;
 use crate::job::{Fault, HandlerVersion, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
@@ -72,7 +72,9 @@ impl RoutedRequest<'_> {
         *request.method_mut() = self.head.method.clone();
         *request.version_mut() = self.head.version;
         *request.uri_mut() = self.uri()?;
-        *request.headers_mut() = self.fields(job.id);
+        let mut fields = self.fields(job.id);
+        request_trace::fields(&job.usage, &mut fields);
+        *request.headers_mut() = fields;
         let (sender, answer) = oneshot::channel();
         job.proxied = Some(Box::new(Proxied { request, answer: sender, next }));
         Ok(RunningJob::start(engine, job, Some(answer)))

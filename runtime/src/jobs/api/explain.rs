@@ -51,6 +51,9 @@ pub struct ExplainReply {
     pub generation: u64,
     /// Which address counts as the client.
     pub client: String,
+    /// Where the trace of the request goes, and whose parent is believed; left out if traces are off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<String>,
     /// The route that was found; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<ExplainedRoute>,

@@ -80,6 +80,9 @@ pub struct StatusReply {
     pub compile_cache: String,
     /// The ended jobs in memory, and their limit; `none` if none are kept.
     pub history: String,
+    /// Where traces go, which are sampled, and how many spans were sent; left out if traces are off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<String>,
     /// The module that is being compiled; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loading: Option<String>,

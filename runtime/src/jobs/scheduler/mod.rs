@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::engine::{Engine, NativeJob, Occasion};
 use crate::job::{EnvError, Fault, HandlerVersion, Input, Job, Name, Overlap, Run, Status, Time};
 use crate::net::Gate;
+use crate::observe::traces::JobTrigger;
 use timetable::{DueRun, Timetable};
 
 /// The longest sleep: the wall clock may be set and the catalog replaced meanwhile, and a timer follows neither.
@@ -142,6 +143,10 @@ fn job(
     job.env.set("REQUEST_ID", job.id.to_string())?;
     job.env.set("JOB_ID", job.id.to_string())?;
     job.env.set("SCHEDULED_FOR", at.to_rfc3339_opts(SecondsFormat::Secs, true))?;
+    if let Some(tracer) = engine.traces().current() {
+        job.trace(tracer.begin(None, JobTrigger::Timer));
+    }
+    job.set_trace_variables()?;
     job.env.extend(&job.entry.env);
     // The output has no reader, so it is logged.
     engine.log_stdout(&mut job);

@@ -113,6 +113,11 @@ impl VersionHistory {
         self.history.share.load(Ordering::Relaxed) > 0 || self.history.is_tapped()
     }
 
+    /// Returns the label of the version.
+    pub fn label(&self) -> &Arc<VersionLabel> {
+        &self.label
+    }
+
     /// Adds an ended job. Takes the lock of its handler for the insertion alone.
     pub fn add(
         &self,

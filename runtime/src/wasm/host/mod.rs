@@ -4,7 +4,7 @@
 //! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
 //! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
 //! counts; `held_stream`; the grants of `stores` and `databases`; `core_state`, `component_state`; `preview1`,
-//! `preview2`, `middleware`, and the functions of `calls`, `stores` and `databases`.
+//! `preview2`, `middleware`, and the functions of `calls`, `stores`, `databases` and `telemetry`.
 
 pub(super) mod body;
 pub(super) mod calls;
@@ -33,6 +33,7 @@ pub(super) mod preview1;
 pub(super) mod preview2;
 pub(super) mod stdio;
 pub(super) mod stores;
+pub(super) mod telemetry;
 mod threads;
 pub(super) mod tmp;
 pub(super) mod trap;

@@ -17,7 +17,7 @@ use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
 use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::tmp::Tmp;
-use crate::wasm::host::{links, middleware, open_guard, preview2, trap};
+use crate::wasm::host::{links, middleware, open_guard, preview2, telemetry, trap};
 
 /// The error for a module that imports something the daemon does not provide.
 pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not provide";
@@ -100,6 +100,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     calls::link_component(&mut linker)?;
     stores::link_component(&mut linker)?;
     databases::link_component(&mut linker)?;
+    telemetry::link(&mut linker)?;
     Ok(linker)
 }
 

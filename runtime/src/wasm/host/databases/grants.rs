@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use crate::database::{DatabaseGrant, DatabaseSession, SqlCaller, SqlCommand, SqlError, SqlResult, SqlValue};
-use crate::job::{HandlerVersion, Job};
+use crate::job::{HandlerVersion, Job, Usage};
+use crate::observe::traces::{OperationSpan, SpanRef};
 
 /// Statements of one job: the bound that stores have on operations.
 const MAX_STATEMENTS: u32 = 100_000;
@@ -19,6 +21,8 @@ const MAX_UNDER_WAY: usize = 16;
 pub(in crate::wasm) struct GuestDatabases {
     /// `None` for an instance that runs no job.
     entry: Option<Arc<HandlerVersion>>,
+    /// The job, as far as its spans are concerned. `None` without a job.
+    usage: Option<Arc<Usage>>,
     granted: Arc<[DatabaseGrant]>,
     /// What is open, in the order of the grants. Statements that are awaited take turns.
     sessions: Vec<Arc<Mutex<DatabaseSession>>>,
@@ -37,6 +41,8 @@ pub(in crate::wasm) struct GuestDatabases {
 pub(super) struct BegunStatement {
     grant: DatabaseGrant,
     session: Arc<Mutex<DatabaseSession>>,
+    /// The span below which it is. `None` if the job is not traced.
+    span: Option<SpanRef>,
 }
 
 /// Why a statement failed, as the guest sees it.
@@ -62,6 +68,7 @@ impl GuestDatabases {
         let last = vec![(0, 0); granted.len()];
         GuestDatabases {
             entry: Some(job.entry.clone()),
+            usage: Some(job.usage.clone()),
             granted,
             sessions,
             last,
@@ -73,6 +80,7 @@ impl GuestDatabases {
     pub(in crate::wasm) fn nothing() -> GuestDatabases {
         GuestDatabases {
             entry: None,
+            usage: None,
             granted: Arc::new([]),
             sessions: Vec::new(),
             statements: 0,
@@ -121,7 +129,7 @@ impl GuestDatabases {
                 "another statement on this database is awaited: let it end first",
             ));
         };
-        let outcome = session.run(&begun.grant.database, command).await;
+        let outcome = begun.execute(&mut session, command).await;
         if let Ok(result) = &outcome {
             self.note(database, result);
         }
@@ -150,7 +158,8 @@ impl GuestDatabases {
         let (Some(grant), Some(session)) = (self.granted.get(place), self.sessions.get(place)) else {
             return Err(SqlFailure::invalid("there is no database with this number: open it first"));
         };
-        Ok(BegunStatement { grant: grant.clone(), session: session.clone() })
+        let span = self.usage.as_ref().and_then(|usage| usage.spans.innermost());
+        Ok(BegunStatement { grant: grant.clone(), session: session.clone(), span })
     }
 
     /// Notes what a statement changed.
@@ -186,8 +195,34 @@ impl BegunStatement {
     /// If the future is dropped, the statement is stopped. On a server, its transaction is rolled back.
     pub(super) async fn run(self, sql: String, parameters: Vec<SqlValue>) -> Result<SqlResult, SqlFailure> {
         let mut session = self.session.lock().await;
-        let outcome = session.run(&self.grant.database, SqlCommand::Statement { sql, parameters }).await;
+        let outcome = self.execute(&mut session, SqlCommand::Statement { sql, parameters }).await;
         outcome.map_err(|error| SqlFailure::of(&self.grant, &error))
+    }
+
+    /// Runs a command, and records its span if the job is traced.
+    async fn execute(
+        &self,
+        session: &mut DatabaseSession,
+        command: SqlCommand,
+    ) -> Result<SqlResult, SqlError> {
+        let traced = self.span.as_ref().map(|span| (span, Instant::now(), operation(&command)));
+        let outcome = session.run(&self.grant.database, command).await;
+        if let Some((span, started, operation)) = traced {
+            let failure = outcome.as_ref().err().map(SqlError::code);
+            let (system, name, ended) = ("database", self.grant.name.clone(), Instant::now());
+            span.operation_ended(OperationSpan { system, name, started, ended, operation, failure });
+        }
+        outcome
+    }
+}
+
+/// Returns the name of a command. The text of a statement is not read: it may hold values.
+fn operation(command: &SqlCommand) -> Option<&'static str> {
+    match command {
+        SqlCommand::Statement { .. } => None,
+        SqlCommand::Begin => Some("BEGIN"),
+        SqlCommand::Commit => Some("COMMIT"),
+        SqlCommand::Rollback => Some("ROLLBACK"),
     }
 }
 

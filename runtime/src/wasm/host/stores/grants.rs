@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::payer::StorePayer;
 use crate::job::{HandlerVersion, Job, Output};
+use crate::observe::traces::{OperationSpan, SpanRef};
 use crate::store::{KeyValue, StoreError, StoreGrant, StoreUse};
 
 /// Operations of one job. A job that needs more is a batch, and should be several jobs: each operation costs the
@@ -115,7 +117,7 @@ impl GuestStores {
         self.result = Bytes::new();
         let payer = self.payer.clone();
         let grant = self.count(store)?;
-        payer.pay(run(grant, operation)).await
+        payer.pay(run(grant, payer.span(), operation)).await
     }
 
     /// Begins an operation that the guest awaits, perhaps beside others.
@@ -223,19 +225,33 @@ impl BegunOperation {
         self,
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
     ) -> Result<T, StoreFailure> {
-        self.payer.pay(run(&self.grant, operation)).await
+        self.payer.pay(run(&self.grant, self.payer.span(), operation)).await
     }
 }
 
-/// Runs an operation on a store, which is opened if it is not open yet.
+/// Runs an operation on a store, which is opened if it is not open yet. `span` is that of its job.
 async fn run<T>(
     grant: &StoreGrant,
+    span: Option<SpanRef>,
     operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
 ) -> Result<T, StoreFailure> {
+    let started = span.is_some().then(Instant::now);
     let outcome = match grant.store.open().await {
         Ok(store) => operation(store).await,
         Err(error) => Err(error),
     };
+    if let Some((span, started)) = span.zip(started) {
+        let failure = outcome.as_ref().err().map(StoreError::code);
+        let (name, ended) = (grant.name.clone(), Instant::now());
+        span.operation_ended(OperationSpan {
+            system: "store",
+            name,
+            started,
+            ended,
+            operation: None,
+            failure,
+        });
+    }
     outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::job::{Job, Usage};
+use crate::observe::traces::SpanRef;
 use crate::store::StoreWork;
 
 /// The job that pays for operations.
@@ -21,6 +22,11 @@ impl StorePayer {
         // All jobs of a handler's version are one line.
         let work = Arc::new(StoreWork::of(Arc::as_ptr(&job.entry).addr()));
         StorePayer { usage: job.usage.clone(), work, has_file_threads }
+    }
+
+    /// Returns the span below which operations are. `None` if the job is not traced.
+    pub(super) fn span(&self) -> Option<SpanRef> {
+        self.usage.spans.innermost()
     }
 
     /// Runs an operation and charges the job. Its CPU limit is checked when the job returns from its poll.

@@ -1,0 +1,131 @@
+//! The connection to the collector of traces, which takes spans as OTLP over HTTP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri, uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Duration;
+
+use crate::net::outbound::{Block, Dialer, Origin, Scheme, System, Trust};
+use crate::observe::traces::{SpanTransport, TraceSettings};
+
+/// The largest response of a collector, in bytes. It says how many spans were refused, and why.
+const RESPONSE: usize = 64 << 10;
+
+/// Sends requests to the collector, one after another over the same connection.
+pub struct Collector(Arc<CollectorLink>);
+
+struct CollectorLink {
+    dialer: Dialer,
+    timeout: Duration,
+    /// The connection, while no request is under way.
+    idle: Mutex<Option<OpenLink>>,
+}
+
+/// An open connection. Dropping it closes it.
+struct OpenLink {
+    sender: SendRequest<Full<Bytes>>,
+    _connection: JoinSet<()>,
+}
+
+impl Collector {
+    /// Prepares to connect to the collector of these settings. Does not connect yet.
+    ///
+    /// # Errors
+    /// The added certificates cannot be used.
+    pub fn of(settings: &TraceSettings) -> Result<Arc<dyn SpanTransport>, String> {
+        let trust = match &settings.ca {
+            Some(pem) => Trust::and(pem).map_err(|error| format!("outbound.ca: {error:#}"))?,
+            None => Trust::system(),
+        };
+        // Where the collector is, the operator decides.
+        let addresses = Block::everything().to_vec();
+        let dialer = Dialer { resolver: Arc::new(System::default()), addresses, trust };
+        let link = CollectorLink { dialer, timeout: settings.timeout, idle: Mutex::default() };
+        Ok(Arc::new(Collector(Arc::new(link))))
+    }
+}
+
+impl SpanTransport for Collector {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
+        let link = self.0.clone();
+        Box::pin(async move { link.send(request).await })
+    }
+}
+
+impl CollectorLink {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        let (origin, request) = addressed(request)?;
+        let mut idle = self.idle.lock().await;
+        if let Some(mut link) = idle.take()
+            && link.sender.ready().await.is_ok()
+            // A server may close an idle connection at any time. Spans that arrive twice have the same ids.
+            && let Ok(response) = link.exchange(request.clone()).await
+        {
+            *idle = Some(link);
+            return Ok(response);
+        }
+        let mut link = self.open(&origin).await?;
+        let response = link.exchange(request).await?;
+        *idle = Some(link);
+        Ok(response)
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<OpenLink, String> {
+        let channel = self.dialer.dial(origin, self.timeout).await.map_err(|error| error.to_string())?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(channel)).await.map_err(|error| error.to_string())?;
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            // A failure is that of the exchange as well.
+            let _closed = connection.await;
+        });
+        Ok(OpenLink { sender, _connection: task })
+    }
+}
+
+impl OpenLink {
+    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        let sent = self.sender.send_request(request.map(Full::new)).await;
+        let (head, body) = sent.map_err(|error| error.to_string())?.into_parts();
+        let body = Limited::new(body, RESPONSE).collect().await.map_err(|error| error.to_string())?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+}
+
+/// Takes the origin out of the URL of a request: a server gets a path (RFC 9112 §3.2.1).
+fn addressed(mut request: Request<Bytes>) -> Result<(Origin, Request<Bytes>), String> {
+    let url = std::mem::take(request.uri_mut()).into_parts();
+    let scheme = if url.scheme == Some(uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
+    let authority = url.authority.as_ref().map(uri::Authority::as_str).unwrap_or_default();
+    let origin = Origin::new(scheme, authority).map_err(|error| format!("{authority:?}: {error}"))?;
+    let host = HeaderValue::try_from(origin.authority()).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(HOST, host);
+    *request.uri_mut() =
+        Uri::from(url.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/v1/traces")));
+    Ok((origin, request))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_goes_to_the_origin_of_its_url_with_its_path() {
+        let request = Request::post("https://c.example:4318/v1/traces").body(Bytes::new()).unwrap();
+
+        let (origin, request) = addressed(request).unwrap();
+
+        assert_eq!(origin.to_string(), "https://c.example:4318");
+        assert_eq!(request.uri().to_string(), "/v1/traces");
+        assert_eq!(request.headers()[HOST], "c.example:4318");
+    }
+}

@@ -1,0 +1,343 @@
+//! Sends spans to the collector: a bounded queue, and the task that empties it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use opentelemetry::KeyValue;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::counts::{DropReason, TraceCounts};
+use super::record::FinishedTrace;
+use super::settings::TraceSettings;
+use crate::observe::build;
+
+/// Carries requests to the collector.
+///
+/// This is a trait because the HTTP client lies in a layer above.
+pub trait SpanTransport: Send + Sync + 'static {
+    /// Sends a request and reads the whole response. Dropping the future ends the exchange.
+    ///
+    /// # Errors
+    /// There is no response; the text says why.
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>>;
+}
+
+/// The queue before the exporter. Its task ends when the queue was dropped and is empty.
+pub(super) struct SpanQueue {
+    sender: mpsc::Sender<ExporterMessage>,
+    /// The spans that wait in it.
+    waiting: Arc<AtomicUsize>,
+    most: usize,
+    counts: Arc<TraceCounts>,
+}
+
+enum ExporterMessage {
+    Trace(FinishedTrace),
+    /// All that was queued before is to be sent now.
+    Flush(oneshot::Sender<()>),
+}
+
+/// The task that sends spans.
+struct Exporter {
+    queue: mpsc::Receiver<ExporterMessage>,
+    waiting: Arc<AtomicUsize>,
+    client: SpanExporter,
+    settings: TraceSettings,
+    counts: Arc<TraceCounts>,
+    /// Why the last request failed.
+    failure: Arc<Mutex<String>>,
+    /// Whether the collector took nothing the last time, which was logged.
+    is_down: bool,
+}
+
+impl SpanQueue {
+    /// Makes a queue and starts its task on the runtime of the caller.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub(super) fn start(
+        settings: &TraceSettings,
+        transport: Arc<dyn SpanTransport>,
+        counts: Arc<TraceCounts>,
+    ) -> Result<SpanQueue, String> {
+        // Each message is a span or more.
+        let (sender, queue) = mpsc::channel(settings.queue);
+        let (waiting, failure) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
+        let client = client(settings, transport, failure.clone())?;
+        let exporter = Exporter {
+            queue,
+            waiting: waiting.clone(),
+            client,
+            settings: settings.clone(),
+            counts: counts.clone(),
+            failure,
+            is_down: false,
+        };
+        // Not aborted with the queue: spans that wait are still sent.
+        drop(tokio::spawn(exporter.run()));
+        Ok(SpanQueue { sender, waiting, most: settings.queue, counts })
+    }
+
+    /// Queues a trace, or drops it if there is no room. Never waits.
+    pub(super) fn send(&self, trace: FinishedTrace) {
+        let spans = trace.spans();
+        let more = |waiting: usize| {
+            // A trace that is larger than the queue has it for itself.
+            (waiting == 0 || waiting + spans <= self.most).then_some(waiting + spans)
+        };
+        let has_room = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if has_room && self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
+            return;
+        }
+        if has_room {
+            self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        }
+        self.counts.dropped(DropReason::QueueFull, spans);
+    }
+
+    /// Waits until all that is queued now was sent, or was not taken.
+    pub(super) async fn flush(&self) {
+        let (sender, flushed) = oneshot::channel();
+        if self.sender.send(ExporterMessage::Flush(sender)).await.is_ok() {
+            let _ended = flushed.await;
+        }
+    }
+
+    pub(super) fn counts(&self) -> &TraceCounts {
+        &self.counts
+    }
+}
+
+impl Exporter {
+    async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            let (mut batch, mut flushed) = (Vec::new(), Vec::new());
+            self.take(first, &mut batch, &mut flushed);
+            let mut due = std::pin::pin!(sleep(self.settings.delay));
+            while flushed.is_empty() && batch.len() < self.settings.batch {
+                tokio::select! {
+                    next = self.queue.recv() => match next {
+                        Some(next) => self.take(next, &mut batch, &mut flushed),
+                        None => break,
+                    },
+                    () = &mut due => break,
+                }
+            }
+            self.export(batch).await;
+            for told in flushed {
+                // Nobody may wait any more.
+                let _told = told.send(());
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        message: ExporterMessage,
+        batch: &mut Vec<SpanData>,
+        flushed: &mut Vec<oneshot::Sender<()>>,
+    ) {
+        match message {
+            ExporterMessage::Trace(trace) => {
+                self.waiting.fetch_sub(trace.spans(), Ordering::Relaxed);
+                batch.extend(trace.into_spans());
+            }
+            ExporterMessage::Flush(told) => flushed.push(told),
+        }
+    }
+
+    /// Sends the spans in requests of the configured size. Those that are not taken are dropped: traces go stale, and
+    /// what is kept for a collector that is down would push out what is new.
+    async fn export(&mut self, mut batch: Vec<SpanData>) {
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(self.settings.batch));
+            let spans = batch.len();
+            let sent = timeout(self.settings.timeout, self.client.export(batch)).await;
+            batch = rest;
+            let outcome = match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(self.reason(&error)),
+                Err(_) => Err(format!("no response within {:?}", self.settings.timeout)),
+            };
+            self.tell(outcome, spans);
+        }
+    }
+
+    fn tell(&mut self, outcome: Result<(), String>, spans: usize) {
+        let endpoint = &self.settings.endpoint;
+        match outcome {
+            Ok(()) => {
+                self.counts.sent(spans);
+                if std::mem::take(&mut self.is_down) {
+                    info!("traces: {endpoint} takes spans again");
+                }
+            }
+            Err(why) => {
+                self.counts.export_failed();
+                self.counts.dropped(DropReason::NotDelivered, spans);
+                if !std::mem::replace(&mut self.is_down, true) {
+                    warn!("traces: spans are dropped until {endpoint} takes them: {why}");
+                }
+            }
+        }
+    }
+
+    /// Returns why a request failed. The exporter itself says no more than that the network did.
+    fn reason(&self, error: &impl fmt::Display) -> String {
+        let failure = std::mem::take(&mut *self.failure.lock().unwrap_or_else(PoisonError::into_inner));
+        if failure.is_empty() { error.to_string() } else { failure }
+    }
+}
+
+/// Makes the exporter of the SDK, which encodes spans.
+fn client(
+    settings: &TraceSettings,
+    transport: Arc<dyn SpanTransport>,
+    failure: Arc<Mutex<String>>,
+) -> Result<SpanExporter, String> {
+    let built = SpanExporter::builder()
+        .with_http()
+        .with_http_client(CollectorClient { transport, failure })
+        .with_endpoint(settings.endpoint.clone())
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(settings.timeout)
+        // Its retries would block the thread.
+        .with_retry_policy(RetryPolicy::disabled())
+        .build();
+    let mut client = built.map_err(|error| error.to_string())?;
+    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", build::VERSION));
+    if !settings.has_service_name {
+        resource = resource.with_service_name("portcullis");
+    }
+    client.set_resource(&resource.build());
+    Ok(client)
+}
+
+/// Lets the exporter of the SDK send its requests by a transport.
+struct CollectorClient {
+    transport: Arc<dyn SpanTransport>,
+    failure: Arc<Mutex<String>>,
+}
+
+impl HttpClient for CollectorClient {
+    fn send_bytes<'life, 'future>(
+        &'life self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'future, Result<Response<Bytes>, HttpError>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        Box::pin(async move {
+            let outcome = self.transport.send(request).await;
+            if let Err(why) = &outcome {
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(why);
+            }
+            outcome.map_err(HttpError::from)
+        })
+    }
+}
+
+impl fmt::Debug for CollectorClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CollectorClient")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use opentelemetry::trace::TraceState;
+    use opentelemetry::{SpanId, TraceId};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::observe::traces::record::{OperationSpan, SpanFacts, SpanRecord};
+    use crate::observe::traces::settings::TraceOptions;
+
+    /// A collector that answers every request with a status, once it may.
+    struct Fixed {
+        status: u16,
+        may: Arc<Semaphore>,
+    }
+
+    impl SpanTransport for Fixed {
+        fn send(&self, _request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
+            let (may, status) = (self.may.clone(), self.status);
+            Box::pin(async move {
+                may.acquire().await.unwrap().forget();
+                Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+            })
+        }
+    }
+
+    fn queue(status: u16, permits: usize, most: usize) -> (SpanQueue, Arc<Semaphore>) {
+        let options = TraceOptions { is_set: true, ..TraceOptions::default() };
+        let complete = options.complete(|_| None).unwrap().unwrap();
+        let settings = TraceSettings { queue: most, batch: 1, delay: Duration::from_millis(1), ..complete };
+        let may = Arc::new(Semaphore::new(permits));
+        let transport = Arc::new(Fixed { status, may: may.clone() });
+        (SpanQueue::start(&settings, transport, Arc::default()).unwrap(), may)
+    }
+
+    fn trace() -> FinishedTrace {
+        let now = Instant::now();
+        let operation = OperationSpan {
+            system: "store",
+            name: "a".to_owned(),
+            started: now,
+            ended: now,
+            operation: None,
+            failure: None,
+        };
+        let facts = SpanFacts::Operation(Box::new(operation));
+        let record = SpanRecord { id: SpanId::from(1), parent: None, is_remote: false, facts };
+        FinishedTrace { id: TraceId::from(1), state: TraceState::NONE, records: vec![record] }
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_is_sent_by_a_flush() {
+        let (queue, _may) = queue(200, 9, 9);
+
+        (0..3).for_each(|_| queue.send(trace()));
+        queue.flush().await;
+
+        assert_eq!((queue.counts().all_sent(), queue.counts().failed_exports()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_does_not_answer_fills_the_queue_and_holds_up_nobody() {
+        let (queue, may) = queue(200, 0, 2);
+
+        // One of them may be under way already.
+        (0..10).for_each(|_| queue.send(trace()));
+
+        let dropped = queue.counts().all_dropped(DropReason::QueueFull);
+        assert!((7..=8).contains(&dropped), "{dropped}");
+        may.add_permits(9);
+        queue.flush().await;
+        assert_eq!(queue.counts().all_sent() + dropped, 10);
+    }
+
+    #[tokio::test]
+    async fn what_the_collector_refuses_is_dropped_and_counted() {
+        let (queue, _may) = queue(503, 9, 9);
+
+        queue.send(trace());
+        queue.flush().await;
+
+        let counts = queue.counts();
+        assert_eq!((counts.all_dropped(DropReason::NotDelivered), counts.failed_exports()), (1, 1));
+    }
+}
