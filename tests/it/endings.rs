@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, never, portcullis, within};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never, within};
 
 /// Long enough for a client to receive a whole response and leave.
 const MOMENT: Duration = Duration::from_millis(100);

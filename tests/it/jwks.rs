@@ -1,6 +1,5 @@
 //! Keys of tokens at a URL: fetched, refreshed, and kept while the server is down.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;

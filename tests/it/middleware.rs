@@ -73,6 +73,19 @@ fn failures_behind_a_middleware_are_its_to_handle() {
 }
 
 #[test]
+fn limits_behind_the_gates_count_what_a_middleware_passes_on() {
+    let route = "[[route]]\npath = \"/few\"\nrespond = { body = \"few\\n\" }\n\
+                 limit = { rate = \"1/h\", by = \"header:x-by\" }\n";
+    let daemon = setup().add(route).start();
+
+    let stopped = ask(&daemon, "/few", "stop");
+    let (first, second) = (ask(&daemon, "/few", ""), ask(&daemon, "/few", ""));
+
+    assert_eq!((stopped.status(), first.status(), second.status()), (403, 200, 429));
+    assert_eq!((first.field("x-around"), second.field("x-around")), (Some("yes"), Some("yes")));
+}
+
+#[test]
 fn what_cannot_stand_behind_a_middleware_is_refused_at_the_start() {
     let refused = |text: &str, change: &dyn Fn(String) -> String| {
         let setup = setup().add(text);

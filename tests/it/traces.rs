@@ -1,6 +1,5 @@
 //! Traces: what a collector receives of a request, whose parents are believed, and what is kept of a failure.
 
-use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 
 use prost::Message as _;
@@ -252,7 +251,8 @@ fn a_parent_that_is_not_trusted_reaches_neither_the_trace_nor_the_handler() {
     let setup = Setup::one("", &Program::text().environment().wasm());
     let daemon = collector.of(setup, "").start();
 
-    let text = traced(&daemon, "/").text();
+    let response = traced(&daemon, "/");
+    let text = response.text();
 
     let spans = collector.received(6);
     let job = spans.iter().find(|span| span.name == "one").unwrap();
@@ -346,7 +346,8 @@ fn a_component_makes_spans_of_its_own_below_its_job_and_no_more_than_it_may() {
     let setup = Setup::one("output = \"raw\"", &module).prepend("admin = \"unix://admin.sock\"\n");
     let daemon = collector.of(setup, "").start();
 
-    let text = daemon.get("/").text();
+    let response = daemon.get("/");
+    let text = response.text();
 
     let spans = collector.received(6 + 128);
     let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();

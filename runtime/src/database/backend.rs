@@ -17,14 +17,14 @@ use super::value::{SqlCommand, SqlResult};
 pub(super) enum DatabaseBackend {
     Sqlite(Sqlite),
     #[cfg(feature = "postgres")]
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 /// A connection that one job has. Dropping it rolls back what is open.
 pub(super) enum DatabaseLease {
     Sqlite(SqliteLease),
     #[cfg(feature = "postgres")]
-    Postgres(PostgresLease),
+    Postgres(Box<PostgresLease>),
 }
 
 impl DatabaseBackend {
@@ -45,7 +45,7 @@ impl DatabaseBackend {
             }
             #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(url) => {
-                DatabaseBackend::Postgres(Postgres::new(url.clone(), ca, connections))
+                DatabaseBackend::Postgres(Box::new(Postgres::new(url.clone(), ca, connections)))
             }
             #[cfg(not(feature = "postgres"))]
             DatabaseUrl::Postgres(none) => match *none {},
@@ -59,7 +59,7 @@ impl DatabaseBackend {
             #[cfg(feature = "postgres")]
             DatabaseBackend::Postgres(postgres) => {
                 let line = caller.map(|caller| caller.line());
-                postgres.lease(line).await.map(DatabaseLease::Postgres)
+                postgres.lease(line).await.map(|lease| DatabaseLease::Postgres(Box::new(lease)))
             }
         }
     }

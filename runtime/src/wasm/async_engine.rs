@@ -104,8 +104,8 @@ fn said<T>(outcome: Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Makes the linker for the worlds `wasi:http/service` and `wasi:http/middleware`. It also has all of WASI 0.2, because the standard
-/// libraries of languages are built on it. Files and sockets exist as 0.2 only, where our guards are.
+/// Makes the linker for the worlds `wasi:http/service` and `wasi:http/middleware`. It also has all of WASI 0.2, because
+/// the standard libraries of languages are built on it. Files and sockets exist as 0.2 only, where our guards are.
 fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = component::linker(engine)?;
     p3::cli::add_to_linker(&mut linker)?;

@@ -20,6 +20,7 @@ use portcullis::http::{HeadLimits, follow};
 use portcullis::job::{Handler, HandlerVersion, Job, Kind, Limits, Run, Slots, Status};
 use portcullis::jobs;
 use portcullis::net::Endpoint;
+use portcullis::store::StorePool;
 
 /// The output of a handler: the pieces it arrives in make no difference, and a parsed head can be written and parsed
 /// again.
@@ -117,8 +118,9 @@ pub fn catalog(bytes: &[u8]) {
     let _settings = jobs::settings(&config);
     let handlers: BTreeMap<_, _> =
         config.handlers.iter().map(|handler| (handler.name.clone(), entry(handler))).collect();
+    let stores = StorePool::default();
     let routes = config
-        .routes(&handlers, RateLimits::default(), FileRoot::open_path)
+        .routes(&handlers, RateLimits::default(), FileRoot::open_path, |store| Ok(stores.get(&store.options)))
         .unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
     let catalog = Catalog { cors: config.cors.clone(), ..Catalog::default().next(handlers, routes) };
     for route in catalog.routes.iter() {

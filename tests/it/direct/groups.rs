@@ -77,9 +77,7 @@ fn a_gate_of_a_group_stands_in_front_of_its_routes_behind_those_of_all() {
     let page = client.response();
 
     assert_eq!((page.status(), daemon.get("/info").status()), (403, 200));
-    let mut command = portcullis();
-    command.args(["explain", "GET", "http://www.example.org/web/page/x", "--json", "--socket"]);
-    let ended = finish(command.arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let ended = daemon.verb(&["explain", "GET", "http://www.example.org/web/page/x", "--json"]);
     let explained: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(explained["route"]["before"], json!(["all (addresses)", "nobody (addresses)"]));
 }

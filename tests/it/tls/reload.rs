@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use rustix::process::Signal;
 
 use super::site::{client, programs, secure, trusting};
-use crate::harness::{Authority, Client, Daemon, PATIENCE, Pair, finish, portcullis, until};
+use crate::harness::{Authority, Client, Daemon, PATIENCE, Pair, finish, until};
 use crate::lifecycle::hello;
 
 /// Replaces the first certificate.

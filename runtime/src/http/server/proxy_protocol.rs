@@ -9,8 +9,8 @@ use crate::http::wire::report::ConnectionReport as _;
 use crate::net::proxy_header::{self, ProxyHeaderError};
 use crate::net::{Peer, Stream};
 
-/// Reads the header, and returns the far end that it describes. Returns `None` if the peer is no trusted proxy, or sends no valid header in time; the connection
-/// is refused then.
+/// Reads the header, and returns the far end that it describes. Returns `None` if the peer is no trusted proxy, or sends
+/// no valid header in time; the connection is refused then.
 pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream) -> Option<Peer> {
     let Accepted { settings, peer, .. } = accepted;
     let trusted = settings.trusted_proxies.as_ref().is_some_and(|trusted| trusted.contains(peer.address()));
