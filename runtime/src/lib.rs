@@ -14,10 +14,10 @@
 //! | 0 | [`budget`] | resources that exist once in the process, divided among handlers |
 //! | 0 | [`access`] | who a client is, and whether it may pass: trusted proxies, rate limits, gates |
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
-//! | 0 | [`observe`] | the log, the profiler, figures of the process, messages to the service manager |
+//! | 0 | [`observe`] | the log, the history, traces, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
 //! | 0 | [`dashboard`] | the page for operators: HTML, CSS and JavaScript in the program |
-//! | 0 | [`database`] | what handlers keep in tables: SQLite files, their connections and transactions |
+//! | 0 | [`database`] | what handlers keep in tables: SQLite files and PostgreSQL servers, their connections and transactions |
 //! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
 //! | 1 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
 //! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
@@ -45,17 +45,18 @@
 //! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2` |
 //! | `http::wire` | below both: `deadline_io`; `guarded_io`, which checks every byte before hyper reads it |
 //! | `http::request::client_address` | the client behind trusted proxies |
+//! | `http::request::request_trace` | begins the span of the request, if traces are on |
+//! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `http::wire::h1` has for HTTP/1 |
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
 //! | `http::request::rate_limit` | refuses requests beyond the limits of the route |
 //! | `http::request::gates` | asks the gates of the route |
 //! | `http::middleware` | runs a middleware around what stands behind it |
-//! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `http::wire::h1` has for HTTP/1 |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in the queue; `supervise`: the limits |
 //! | `engine::slow_lane` | low-priority threads for jobs that compute for long |
 //! | [`wasm::Module`] | a fresh store and instance |
-//! | `http::request::cgi_response` | the head that the job wrote, parsed by [`cgi::document`] |
+//! | `http::request::cgi_response` | the head that the job wrote, parsed by `cgi::document::head` |
 //! | `http::request::job_response`, `job_body` | the rest of the response, at the client's pace |
 //! | `http::request::drain_body` | reads the rest of the request body that the job leaves |
 //! | `http::request::access_log` | the log line and the counters of the request |
@@ -66,15 +67,24 @@
 //!
 //! | for | in |
 //! |---|---|
-//! | slow clients: the head, the body, the response | `http::wire::read_deadline`, `http::request::request_body`, `http::wire::stall` |
+//! | slow clients: the head (kept, enforced), the body, the response | `http::wire::read_deadline`, `http::wire::deadline_io`; `http::request::request_body`; `http::wire::stall` |
 //! | the time limits that no key sets | `http::timeouts` |
 //! | request smuggling | `http::wire::h1`, `http::request::h2_rules` |
-//! | floods of frames | `http::wire::h2::flood`, `http::upgrade::websocket::flood` |
+//! | trusted proxies: their fields, and the header of the PROXY protocol | `access::forwarded`, `net::proxy_header` |
+//! | the certificate for a server name | `net::tls::choice` |
+//! | certificates from an ACME server: obtained; when due, and their files | `acme::keeper`, `net::tls::acme::kept` |
+//! | gates: passwords; keys of tokens from a URL | `access::passwords`; `daemon::key_sets` |
+//! | tokens of gates: claims and lifetime; the signature | `access::tokens`; `access::ring_provider` |
+//! | the route of a request; the match of its path and captures, by matchit | `catalog::routes`; `catalog::path_tree` |
+//! | rate limits: the token buckets of this daemon (governor), their memory; those in a store | `access::rate_limit`, `access::rate_slots`; `store::shared_rate` |
+//! | floods of frames (RST_STREAM, PING, SETTINGS) | `http::wire::h2::flood`, `http::upgrade::websocket::flood` |
 //! | the connection limits, in all and per address | `http::limits::connections` |
 //! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault` |
+//! | compression: the choice of the coding, the response | `catalog::coding`, `http::request::compress` |
 //! | the counters of a handler | `job::handler_stats`; as metrics: `http::admin::handler_metrics` |
 //! | the delay after a failing `accept` | `net::listen::accept_backoff` |
 //! | `LISTEN_FDS`, and the handover of sockets | `net::activation::listen_fds`, `net::activation::handover` |
+//! | an unknown configuration key, and what was meant | `config::reader`, `config::nearest` |
 //! | a configuration key: as written, checked, applied | `config::schema`, `config::convert`, `config::restart` |
 //! | reload, swap, canary, binary upgrade | `jobs::reload`, `jobs::swap`, `jobs::canary`, `jobs::upgrade` |
 //! | the publication of a new catalog | `jobs::generations`; the pointer: `catalog::serving` |
@@ -84,9 +94,13 @@
 //! | the limits of time, CPU and memory of a job | `engine::supervise`, `wasm::host::memory_meter` |
 //! | wasmtime's errors as faults | `wasm::host::trap` |
 //! | the compiler process, and the code that it made | `wasm::compile::spawn`, `wasm::cache` |
-//! | mounts and symbolic links | `wasm::host::mounted`, `wasm::host::open_guard`, `wasm::host::links` |
-//! | outbound requests: the pool, loops, private addresses | `http::outbound::pool`, `http::outbound::cdn_loop`, `net::outbound::address` |
+//! | mounts; symbolic links that lead out of them; devices and FIFOs in them | `wasm::host::mounted`; `wasm::host::links`; `wasm::host::open_guard` |
+//! | outbound requests: their connections, the second try, loops, private addresses | `http::outbound::pool`; `http::outbound::exchange`; `http::outbound::cdn_loop`; `net::outbound::address` |
+//! | a connection to SQLite: opened, its pragmas | `database::sqlite::open` |
+//! | the transaction of a job, and its rollback when the job ends | `database::session`, `database::sqlite::connection`, `database::postgres::lease` |
 //! | WebSockets | `http::upgrade::websocket` |
+//! | the dashboard: its page, and its way to the admin socket | `dashboard`, `http::admin::forward` |
+//! | traces: `traceparent`, spans, what is sampled, spans of guests, the collector | `observe::traces::context`, `observe::traces::spans`, `observe::traces::tracer`, `wasm::host::telemetry`, `http::collector` |
 //! | undocumented behaviour that we rely on | `http::assumptions`, `wasm::assumptions` |
 //!
 //! # What holds throughout

@@ -64,6 +64,8 @@ const SIDE_DOORS: &[(&str, &str)] = &[
     ("rustls", "database/postgres/tls.rs"),
     ("rustls_native_certs", "database/postgres/tls.rs"),
     ("tokio::net", "database/postgres/connect.rs"),
+    ("rcgen", "database/tests/server_tls.rs"),
+    ("rcgen", "net/tls/acme/certificates.rs"),
     ("rcgen", "net/tls/acme/challenges.rs"),
     ("rcgen", "net/tls/acme/kept.rs"),
 ];

@@ -66,10 +66,25 @@ fn failures_behind_a_middleware_are_its_to_handle() {
     let passed_on = ask(&daemon, "/bad", "untouched");
     let refused = ask(&daemon, "/no", "untouched");
 
-    assert_eq!((mended.status(), mended.text().starts_with("mended InternalError")), (200, true));
+    assert_eq!(mended.status(), 200);
+    assert!(
+        mended.text().starts_with("mended ") && mended.text().contains("InternalError"),
+        "{}",
+        mended.text()
+    );
     assert_eq!(passed_on.status(), 502);
     assert_eq!(refused.status(), 403, "the gate behind it answers through it");
     daemon.counted("portcullis_failures_total", &["handler=\"bad\"", "reason=\"trapped\""], 2.0);
+}
+
+#[test]
+fn a_refusal_behind_a_middleware_has_the_page_of_its_status() {
+    let daemon = setup().prepend("errors = { 403 = \"403.html\" }\n").file("403.html", b"<p>not you").start();
+
+    let refused = ask(&daemon, "/no", "untouched");
+
+    assert_eq!((refused.status(), refused.text()), (403, "<p>not you"));
+    assert_eq!(refused.field("content-type"), Some("text/html; charset=utf-8"));
 }
 
 #[test]
@@ -100,9 +115,12 @@ fn what_cannot_stand_behind_a_middleware_is_refused_at_the_start() {
     let upgrade =
         refused("[[route]]\npath = \"/ws\"\nhandler = \"env\"\nupgrade = \"tcp\"\n", &|config| config);
     let jobs = refused("", &|config| format!("jobs = 8\nlimits.concurrency = 8\n{config}"));
+    let few = refused("", &|config| format!("jobs = 8\n{config}"));
 
     assert!(upgrade.contains("around in before is a middleware"), "{upgrade}");
-    assert!(jobs.contains("the middlewares around may hold 8 jobs at once"), "{jobs}");
+    for jobs in [jobs, few] {
+        assert!(jobs.contains("the middlewares around may hold 64 jobs at once"), "{jobs}");
+    }
 }
 
 #[test]

@@ -89,6 +89,22 @@ fn a_client_that_is_not_named_passes_no_gate_of_addresses_and_its_fields_are_its
 }
 
 #[test]
+fn the_parent_of_a_client_that_is_not_named_is_not_believed() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    // Nothing listens there.
+    let daemon = setup(PROXY).add("[traces]\nendpoint = \"http://127.0.0.1:9\"\n").start();
+    let mut client = Client::tcp_from(PROXY, daemon.port());
+
+    client.send(format!(
+        "PROXY UNKNOWN\r\nGET /env HTTP/1.1\r\nHost: test\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n\r\n"
+    ));
+    let response = client.response();
+
+    let text = response.text();
+    assert!(text.contains("TRACEPARENT=00-") && !text.contains(TRACE), "{text}");
+}
+
+#[test]
 fn a_client_that_the_header_names_has_the_connections_of_its_address() {
     let daemon = setup(PROXY).add("connections = 20\nconnections_per_peer = 2\n").start();
     // Half a request keeps a connection busy.

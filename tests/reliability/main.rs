@@ -20,7 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,9 @@ struct Options {
     /// Measure these figures only, and write nothing. May be repeated.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Take the results of tests from this output of `cargo test`, and run none.
+    #[arg(long, value_name = "FILE")]
+    tested: Option<PathBuf>,
     /// Run: `cargo bench` passes this, `cargo test --all-targets` does not.
     #[arg(long, hide = true)]
     bench: bool,
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
         Options { only, .. } if !only.is_empty() => {
             measure(&figures::chosen(only)).map(|measured| measured.values().all(|outcome| outcome.holds))
         }
-        Options { .. } => all(),
+        Options { tested, .. } => all(tested.as_deref()),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,13 +74,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs everything and writes the table. Returns whether all cases held.
-fn all() -> Result<bool> {
+/// Runs everything, but for tests whose output is in `tested`, and writes the table. Returns whether all cases held.
+fn all(tested: Option<&Path>) -> Result<bool> {
     let start = Instant::now();
     let cases = cases::all();
     let names: Vec<&str> = cases.iter().flat_map(|case| case.tests).copied().collect();
     tell(&format!("{} tests of {} cases", names.len(), cases.len()));
-    let tested = tests::run(&names)?;
+    let tested = match tested {
+        Some(output) => tests::read(output)?,
+        None => tests::run(&names)?,
+    };
     let measured = measure(&figures::ALL)?;
     let table = report::table(&cases, &tested, &measured)?;
     fs::write(Path::new(TABLE), &table.text).context(TABLE)?;

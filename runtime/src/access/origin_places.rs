@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A fixed number of places, of which one address may have a few only. Never waits.
+/// A fixed number of places. One address may take only a few of them. Never waits.
 pub struct OriginPlaces {
     all: usize,
     of_one: usize,
@@ -25,7 +25,7 @@ pub struct OriginPlace {
 }
 
 impl OriginPlaces {
-    /// Makes `all` places, of which one address may have `of_one`.
+    /// Makes `all` places. One address may take `of_one` of them.
     pub fn new(all: usize, of_one: usize) -> Arc<OriginPlaces> {
         Arc::new(OriginPlaces { all, of_one, taken: Mutex::default() })
     }

@@ -1,4 +1,5 @@
-//! Verifies JSON Web Tokens (RFC 7519) by keys and claims that the configuration names.
+//! Verifies JSON Web Tokens (RFC 7519) by keys and claims that the configuration names; `ring_provider` checks their
+//! signatures.
 
 use std::fmt;
 use std::sync::Arc;

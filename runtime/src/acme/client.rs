@@ -6,18 +6,22 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
-use crate::http::outbound::HttpsClient;
+use crate::http::outbound::{DaemonClient, ExchangeLimits};
 use crate::net::outbound::Trust;
 use crate::observe::build;
+
+/// The limits of one exchange. A chain of certificates has a few KiB.
+const LIMITS: ExchangeLimits = ExchangeLimits { size: 1 << 20, time: Duration::from_secs(30) };
 
 /// The client of one configuration. Clones share one.
 #[derive(Clone)]
 pub(super) struct AcmeClient {
-    client: Arc<HttpsClient>,
+    client: Arc<DaemonClient>,
     /// How long the server asked to wait in the last refusal.
     asked: Arc<Mutex<Option<Duration>>>,
 }
@@ -25,7 +29,7 @@ pub(super) struct AcmeClient {
 impl AcmeClient {
     /// Makes a client that trusts these authorities.
     pub(super) fn new(trust: Trust) -> AcmeClient {
-        AcmeClient { client: Arc::new(HttpsClient::new(trust)), asked: Arc::default() }
+        AcmeClient { client: Arc::new(DaemonClient::new(trust, LIMITS)), asked: Arc::default() }
     }
 
     /// Returns how long the server asked to wait in a refusal since the last call (RFC 8555 §6.6).
@@ -59,12 +63,20 @@ impl HttpClient for AcmeClient {
             if let Ok(agent) = HeaderValue::try_from(agent) {
                 head.headers.insert(USER_AGENT, agent);
             }
+            let server = server(&head.uri)?;
             let sent = this.client.send(Request::from_parts(head, body)).await;
-            let response = sent.map_err(|error| Error::Other(Box::new(error)))?;
+            let response = sent.map_err(|error| Error::Other(format!("{server}: {error}").into()))?;
             this.note(&response);
             Ok(BytesResponse::from(response.map(Full::new)))
         })
     }
+}
+
+/// Returns the host and port of a URL. The server names further URLs, and each must be one of TLS (RFC 8555 §6.1).
+fn server(url: &Uri) -> Result<String, Error> {
+    let authority = url.authority().filter(|_| url.scheme() == Some(&Scheme::HTTPS));
+    let wanted = || Error::Other(format!("{url}: wanted https://HOST/...").into());
+    authority.map(ToString::to_string).ok_or_else(wanted)
 }
 
 /// Reads the field: seconds, or a date (RFC 9110 §10.2.3).
@@ -94,6 +106,15 @@ mod tests {
         client.note(&response(429));
         assert_eq!(client.asked_to_wait(), Some(Duration::from_secs(7)));
         assert_eq!(client.asked_to_wait(), None);
+    }
+
+    #[test]
+    fn a_server_is_reached_over_tls_alone() {
+        let server = |url: &str| server(&url.parse().unwrap()).ok();
+
+        assert_eq!(server("https://acme.example.org/directory").as_deref(), Some("acme.example.org"));
+        assert_eq!(server("http://acme.example.org/directory"), None);
+        assert_eq!(server("/directory"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
 //! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `entry_checks`, `wildcard`, `host`,
-//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `route`, `target`, `trial_version`;
+//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `path_tree`, `target`, `trial_version`;
 //! `routes`; `generation`; `replaced`; `serving`.
 
 mod api_version;
@@ -11,10 +11,10 @@ mod entry_checks;
 mod generation;
 mod generation_count;
 mod host;
+mod path_tree;
 mod pattern;
 mod replaced;
 mod response_rules;
-mod route;
 mod routes;
 mod serving;
 mod static_files;

@@ -6,10 +6,11 @@ use super::model::Config;
 use super::report::ConfigError;
 use super::untrusted_paths::credentials;
 use crate::confine::{Granting, Untrusted, Writable};
+use crate::wasm::cache::CacheLocation;
 
 impl Config {
     /// Lists the files of the daemon that clients could read: the configuration, keys, secrets, files of gates,
-    /// stores, databases, records and stored bodies. `file` is the configuration itself.
+    /// stores, databases, the access log, records and stored bodies. `file` is the configuration itself.
     pub(super) fn served(&self, file: &Path) -> Vec<ConfigError> {
         let routes = self.routes.iter().filter_map(|route| Some((route, route.dir()?)));
         let dirs = routes.map(|(route, dir)| Writable {
@@ -38,6 +39,11 @@ impl Config {
         own.extend(self.passwords().filter_map(|(_, source)| source.file(credentials().as_deref())));
         own.extend(self.gates.iter().flat_map(|gate| gate.files.iter().cloned()));
         own.extend(self.record_dir.clone());
+        // It has the addresses of clients, and their queries.
+        own.extend(self.logging.access_log_file.clone());
+        if let Some(Ok(CacheLocation { key, .. })) = self.cache_place() {
+            own.push(key);
+        }
         own.extend(self.scratch_place().ok());
         let shown = own.iter().filter_map(|path| {
             // A path that leads nowhere is reported by the code that needs it.

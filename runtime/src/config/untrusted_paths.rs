@@ -113,8 +113,8 @@ impl Config {
         named.chain(self.served(file)).collect()
     }
 
-    /// Lists the files of stores, databases and `[tls.acme]` that lie in a mount without `write`: a handler could read all that is in
-    /// them.
+    /// Lists the files of stores, databases and `[tls.acme]` that lie in a mount without `write`: a handler could read
+    /// all that is in them.
     pub(super) fn readable_files(&self) -> Vec<ConfigError> {
         let readable = self.handlers.iter().flat_map(|handler| mounted(handler, |mount| !mount.write));
         let databases = self.handlers.iter().flat_map(|handler| {

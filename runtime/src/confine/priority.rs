@@ -6,7 +6,7 @@
 
 use std::io;
 
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::gettid;
 
 /// The time slice of a thread that serves sockets, in nanoseconds: the shortest that the kernel takes.
@@ -36,12 +36,14 @@ pub fn serve_first() -> io::Result<()> {
     set_slice(SERVING)
 }
 
-/// Has this thread, and those it starts, run after the threads that serve. `nice` is as in nice(2).
+/// Has this thread, and those it starts, run after the threads that serve. `nice` is as in nice(2). A thread that is
+/// nicer stays so: only root may take that back.
 ///
 /// # Errors
 /// A system call is forbidden.
 pub fn serve_last(nice: i32) -> io::Result<()> {
-    setpriority_process(Some(gettid()), nice)?;
+    let thread = Some(gettid());
+    setpriority_process(thread, getpriority_process(thread)?.max(nice))?;
     set_slice(DEFAULT)
 }
 
@@ -73,6 +75,8 @@ mod tests {
             serve_first().unwrap();
             assert_eq!(nice(), before);
             serve_last(15).unwrap();
+            assert_eq!(nice(), 15);
+            serve_last(10).unwrap();
             assert_eq!(nice(), 15);
         })
         .join()

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{Request, StatusCode};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::access::{FetchedKeySet, KeySetSource};
-use crate::http::outbound::{FetchLimits, fetch};
+use crate::http::outbound::{DaemonClient, ExchangeLimits};
 use crate::jobs::DaemonState;
-use crate::net::outbound::{Block, Dialer, System, Trust};
+use crate::net::outbound::Trust;
 
 /// The limits of one fetch. A set of a hundred keys has less than 100 KiB.
-const LIMITS: FetchLimits = FetchLimits { size: 1 << 20, time: Duration::from_secs(10) };
+const LIMITS: ExchangeLimits = ExchangeLimits { size: 1 << 20, time: Duration::from_secs(10) };
 
 /// Keeps the sets of the configuration in force. Nothing waits for it: until its first keys are there, a gate answers 503.
 ///
@@ -43,12 +46,10 @@ async fn refresh(set: Arc<FetchedKeySet>) {
             return;
         }
     };
-    // The operator names the server, so it may have any address.
-    let addresses = Block::everything().to_vec();
-    let dialer = Dialer { resolver: Arc::new(System::default()), addresses, trust };
+    let client = DaemonClient::new(trust, LIMITS);
     loop {
         set.due().await;
-        let fetched = fetch(&dialer, url, LIMITS).await;
+        let fetched = fetch(&client, url).await;
         match fetched.and_then(|json| set.take(&json)) {
             Ok(keys) if set.figures().successes == 1 => info!("gate {gate}: {keys} keys from {url}"),
             Ok(keys) => debug!("gate {gate}: {keys} keys from {url}"),
@@ -61,5 +62,18 @@ async fn refresh(set: Arc<FetchedKeySet>) {
                 }
             }
         }
+    }
+}
+
+/// Fetches a set.
+///
+/// # Errors
+/// Why there is no response with status 200 within the limits, for the log.
+async fn fetch(client: &DaemonClient, url: &str) -> Result<Bytes, String> {
+    let request = Request::get(url).header(ACCEPT, "application/json").body(Bytes::new());
+    let response = client.send(request.map_err(|error| error.to_string())?).await?;
+    match response.status() {
+        StatusCode::OK => Ok(response.into_body()),
+        other => Err(format!("the response has status {}", other.as_u16())),
     }
 }

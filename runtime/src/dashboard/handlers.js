@@ -95,7 +95,7 @@ function fillActions(cell, row) {
   if (isTrial(row)) {
     return fillButtons(cell, [
       { label: "Promote", name: `Promote the trial of ${row.handler}`, click: () => promote(row) },
-      { label: "End trial", name: `End the trial of ${row.handler}`, click: () => rollBack(row.handler, true), danger: true },
+      { label: "End trial", name: `End trial of ${row.handler}`, click: () => rollBack(row.handler, true), danger: true },
     ]);
   }
   if (row.trial) return fillButtons(cell, []);

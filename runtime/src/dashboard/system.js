@@ -1,16 +1,16 @@
 // The daemon itself: its state, certificates, stores and databases.
 
 import { Table, byId, element, showPairs } from "./dom.js";
-import { NONE, clock, orDash, size } from "./format.js";
+import { NONE, clock, counted, orDash, size } from "./format.js";
 import { meter } from "./job.js";
 
 /** Fewer days than this before the end of a certificate are a warning. */
 const SOON = 21;
 
 const CERTIFICATES = [
-  { title: "File", wrap: true, show: ({ file }) => file },
+  { title: "File or host", wrap: true, show: ({ file }) => file },
   { title: "Until", show: ({ until }) => until },
-  { title: "Left", number: true, show: ({ left }) => left, tone: ({ days }) => (days < 0 ? "bad" : days < SOON ? "warn" : "") },
+  { title: "Left", number: true, wrap: true, show: ({ left }) => left, tone: ({ days }) => (days < 0 ? "bad" : days < SOON ? "warn" : "") },
 ];
 
 const STORES = [
@@ -30,6 +30,12 @@ function fillUsed(cell, { used, quota }) {
 export function certificate(line) {
   const [, file, until, left] = /^(.*) until (\S*) \((.*)\)$/.exec(line) ?? [null, line, NONE, NONE];
   return { file, until, left, days: left === "expired" ? -1 : parseInt(left, 10) };
+}
+
+/** Makes the same of a host whose certificate the daemon obtains itself. */
+export function obtained({ domain, days_left: days, error }) {
+  const left = days === null ? "none yet" : counted(days, "day");
+  return { file: domain, until: NONE, left: error === null ? left : `${left}; ${error}`, days: days ?? -1 };
 }
 
 export function systemView() {
@@ -54,7 +60,7 @@ export function systemView() {
         ["History", status.history],
         ["Observers", status.observe.join(", ") || NONE],
       ]);
-      certificates.update(status.certificates.map(certificate));
+      certificates.update([...status.certificates.map(certificate), ...(status.acme ?? []).map(obtained)]);
       stores.update(status.stores ?? []);
       const databases = status.databases ?? [];
       byId("system-databases").replaceChildren(

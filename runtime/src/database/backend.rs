@@ -116,8 +116,7 @@ impl DatabaseLease {
     /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
     pub(super) fn is_given_up(&self) -> bool {
         match self {
-            // Its thread ends the command before it takes the next one.
-            DatabaseLease::Sqlite(_) => false,
+            DatabaseLease::Sqlite(lease) => lease.is_given_up(),
             #[cfg(feature = "postgres")]
             DatabaseLease::Postgres(lease) => lease.is_given_up(),
         }

@@ -1,4 +1,4 @@
-//! Whom a statement is run for: it pays for the processor time of SQLite's threads, and takes turns with others.
+//! The caller of a statement: it pays for the processor time of SQLite's threads, and takes turns with others.
 
 use std::fmt;
 use std::time::Duration;

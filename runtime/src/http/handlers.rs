@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Response};
 use http_body::Body as _;
 
 use super::context::{Server, Settings};
-use super::middleware::GateChain;
+use super::middleware::{GateChain, PassedCount};
 use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
@@ -235,7 +235,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let quota = rate_limit::admit(&checks.limits, self.peer, &self.head.headers, None).await?;
-        let chain = GateChain { found, gates: &checks.gates, limits: &checks.limits_behind };
+        let passed = PassedCount::default();
+        let chain = GateChain { found, gates: &checks.gates, limits: &checks.limits_behind, passed: &passed };
         self.pass_gates(chain, (pass, quota), body, log).await
     }
 

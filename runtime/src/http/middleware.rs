@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -11,12 +12,13 @@ use http::uri::Uri;
 use http::{Method, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::outbound::cdn_loop::CDN_LOOP;
 use super::refusal::Refusal;
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
+use super::request::error_page;
 use super::request::gate_pass::{self, GatePass};
 use super::request::gates::GateDecision;
 use super::request::logged_job::LoggedJob;
@@ -25,6 +27,7 @@ use super::request::refusal_response::ErrorFormat;
 use super::request::request_body;
 use super::request::reserved_fields::unforged;
 use super::request::response_body::Body;
+use super::request::runtime_bound_body::RuntimeBoundBody;
 use super::service::RequestContext;
 use super::wire::client_memory::MemoryAccount;
 use super::wire::progress::Progress;
@@ -32,8 +35,12 @@ use crate::catalog::{Catalog, Match, RouteGate, RouteLimit};
 use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
 use crate::observe::traces::{TRACEPARENT, TRACESTATE};
 
-/// How many requests a middleware may pass on for one request of a client: it may try again, and not without end.
+/// How many requests a middleware may pass on for each that it gets: it may try again, and not without end.
 const MOST_PASSED: usize = 8;
+
+/// How many all middlewares of a route may pass on for one request of a client. Where each of several tries again, what
+/// stands behind the last one is asked as often as the product says.
+const MOST_IN_CHAIN: usize = 64;
 
 /// What stands between a request and the answer of its route.
 #[derive(Clone, Copy)]
@@ -44,6 +51,19 @@ pub(super) struct GateChain<'r> {
     pub(super) gates: &'r [RouteGate],
     /// The limits that count what has passed all gates.
     pub(super) limits: &'r [RouteLimit],
+    /// What the middlewares of the route have passed on so far.
+    pub(super) passed: &'r PassedCount,
+}
+
+/// Counts what the middlewares of a route pass on for one request of a client.
+#[derive(Default)]
+pub(super) struct PassedCount(AtomicUsize);
+
+impl PassedCount {
+    /// Counts one more. Returns `false` if it is one too many.
+    fn take(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) < MOST_IN_CHAIN
+    }
 }
 
 impl<'a> RequestContext<'a, Arc<Catalog>> {
@@ -56,7 +76,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let GateChain { found, gates, limits } = chain;
+        let GateChain { found, gates, limits, .. } = chain;
         let decision = self.routed(found).ask_gates(&self.server.engine, gates, pass, log).await?;
         let mut response = match decision {
             GateDecision::Answer(response) => *response,
@@ -102,12 +122,10 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let inner = RequestContext { span: span.as_ref(), ..self };
         let serving = async {
             for _ in 0..MOST_PASSED {
-                let Some(request) = passed.recv().await else { break };
+                let Some(request) = passed.recv().await.filter(|_| behind.passed.take()) else { break };
                 inner.answer_passed(behind, request, &memory).await;
             }
-            // Later requests are refused. The middleware goes on.
-            passed.close();
-            pending::<Infallible>().await
+            refuse(&mut passed).await
         };
         // The middleware is polled while another job answers, because that may read what the middleware writes.
         tokio::select! {
@@ -119,7 +137,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 
     /// Answers a request that a middleware passes on. A failure is the middleware's to handle.
     async fn answer_passed(self, behind: GateChain<'_>, passed: Proxied, memory: &MemoryAccount) {
-        let Proxied { request, answer, next: _ } = passed;
+        let Proxied { request, mut answer, next: _ } = passed;
         let (given, body) = request.into_parts();
         let named = given.headers.get(TRACEPARENT).and_then(|field| field.to_str().ok());
         let span = self.span.map(|span| span.or_named(named));
@@ -130,7 +148,9 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let mut body = DrainBody::passed(body, &progress);
         let request = RequestContext { head: &head, span: span.as_ref(), ..self };
         let mut pass = self.pass.without_cookies();
-        let outcome = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log).await;
+        let work = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log);
+        // A middleware that has dropped its call may pass on another request.
+        let Some(outcome) = while_awaited(&mut answer, work).await else { return };
         let tell = |mut response: Response<Body>| {
             gate_pass::tell(&pass.into_cookies(), response.headers_mut());
             response
@@ -151,7 +171,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                         let pages = rules.map_or(&self.pinned.errors, |rules| &rules.errors);
                         let (details, reason) = (self.settings.details, self.pinned.reason_header);
                         let format = ErrorFormat::of(pages);
-                        let response = refusal.into_response(&head.headers, details, reason, format);
+                        let mut response = refusal.into_response(&head.headers, details, reason, format);
+                        error_page::apply(pages, &mut response);
                         Ok(passed_response(tell(response), &head, log, &progress))
                     }
                 }
@@ -207,6 +228,22 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     }
 }
 
+/// Refuses what a middleware passes on from now on, and what waits in the channel already. The middleware goes on.
+async fn refuse(passed: &mut mpsc::Receiver<Proxied>) -> Infallible {
+    passed.close();
+    while passed.recv().await.is_some() {}
+    pending().await
+}
+
+/// Runs work for as long as its outcome is awaited. `None` once the receiver of the answer is dropped.
+async fn while_awaited<A, T>(answer: &mut oneshot::Sender<A>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = answer.closed() => None,
+        outcome = work => Some(outcome),
+    }
+}
+
 /// Makes a response the answer for a middleware. It is counted when its body has ended.
 fn passed_response(
     mut response: Response<Body>,
@@ -220,5 +257,48 @@ fn passed_response(
     }
     response.body_mut().answer(log, progress);
     let broken = |_| Fault::BadAnswer("what stands behind the middleware broke off".to_owned());
-    response.map(|body| body.map_err(broken).boxed_unsync())
+    response.map(|body| RuntimeBoundBody::here(body).map_err(broken).boxed_unsync())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_behind_the_last_one_is_refused() {
+        let (sender, mut passed) = mpsc::channel(1);
+        let (answer, given) = oneshot::channel();
+        let request = Request::new(request_body::nothing());
+        sender.try_send(Proxied { request, answer, next: None }).unwrap();
+
+        let refused = tokio::select! {
+            never = refuse(&mut passed) => match never {},
+            given = timeout(Duration::from_secs(9), given) => given,
+        };
+
+        assert!(refused.is_ok_and(|given| given.is_err()) && sender.is_closed());
+    }
+
+    #[test]
+    fn all_middlewares_of_a_route_together_pass_on_so_many_requests() {
+        let passed = PassedCount::default();
+
+        assert!((0..MOST_IN_CHAIN).all(|_| passed.take()));
+        assert!(!passed.take());
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_on_behind_a_call_that_the_middleware_has_dropped() {
+        let (mut answer, given) = oneshot::channel::<()>();
+        drop(given);
+
+        let outcome = while_awaited(&mut answer, pending::<()>()).await;
+
+        assert_eq!(outcome, None);
+    }
 }

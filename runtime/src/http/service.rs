@@ -31,7 +31,7 @@ use crate::observe::traces::{SpanRef, Tracer};
 
 /// Answers the requests of a listener.
 ///
-/// The server is generic over it, so requests cost no boxed future and no dynamic call.
+/// The server is generic over it, so requests cost no dynamic call.
 pub(super) trait Service: Send + Sync + 'static {
     /// What a request keeps from its head to its response, regardless of reloads.
     type Pinned: Send + Sync;

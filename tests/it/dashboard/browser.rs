@@ -228,6 +228,12 @@ fn the_figures_of_the_page_are_those_of_top() {
     let certificate = of_module("system.js", "module.certificate('/etc/a b.pem until 2027-01-31 (68 days)')");
     let wanted = json!({ "file": "/etc/a b.pem", "until": "2027-01-31", "left": "68 days", "days": 68 });
     assert_eq!(certificate, wanted);
+    let hosts = "[{ domain: 'a.test', days_left: 68, error: null }, { domain: 'b.test', days_left: null, error: 'refused' }]
+        .map(module.obtained).map(({ file, left, days }) => [file, left, days])";
+    assert_eq!(
+        of_module("system.js", hosts),
+        json!([["a.test", "68 days", 68], ["b.test", "none yet; refused", -1]])
+    );
     let tree =
         "((root) => [root.count, [...root.callees.values()][0].count, [...root.callees.values()][0].own])(
         module.tree('a;f;g 3\\na;f 2\\nb;f 9\\nnot a line\\n', 'a'))";

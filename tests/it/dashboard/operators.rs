@@ -11,17 +11,31 @@ use serde_json::Value;
 
 use crate::harness::{Client, PATIENCE, Program, Response, Setup, finish, portcullis};
 
-/// Sends a request to the admin socket as another user. Credentials belong to a thread, and the kernel tells those of
-/// the thread that connects.
-fn as_nobody(socket: PathBuf, request: &'static str) -> Response {
-    let asking = move || {
+/// Connects to the admin socket as another user. Credentials belong to a thread, and the kernel tells those of the thread
+/// that connects.
+fn connected_as_nobody(socket: PathBuf) -> Client {
+    let connecting = move || {
         let nobody = Uid::from_raw(65534);
         set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        let mut client = Client::unix(&socket);
-        client.send(request);
-        client.response()
+        Client::unix(&socket)
     };
-    thread::spawn(asking).join().unwrap()
+    thread::spawn(connecting).join().unwrap()
+}
+
+/// Sends a request to the admin socket as another user.
+fn as_nobody(socket: PathBuf, request: &str) -> Response {
+    let mut client = connected_as_nobody(socket);
+    client.send(request);
+    client.response()
+}
+
+/// Serves a handler and an admin socket that all users may open, with this line.
+fn open_to_all(access: &str) -> Setup {
+    let top = format!("admin = \"unix://admin.sock\"\nadmin_mode = \"0666\"\n{access}\n");
+    let setup = Setup::one("", &Program::text().say("hi").wasm()).prepend(&top);
+    let place = setup.path("portcullis.toml");
+    fs::set_permissions(place.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    setup
 }
 
 #[test]
@@ -30,11 +44,7 @@ fn a_group_that_may_read_sees_everything_and_changes_nothing() {
         // Only root can be another user.
         return;
     }
-    let access = "admin = \"unix://admin.sock\"\nadmin_mode = \"0666\"\nadmin_group_access = \"read\"\n";
-    let setup = Setup::one("", &Program::text().say("hi").wasm()).prepend(access);
-    let place = setup.path("portcullis.toml");
-    fs::set_permissions(place.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
-    let daemon = setup.start();
+    let daemon = open_to_all("admin_group_access = \"read\"").start();
     let socket = || daemon.path("admin.sock");
     let status = |request| as_nobody(socket(), request).status();
 
@@ -67,6 +77,28 @@ fn a_group_that_may_read_sees_everything_and_changes_nothing() {
     let killed = finish(portcullis().args(["kill", "77", "--socket"]).arg(socket()), b"", PATIENCE);
     assert!(killed.stderr.contains("no job"), "{}", killed.stderr);
     assert_eq!(daemon.get("/").text(), "hi");
+}
+
+#[test]
+fn a_reload_takes_rights_from_open_connections_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let daemon = open_to_all("admin_group_access = \"all\"").start();
+    let mut client = connected_as_nobody(daemon.path("admin.sock"));
+    let mut kill = || {
+        client.send("POST /jobs/kill?a=77 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.response()
+    };
+    assert!(kill().text().contains("no job"), "it has all rights");
+    let config = daemon.path("portcullis.toml");
+    let written = fs::read_to_string(&config).unwrap();
+    fs::write(&config, written.replace("\"all\"", "\"read\"")).unwrap();
+
+    let reload = daemon.verb(&["reload"]);
+
+    assert_eq!(reload.code, Some(0), "{}", reload.stderr);
+    assert_eq!(kill().status(), 403);
 }
 
 #[test]

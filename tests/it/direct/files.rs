@@ -297,3 +297,20 @@ fn a_directory_with_the_daemons_own_files_is_refused() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_directory_with_the_access_log_is_refused() {
+    let setup = Setup::new(
+        "access_log = true\naccess_log_file = \"public/access.log\"\n\
+         [[route]]\npath = \"/f/{*path}\"\nstatic = { dir = \"public\" }\n",
+    );
+    fs::create_dir(setup.path("public")).unwrap();
+
+    let ended = setup.fail();
+
+    assert!(
+        ended.stderr.contains("public/access.log is in it, where every client could read it"),
+        "{}",
+        ended.stderr
+    );
+}

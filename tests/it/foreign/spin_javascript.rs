@@ -17,13 +17,13 @@ fn a_component_of_spins_sdk_for_javascript_keeps_its_keys() {
     );
     let (bundle, module) = (setup.path("one.js"), setup.path("j.wasm"));
     let mut esbuild = tools.run(".bin/esbuild");
-    esbuild.arg(format!("{SPIN}/src/index.ts")).args(["--bundle", "--format=esm", "--log-level=error"]);
+    esbuild.arg(format!("{SPIN}/src/index.js")).args(["--bundle", "--format=esm", "--log-level=error"]);
     // The host's interfaces, which the next tool resolves.
     esbuild.arg("--external:fermyon:*").env("NODE_PATH", spin.place.join("node_modules"));
     build(esbuild.arg(format!("--outfile={}", bundle.display())));
-    // It finds the interfaces in the packages of the directory that it runs in.
     let mut j2w = spin.run(".bin/j2w");
-    build(j2w.current_dir(&spin.place).arg("-i").arg(bundle).arg("-o").arg(&module));
+    j2w.args(["--trigger-type", "spin-http", "-i"]).arg(bundle);
+    build(j2w.arg("-o").arg(&module));
     assert!(module.exists(), "the tool has written nothing, and said so without a failure");
 
     let (daemon, response) =

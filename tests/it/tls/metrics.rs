@@ -1,5 +1,6 @@
 //! The metrics of TLS.
 
+use std::fs;
 use std::process::Command;
 
 use super::site::{client, secure, trusting};
@@ -48,6 +49,29 @@ fn a_client_that_does_not_believe_us_is_counted() {
     assert_ne!(finish(&mut curl, b"", PATIENCE).code, Some(0));
 
     daemon.counted(HANDSHAKES, &["end=\"alert\""], 1.0);
+}
+
+#[test]
+fn a_scraper_that_keeps_its_connection_sees_the_certificates_of_a_reload() {
+    let daemon = secure("", &hello()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let mut scraper = Client::unix(&daemon.path("admin.sock"));
+    let mut has_other = || {
+        scraper.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        scraper.response().text().contains("/other.pem\"")
+    };
+    assert!(!has_other());
+    let pair = Authority::usual().server(&["other.test"]);
+    fs::write(daemon.path("other.pem"), pair.cert).unwrap();
+    fs::write(daemon.path("other-key.pem"), pair.key).unwrap();
+    let place = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&place).unwrap();
+    let added = "[[tls.certificate]]\ncert = \"other.pem\"\nkey = \"other-key.pem\"\n";
+    fs::write(&place, text + added).unwrap();
+
+    let reloaded = daemon.verb(&["reload"]);
+
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+    assert!(has_other());
 }
 
 #[test]

@@ -14,66 +14,12 @@ struct Middleware;
 /// The import of `wasi:http/middleware`, which the bindings of WASI leave out. The types are theirs.
 mod next {
     wit_bindgen::generate!({
-        inline: "
-            package test:middleware;
-            world inner { import wasi:http/handler@0.3.2; }
-            package wasi:http@0.3.2 {
-                interface types {
-                    record DNS-error-payload { rcode: option<string>, info-code: option<u16> }
-                    record TLS-alert-received-payload { alert-id: option<u8>, alert-message: option<string> }
-                    record field-size-payload { field-name: option<string>, field-size: option<u32> }
-                    variant error-code {
-                        DNS-timeout,
-                        DNS-error(DNS-error-payload),
-                        destination-not-found,
-                        destination-unavailable,
-                        destination-IP-prohibited,
-                        destination-IP-unroutable,
-                        connection-refused,
-                        connection-terminated,
-                        connection-timeout,
-                        connection-read-timeout,
-                        connection-write-timeout,
-                        connection-limit-reached,
-                        TLS-protocol-error,
-                        TLS-certificate-error,
-                        TLS-alert-received(TLS-alert-received-payload),
-                        HTTP-request-denied,
-                        HTTP-request-length-required,
-                        HTTP-request-body-size(option<u64>),
-                        HTTP-request-method-invalid,
-                        HTTP-request-URI-invalid,
-                        HTTP-request-URI-too-long,
-                        HTTP-request-header-section-size(option<u32>),
-                        HTTP-request-header-size(option<field-size-payload>),
-                        HTTP-request-trailer-section-size(option<u32>),
-                        HTTP-request-trailer-size(field-size-payload),
-                        HTTP-response-incomplete,
-                        HTTP-response-header-section-size(option<u32>),
-                        HTTP-response-header-size(field-size-payload),
-                        HTTP-response-body-size(option<u64>),
-                        HTTP-response-trailer-section-size(option<u32>),
-                        HTTP-response-trailer-size(field-size-payload),
-                        HTTP-response-transfer-coding(option<string>),
-                        HTTP-response-content-coding(option<string>),
-                        HTTP-response-timeout,
-                        HTTP-upgrade-failed,
-                        HTTP-protocol-error,
-                        loop-detected,
-                        configuration-error,
-                        internal-error(option<string>),
-                    }
-                    resource request;
-                    resource response;
-                }
-                interface handler {
-                    use types.{request, response, error-code};
-                    handle: async func(request: request) -> result<response, error-code>;
-                }
-            }
-        ",
         world: "inner",
-        with: { "wasi:http/types@0.3.2": wasip3::http::types },
+        with: {
+            "wasi:clocks/types@0.3.2": wasip3::clocks::types,
+            "wasi:http/types@0.3.2": wasip3::http::types,
+            "wasi:http/handler@0.3.2": generate,
+        },
     });
 }
 

@@ -35,7 +35,7 @@ pub(in crate::database) struct PostgresLease {
     has_failed: bool,
     /// Whether a statement may be running.
     is_running: bool,
-    /// Whether the job may have left prepared statements.
+    /// Whether the job may have left prepared statements, or dropped those that look up types.
     has_prepared: bool,
 }
 
@@ -138,14 +138,17 @@ impl PostgresLease {
                     "a statement in the transaction has failed: it was rolled back".to_owned(),
                 ));
             }
-            // A block of code can prepare statements too.
-            ["PREPARE" | "DO" | "CALL", ..] => self.has_prepared = true,
+            // A block of code can prepare statements too, and to drop all of them drops those of tokio-postgres.
+            ["PREPARE" | "DO" | "CALL" | "DEALLOCATE" | "DISCARD", ..] => self.has_prepared = true,
             _ => {}
         }
         let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
         match words[..] {
             ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
-            ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] if outcome.is_ok() => self.has_failed = false,
+            // Without such a savepoint, the transaction stays open as one that has failed.
+            ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] => {
+                self.has_failed = self.since.is_some() && outcome.is_err();
+            }
             ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO" => {
                 self.has_failed = false;
             }

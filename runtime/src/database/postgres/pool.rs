@@ -133,7 +133,7 @@ impl Postgres {
     }
 }
 
-/// Tries a connection that was not used for long. One that does not answer is replaced.
+/// Tries a connection that was not used for long. If it does not answer, it is replaced.
 fn tried<'a>(
     client: &'a mut ClientWrapper,
     metrics: &'a Metrics,

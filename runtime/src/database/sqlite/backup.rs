@@ -17,6 +17,9 @@ use crate::database::error::SqlError;
 /// How the name of a copy in progress ends. It begins with a dot and the name of the database.
 const ENDING: &str = ".backup";
 
+/// Bytes between the two, which are random, as hexadecimal digits.
+const RANDOM: usize = 8;
+
 /// Instructions of SQLite's machine between two looks at whether the copy is still wanted.
 const INSTRUCTIONS: i32 = 1000;
 
@@ -39,7 +42,11 @@ pub(super) fn sweep(path: &Path) {
     let Ok(entries) = path.parent().unwrap_or(Path::new(".")).read_dir() else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_copy = name.to_string_lossy().starts_with(&prefix) && name.to_string_lossy().ends_with(ENDING);
+        let middle = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(ENDING));
+        // A file that an operator has named is none.
+        let is_copy = middle.is_some_and(|middle| {
+            middle.len() == 2 * RANDOM && middle.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
         let left = || File::open(entry.path()).is_ok_and(|file| lock(&file).is_ok());
         if is_copy && left() {
             // Another process may have been faster.
@@ -51,7 +58,7 @@ pub(super) fn sweep(path: &Path) {
 /// Makes an empty file beside the database: the daemon may write nowhere else. SQLite fills it, and it keeps its mode.
 /// While it is locked, its process is at work.
 fn make(path: &Path) -> io::Result<(PathBuf, File)> {
-    let mut random = [0; 8];
+    let mut random = [0; RANDOM];
     getrandom(&mut random[..], GetRandomFlags::empty())?;
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let place = path.with_file_name(format!("{}{random}{ENDING}", prefix(path)));
@@ -92,9 +99,11 @@ mod tests {
         drop(file);
         let (in_progress, _file) = make(&path).unwrap();
         let of_another = make(&place.path().join("b.sqlite")).unwrap().0;
+        let of_an_operator = place.path().join(".a.sqlite.before-2026.backup");
+        std::fs::write(&of_an_operator, "").unwrap();
 
         sweep(&path);
 
-        assert!(!left.exists() && in_progress.exists() && of_another.exists());
+        assert!(!left.exists() && in_progress.exists() && of_another.exists() && of_an_operator.exists());
     }
 }

@@ -201,6 +201,11 @@ impl SqliteConnection {
 
     /// Opens the connection if it is not open, and gives it the current quota.
     fn prepare(&mut self) -> Result<(), SqlError> {
+        // Statements that are kept prepared have so much if their triggers or views are large. At the bound no statement
+        // could be prepared in their place.
+        if memory::is_scarce() && !self.is_open() {
+            self.opened = None;
+        }
         if self.opened.is_none() {
             self.opened = Some(open::open(&self.control.file().path, &self.control, &self.authorizer)?);
             self.quota = 0;

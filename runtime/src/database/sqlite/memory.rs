@@ -41,6 +41,11 @@ pub(super) fn bound_this_thread(bytes: i64) {
     MOST.set(bytes);
 }
 
+/// Whether this thread has more than half of the memory that it may have.
+pub(super) fn is_scarce() -> bool {
+    USED.get() > MOST.get() / 2
+}
+
 /// Returns whether this thread was refused memory since the last call.
 pub(super) fn take_refusal() -> bool {
     WAS_REFUSED.replace(false)

@@ -23,7 +23,7 @@ const INSTRUCTIONS: i32 = 1000;
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 32;
 
-/// Memory of SQLite in the whole process, in bytes: caches are emptied from the first figure on, statements fail at
+/// Memory of SQLite in the whole process, in bytes: caches grow no more from the first figure on, statements fail at
 /// the second. Sorting and the undo log of a statement are in memory; each connection has a bound of its own below.
 const MEMORY: (u64, u64) = (128 << 20, 256 << 20);
 

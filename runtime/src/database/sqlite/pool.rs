@@ -18,7 +18,7 @@ use crate::database::migrations::Migration;
 use crate::database::turns::{ConnectionTurn, ConnectionTurns};
 use crate::database::value::{SqlCommand, SqlResult};
 
-/// The longest copy. One that is still wanted then is made by other means.
+/// The longest time that a copy takes.
 const BACKUP: Duration = Duration::from_secs(24 * 3600);
 
 /// A file with its connections.
@@ -39,6 +39,8 @@ pub(in crate::database) struct SqliteLease {
     caller: Option<Arc<SqlCaller>>,
     /// Whether a transaction is open, or a statement may be running.
     is_open: bool,
+    /// Whether a command outside of a transaction was given up. It may have begun one.
+    is_given_up: bool,
 }
 
 /// Stops a statement unless it has ended.
@@ -124,7 +126,8 @@ impl Sqlite {
             None => self.thread().await?,
         };
         let (idle, next) = (self.idle.clone(), self.next.clone());
-        Ok(SqliteLease { thread: Some((thread, turn)), idle, next, caller, is_open: false })
+        let (is_open, is_given_up) = (false, false);
+        Ok(SqliteLease { thread: Some((thread, turn)), idle, next, caller, is_open, is_given_up })
     }
 }
 
@@ -146,20 +149,26 @@ impl SqliteLease {
         let Some((thread, _)) = &self.thread else { return Err(gone()) };
         let (reply, replied) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.is_open = true;
+        // Until the answer is here, in case the future is dropped.
+        (self.is_open, self.is_given_up) = (true, !self.is_open);
         let guard = CancelGuard { control: &thread.control, number };
         let order = ThreadOrder::Run { number, command, caller: self.caller.clone(), reply };
         thread.orders.send(order).map_err(|_| gone())?;
         let Replied { outcome, is_open } = replied.await.map_err(|_| gone())?;
         // It has ended by itself.
         std::mem::forget(guard);
-        self.is_open = is_open;
+        (self.is_open, self.is_given_up) = (is_open, false);
         outcome
     }
 
     /// Whether the job needs this connection for its next statement.
     pub(in crate::database) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether a command outside of a transaction was given up, so that the next one needs another connection.
+    pub(in crate::database) fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 }
 

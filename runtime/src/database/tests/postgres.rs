@@ -32,10 +32,12 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
     clean_at_once(&database, &server.open("postgres", 1)).await;
     types(&database).await;
     own_types(&database).await;
+    discarded(&database).await;
     too_large(&database).await;
     refused(&database).await;
     failed(&database).await;
     chained(&database).await;
+    no_savepoint(&database).await;
 
     server.stop();
     let error = run(&database, "select 1").await.unwrap_err();
@@ -121,6 +123,18 @@ async fn own_types(database: &SharedDatabase) {
         let found = run(database, sql).await.unwrap();
 
         assert_eq!(found.rows, [[SqlValue::Text(wanted.to_owned())]]);
+    }
+}
+
+/// A job that drops all prepared statements leaves no connection without those that look up types.
+async fn discarded(database: &SharedDatabase) {
+    for (number, sql) in ["select 1", "deallocate all", "discard all"].into_iter().enumerate() {
+        run(database, &format!("create type kind{number} as enum ('a')")).await.unwrap();
+        run(database, sql).await.unwrap();
+
+        let found = run(database, &format!("select cast('a' as kind{number})")).await;
+
+        assert_eq!(found.unwrap().rows, [[SqlValue::Text("a".to_owned())]], "after {sql}");
     }
 }
 
@@ -225,6 +239,20 @@ async fn chained(database: &SharedDatabase) {
         let ended = session.run(database, SqlCommand::Commit).await;
         assert_eq!(ended.is_ok(), is_open, "{sql}: {ended:?}");
     }
+}
+
+/// A savepoint that is not there does not end the transaction: what follows is not done outside of it.
+async fn no_savepoint(database: &SharedDatabase) {
+    run(database, "create table outside (a bigint)").await.unwrap();
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("rollback to savepoint nowhere", &[])).await.unwrap_err();
+
+    session.run(database, statement("insert into outside values (1)", &[])).await.unwrap_err();
+
+    let error = session.run(database, SqlCommand::Commit).await.unwrap_err();
+    assert!(error.to_string().contains("it was rolled back"), "{error}");
+    assert_eq!(run(database, "select * from outside").await.unwrap().rows.len(), 0);
 }
 
 /// A transaction with a failed statement is not kept, and the commit says so.

@@ -155,6 +155,32 @@ async fn a_statement_of_a_job_that_ends_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_begin_that_is_given_up_takes_no_later_statement_along() {
+    let (place, database) = notes(1).await;
+    let other = rusqlite::Connection::open(place.path().join("data/a.sqlite")).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    let mut session = DatabaseSession::default();
+    other.execute_batch("begin immediate").unwrap();
+    let mut beginning = Box::pin(session.run(&database, SqlCommand::Begin));
+    let brief = Duration::from_millis(200);
+    assert!(tokio::time::timeout(brief, beginning.as_mut()).await.is_err());
+    other.execute_batch("rollback").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while other.execute_batch("begin immediate").is_ok() {
+        assert!(Instant::now() < deadline, "it has not begun");
+        other.execute_batch("rollback").unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    // Nobody has read its answer.
+    drop(beginning);
+
+    session.run(&database, statement("insert into notes (title) values ('kept')", &[])).await.unwrap();
+    drop(session);
+    assert_eq!(count(&database).await, 1);
+}
+
+#[tokio::test]
 async fn a_statement_is_charged_to_its_job_and_ends_with_the_time_of_that() {
     const MOST: Duration = Duration::from_millis(100);
     let (_place, database) = notes(1).await;
@@ -189,6 +215,26 @@ async fn a_statement_does_not_take_the_memory_of_all_others() {
 }
 
 #[tokio::test]
+async fn statements_that_are_kept_prepared_leave_memory_for_others() {
+    let (_place, database) = notes(1).await;
+    run(&database, "create table numbers (a integer)").await.unwrap();
+    run(&database, "create table others (a integer)").await.unwrap();
+    let changes = "insert into others values (1); ".repeat(2900);
+    for number in 0..8 {
+        let trigger =
+            format!("create trigger t{number} after insert on numbers when new.a < 0 begin {changes} end");
+        run(&database, &trigger).await.unwrap();
+    }
+
+    // Each takes some 5 MB, for the programs of the triggers.
+    for number in 0..20 {
+        run(&database, &format!("insert into numbers values ({number})")).await.unwrap();
+    }
+
+    assert_eq!(count(&database).await, 0);
+}
+
+#[tokio::test]
 async fn readers_do_not_let_the_log_of_changes_grow_without_end() {
     let (place, database) = notes(3).await;
     run(&database, "create table blobs (body blob)").await.unwrap();
@@ -201,7 +247,7 @@ async fn readers_do_not_let_the_log_of_changes_grow_without_end() {
 
     let mut longest = 0_u64;
     for _ in 0..40 {
-        while let Err(error) = run(&database, "update blobs set body = zeroblob(500000)").await {
+        while let Err(error) = run(&database, "update blobs set body = randomblob(500000)").await {
             assert_eq!(error.code(), "conflict", "{error}");
         }
         longest = longest.max(std::fs::metadata(&log).unwrap().len());

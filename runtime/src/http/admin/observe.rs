@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response};
 use super::{
     acme_metrics, daemon_metrics, database_metrics, handler_metrics, key_set_metrics, metrics, store_metrics,
 };
-use crate::http::context::{Observed, Server, Settings};
+use crate::http::context::{Observed, Server};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
 use crate::http::request::response_body::Body;
@@ -20,10 +20,10 @@ use crate::observe::exposition::{Exposition, ExpositionFormat};
 /// # Errors
 /// There is no such page, or the method is neither GET nor HEAD.
 pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Result<Response<Body>, Refusal> {
-    let RequestContext { server, settings, head, .. } = request;
+    let RequestContext { server, head, .. } = request;
     let gate = observed.gate.state();
     let response = match head.uri.path() {
-        "/metrics" => metrics(server, settings, observed, head),
+        "/metrics" => metrics(server, observed, head),
         // Reports only that the process answers. A supervisor restarts a process that hangs, but not one that waits or
         // drains.
         "/livez" => health::answer(true, "alive"),
@@ -39,12 +39,9 @@ pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Resu
 }
 
 /// Makes the response with all metrics, in the format that the scraper accepts.
-pub(in crate::http) fn metrics(
-    server: &Server,
-    settings: &Settings,
-    observed: &Observed,
-    head: &Parts,
-) -> Response<Body> {
+pub(in crate::http) fn metrics(server: &Server, observed: &Observed, head: &Parts) -> Response<Body> {
+    // Those in force now: a scraper keeps its connection over many reloads.
+    let settings = server.settings.load();
     let mut exposed = Exposition::default();
     handler_metrics::handlers(&mut exposed, &server.engine);
     metrics::engine(&mut exposed, &server.engine, observed.gate.state(), &server.refused);

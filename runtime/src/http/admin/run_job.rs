@@ -70,7 +70,7 @@ impl AdminRequest<'_> {
         let Parts { method, uri, headers, .. } = self.request.head;
         refuse_browsers(headers, uri.host())?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        let rights = self.rights();
+        let (rights, has_profiler) = (self.rights(), self.request.server.settings.load().profiler);
         match (path.strip_prefix("/jobs/"), &*path) {
             (Some(name), _) if rights == OperatorRights::Read && !builtin::READING.contains(&name) => {
                 Err(Refusal::Forbidden(READ_ONLY))
@@ -78,20 +78,18 @@ impl AdminRequest<'_> {
             (Some(name), _) if method == Method::POST => self.run(name, body).await,
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => {
-                let RequestContext { server, settings, .. } = self.request;
-                Ok(observe::metrics(server, settings, self.observed, self.request.head))
+                let RequestContext { server, head, .. } = self.request;
+                Ok(observe::metrics(server, self.observed, head))
             }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
             (None, path) if path.starts_with(dashboard_files::ROOT) => {
                 let answer = match path {
-                    dashboard_files::ACCESS => {
-                        dashboard_files::access(rights, self.request.settings.profiler)
-                    }
+                    dashboard_files::ACCESS => dashboard_files::access(rights, has_profiler),
                     path => dashboard_files::file(path).ok_or(Refusal::NoRoute)?,
                 };
                 if method == Method::GET { Ok(answer) } else { Err(Refusal::WrongMethod("GET".to_owned())) }
             }
-            (None, path) => match profiler::Page::at(path).filter(|_| self.request.settings.profiler) {
+            (None, path) => match profiler::Page::at(path).filter(|_| has_profiler) {
                 Some(page) if method == Method::GET => {
                     let _place = page.lasts().then(|| self.slots.profile()).transpose()?;
                     page.show(&self.request.server.engine, uri.query().unwrap_or_default()).await
@@ -102,11 +100,12 @@ impl AdminRequest<'_> {
         }
     }
 
-    /// Returns what the client may do.
+    /// Returns what the client may do now. A connection that was opened before a reload gives no right of then.
     fn rights(self) -> OperatorRights {
-        let RequestContext { settings, peer, .. } = self.request;
+        let RequestContext { server, peer, .. } = self.request;
         let user = peer.credentials().map(|credentials| credentials.uid);
-        settings.operators.of(user, geteuid().as_raw())
+        // Those in force now: a connection that was open at a reload keeps no right that the reload took away.
+        server.settings.load().operators.of(user, geteuid().as_raw())
     }
 
     /// Runs a job. The response has its output and its outcome.

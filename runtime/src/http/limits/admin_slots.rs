@@ -51,12 +51,12 @@ impl AdminSlots {
             AdminQuota::None => return Ok(None),
             AdminQuota::Change => take(&self.changes, || {
                 format!(
-                    "{CHANGES} changes (swap, reload, rollback, upgrade, plan) are running or queued, which is the limit; wait for one to end"
+                    "{CHANGES} changes (swap, promote, reload, rollback, upgrade, plan) are running or queued, which is the limit; wait for one to end"
                 )
             }),
             AdminQuota::LongLived => take(&self.open, || {
                 format!(
-                    "{OPEN} long jobs (logs, jobs of handlers) run for the admin socket, which is the limit; end one"
+                    "{OPEN} long jobs (logs, tap, sql, jobs of handlers) run for the admin socket, which is the limit; end one"
                 )
             }),
         };

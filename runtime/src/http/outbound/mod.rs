@@ -1,7 +1,7 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
 //!
 //! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict`; `pool`;
-//! `body`, `fetch`; `exchange`; `caller`. Beside them, `https_client` serves the daemon itself.
+//! `body`, `daemon_client`; `exchange`; `caller`. The requests of the daemon itself are those of `daemon_client`.
 
 mod body;
 mod bounds;
@@ -9,17 +9,15 @@ mod call_outcome;
 mod caller;
 pub(super) mod cdn_loop;
 mod cpu_charge;
+mod daemon_client;
 mod denials;
 mod error;
 mod exchange;
-mod fetch;
-mod https_client;
 mod pool;
 mod strict;
 
 pub use caller::{Grant, OutboundCaller};
-pub use fetch::{FetchLimits, fetch};
-pub use https_client::{ExchangeError, HttpsClient};
+pub use daemon_client::{DaemonClient, ExchangeLimits};
 
 #[cfg(test)]
 mod tests;

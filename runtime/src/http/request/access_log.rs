@@ -47,7 +47,7 @@ pub(in crate::http) struct RequestLog {
     /// The cookies that gates have told, for the response.
     cookies: Vec<HeaderValue>,
     line: Option<Box<LoggedRequest>>,
-    /// The request for the history and its listeners. `None` if nobody wants it.
+    /// The request for the history, its listeners and the trace. `None` if none of them is on.
     story: Option<RequestSummary>,
     /// Gets the request if no handler answers it.
     tapped: Option<Arc<History>>,

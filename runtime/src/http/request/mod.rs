@@ -10,6 +10,7 @@
 //! | `reserved_fields` | the fields that only the daemon may set |
 //! | `client_address` | the client behind trusted proxies |
 //! | `panic` | the guard that lets a panic end only its own request |
+//! | `runtime_bound_body` | a body that stays within the runtime of the daemon |
 //! | `request_trace` | the span of a request, and what its job is told of it |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
@@ -80,6 +81,7 @@ pub(in crate::http) mod reserved_fields;
 pub(in crate::http) mod response_body;
 pub(in crate::http) mod rewrite;
 pub(in crate::http) mod running_job;
+pub(in crate::http) mod runtime_bound_body;
 pub(in crate::http) mod spooled_body;
 pub(in crate::http) mod upgrade_fields;
 pub(in crate::http) mod wasi_http;

@@ -29,7 +29,9 @@ pub(in crate::http) fn begin(
     sender: &Peer,
     trusted: Option<&AddressSet>,
 ) -> OpenSpan {
-    let is_proxy = || trusted.is_some_and(|trusted| trusted.contains(sender.address()));
+    // A proxy that passes bytes on and names no client has not written the fields.
+    let is_proxy =
+        || sender.may_forward() && trusted.is_some_and(|trusted| trusted.contains(sender.address()));
     let parent = tracer.believes(is_proxy).then(|| RemoteParent::read(&head.headers)).flatten();
     head.headers.remove(TRACEPARENT);
     head.headers.remove(TRACESTATE);

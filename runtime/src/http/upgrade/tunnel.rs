@@ -17,9 +17,10 @@ use crate::http::request::upgrade_fields;
 use crate::http::wire::progress::Progress;
 use crate::net::DrainSignal;
 
-/// The job that takes over the connection once its last response is written, or none.
+/// The job that takes over the connection once its last response is written, or none. Boxed: every connection has room
+/// for it.
 #[derive(Default)]
-pub(in crate::http) struct PendingUpgrade(Mutex<Option<Tunnel>>);
+pub(in crate::http) struct PendingUpgrade(Mutex<Option<Box<Tunnel>>>);
 
 /// A job with a connection of its own.
 pub(in crate::http) struct Tunnel {
@@ -42,7 +43,7 @@ impl PendingUpgrade {
         if let Some(agreed) = &tunnel.agreed {
             agreed.tell(response.headers_mut());
         }
-        *self.lock() = Some(tunnel);
+        *self.lock() = Some(Box::new(tunnel));
         response
     }
 
@@ -53,7 +54,7 @@ impl PendingUpgrade {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Tunnel>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Tunnel>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,5 +100,15 @@ impl Tunnel {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_stays_with_http_has_little_room_for_a_tunnel() {
+        assert!(size_of::<PendingUpgrade>() <= 32, "{}", size_of::<PendingUpgrade>());
     }
 }

@@ -1,4 +1,4 @@
-//! What the client has to send next, and until when.
+//! What the client has to send next, and until when; `deadline_io` fails the read that is too late.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;

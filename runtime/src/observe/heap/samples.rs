@@ -280,7 +280,7 @@ fn hash(address: usize) -> &'static AtomicU8 {
     &WATCHED_HASHES[((address >> 4) ^ (address >> 18)) % WATCHED_HASHES.len()]
 }
 
-/// Joins the functions of a stack, of which the innermost comes first, without those of the allocator.
+/// Joins the functions of a stack, innermost first, without those of the allocator.
 fn shown(functions: &[String]) -> String {
     const OWN: [&str; 6] = [
         "_Unwind_",

@@ -74,7 +74,7 @@ impl JobSpans {
         guest.ended += 1;
         guest.bytes += bytes;
         drop(guest);
-        job.guest_ended(span, handler.clone());
+        job.guest_ended((span, bytes), handler.clone());
     }
 
     /// Reports whether the spans of the guest are kept. Those of a trace that is kept for its failure are not: guests are

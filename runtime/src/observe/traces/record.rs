@@ -97,6 +97,8 @@ pub struct OperationSpan {
 /// A span of a guest, and its job.
 pub(super) struct OwnSpan {
     pub(super) span: GuestSpan,
+    /// The bytes that it takes.
+    pub(super) bytes: usize,
     pub(super) handler: Arc<str>,
 }
 
@@ -132,6 +134,14 @@ impl SpanFacts {
         match self {
             SpanFacts::Request(_) | SpanFacts::Job(..) => false,
             SpanFacts::Call(_) | SpanFacts::Operation(_) | SpanFacts::Guest(_) => true,
+        }
+    }
+
+    /// Returns how many bytes a guest has put into the span.
+    pub(super) fn guest_bytes(&self) -> usize {
+        match self {
+            SpanFacts::Guest(own) => own.bytes,
+            SpanFacts::Request(_) | SpanFacts::Job(..) | SpanFacts::Call(_) | SpanFacts::Operation(_) => 0,
         }
     }
 

@@ -146,6 +146,12 @@ impl TraceSettings {
 /// Checks the URL of a collector.
 fn checked(name: &str, url: &str) -> Result<String, String> {
     let wanted = "wanted http://HOST:PORT or https://HOST:PORT";
+    let bare =
+        format!("{name}: {wanted} without a user or a query; credentials go into OTEL_EXPORTER_OTLP_HEADERS");
+    // First: the other messages show the URL, as `status` does, and a password must not be shown.
+    if names_user(url) {
+        return Err(bare);
+    }
     if url.starts_with("grpc") || url.ends_with(":4317") || url.ends_with(":4317/") {
         return Err(format!(
             "{name}: {url:?} is an endpoint for gRPC, which is not spoken: {wanted}, mostly with port 4318"
@@ -153,15 +159,13 @@ fn checked(name: &str, url: &str) -> Result<String, String> {
     }
     let uri = Uri::from_str(url).map_err(|error| format!("{name}: {wanted}, found {url:?}: {error}"))?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    // A password in the URL would be shown by `status`.
-    let is_plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    if is_http && is_plain && uri.query().is_none() {
-        Ok(url.to_owned())
-    } else {
-        Err(format!(
-            "{name}: {wanted} without a user or a query; credentials go into OTEL_EXPORTER_OTLP_HEADERS"
-        ))
-    }
+    if is_http && uri.authority().is_some() && uri.query().is_none() { Ok(url.to_owned()) } else { Err(bare) }
+}
+
+/// Reports whether a text has a user where a URL has one, valid or not.
+fn names_user(url: &str) -> bool {
+    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 /// Reports whether the environment switches traces off.
@@ -326,12 +330,19 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "always_on", "the parent of a request decides"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", "gRPC, which is not spoken"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318", "wanted http://HOST:PORT"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c/v1/traces", "OTEL_EXPORTER_OTLP_HEADERS"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "http://u:s3cret@c/v1/traces",
+                "OTEL_EXPORTER_OTLP_HEADERS",
+            ),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:s3cret@c:4317", "OTEL_EXPORTER_OTLP_HEADERS"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:s3cret@[c", "OTEL_EXPORTER_OTLP_HEADERS"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "from 1 to"),
             ("OTEL_BSP_SCHEDULE_DELAY", "soon", "wanted a whole number"),
         ] {
             let refusal = complete(&on(), &[(name, value)]).unwrap_err();
             assert!(refusal.starts_with(name) && refusal.contains(told), "{refusal}");
+            assert!(!refusal.contains("s3cret"), "{refusal}");
         }
         let ratio = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
         assert!(complete(&on(), &ratio).unwrap_err().contains("from 0 to 1"));

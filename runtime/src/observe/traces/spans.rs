@@ -187,7 +187,7 @@ impl SpanMaker {
     }
 
     /// Makes the span that a guest has made. What says whose it is, is the daemon's word.
-    fn guest(&self, id: SpanId, OwnSpan { span: guest, handler }: OwnSpan) -> SpanData {
+    fn guest(&self, id: SpanId, OwnSpan { span: guest, handler, .. }: OwnSpan) -> SpanData {
         let now = self.now.0;
         let mut span = self.span(id, guest.name, (now, now));
         (span.start_time, span.end_time) = (guest.start, guest.end);

@@ -22,6 +22,10 @@ const DETAILS: usize = 1024;
 /// The same in a trace that is not sampled, and will be kept only if it fails.
 const UNSAMPLED_DETAILS: usize = 64;
 
+/// The most bytes of the spans of guests in a trace, of all its jobs: a request may start dozens, and none of it is memory
+/// of a guest.
+const GUEST_BYTES: usize = 1 << 20;
+
 /// A trace in progress. It ends when no request and no job of it is open.
 struct Trace {
     queue: Arc<SpanQueue>,
@@ -38,6 +42,7 @@ struct Trace {
 struct TraceRecords {
     ended: Vec<SpanRecord>,
     details: usize,
+    guest_bytes: usize,
     left_out: usize,
     is_finished: bool,
 }
@@ -77,11 +82,13 @@ impl Trace {
         }
         if record.facts.is_detail() {
             let most = if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS };
-            if records.details >= most {
+            let guest_bytes = records.guest_bytes + record.facts.guest_bytes();
+            if records.details >= most || guest_bytes > GUEST_BYTES {
                 records.left_out += 1;
                 return;
             }
             records.details += 1;
+            records.guest_bytes = guest_bytes;
         }
         records.ended.push(record);
     }
@@ -234,9 +241,9 @@ impl SpanRef {
     }
 
     /// Records a span that a guest of this handler has made in its job, whose span this is. The caller has bounded it.
-    pub(super) fn guest_ended(&self, span: GuestSpan, handler: Arc<str>) {
+    pub(super) fn guest_ended(&self, (span, bytes): (GuestSpan, usize), handler: Arc<str>) {
         let (id, parent) = (span.id, span.parent.unwrap_or(self.id));
-        let own = OwnSpan { span, handler };
+        let own = OwnSpan { span, bytes, handler };
         self.add(id, Some(parent), SpanFacts::Guest(Box::new(own)));
     }
 

@@ -48,8 +48,8 @@ impl Tracer {
         }
     }
 
-    /// Begins the part of a trace that passes through this daemon. The parent decides whether it is sampled; without one,
-    /// a new trace begins, of which the configured share is sampled.
+    /// Begins the part of a trace that passes through this daemon. The parent decides whether it is sampled. Without a
+    /// parent, a new trace begins. The configured share of new traces is sampled.
     pub fn begin(&self, parent: Option<RemoteParent>, trigger: JobTrigger) -> OpenSpan {
         let start = match parent {
             Some(RemoteParent { trace, span, is_sampled, state }) => {
@@ -121,15 +121,18 @@ impl Tracing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Instant, SystemTime};
 
     use bytes::Bytes;
     use futures_util::future::BoxFuture;
     use http::{HeaderMap, HeaderValue, Request, Response};
+    use opentelemetry::SpanId;
 
     use super::*;
     use crate::observe::history::{PartTimes, VersionLabel};
     use crate::observe::traces::context::TRACEPARENT;
+    use crate::observe::traces::guest::{GuestSpan, GuestSpanKind, GuestSpanStatus};
+    use crate::observe::traces::job_spans::JobSpans;
     use crate::observe::traces::record::JobSpan;
     use crate::observe::traces::settings::TraceOptions;
 
@@ -202,6 +205,43 @@ mod tests {
             assert!(written.ends_with(flags) && !written.contains("00f067aa0ba902b7"), "{written}");
             assert_eq!(tracing.counts().all_sent(), sent);
         }
+    }
+
+    #[tokio::test]
+    async fn the_spans_of_guests_in_a_trace_are_bounded_in_bytes_whatever_the_number_of_jobs() {
+        let tracing = sparing();
+        let sampled = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let parent = RemoteParent::read(&HeaderMap::from_iter([(TRACEPARENT, sampled)]));
+        let root = tracing.current().unwrap().begin(parent, JobTrigger::Request);
+        let span = |id: u64| GuestSpan {
+            id: SpanId::from(id),
+            parent: None,
+            kind: GuestSpanKind::Internal,
+            name: "x".repeat(8 << 10),
+            start: SystemTime::UNIX_EPOCH,
+            end: SystemTime::UNIX_EPOCH,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            status: GuestSpanStatus::Unset,
+            scope: String::new(),
+            scope_version: None,
+            dropped: [0; 3],
+        };
+
+        for _ in 0..10 {
+            let (spans, called) = (JobSpans::default(), root.place().open(JobTrigger::Call));
+            spans.begin(called.place().clone(), "a".into());
+            // As many as fit into the limit of a job.
+            (1..=15).for_each(|id| spans.guest_ended(span(id)));
+            called.end_job(job(false));
+        }
+        root.end_job(job(false));
+        tracing.flush().await;
+
+        let dropped = tracing.counts().all_dropped(DropReason::TraceLimit);
+        assert!((22..=31).contains(&dropped), "{dropped}");
+        assert_eq!(tracing.counts().all_sent(), 11 * 4 + 150 - dropped);
     }
 
     #[test]

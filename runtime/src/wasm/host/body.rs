@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::job::{Fault, HandlerVersion, Job, Output, RequestBody, Usage, poll_client};
+use crate::job::{Fault, FromClient, HandlerVersion, Job, Output, RequestBody, Usage, poll_client};
 
 /// A request body, as the component reads it.
 pub(in crate::wasm) struct LentRequestBody {
@@ -18,6 +18,8 @@ pub(in crate::wasm) struct LentRequestBody {
     broken: BodyFault,
     /// Accounts the time that the job waits for the client to send the body.
     usage: Arc<Usage>,
+    /// Whether the last read waits for the client.
+    is_awaited: bool,
 }
 
 /// A request body on loan to a component. It can be taken back from whatever handle holds it.
@@ -60,7 +62,16 @@ impl LentRequestBody {
     /// Lends a request body to a component until it is taken back.
     pub(in crate::wasm) fn lend(body: RequestBody, broken: BodyFault, job: &Job) -> (LentRequestBody, Lent) {
         let lent = Lent(Arc::new(Mutex::new(Some(body))));
-        (LentRequestBody { body: lent.clone(), broken, usage: job.usage.clone() }, lent)
+        (LentRequestBody { body: lent.clone(), broken, usage: job.usage.clone(), is_awaited: false }, lent)
+    }
+}
+
+impl Drop for LentRequestBody {
+    fn drop(&mut self) {
+        // Nobody reads what the client sends any more, so the time of the job is its own again.
+        if self.is_awaited {
+            self.usage.waits.end(FromClient::Input);
+        }
     }
 }
 
@@ -69,17 +80,18 @@ impl Body for LentRequestBody {
     type Error = Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut lent = self.body.lock();
+        let LentRequestBody { body, broken, usage, is_awaited } = &mut *self;
+        let mut lent = body.lock();
         let Some(body) = &mut *lent else { return Poll::Ready(None) };
-        let next =
-            ready!(poll_client(&self.usage, context, |context| Pin::new(&mut *body).poll_frame(context)));
-        Poll::Ready(next.map(|frame| {
+        let next = poll_client(usage, context, |context| Pin::new(&mut *body).poll_frame(context));
+        *is_awaited = next.is_pending();
+        Poll::Ready(ready!(next).map(|frame| {
             frame.map_err(|fault| {
                 // An error means that the component has ended: the job does not fail for it.
-                let _ended = self.broken.end_with(fault);
+                let _ended = broken.end_with(fault);
                 Error::ConnectionTerminated
             })
         }))
@@ -196,5 +208,41 @@ impl Body for MeteredResponseBody {
             }
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// The body of a client that sends nothing.
+    struct SilentBody;
+
+    impl Body for SilentBody {
+        type Data = Bytes;
+        type Error = Fault;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_drops_its_request_body_does_not_wait_for_the_client() {
+        let usage = Arc::<Usage>::default();
+        let body = Lent(Arc::new(Mutex::new(Some(SilentBody.boxed()))));
+        let (broken, paid) = (BodyFault::default(), usage.clone());
+        let mut lent = LentRequestBody { body: body.clone(), broken, usage: paid, is_awaited: false };
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut lent).poll_frame(&mut context).is_pending() && usage.waits.is_waiting());
+
+        drop(lent);
+
+        assert!(!usage.waits.is_waiting() && body.lock().is_some());
     }
 }

@@ -59,7 +59,9 @@ async fn handle(
     let request = request.map(|body| PassedBody(Mutex::new(body)).boxed());
     let (answer, given) = oneshot::channel();
     if next.send(Proxied { request, answer, next: None }).await.is_err() {
-        return Ok(Err(internal("the response has begun: a middleware passes the request on before that")));
+        return Ok(Err(internal(
+            "no more requests are passed on: the response has begun, or there were too many",
+        )));
     }
     let response = match given.await {
         Ok(Ok(response)) => response,

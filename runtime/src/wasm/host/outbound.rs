@@ -31,7 +31,7 @@ pub(in crate::wasm) struct Http {
     hooks: Hooks,
 }
 
-/// Implements what wasmtime-wasi-http leaves to its embedder. Without an `RequestingJob`, every request is denied.
+/// Implements what wasmtime-wasi-http leaves to its embedder. Without a `RequestingJob`, every request is denied.
 struct Hooks {
     asker: Option<RequestingJob>,
 }

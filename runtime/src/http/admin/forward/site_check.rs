@@ -58,7 +58,10 @@ impl ForwardTarget {
             OPEN => (ForwardTarget::Open, Method::POST),
             REPLAY => (ForwardTarget::Replay, Method::POST),
             PROFILE | dashboard_files::ACCESS => (ForwardTarget::Daemon, Method::GET),
-            _ if path.starts_with(dashboard_files::ROOT) => (ForwardTarget::File, Method::GET),
+            // The daemon decodes a path: `/dashboard/%61ccess` is no file.
+            _ if path.starts_with(dashboard_files::ROOT) && !path.contains('%') => {
+                (ForwardTarget::File, Method::GET)
+            }
             _ if job.is_some_and(|job| JOBS.contains(&job)) => (ForwardTarget::Daemon, Method::POST),
             _ => return Err(Rejection::new(StatusCode::NOT_FOUND, "the dashboard is at /dashboard/")),
         };
@@ -150,5 +153,6 @@ mod tests {
             assert!(post(path).is_err() && get(path).is_err(), "{path}");
         }
         assert!(get("/jobs/kill").is_err() && get("/dashboard/open").is_err());
+        assert!(get("/dashboard/%61ccess").is_err(), "an answer of the daemon without a token");
     }
 }

@@ -107,10 +107,19 @@ impl AcmeCertificates {
         })
     }
 
-    /// Takes over the outcomes of the same hosts from the configuration before.
+    /// Takes over the outcomes of the same hosts from the configuration before, with their waits. Those of another server
+    /// do not hold, and that after a success does not without its certificate: the host would have none for weeks.
     pub(in crate::net::tls) fn goes_on_from(&self, before: &AcmeCertificates) {
         let mut outcomes = before.outcomes().clone();
         outcomes.retain(|domain, _| self.covers(domain));
+        let is_same_server = self.options.dir == before.options.dir;
+        for (domain, outcome) in &mut outcomes {
+            let has_certificate = self.served.load().contains_key(domain);
+            if !is_same_server || (outcome.failures == 0 && !has_certificate) {
+                let DomainOutcome { issued, failed, .. } = *outcome;
+                *outcome = DomainOutcome { issued, failed, ..DomainOutcome::default() };
+            }
+        }
         *self.outcomes() = outcomes;
     }
 
@@ -291,4 +300,69 @@ impl AcmeCertificates {
 /// Returns the file of the account.
 fn account(options: &AcmeOptions) -> PathBuf {
     options.dir.join("account.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn load(dir: &Path) -> AcmeCertificates {
+        let options = AcmeOptions {
+            domains: vec!["a.test".to_owned()],
+            email: None,
+            directory: "https://ca.test/directory".to_owned(),
+            ca: None,
+            challenges: Vec::new(),
+            dir: dir.to_owned(),
+        };
+        AcmeCertificates::load(&options, &mut Vec::new()).unwrap()
+    }
+
+    fn keep(certificates: &AcmeCertificates) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        let chain = params.self_signed(&key).unwrap().pem();
+        certificates.keep("a.test", &chain, &key.serialize_pem()).unwrap();
+        certificates.succeeded("a.test");
+    }
+
+    /// Returns whether a certificate is asked for at once.
+    fn is_due(certificates: &AcmeCertificates) -> bool {
+        certificates.reports()[0].next <= SystemTime::now()
+    }
+
+    #[test]
+    fn a_reload_keeps_the_waits_of_the_same_server_and_no_others() {
+        let (staging, production) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let before = load(staging.path());
+        keep(&before);
+
+        let (same, other) = (load(staging.path()), load(production.path()));
+        same.goes_on_from(&before);
+        other.goes_on_from(&before);
+
+        assert!(!is_due(&same) && is_due(&other));
+        assert_eq!((same.reports()[0].issued, other.reports()[0].issued), (1, 1));
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        same.failed("a.test", "refused".to_owned(), later);
+        let (again, other) = (load(staging.path()), load(production.path()));
+        again.goes_on_from(&same);
+        other.goes_on_from(&same);
+        assert!(!is_due(&again) && is_due(&other));
+        assert!(again.reports()[0].error.is_some() && other.reports()[0].error.is_none());
+    }
+
+    #[test]
+    fn a_certificate_whose_file_is_gone_is_asked_for_after_a_reload() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = load(dir.path());
+        keep(&before);
+        std::fs::remove_file(kept::file(dir.path(), "a.test")).unwrap();
+
+        let after = load(dir.path());
+        after.goes_on_from(&before);
+
+        assert!(!is_due(&before) && is_due(&after));
+    }
 }
