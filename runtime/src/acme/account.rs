@@ -36,7 +36,7 @@ pub(super) async fn open(certificates: &Arc<AcmeCertificates>, client: &AcmeClie
     Ok(account)
 }
 
-/// Makes an account, in place of one that the server does not know any more.
+/// Makes an account. It replaces an account that the server no longer knows.
 ///
 /// # Errors
 /// As [`open`].

@@ -58,7 +58,7 @@ pub struct ListedEntry {
 
 impl ListingCache {
     /// Lists a directory in the order of names, without hidden ones. A long list is cut. A listing is kept until its
-    /// directory changes. `leads_to` returns what a name leads to, or `None` for one that is left out. Blocks while the
+    /// directory changes. `leads_to` returns what a name leads to, or `None` for a name that is left out. Blocks while the
     /// file system does.
     ///
     /// # Errors

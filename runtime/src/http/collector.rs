@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::HOST;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, uri};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
-use crate::net::outbound::{Block, Dialer, Origin, Scheme, System, Trust};
+use super::outbound::addressed;
+use crate::net::outbound::{Dialer, Origin, Trust};
 use crate::observe::traces::{SpanTransport, TraceSettings};
 
 /// The largest response of a collector, in bytes. It says how many spans were refused, and why.
@@ -46,10 +45,11 @@ impl Collector {
             Some(pem) => Trust::and(pem).map_err(|error| format!("outbound.ca: {error:#}"))?,
             None => Trust::system(),
         };
-        // Where the collector is, the operator decides.
-        let addresses = Block::everything().to_vec();
-        let dialer = Dialer { resolver: Arc::new(System::default()), addresses, trust };
-        let link = CollectorLink { dialer, timeout: settings.timeout, idle: Mutex::default() };
+        let link = CollectorLink {
+            dialer: Dialer::of_daemon(trust),
+            timeout: settings.timeout,
+            idle: Mutex::default(),
+        };
         Ok(Arc::new(Collector(Arc::new(link))))
     }
 }
@@ -98,34 +98,5 @@ impl OpenLink {
         let (head, body) = sent.map_err(|error| error.to_string())?.into_parts();
         let body = Limited::new(body, RESPONSE).collect().await.map_err(|error| error.to_string())?;
         Ok(Response::from_parts(head, body.to_bytes()))
-    }
-}
-
-/// Takes the origin out of the URL of a request: a server gets a path (RFC 9112 §3.2.1).
-fn addressed(mut request: Request<Bytes>) -> Result<(Origin, Request<Bytes>), String> {
-    let url = std::mem::take(request.uri_mut()).into_parts();
-    let scheme = if url.scheme == Some(uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
-    let authority = url.authority.as_ref().map(uri::Authority::as_str).unwrap_or_default();
-    let origin = Origin::new(scheme, authority).map_err(|error| format!("{authority:?}: {error}"))?;
-    let host = HeaderValue::try_from(origin.authority()).map_err(|error| error.to_string())?;
-    request.headers_mut().insert(HOST, host);
-    *request.uri_mut() =
-        Uri::from(url.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/v1/traces")));
-    Ok((origin, request))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_goes_to_the_origin_of_its_url_with_its_path() {
-        let request = Request::post("https://c.example:4318/v1/traces").body(Bytes::new()).unwrap();
-
-        let (origin, request) = addressed(request).unwrap();
-
-        assert_eq!(origin.to_string(), "https://c.example:4318");
-        assert_eq!(request.uri().to_string(), "/v1/traces");
-        assert_eq!(request.headers()[HOST], "c.example:4318");
     }
 }

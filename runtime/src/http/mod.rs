@@ -6,9 +6,9 @@
 //! |---|---|---|
 //! | 0 | `refusal` | every reason to refuse a request, with its status, code and text |
 //! | 0 | `timeouts` | the fixed time limits of connections |
-//! | 0 | `collector` | the connection to the collector of traces |
 //! | 1 | `outbound` | requests of handlers to other servers |
 //! | 1 | `wire` | a connection below hyper: its deadlines, and the checks on every byte |
+//! | 2 | `collector` | the connection to the collector of traces |
 //! | 2 | `limits` | the limits of connections, handshakes and long admin requests |
 //! | 3 | `context` | the state that the listeners of a server share |
 //! | 4 | `request` | turns a request into a job, and the job into the response |

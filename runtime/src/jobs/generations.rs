@@ -293,7 +293,7 @@ impl Publisher<'_> {
         generation
     }
 
-    /// Ends the trial of a handler for the version on trial. Returns that version, and the one that served beside it.
+    /// Ends the trial of a handler for the version on trial. Returns both versions, the promoted one first.
     ///
     /// # Errors
     /// There is no such handler, or no trial.

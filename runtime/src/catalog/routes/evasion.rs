@@ -6,8 +6,8 @@ use super::{Lookup, Match, Routes};
 use crate::catalog::target::RouteTarget;
 
 impl Routes {
-    /// Returns why a path must not be served: it leads to its route by empty segments alone, and without them to another
-    /// one that has gates. Many programs read `//admin` as `/admin`, so the handler would serve what the gates guard.
+    /// Returns why a path must not be served: it leads to its route by empty segments alone. Without them it leads to
+    /// another route, which has gates. Many programs read `//admin` as `/admin`, so the handler would serve what the gates guard.
     /// Looks at nothing while no route has gates.
     pub fn evasion(
         &self,

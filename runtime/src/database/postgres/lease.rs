@@ -145,7 +145,7 @@ impl PostgresLease {
         let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
         match words[..] {
             ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
-            // Without such a savepoint, the transaction stays open as one that has failed.
+            // Without such a savepoint, the transaction has failed, and stays open.
             ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] => {
                 self.has_failed = self.since.is_some() && outcome.is_err();
             }

@@ -68,7 +68,7 @@ impl CallOutcome {
 }
 
 impl TracedCall {
-    /// Gives the request its fields. A guest that makes its own spans names the one that makes the call.
+    /// Gives the request its fields. A guest that makes its own spans may name the parent.
     fn begin<B>(innermost: &SpanRef, request: &mut Request<B>) -> TracedCall {
         let named = request.headers().get(TRACEPARENT).and_then(|field| field.to_str().ok());
         let parent = innermost.or_named(named);

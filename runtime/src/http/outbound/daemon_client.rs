@@ -1,13 +1,12 @@
 //! Requests of the daemon itself to servers that the configuration names.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::uri::{self, Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 use super::error::blame;
 use super::pool::HEAD;
 use super::strict::{self, StrictHeadIo};
-use crate::net::outbound::{Block, Dialer, Origin, Scheme, System, Trust};
+use crate::net::outbound::{Dialer, Origin, Scheme, Trust};
 
 /// Sends requests, each over a connection of its own: they are few, and far between.
 pub struct DaemonClient {
@@ -35,11 +34,9 @@ pub struct ExchangeLimits {
 }
 
 impl DaemonClient {
-    /// Makes a client that reaches every address: its URLs come from the operator, and from servers that the operator
-    /// trusts.
+    /// Makes a client that reaches every address.
     pub fn new(trust: Trust, limits: ExchangeLimits) -> DaemonClient {
-        let addresses = Block::everything().to_vec();
-        DaemonClient { dialer: Dialer { resolver: Arc::new(System::default()), addresses, trust }, limits }
+        DaemonClient { dialer: Dialer::of_daemon(trust), limits }
     }
 
     /// Sends a request with an absolute URL, and reads the whole response. Redirects are not followed.
@@ -50,22 +47,13 @@ impl DaemonClient {
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        let origin = origin(request.uri())?;
+        let (origin, request) = addressed(request)?;
         let late = |_| Err(format!("no whole response within {:?}", self.limits.time));
         timeout(self.limits.time, self.exchange(&origin, request)).await.unwrap_or_else(late)
     }
 
-    async fn exchange(
-        &self,
-        origin: &Origin,
-        mut request: Request<Bytes>,
-    ) -> Result<Response<Bytes>, String> {
+    async fn exchange(&self, origin: &Origin, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
         let ExchangeLimits { size, time } = self.limits;
-        // RFC 9112 §3.2.1: the target for a server is a path and a query.
-        let target = request.uri().path_and_query().cloned();
-        *request.uri_mut() = target.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
-        let host = HeaderValue::try_from(origin.authority()).map_err(|error| error.to_string())?;
-        request.headers_mut().insert(HOST, host);
         let channel = self.dialer.dial(origin, time).await.map_err(|error| error.to_string())?;
         let (heads, due) = StrictHeadIo::of(channel);
         let mut builder = http1::Builder::new();
@@ -86,11 +74,19 @@ impl DaemonClient {
     }
 }
 
-/// Reads the server of a URL.
-fn origin(url: &Uri) -> Result<Origin, String> {
-    let scheme = if url.scheme() == Some(&uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
-    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
-    Origin::new(scheme, authority).map_err(|advice| advice.to_string())
+/// Takes the server out of the absolute URL of a request: its target is a path and a query (RFC 9112 §3.2.1).
+///
+/// # Errors
+/// The URL names no server.
+pub(in crate::http) fn addressed(mut request: Request<Bytes>) -> Result<(Origin, Request<Bytes>), String> {
+    let url = std::mem::take(request.uri_mut()).into_parts();
+    let scheme = if url.scheme == Some(uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
+    let authority = url.authority.as_ref().map(Authority::as_str).unwrap_or_default();
+    let origin = Origin::new(scheme, authority).map_err(|advice| format!("{authority:?}: {advice}"))?;
+    let host = HeaderValue::try_from(origin.authority()).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(HOST, host);
+    *request.uri_mut() = url.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    Ok((origin, request))
 }
 
 #[cfg(test)]
@@ -119,6 +115,17 @@ mod tests {
         let outcome = response.map(|response| (response.status().as_u16(), response.into_body()));
         let head = tokio::task::spawn_blocking(move || server.join().unwrap()).await.unwrap();
         (outcome, head)
+    }
+
+    #[test]
+    fn a_request_goes_to_the_origin_of_its_url_with_its_path() {
+        let request = Request::post("https://c.example:4318/v1/traces").body(Bytes::new()).unwrap();
+
+        let (origin, request) = addressed(request).unwrap();
+
+        assert_eq!(origin.to_string(), "https://c.example:4318");
+        assert_eq!(request.uri().to_string(), "/v1/traces");
+        assert_eq!(request.headers()[HOST], "c.example:4318");
     }
 
     #[tokio::test]

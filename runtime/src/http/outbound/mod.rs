@@ -17,6 +17,7 @@ mod pool;
 mod strict;
 
 pub use caller::{Grant, OutboundCaller};
+pub(in crate::http) use daemon_client::addressed;
 pub use daemon_client::{DaemonClient, ExchangeLimits};
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use super::super::endpoint::Host;
 use super::address::{Block, Prohibited};
 use super::channel::Channel;
 use super::origin::{Origin, Scheme};
-use super::resolve::Resolve;
+use super::resolve::{Resolve, System};
 use super::trust::Trust;
 
-/// Connects to origins for one handler. Ignores proxy variables in the environment.
+/// Connects to origins for one handler, or for the daemon itself. Ignores proxy variables in the environment.
 pub struct Dialer {
     /// The name resolver.
     pub resolver: Arc<dyn Resolve>,
@@ -51,12 +51,18 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 4;
 
 impl Dialer {
+    /// Makes the dialer of the daemon itself. It reaches every address: its URLs come from the operator, and from servers
+    /// that the operator trusts.
+    pub fn of_daemon(trust: Trust) -> Dialer {
+        Dialer { resolver: Arc::new(System::default()), addresses: Block::everything().to_vec(), trust }
+    }
+
     /// Connects, trying the addresses of the host in their order. `patience` is the caller's time for all attempts.
     /// They share it, so one silent address of several does not use it up.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket. A lookup continues in its thread, within the bound of
-    /// [`System`](super::System).
+    /// [`System`].
     pub async fn dial(&self, origin: &Origin, patience: Duration) -> Result<Channel, DialError> {
         let addresses = self.permitted(origin).await?;
         let stream = connect(&addresses, origin.port, patience).await.map_err(DialError::Connect)?;

@@ -45,7 +45,7 @@ impl JobSpans {
         self.job.get().map(|(job, _)| job)
     }
 
-    /// Returns the innermost span: the last one that the guest has opened, or that of the job.
+    /// Returns the innermost span: the span that the guest opened last, or the span of the job.
     pub fn innermost(&self) -> Option<SpanRef> {
         let job = self.job()?;
         let open = self.lock().open.last().copied();

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 use wasmtime::{Result, StoreContextMut};
 
-/// Items that are in memory until the guest has read them. Meanwhile their operation counts as one that is awaited, so
-/// that the bound on those bounds the memory too.
+/// Items that are in memory until the guest has read them. Until then, their operation counts as
+/// awaited, so the bound on awaited operations bounds the memory too.
 pub(super) struct HeldStream<T> {
     items: std::vec::IntoIter<T>,
     _under_way: Arc<()>,
