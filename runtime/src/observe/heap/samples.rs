@@ -158,9 +158,8 @@ impl HeapThread {
         }
     }
 
-    /// Counts bytes. Returns for how many of them a sample is due.
-    fn count(&self, size: u64) -> Option<u64> {
-        let epoch = EPOCH.load(Ordering::Relaxed);
+    /// Counts bytes. Returns for how many of them a sample is due. A new epoch begins with a new gap.
+    fn count(&self, epoch: u32, size: u64) -> Option<u64> {
         if self.epoch.replace(epoch) != epoch {
             self.next_gap();
         }
@@ -203,7 +202,9 @@ pub(super) fn is_on() -> bool {
 pub(super) fn allocated(address: usize, size: usize) {
     let size = size.max(1) as u64;
     // A thread that has nearly ended is not sampled.
-    let is_due = THREAD.try_with(|thread| if thread.is_busy.get() { None } else { thread.count(size) });
+    let epoch = EPOCH.load(Ordering::Relaxed);
+    let is_due =
+        THREAD.try_with(|thread| if thread.is_busy.get() { None } else { thread.count(epoch, size) });
     let Some(bytes) = is_due.ok().flatten() else { return };
     quietly(|| {
         capture(|stack| {

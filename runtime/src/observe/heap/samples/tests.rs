@@ -34,7 +34,7 @@ fn what_is_allocated_is_counted_and_what_is_freed_is_not_held() {
 fn a_thread_samples_as_many_bytes_as_it_allocates() {
     let thread = HeapThread::new();
 
-    let sampled: u64 = (0..100_000).filter_map(|_| thread.count(1000)).sum();
+    let sampled: u64 = (0..100_000).filter_map(|_| thread.count(1, 1000)).sum();
 
     let all = 100_000 * 1000;
     assert!(sampled <= all && sampled > all - 2 * u64::from(PERIOD), "{sampled}");
