@@ -61,6 +61,7 @@ fn ended_jobs_are_listed_with_their_times_and_without_credentials() {
     assert!(times.is_sorted(), "{times:?}");
     assert!(ms(&run["limits"]["memory"]) > 0.0 && run["memory"].as_u64() >= Some(4 << 16), "{run}");
     assert_eq!((&bad["outcome"], &bad["run"]["status"]), (&"trapped".into(), &134.into()));
+    assert_eq!((well.get("trace_id"), bad.get("trace_id")), (Some(&Value::Null), Some(&Value::Null)));
     assert_eq!(listed(&daemon, &["--failed"], 1)[0]["id"], bad["id"]);
     assert_eq!(listed(&daemon, &["one", "-n", "5"], 1)[0]["id"], well["id"]);
 }
@@ -105,6 +106,28 @@ fn a_job_shows_the_jobs_that_it_called() {
     assert_eq!((&back["parent"], &back["request"]), (&front["id"], &Value::Null));
     let called = format!(" job {} of back: ok after ", back["id"].as_str().unwrap());
     assert!(shown(&daemon, front).contains(&called), "{}", shown(&daemon, front));
+}
+
+#[test]
+fn a_traced_job_and_the_job_that_it_called_show_their_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let module = fs::read(guests().join("calls.wasm")).unwrap();
+    let settings = "output = \"raw\"\nargs = [\"call\", \"back\", \"upper\"]\ncalls = [\"back\"]\n";
+    let daemon = Setup::new("admin = \"unix://admin.sock\"\n")
+        .handler("front", settings, &module)
+        .handler("back", "output = \"raw\"\n", &module)
+        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
+        .start();
+    let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
+    assert_eq!(daemon.client().submit("POST", "/front", &field, b"words").status(), 200);
+
+    let jobs = listed(&daemon, &[], 2);
+
+    for job in &jobs {
+        assert_eq!(job["trace_id"], TRACE, "{job}");
+        let text = shown(&daemon, job);
+        assert!(text.contains(&format!("\ntrace       {TRACE}\n")), "{text}");
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn without_histograms_requests_are_counted_and_no_durations_are() {
         assert!(!metrics.contains(&format!("{part}_bucket")), "{metrics}");
     }
     assert!(!metrics.contains("portcullis_http_request_duration_seconds_bucket"), "{metrics}");
+    assert!(!metrics.contains("portcullis_compile_duration_seconds"), "{metrics}");
 }
 
 #[test]
@@ -124,6 +125,37 @@ fn openmetrics_is_negotiated_and_its_exemplars_name_jobs_of_the_log() {
     let families: Vec<&str> = written.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let names: BTreeSet<&str> = families.iter().map(|family| family.split(' ').next().unwrap()).collect();
     assert_eq!(names.len(), families.len(), "each family once: {families:?}");
+}
+
+#[test]
+fn an_exemplar_names_the_trace_of_its_job_if_a_collector_gets_it() {
+    const SENT: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const NOT_SENT: &str = "0af7651916cd43dd8448eb211c80319c";
+    let daemon = sleeping(Duration::from_millis(1), "")
+        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
+        .start();
+    for (host, target, trace, flags) in [("test", "/", SENT, "01"), ("b.example", "/b/c", NOT_SENT, "00")] {
+        let mut client = daemon.client();
+        client.send(&format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-{flags}\r\n\r\n"
+        ));
+        assert_eq!(client.response().text(), "ok");
+    }
+    for route in ["route=\"/\"", "route=\"b.example/b/{x}\""] {
+        daemon.counted("portcullis_http_request_duration_seconds_count", &["handler=\"one\"", route], 1.0);
+    }
+
+    let mut observer = Client::unix(&daemon.path("look.sock"));
+    let metrics = observer.ask("GET", "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
+
+    let written = metrics.text();
+    let exemplars: Vec<&str> = written.lines().filter(|line| line.contains(" # {job_id=\"")).collect();
+    assert_eq!(exemplars.len(), 2, "{written}");
+    for line in exemplars {
+        let is_sent = line.contains("route=\"/\"");
+        assert_eq!(line.contains(&format!("\",trace_id=\"{SENT}\"}} ")), is_sent, "{line}");
+        assert!(!line.contains(NOT_SENT), "{line}");
+    }
 }
 
 fn monitoring(name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The documentation: every link has a target, and the README links every page.
+//! The documentation: every link has a target, the README links every page, and every metric stands in a page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -94,4 +94,41 @@ fn every_page_says_what_it_holds_and_stands_in_the_readme() {
             "README.md does not lead to {name}"
         );
     }
+}
+
+/// Splits a text into words that may be names of metrics.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("portcullis_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn every_metric_stands_in_a_page_and_no_page_names_another() {
+    /// How the names of metrics end. Other names with their prefix are modules that guests import.
+    const ENDS: [&str; 4] = ["_total", "_seconds", "_bytes", "_limit"];
+    /// The prefix that one function puts before the names of a table.
+    const CACHE: &str = "portcullis_compile_cache_";
+    let files =
+        fs::read_dir(root().join("runtime/src/http/admin")).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "rs"));
+    let source: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let strings: BTreeSet<&str> = source.split('"').filter(is_name).collect();
+    let exposed: BTreeSet<&str> =
+        strings.iter().copied().filter(|text| metrics_in(text).contains(text)).collect();
+    let pages: String = reference().into_iter().map(|page| page.text).collect();
+    let named = metrics_in(&pages);
+
+    let missing: Vec<&&str> = exposed.iter().filter(|name| !named.contains(**name)).collect();
+    let unknown = named.iter().filter(|name| {
+        let suffix = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+        let name = suffix.unwrap_or(name);
+        let is_known =
+            exposed.contains(name) || name.strip_prefix(CACHE).is_some_and(|rest| strings.contains(rest));
+        ENDS.iter().any(|end| name.ends_with(end)) && !is_known
+    });
+    let unknown: Vec<&&str> = unknown.collect();
+
+    assert!(exposed.len() > 60, "{exposed:?}");
+    assert!(missing.is_empty() && unknown.is_empty(), "not in a page: {missing:?}; no metric: {unknown:?}");
 }

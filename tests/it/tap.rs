@@ -95,6 +95,31 @@ fn conditions_are_applied_by_the_daemon() {
 }
 
 #[test]
+fn a_trace_is_shown_and_selects_its_requests() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traces = "\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n";
+    let daemon = setup().add(traces).start();
+    let mut text = Tap::on(&daemon, &[&format!("trace={TRACE}")]);
+    let mut json = Tap::on(&daemon, &["--json", "trace=4bf92f*"]);
+    let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
+
+    daemon.get("/");
+    assert_eq!(daemon.client().submit("GET", "/nowhere", &field, b"").status(), 404);
+    assert_eq!(daemon.client().submit("GET", "/bad", &field, b"").status(), 502);
+
+    let refused = text.line();
+    assert!(refused.ends_with(&format!(", trace {TRACE}: no_route")), "{refused}");
+    let failed = text.line();
+    assert!(
+        failed.contains(" GET /bad -> 502, ") && failed.contains(&format!(", trace {TRACE}: ")),
+        "{failed}"
+    );
+    let (refused, failed) = (json.job(), json.job());
+    assert_eq!((&refused["outcome"], &refused["trace_id"]), (&"no_route".into(), &TRACE.into()));
+    assert_eq!((&failed["handler"], &failed["trace_id"]), (&"bad".into(), &TRACE.into()));
+}
+
+#[test]
 fn a_malformed_condition_is_refused() {
     let daemon = setup().start();
 

@@ -78,6 +78,9 @@ fn lines(job: &EndedJobReport) -> Vec<String> {
     if let Some(parent) = &job.parent {
         add("called by", text(parent));
     }
+    if let Some(trace) = &job.trace_id {
+        add("trace", text(trace));
+    }
     add("handler", version(job) + &or_dash(job.kind.as_ref(), |kind| format!(" ({})", text(kind))));
     if let Some(RequestReport { method, path, route, client, status, sent, complete, .. }) = &job.request {
         let route = or_dash(route.as_ref(), |route| format!("route {}", text(route)));
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn the_events_of_a_job_stand_in_their_order() {
         let job: EndedJobReport = serde_json::from_str(
-            r#"{"id":"1f","parent":null,"handler":"one","version":"v","kind":"wasip1","began":"2026-01-01T00:00:00Z",
+            r#"{"id":"1f","parent":null,"trace_id":"2a","handler":"one","version":"v","kind":"wasip1","began":"2026-01-01T00:00:00Z",
                 "total_ms":5.0,"outcome":"trapped","message":"trapped: \u001b[2J","stack":"0: main\n1: start",
                 "request":{"method":"GET","path":"/x","route":"/{any}","client":null,"status":502,"first_byte_ms":4.5,
                     "ended_ms":5.0,"sent":12,"complete":true},
@@ -199,7 +202,7 @@ mod tests {
         let shown = lines(&job);
 
         assert_eq!(
-            shown[9..],
+            shown[10..],
             [
                 "+0.25ms     got its slot after 0.20ms",
                 "+0.50ms     the guest started",
@@ -215,7 +218,8 @@ mod tests {
                 "run again   portcullis replay /f/1f.failure.json",
             ]
         );
-        assert_eq!(shown[4], "outcome     trapped: \\u{1b}[2J (trapped)");
+        assert_eq!(shown[1], "trace       2a");
+        assert_eq!(shown[5], "outcome     trapped: \\u{1b}[2J (trapped)");
         assert_eq!([0.126, 12.34, 3200.0].map(ms), ["0.13ms", "12.3ms", "3.20s"]);
     }
 }

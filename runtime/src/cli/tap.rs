@@ -13,7 +13,7 @@ use crate::jobs::api::{DroppedLines, EndedJobReport, TapCommand};
 /// Show requests and other jobs as they end, until the daemon ends.
 ///
 /// Conditions are FIELD OPERATOR VALUE without spaces, such as 'handler=notes status>=500 duration>50ms', and must all
-/// hold. Quote them for the shell. Fields: handler, version, kind, id, parent, method, path, route, client, outcome,
+/// hold. Quote them for the shell. Fields: handler, version, kind, id, parent, trace, method, path, route, client, outcome,
 /// status, exit, duration, started, first_byte, cpu, memory, read, sent. Operators: = != < <= > >=.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -55,6 +55,7 @@ fn readable(line: &str) -> String {
         _ => String::new(),
     };
     let cpu = job.run.as_ref().map_or_else(String::new, |run| format!(", cpu {}", ms(run.cpu_ms)));
+    let trace = job.trace_id.as_ref().map_or_else(String::new, |trace| format!(", trace {}", text(trace)));
     let id = job.id.as_ref().map_or_else(String::new, |id| format!("[{}] ", text(id)));
-    format!("{} {id}{asked}{by} in {}{cpu}: {}", text(&job.began), ms(job.total_ms), outcome(&job))
+    format!("{} {id}{asked}{by} in {}{cpu}{trace}: {}", text(&job.began), ms(job.total_ms), outcome(&job))
 }

@@ -54,6 +54,7 @@ function facts(job) {
     ["Outcome", job.message === null ? job.outcome : `${job.message} (${job.outcome})`],
   ];
   if (job.parent !== null) pairs.push(["Called by", element("a", { href: `#job/${job.parent}` }, job.parent)]);
+  if (job.trace_id !== null) pairs.push(["Trace", element("code", {}, job.trace_id)]);
   if (request) {
     pairs.push(["Request", `${request.method} ${request.path} (route ${orDash(request.route)}) from ${orDash(request.client)}`]);
     pairs.push(["Response", `${orDash(request.status)}, ${size(request.sent)}${request.complete ? "" : ", broken off"}`]);

@@ -1,4 +1,4 @@
-// The daemon itself: its state, certificates, stores and databases.
+// The daemon itself: its state, traces, certificates, stores and databases.
 
 import { Table, byId, element, showPairs } from "./dom.js";
 import { NONE, clock, counted, orDash, size } from "./format.js";
@@ -59,6 +59,8 @@ export function systemView() {
         ["Compile cache", status.compile_cache],
         ["History", status.history],
         ["Observers", status.observe.join(", ") || NONE],
+        ["Traces", status.traces ?? "off"],
+        ["Keys of gates", (status.key_sets ?? []).join(", ") || NONE],
       ]);
       certificates.update([...status.certificates.map(certificate), ...(status.acme ?? []).map(obtained)]);
       stores.update(status.stores ?? []);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{Fault, HandlerVersion, JobDurations, Label, Status, StopReason, Tail, Usage};
 use crate::observe::history::{FailureSummary, JobSummary, PartTimes, VersionHistory, VersionLabel};
-use crate::observe::traces::{JobSpan, OpenSpan};
+use crate::observe::traces::{JobSpan, OpenSpan, SpanRef};
 
 /// The most bytes of a job's stderr that the history keeps.
 const STDERR: usize = 2 << 10;
@@ -170,7 +170,8 @@ fn conclude(
         });
     }
     if let Some(history) = wanted(entry, usage) {
-        usage.ends.job_ended(history, label, summary);
+        let trace = usage.spans.job().map(SpanRef::trace_id);
+        usage.ends.job_ended(history, (label, trace), summary);
     }
 }
 

@@ -9,7 +9,9 @@ use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
 use crate::job::{Destination, HandlerVersion, Job, Kind, Label, Limits, LogRate};
+use crate::observe::log_format::json_field;
 use crate::observe::plain;
+use crate::observe::traces::{SpanRef, TraceId};
 
 /// The maximum length of a logged line, in bytes. A longer line is logged in pieces.
 const LINE: usize = 4 << 10;
@@ -17,6 +19,8 @@ const LINE: usize = 4 << 10;
 /// The destination of every job's stderr: log and journal, with the job's number on each line.
 pub(super) struct StderrLog {
     label: Label,
+    /// `None` if the job is not traced.
+    trace: Option<TraceId>,
     entry: Arc<HandlerVersion>,
     journal: Arc<Journal>,
     said: Mutex<StderrState>,
@@ -48,7 +52,8 @@ struct LeftOut {
 impl StderrLog {
     pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<StderrLog> {
         let (entry, journal) = (job.entry.clone(), journal.clone());
-        Arc::new(StderrLog { label: job.label(), entry, journal, said: Mutex::default() })
+        let trace = job.usage.spans.job().map(SpanRef::trace_id);
+        Arc::new(StderrLog { label: job.label(), trace, entry, journal, said: Mutex::default() })
     }
 
     /// Logs the last line, if it has no newline, and the number of lines left out.
@@ -92,7 +97,9 @@ impl StderrLog {
         match self.entry.kind {
             // The caller of a native job gets its message, or logs it.
             Kind::Native => debug!("[{label}] {name}: {plain}"),
-            Kind::Core | Kind::Command | Kind::Proxy => info!("[{label}] {name}: {plain}"),
+            Kind::Core | Kind::Command | Kind::Proxy => {
+                info!(trace_id = json_field(self.trace), "[{label}] {name}: {plain}");
+            }
         }
         self.journal.add(label, name, Event::Said(plain));
     }

@@ -6,12 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Fault, Label, Owner, WORDS};
 use crate::observe::brief;
 use crate::observe::history::{CallSummary, FailureSummary, JobSummary, RequestSummary, VersionHistory};
+use crate::observe::traces::TraceId;
 
 /// The most outbound calls of a job that the history keeps.
 const CALLS: usize = 32;
 
 /// The most bytes of a guest's stack that the history keeps.
 const STACK: usize = 4 << 10;
+
+/// What names a job in the history: its label, and its trace if it is traced.
+type TracedLabel = (Label, Option<TraceId>);
 
 /// What has ended of a job. The later end adds the job to the history.
 #[derive(Default, Debug)]
@@ -62,8 +66,8 @@ impl JobEnds {
         if self.keeps_calls() { std::mem::take(&mut self.lock().calls) } else { Vec::new() }
     }
 
-    /// Reports the end of the run, or that it was refused.
-    pub fn job_ended(&self, history: &VersionHistory, label: Label, job: JobSummary) {
+    /// Reports the end of the run, or that it was refused. The label comes with the trace of the job.
+    pub fn job_ended(&self, history: &VersionHistory, label: TracedLabel, job: JobSummary) {
         if !self.answers.load(Ordering::Acquire) {
             return history.add(numbers(label), Some(job), None);
         }
@@ -77,7 +81,13 @@ impl JobEnds {
     }
 
     /// Reports the end of the response. `runs` tells whether the job has its slot, and so will report its own end.
-    pub fn request_ended(&self, history: &VersionHistory, label: Label, request: RequestSummary, runs: bool) {
+    pub fn request_ended(
+        &self,
+        history: &VersionHistory,
+        label: TracedLabel,
+        request: RequestSummary,
+        runs: bool,
+    ) {
         let mut parts = self.lock();
         let job = parts.job.take();
         if job.is_none() && runs {
@@ -116,8 +126,8 @@ fn stack(text: &str) -> String {
     text.lines().take_while(fits).collect::<Vec<_>>().join("\n")
 }
 
-fn numbers(Label { id, parent }: Label) -> (u64, Option<u64>) {
-    (id.0, parent.map(|parent| parent.0))
+fn numbers((Label { id, parent }, trace): TracedLabel) -> (u64, Option<u64>, Option<TraceId>) {
+    (id.0, parent.map(|parent| parent.0), trace)
 }
 
 #[cfg(test)]
@@ -155,7 +165,7 @@ mod tests {
         history.resize(1 << 20);
         let (handler, version, kind) = ("one".to_owned(), "1".to_owned(), "wasip1".to_owned());
         let version = history.of(VersionLabel { handler, version, kind });
-        let (ends, label) = (JobEnds::default(), Label { id: JobId(7), parent: None });
+        let (ends, label) = (JobEnds::default(), (Label { id: JobId(7), parent: None }, None));
         if answers {
             ends.answers_request();
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::observe::latency::{LatencyExemplars, LatencyHistogram, LatencySnapshot};
 use crate::observe::series::{SeriesLimit, SeriesPermit};
+use crate::observe::traces::TraceId;
 
 /// How many routes of one version have counters of their own.
 const NAMED: usize = 16;
@@ -75,9 +76,9 @@ impl RouteStats {
         self.route.as_deref().unwrap_or(OTHER)
     }
 
-    /// Counts a request that has ended. `status` is 0 if none was sent. The duration of an upgraded connection is not
-    /// counted: it lasts as long as its client wants.
-    pub fn ended(&self, status: u16, time: Duration, job: u64) {
+    /// Counts a request that has ended, of this job, with its trace if one is sent. `status` is 0 if none was sent. The
+    /// duration of an upgraded connection is not counted: it lasts as long as its client wants.
+    pub fn ended(&self, status: u16, time: Duration, job: (u64, Option<TraceId>)) {
         let class = usize::from(status / 100).min(CLASSES.len() - 1);
         self.classes[class].fetch_add(1, Ordering::Relaxed);
         if class != 1 {
@@ -132,7 +133,7 @@ mod tests {
     fn a_route_has_the_same_counters_every_time_and_shares_them_with_no_other() {
         let table = RouteTable::default();
         for (route, status) in [("/a", 200), ("/b", 404), ("/a", 200), ("/a", 0), ("/b", 599)] {
-            table.at(table.position(route)).ended(status, Duration::from_millis(1), 7);
+            table.at(table.position(route)).ended(status, Duration::from_millis(1), (7, None));
         }
 
         let counted: Vec<_> =
@@ -148,7 +149,7 @@ mod tests {
         let table = RouteTable::default();
 
         for number in 0..NAMED + 3 {
-            table.at(table.position(&format!("/{number}"))).ended(200, Duration::ZERO, 1);
+            table.at(table.position(&format!("/{number}"))).ended(200, Duration::ZERO, (1, None));
         }
 
         let last = table.iter().last().map(|stats| (stats.route().to_owned(), stats.durations().count()));
@@ -160,7 +161,7 @@ mod tests {
         let table = RouteTable::default();
         let stats = table.at(table.position("/socket"));
 
-        stats.ended(101, Duration::from_secs(3600), 1);
+        stats.ended(101, Duration::from_secs(3600), (1, None));
 
         assert_eq!((stats.classes().next(), stats.durations().count()), (Some(("1xx", 1)), 0));
     }

@@ -13,13 +13,14 @@ const OK: &str = "ok";
 
 /// Describes an ended job, without the jobs that it called.
 pub(super) fn report(entry: &HistoryEntry) -> EndedJobReport {
-    let HistoryEntry { id, parent, version, ended, job, request } = entry;
+    let HistoryEntry { id, parent, trace, version, ended, job, request } = entry;
     let label = |text: fn(&VersionLabel) -> &String| version.as_deref().map(|label| text(label).clone());
     let (total, began) = (entry.total(), entry.began());
     let failure = entry.failure();
     EndedJobReport {
         id: id.map(name),
         parent: parent.map(name),
+        trace_id: trace.map(|trace| trace.to_string()),
         handler: label(|label| &label.handler),
         version: label(|label| &label.version),
         kind: label(|label| &label.kind),

@@ -70,12 +70,13 @@ struct TapField {
 }
 
 /// Every field, in the order of the documentation.
-static FIELDS: [TapField; 19] = [
+static FIELDS: [TapField; 20] = [
     TapField { name: "handler", kind: FieldKind::Text, read: |entry| text(&entry.version.as_ref()?.handler) },
     TapField { name: "version", kind: FieldKind::Text, read: |entry| text(&entry.version.as_ref()?.version) },
     TapField { name: "kind", kind: FieldKind::Text, read: |entry| text(&entry.version.as_ref()?.kind) },
     TapField { name: "id", kind: FieldKind::Text, read: |entry| name(entry.id) },
     TapField { name: "parent", kind: FieldKind::Text, read: |entry| name(entry.parent) },
+    TapField { name: "trace", kind: FieldKind::Text, read: trace },
     TapField {
         name: "method",
         kind: FieldKind::Text,
@@ -255,6 +256,10 @@ fn name(id: Option<u64>) -> Option<FieldValue<'static>> {
     Some(FieldValue::Text(Cow::Owned(JobId(id?).to_string())))
 }
 
+fn trace(entry: &HistoryEntry) -> Option<FieldValue<'_>> {
+    Some(FieldValue::Text(Cow::Owned(entry.trace?.to_string())))
+}
+
 fn number(number: impl Into<f64>) -> Option<FieldValue<'static>> {
     Some(FieldValue::Number(number.into()))
 }
@@ -284,6 +289,7 @@ mod tests {
 
     use super::*;
     use crate::observe::history::{RequestSummary, VersionLabel};
+    use crate::observe::traces::trace_id;
 
     /// A request that took 80 ms.
     fn entry() -> HistoryEntry {
@@ -304,6 +310,7 @@ mod tests {
         HistoryEntry {
             id: Some(0x1f),
             parent: None,
+            trace: trace_id("4bf92f3577b34da6a3ce929d0e0e4736"),
             version: Some(Arc::new(label)),
             ended: SystemTime::now(),
             job: None,
@@ -321,6 +328,7 @@ mod tests {
             "duration<=80ms sent=2KiB",
             "path=/notes/* path=*b path=\"/notes/a b\" path=*otes*a*",
             "id=000000000000001f parent!=1 cpu!=1s",
+            "trace=4bf92f3577b34da6a3ce929d0e0e4736 trace=4bf9*",
             "method=GET client=192.0.2.* outcome=ok route=/notes/{id}",
         ] {
             assert!(selects(filter), "{filter}");
@@ -334,6 +342,7 @@ mod tests {
             "cpu<1s",
             "exit=0",
             "outcome=trapped",
+            "trace=4bf92f",
         ] {
             assert!(!selects(filter), "{filter}");
         }

@@ -166,10 +166,12 @@ fn with_exemplars(text: &str, exemplars: Vec<Option<LatencyExemplar>>) -> String
     for line in text.lines() {
         written.push_str(line);
         let is_bucket = line.split_once('{').is_some_and(|(name, _)| name.ends_with("_bucket"));
-        if is_bucket && let Some(LatencyExemplar { job, time, at }) = exemplars.next().flatten() {
+        if is_bucket && let Some(LatencyExemplar { job, trace, time, at }) = exemplars.next().flatten() {
             let (time, at) = (time.as_secs_f64(), at.duration_since(UNIX_EPOCH).unwrap_or_default());
+            let trace = trace.map(|trace| format!(",trace_id=\"{trace}\"")).unwrap_or_default();
             // Writing to a string cannot fail.
-            let _infallible = write!(written, " # {{job_id=\"{job:016x}\"}} {time} {:.3}", at.as_secs_f64());
+            let _infallible =
+                write!(written, " # {{job_id=\"{job:016x}\"{trace}}} {time} {:.3}", at.as_secs_f64());
         }
         written.push('\n');
     }
@@ -293,6 +295,7 @@ impl From<LatencySnapshot> for SampleValue {
 mod tests {
     use super::*;
     use crate::observe::latency::{LatencyExemplars, LatencyHistogram};
+    use opentelemetry::TraceId;
     use std::time::Duration;
 
     fn exposition() -> Exposition {
@@ -303,7 +306,8 @@ mod tests {
         exposition.single("old", MetricKind::Gauge, "Old.", 0.5);
         exposition.text_only();
         let (histogram, exemplars) = (LatencyHistogram::new(), LatencyExemplars::new());
-        histogram.observe_job(&exemplars, Duration::from_millis(2), 0xe5);
+        histogram.observe_job(&exemplars, Duration::from_millis(2), (0xe5, None));
+        histogram.observe_job(&exemplars, Duration::from_secs(2), (0xe6, Some(TraceId::from(0x2a))));
         let mut snapshot = histogram.snapshot();
         exemplars.add_to(&mut snapshot);
         exposition.family("took_seconds", MetricKind::Histogram, "Time.", [(route, snapshot)]);
@@ -321,18 +325,20 @@ mod tests {
                     # HELP took_seconds Time.\n# TYPE took_seconds histogram\n\
                     took_seconds_bucket{route=\"/a\\\"\\\\\\n\",le=\"5e-05\"";
         assert!(text.starts_with(head), "{text}");
-        assert!(text.ends_with("took_seconds_count{route=\"/a\\\"\\\\\\n\"} 1\n"), "{text}");
+        assert!(text.ends_with("took_seconds_count{route=\"/a\\\"\\\\\\n\"} 2\n"), "{text}");
         assert!(!text.contains("job_id"), "{text}");
     }
 
     #[test]
-    fn openmetrics_has_the_exemplar_at_its_bucket_and_an_end() {
+    fn openmetrics_has_the_exemplars_at_their_buckets_with_their_traces_and_an_end() {
         let text = exposition().encode(ExpositionFormat::OpenMetrics);
 
         let with: Vec<&str> = text.lines().filter(|line| line.contains("job_id")).collect();
-        assert_eq!(with.len(), 1, "{text}");
+        assert_eq!(with.len(), 2, "{text}");
         assert!(with[0].starts_with("took_seconds_bucket{le=\"0.0025\""), "{text}");
         assert!(with[0].contains(" 1 # {job_id=\"00000000000000e5\"} 0.002 "), "{text}");
+        let traced = " 2 # {job_id=\"00000000000000e6\",trace_id=\"0000000000000000000000000000002a\"} 2 ";
+        assert!(with[1].contains(traced), "{text}");
         assert!(text.contains("# TYPE requests counter\nrequests_total{"), "{text}");
         assert!(!text.contains("old") && text.ends_with("# EOF\n"), "{text}");
     }

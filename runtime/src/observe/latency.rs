@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::TraceId;
+
 /// The upper bounds of the buckets, in microseconds. A last bucket has no bound.
 ///
 /// The buckets of most client libraries begin at 5 ms. Nearly all requests here would fall into that first one.
@@ -47,6 +49,8 @@ pub struct LatencyExemplars(Mutex<[Option<LatencyExemplar>; BUCKETS]>);
 pub struct LatencyExemplar {
     /// The number of the job.
     pub job: u64,
+    /// Its trace. `None` if no trace of it is sent.
+    pub trace: Option<TraceId>,
     /// Its duration.
     pub time: Duration,
     /// When it was observed.
@@ -87,11 +91,17 @@ impl LatencyHistogram {
         self.count(time);
     }
 
-    /// Counts the duration of a job, which may become the exemplar of its bucket.
-    pub fn observe_job(&self, exemplars: &LatencyExemplars, time: Duration, job: u64) {
+    /// Counts the duration of a job, which may become the exemplar of its bucket. The job comes with its trace, if one is
+    /// sent.
+    pub fn observe_job(
+        &self,
+        exemplars: &LatencyExemplars,
+        time: Duration,
+        (job, trace): (u64, Option<TraceId>),
+    ) {
         let Some((bucket, before)) = self.count(time) else { return };
         if before < EXEMPLAR_EVERY || before.is_multiple_of(EXEMPLAR_EVERY) {
-            exemplars.keep(bucket, LatencyExemplar { job, time, at: SystemTime::now() });
+            exemplars.keep(bucket, LatencyExemplar { job, trace, time, at: SystemTime::now() });
         }
     }
 
@@ -201,9 +211,9 @@ mod tests {
     #[test]
     fn the_exemplar_of_a_bucket_is_a_job_of_that_bucket() {
         let (histogram, exemplars) = (LatencyHistogram::new(), LatencyExemplars::new());
-        histogram.observe_job(&exemplars, Duration::from_micros(60), 1);
-        histogram.observe_job(&exemplars, Duration::from_micros(70), 2);
-        histogram.observe_job(&exemplars, Duration::from_secs(2), 3);
+        histogram.observe_job(&exemplars, Duration::from_micros(60), (1, None));
+        histogram.observe_job(&exemplars, Duration::from_micros(70), (2, None));
+        histogram.observe_job(&exemplars, Duration::from_secs(2), (3, None));
 
         let mut snapshot = histogram.snapshot();
         exemplars.add_to(&mut snapshot);
@@ -217,7 +227,7 @@ mod tests {
         let (early, late) = (SystemTime::UNIX_EPOCH, SystemTime::now());
         let with = |job, at| {
             let mut snapshot = LatencySnapshot::default();
-            snapshot.exemplars[0] = Some(LatencyExemplar { job, time: Duration::ZERO, at });
+            snapshot.exemplars[0] = Some(LatencyExemplar { job, trace: None, time: Duration::ZERO, at });
             snapshot
         };
         let mut merged = with(1, late);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
+use tracing::field::{DisplayValue, Field, Visit, display};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -35,6 +35,11 @@ impl LogFormat {
     pub fn apply(self) {
         IS_JSON.store(self == LogFormat::Json, Ordering::Relaxed);
     }
+}
+
+/// Returns a value as a field of an event, in JSON alone. A line of text goes without it, so that it stays short.
+pub fn json_field<T: fmt::Display>(value: Option<T>) -> Option<DisplayValue<T>> {
+    value.filter(|_| IS_JSON.load(Ordering::Relaxed)).map(display)
 }
 
 /// Formats events in the format that was applied last.

@@ -32,6 +32,7 @@ fn daemon() -> Daemon {
         .handler("bad", "record = \"failures\"", &Program::new().complain("why it failed\n").trap().wasm())
         .handler("spins", "limits.cpu = \"3s\"", &wat::parse_str(spins).unwrap())
         .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\n")
+        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\nratio = 0.0\n")
         .start()
 }
 
@@ -104,6 +105,7 @@ fn an_operator_sees_a_swap_kills_a_job_and_replays_a_failure() {
     browser.press(ENTER);
     browser.shows("#job-stderr", "why it failed");
     assert!(browser.text("#title-job").starts_with("Job "));
+    assert!(browser.text("#job-facts").contains("Trace"), "{}", browser.text("#job-facts"));
     let timeline = browser.text("#job-timeline");
     for event in ["accepted", "waited for its slot", "the guest ran", "its run ended", "end of the response"]
     {

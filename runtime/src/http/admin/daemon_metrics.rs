@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::http::limits::direct_counts::DirectCounts;
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
+use crate::observe::latency::Histograms;
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::traces::{DropReason, Tracing};
 use crate::wasm::cache::Figures;
@@ -75,6 +76,9 @@ pub(in crate::http) fn traces(exposed: &mut Exposition, traces: &Tracing) {
 
 /// Writes how long compilations took.
 pub(in crate::http) fn compilations(exposed: &mut Exposition) {
+    if Histograms::current() == Histograms::Off {
+        return;
+    }
     let help = "Time that compilations of modules took, of those that failed too.";
     let name = "portcullis_compile_duration_seconds";
     exposed.single(name, MetricKind::Histogram, help, compile::durations());

@@ -73,7 +73,7 @@ impl TracedCall {
         let named = request.headers().get(TRACEPARENT).and_then(|field| field.to_str().ok());
         let parent = innermost.or_named(named);
         let place = parent.below();
-        let (host, port) = (request.uri().host().unwrap_or_default(), request.uri().port_u16());
+        let (host, port) = (request.uri().host().unwrap_or_default(), port(request.uri()));
         let (method, host, parent) = (request.method().clone(), brief(host, ORIGIN), parent.id());
         let fields = request.headers_mut();
         fields.remove(TRACESTATE);
@@ -95,6 +95,16 @@ impl TracedCall {
             CallSpan { started, ended, method, origin, host, port, status, outcome, is_answered },
         );
     }
+}
+
+/// Returns the port of a URL: the one that it names, or the default of its scheme.
+fn port(url: &Uri) -> Option<u16> {
+    let default = match url.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        Some(_) | None => None,
+    };
+    url.port_u16().or(default)
 }
 
 /// Returns the origin of a URL, without the user information, which may hold a password.
@@ -131,5 +141,13 @@ mod tests {
 
         assert_eq!(shown("https://ada:s3cret@api.example:8443/a?b=c"), "https://api.example:8443");
         assert_eq!((shown("http://[::1]/"), shown("/a")), ("http://[::1]".to_owned(), "-://-".to_owned()));
+    }
+
+    #[test]
+    fn a_call_has_a_port_also_where_its_url_names_none() {
+        let ports =
+            ["http://a/", "https://a/b", "https://a:8443/", "/a"].map(|url| port(&url.parse().unwrap()));
+
+        assert_eq!(ports, [Some(80), Some(443), Some(8443), None]);
     }
 }

@@ -19,7 +19,7 @@ use crate::job::{
 };
 use crate::net::Peer;
 use crate::observe::history::{History, RequestSummary, VersionHistory};
-use crate::observe::traces::OpenSpan;
+use crate::observe::traces::{OpenSpan, SpanRef, TraceId};
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
 pub(in crate::http) struct RequestLog {
@@ -279,12 +279,23 @@ impl RequestLog {
         usage.timing.since_end(now).iter().for_each(|time| record.latencies().send.observe(*time));
         if let Some(route) = self.route {
             let status = self.status.map_or(0, |status| status.as_u16());
-            record.routes.at(route).ended(status, now.saturating_duration_since(self.start), id.0);
+            // An exemplar does not name a trace that no collector gets.
+            let span = usage.spans.job().filter(|span| span.is_kept() || status >= 500);
+            let job = (id.0, span.map(SpanRef::trace_id));
+            record.routes.at(route).ended(status, now.saturating_duration_since(self.start), job);
         }
     }
 
+    /// Returns the trace. `None` if the request is not traced.
+    fn trace_id(&self) -> Option<TraceId> {
+        // A request that a middleware has passed on has no span of its own, but its job has one.
+        let of_job = || self.call.as_ref().and_then(|job| job.usage.spans.job());
+        let place = self.trace.as_ref().map(|trace| trace.span.place()).or_else(of_job);
+        place.map(SpanRef::trace_id)
+    }
+
     /// Ends the span of the request. Adds the request to the history, or gives it to the listeners if it had no handler.
-    fn remember(&mut self, time: Duration) {
+    fn remember(&mut self, time: Duration, trace: Option<TraceId>) {
         let Some(story) = self.story.take() else { return };
         let story = RequestSummary {
             ended: self.start + time,
@@ -294,17 +305,17 @@ impl RequestLog {
             reason: self.reason,
             ..story
         };
-        if let Some(trace) = self.trace.take() {
-            trace.end(&story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
+        if let Some(span) = self.trace.take() {
+            span.end(&story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
         }
         match (&self.call, &self.tapped) {
             (Some(LoggedJob { id, entry, usage }), _) => {
-                let label = Label { id: *id, parent: None };
+                let label = (Label { id: *id, parent: None }, trace);
                 if let Some(history) = &entry.history {
                     usage.ends.request_ended(history, label, story, usage.has_begun());
                 }
             }
-            (None, Some(history)) => history.refused(story),
+            (None, Some(history)) => history.refused(story, trace),
             (None, None) => {}
         }
     }
@@ -349,8 +360,8 @@ impl Drop for RequestLog {
                 }
             }
         }
-        let trace = self.trace.as_ref().map(|trace| trace.span.place().trace_id());
-        self.remember(time);
+        let trace = self.trace_id();
+        self.remember(time, trace);
         let Some(line) = &self.line else { return };
         let job = self.call.as_ref().map(|LoggedJob { id, entry, usage }| LoggedRun {
             id: *id,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::job::{Fault, HandlerVersion, Job, JobId, Usage};
+use crate::observe::log_format::json_field;
+use crate::observe::traces::SpanRef;
 
 /// The job of a request, as far as its failure is logged and counted.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ impl LoggedJob {
             return;
         }
         let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
-        warn!("[{id}] {name}@{version} {}", entry.failure_text(whole, short, fault.stack()));
+        let trace = usage.spans.job().map(SpanRef::trace_id);
+        let text = entry.failure_text(whole, short, fault.stack());
+        warn!(trace_id = json_field(trace), "[{id}] {name}@{version} {text}");
     }
 }

@@ -69,6 +69,8 @@ pub struct EndedJobReport {
     pub id: Option<String>,
     /// The id of the job that called it; `null` if there is none.
     pub parent: Option<String>,
+    /// The id of its trace; `null` if it was not traced.
+    pub trace_id: Option<String>,
     /// Its handler; `null` if no handler answered.
     pub handler: Option<String>,
     /// The version of the handler.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
+use opentelemetry::TraceId;
 
 /// The most bytes of a path that an entry keeps.
 const PATH: usize = 256;
@@ -26,6 +27,8 @@ pub struct HistoryEntry {
     pub id: Option<u64>,
     /// The number of the job that called it.
     pub parent: Option<u64>,
+    /// Its trace. `None` if it is not traced.
+    pub trace: Option<TraceId>,
     /// The handler version. `None` without a job.
     pub version: Option<Arc<VersionLabel>>,
     /// When the last part of it ended.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
+use opentelemetry::TraceId;
+
 use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
 use super::ring::{HandlerHistory, HistoryFigures};
 use super::tap::{TapListener, Taps};
@@ -70,11 +72,12 @@ impl History {
         self.taps.listen(Box::new(is_wanted))
     }
 
-    /// Tells the listeners of a request that no handler answered.
-    pub fn refused(&self, request: RequestSummary) {
+    /// Tells the listeners of a request that no handler answered, with its trace.
+    pub fn refused(&self, request: RequestSummary, trace: Option<TraceId>) {
         if self.is_tapped() {
             let (ended, request) = (SystemTime::now(), Some(request));
-            let entry = HistoryEntry { id: None, parent: None, version: None, ended, job: None, request };
+            let entry =
+                HistoryEntry { id: None, parent: None, trace, version: None, ended, job: None, request };
             self.taps.send(&Arc::new(entry));
         }
     }
@@ -118,10 +121,11 @@ impl VersionHistory {
         &self.label
     }
 
-    /// Adds an ended job. Takes the lock of its handler for the insertion alone.
+    /// Adds an ended job: its number, that of its caller, and its trace. Takes the lock of its handler for the insertion
+    /// alone.
     pub fn add(
         &self,
-        (id, parent): (u64, Option<u64>),
+        (id, parent, trace): (u64, Option<u64>, Option<TraceId>),
         job: Option<JobSummary>,
         request: Option<RequestSummary>,
     ) {
@@ -131,7 +135,7 @@ impl VersionHistory {
             return;
         }
         let (version, ended) = (Some(self.label.clone()), SystemTime::now());
-        let entry = Arc::new(HistoryEntry { id: Some(id), parent, version, ended, job, request });
+        let entry = Arc::new(HistoryEntry { id: Some(id), parent, trace, version, ended, job, request });
         if is_tapped {
             self.history.taps.send(&entry);
         }
@@ -191,12 +195,12 @@ mod tests {
         const LIMIT: usize = 32 << 10;
         let history = history(LIMIT);
         let (quiet, loud) = (history.of(label("quiet")), history.of(label("loud")));
-        quiet.add((1, None), Some(job(Some(true))), None);
-        quiet.add((2, None), Some(job(None)), None);
+        quiet.add((1, None, None), Some(job(Some(true))), None);
+        quiet.add((2, None, None), Some(job(None)), None);
 
-        (100..1100).for_each(|id| loud.add((id, None), Some(job(None)), None));
-        (2000..3000).for_each(|id| loud.add((id, None), Some(job(Some(true))), None));
-        (3000..4000).for_each(|id| loud.add((id, None), Some(job(Some(false))), None));
+        (100..1100).for_each(|id| loud.add((id, None, None), Some(job(None)), None));
+        (2000..3000).for_each(|id| loud.add((id, None, None), Some(job(Some(true))), None));
+        (3000..4000).for_each(|id| loud.add((id, None, None), Some(job(Some(false))), None));
 
         let kept = ids(&history);
         assert!(kept.contains(&1) && kept.contains(&2), "{kept:?}");
@@ -211,9 +215,9 @@ mod tests {
         let history = history(1 << 20);
         let (old, new) = (history.of(label("one")), history.of(label("one")));
         let other = history.of(label("two"));
-        old.add((1, None), Some(job(None)), None);
-        new.add((2, None), Some(job(None)), None);
-        other.add((3, None), Some(job(None)), None);
+        old.add((1, None, None), Some(job(None)), None);
+        new.add((2, None, None), Some(job(None)), None);
+        other.add((3, None, None), Some(job(None)), None);
 
         drop(old);
         assert_eq!(ids(&history), [1, 2, 3]);
@@ -227,11 +231,11 @@ mod tests {
     fn with_no_room_nothing_is_kept_and_what_was_kept_is_dropped() {
         let history = history(1 << 20);
         let version = history.of(label("one"));
-        version.add((1, None), Some(job(None)), None);
+        version.add((1, None, None), Some(job(None)), None);
         assert!(version.is_wanted());
 
         history.resize(0);
-        version.add((2, None), Some(job(None)), None);
+        version.add((2, None, None), Some(job(None)), None);
 
         assert!(!version.is_wanted() && ids(&history).is_empty());
         assert_eq!(history.figures(), HistoryFigures::default());
@@ -244,12 +248,12 @@ mod tests {
         let mut odd = history.tap(|entry| entry.id.is_some_and(|id| id % 2 == 1));
         assert!(version.is_wanted());
 
-        (0..1030).for_each(|id| version.add((id, None), Some(job(None)), None));
+        (0..1030).for_each(|id| version.add((id, None, None), Some(job(None)), None));
 
         let batch = odd.next().await.unwrap();
         assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (3, 512, Some(7)));
-        version.add((2000, None), Some(job(None)), None);
-        version.add((2001, None), Some(job(None)), None);
+        version.add((2000, None, None), Some(job(None)), None);
+        version.add((2001, None, None), Some(job(None)), None);
         assert_eq!(odd.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
         history.close();
         assert!(odd.next().await.is_none());

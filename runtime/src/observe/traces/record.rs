@@ -68,7 +68,7 @@ pub struct CallSpan {
     pub origin: String,
     /// The host.
     pub host: String,
-    /// The port, if the URL names one.
+    /// The port. `None` if the URL names none and its scheme has none.
     pub port: Option<u16>,
     /// The status of the response.
     pub status: Option<u16>,

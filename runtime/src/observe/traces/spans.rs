@@ -13,24 +13,17 @@ use super::guest::{GuestEvent, GuestLink, GuestSpanKind, GuestSpanStatus};
 use super::record::{
     CallSpan, FinishedTrace, JobSpan, JobTrigger, OperationSpan, OwnSpan, RequestSpan, SpanFacts, SpanRecord,
 };
-use crate::observe::build;
+use crate::observe::{brief, build};
 
 /// The source of the daemon's own spans.
 static SCOPE: LazyLock<InstrumentationScope> =
     LazyLock::new(|| InstrumentationScope::builder("portcullis").with_version(build::VERSION).build());
 
+/// The most bytes of a method that is not one of [`METHODS`].
+const METHOD: usize = 32;
+
 /// The methods that a span may name. Others are `_OTHER`, so that clients cannot make names.
-const METHODS: [Method; 9] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::CONNECT,
-    Method::OPTIONS,
-    Method::TRACE,
-    Method::PATCH,
-];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// Makes the spans of one trace.
 struct SpanMaker {
@@ -93,6 +86,8 @@ impl SpanMaker {
         let mut add = |key: &'static str, value: Option<Value>| {
             span.attributes.extend(value.map(|value| KeyValue::new(key, value)));
         };
+        let original = (method == "_OTHER").then(|| Value::from(brief(&summary.method, METHOD)));
+        add("http.request.method_original", original);
         add("http.route", summary.route.map(|route| Value::from(route.to_string())));
         let client = Some(summary.client).filter(|client| !client.is_empty());
         add("client.address", client.map(|client| Value::from(client.to_string())));
@@ -259,10 +254,7 @@ impl SpanMaker {
 
 /// Returns the method, or `_OTHER` if it is none of HTTP's own.
 fn method(method: &Method) -> &'static str {
-    let known = METHODS.iter().position(|known| known == method);
-    known.map_or("_OTHER", |place| {
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"][place]
-    })
+    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
 }
 
 fn number(value: u64) -> i64 {
@@ -370,6 +362,7 @@ mod tests {
         assert_eq!((all.len(), &*all[0].name), (1, "HTTP /{x}"));
         for (key, value) in [
             ("http.request.method", "_OTHER"),
+            ("http.request.method_original", "MADE-UP"),
             ("url.path", "/a"),
             ("url.scheme", "https"),
             ("http.route", "/{x}"),

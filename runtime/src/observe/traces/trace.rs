@@ -192,6 +192,11 @@ impl SpanRef {
         self.trace.is_sampled
     }
 
+    /// Reports whether the trace will be sent: it is sampled, or something in it has failed already.
+    pub fn is_kept(&self) -> bool {
+        self.trace.is_kept()
+    }
+
     /// Returns the `traceparent` for what is below this span.
     pub fn traceparent(&self) -> String {
         context::written(self.trace.id, self.id, self.trace.is_sampled)
