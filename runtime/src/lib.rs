@@ -47,10 +47,11 @@
 //! | `http::request::client_address` | the client behind trusted proxies |
 //! | `http::request::request_trace` | begins the span of the request, if traces are on |
 //! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `http::wire::h1` has for HTTP/1 |
-//! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
-//! | `http::request::rate_limit` | refuses requests beyond the limits of the route |
+//! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route, again behind a `http::request::rewrite` |
+//! | `http::request::rate_limit` | counts for the limits before the gates, and for the others behind them |
 //! | `http::request::gates` | asks the gates of the route |
-//! | `http::middleware` | runs a middleware around what stands behind it |
+//! | `http::middleware` | drives the two above, and runs a middleware around what stands behind it |
+//! | `http::request::direct_response`, `http::static_files` | answer for routes without a handler |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in the queue; `supervise`: the limits |
@@ -59,6 +60,7 @@
 //! | `http::request::cgi_response` | the head that the job wrote, parsed by `cgi::document::head` |
 //! | `http::request::job_response`, `job_body` | the rest of the response, at the client's pace |
 //! | `http::request::drain_body` | reads the rest of the request body that the job leaves |
+//! | `http::service`, `handlers` | every response: the error page, the cookies of gates, the fields of the route, compression |
 //! | `http::request::access_log` | the log line and the counters of the request |
 //! | `http::upgrade` | a connection that leaves HTTP instead of getting a response |
 //! | `http::wire::close_delimited` | whether closing the connection would end the body |

@@ -2,8 +2,11 @@
 
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Authority, Client, Daemon, PATIENCE, Program, Setup, finish, found, portcullis};
+use crate::harness::{
+    Authority, Client, Daemon, PATIENCE, Program, Setup, attempted, finish, found, portcullis,
+};
 
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -12,13 +15,18 @@ const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 const GET: &str = "GET /env HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Every connection needs a header from this proxy.
+/// Every connection needs a header from this proxy, within half a second.
 fn setup(proxy: Ipv4Addr) -> Setup {
+    waiting(proxy, "500ms")
+}
+
+/// Every connection needs a header from this proxy, within `first_byte`.
+fn waiting(proxy: Ipv4Addr, first_byte: &str) -> Setup {
     let top = format!("trusted_proxies = [\"{proxy}\"]\n{}", "listen = [\"tcp://127.0.0.1:0\"]\n");
     Setup::new("access_log = true\nproxy_protocol = [\"tcp://127.0.0.1:0\"]\n")
         .prepend(&top)
         .handler("env", "", &Program::text().environment().wasm())
-        .add("[http]\nfirst_byte = \"500ms\"\n")
+        .add(&format!("[http]\nfirst_byte = \"{first_byte}\"\n"))
 }
 
 /// Sends a header and a request, and returns the variables that tell both ends.
@@ -127,6 +135,45 @@ fn a_client_that_the_header_names_has_the_connections_of_its_address() {
     other.send("Host: test\r\n\r\n");
     assert_eq!(other.response().status(), 200, "another client of the same proxy");
     assert!(!third.is_answered(), "the third of one client");
+}
+
+#[test]
+fn connections_of_proxies_and_of_clients_that_are_not_named_count_for_no_address() {
+    let daemon = setup(PROXY).add("connections = 20\nconnections_per_peer = 1\n").start();
+    let unnamed = b"PROXY UNKNOWN\r\n".to_vec();
+    let proxy = b"PROXY TCP4 127.0.0.2 198.51.100.1 4711 443\r\n".to_vec();
+
+    let held = [unnamed.clone(), unnamed, version_2(0, 0, &[]), proxy.clone(), proxy].map(|header| {
+        let mut client = Client::tcp_from(PROXY, daemon.port());
+        // Half a request behind the first keeps the connection busy.
+        client.send([&header[..], GET.as_bytes(), b"GET /env HTTP/1.1\r\n"].concat());
+        assert_eq!(client.response().status(), 200);
+        client
+    });
+
+    for mut client in held {
+        client.send("Host: test\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+    }
+}
+
+#[test]
+fn a_connection_without_its_header_does_not_hold_up_the_end() {
+    attempted(|| {
+        let mut daemon = waiting(PROXY, "30s").start();
+        let mut silent = Client::tcp_from(PROXY, daemon.port());
+        // Accepted after it.
+        assert!(
+            told(&daemon, b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n").starts_with("203.0.113.7")
+        );
+        let start = Instant::now();
+
+        assert_eq!(daemon.terminate().code, Some(0));
+
+        let time = start.elapsed();
+        assert!(silent.rest().is_empty());
+        if time < Duration::from_secs(3) { Ok(()) } else { Err(format!("{time:?}")) }
+    });
 }
 
 #[test]

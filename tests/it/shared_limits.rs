@@ -72,6 +72,20 @@ fn a_daemon_starts_without_the_server_of_a_limit() {
 }
 
 #[test]
+fn a_limit_behind_the_gates_is_in_the_metric_of_what_counts_alone() {
+    // The limit of a handler counts behind the gates. Nothing listens on port 1.
+    let limit = "limit = { rate = \"9/h\", store = \"limits\" }";
+    let daemon = Setup::one(limit, &Program::text().say("hello\n").wasm())
+        .prepend("admin = \"unix://admin.sock\"\n")
+        .add("[store.limits]\nurl = \"redis://127.0.0.1:1\"\n")
+        .start();
+
+    assert_eq!([daemon.get("/").status(), daemon.get("/").status()], [200; 2]);
+
+    assert!(daemon.metric("portcullis_rate_limit_fallbacks_total", &["store=\"limits\""]) >= 2.0);
+}
+
+#[test]
 fn a_store_that_daemons_cannot_count_in_is_refused() {
     for (store, wanted) in [
         ("[store.limits]\nurl = \"memory:\"", "(memory:) is of this daemon alone"),

@@ -96,7 +96,9 @@ impl Passwords {
             }
         }
         if decoys.is_empty() {
-            return Err("there is no user".to_owned());
+            return Err(
+                "lets nobody pass: write users = { NAME = \"HASH\" } or users_file = \"FILE\"".to_owned()
+            );
         }
         Ok(Passwords {
             users,

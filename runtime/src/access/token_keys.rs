@@ -147,7 +147,11 @@ fn public_key(pem: &[u8], algorithms: &[Algorithm]) -> Result<DecodingKey, Strin
         AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
         AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
         AlgorithmFamily::Ed => DecodingKey::from_ed_pem(pem),
-        AlgorithmFamily::Hmac => return Err("HS algorithms have a secret, and no public key".to_owned()),
+        AlgorithmFamily::Hmac => {
+            return Err(
+                "HS algorithms have a secret, and no public key: name its file in `secret`".to_owned()
+            );
+        }
     };
     read.map_err(|error| format!("no public key of this kind in PEM: {error}"))
 }
@@ -170,7 +174,7 @@ fn key_set(json: &[u8], claims: &TokenClaims) -> Result<Vec<TokenKey>, String> {
         keys.push(key);
     }
     match keys.len() {
-        0 => Err("the set has no key for these algorithms".to_owned()),
+        0 => Err("the set has no key for these algorithms: list those that its keys are for".to_owned()),
         1 => Ok(keys),
         _ if keys.iter().all(|key| key.id.is_some()) => Ok(keys),
         _ => Err("each key of a set needs a kid, because tokens name their key by it".to_owned()),

@@ -208,13 +208,6 @@ fn basic(
             add(name, hash, (file.line, &file.key));
         }
     }
-    if users.is_empty() && !report.blames(key) {
-        report.add(
-            *line,
-            key,
-            "lets nobody pass: write users = { NAME = \"HASH\" } or users_file = \"FILE\"",
-        );
-    }
     match Passwords::new(users) {
         Ok(passwords) => Some(AccessCheck::Basic(Arc::new(passwords))),
         Err(message) => {

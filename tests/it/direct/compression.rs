@@ -166,6 +166,20 @@ fn a_response_that_breaks_off_does_not_look_whole() {
 }
 
 #[test]
+fn a_response_of_announced_length_ends_with_its_last_byte_although_its_job_goes_on() {
+    let text = text();
+    let head = format!("Content-Type: text/plain\nContent-Length: {}\n\n", text.len());
+    let program = Program::new().say(&head).say(&text).sleep_for_ever();
+    let daemon = Setup::one("", &program.wasm()).prepend("compress = [\"gzip\"]\n").start();
+
+    let sent = daemon.client().ask("GET", "/", "Accept-Encoding: gzip\r\n");
+
+    let ended = finish(Command::new("gzip").arg("-dc"), &sent.body, PATIENCE);
+    assert_eq!(sent.field("content-encoding"), Some("gzip"));
+    assert!(ended.stdout == text.as_bytes(), "{} bytes", ended.stdout.len());
+}
+
+#[test]
 fn a_large_file_is_sent_as_it_is() {
     let setup = Setup::new(
         "compress = [\"gzip\"]\n[[route]]\npath = \"/f/{*path}\"\nstatic = { dir = \"public\" }\n",

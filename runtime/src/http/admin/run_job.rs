@@ -100,11 +100,10 @@ impl AdminRequest<'_> {
         }
     }
 
-    /// Returns what the client may do now. A connection that was opened before a reload gives no right of then.
+    /// Returns what the client may do now. A connection that was open at a reload keeps no right that the reload took away.
     fn rights(self) -> OperatorRights {
         let RequestContext { server, peer, .. } = self.request;
         let user = peer.credentials().map(|credentials| credentials.uid);
-        // Those in force now: a connection that was open at a reload keeps no right that the reload took away.
         server.settings.load().operators.of(user, geteuid().as_raw())
     }
 

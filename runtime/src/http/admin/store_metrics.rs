@@ -13,7 +13,7 @@ pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
     let granted = catalog.entries().flat_map(|entry| entry.grants.stores.iter());
     let granted = granted.map(|grant| &grant.store);
     let checks = catalog.routes.iter().filter_map(|route| route.checks.as_ref());
-    let limits = checks.flat_map(|checks| &checks.limits);
+    let limits = checks.flat_map(|checks| checks.all_limits());
     let of_limits: Vec<&Arc<SharedStore>> =
         limits.filter_map(|limit| limit.shared.as_deref().map(SharedRate::store)).collect();
     let uncounted: BTreeMap<&str, u64> =

@@ -236,9 +236,8 @@ impl ConnectionLimit {
 
 impl ConnectionPermit {
     /// Counts the connection for the address of a client that a proxy has named, from now on. Returns `false` if that
-    /// address has as many connections as it may, all of them busy.
-    pub(in crate::http) fn move_to(&mut self, peer: &Peer) -> bool {
-        let origin = peer.origin();
+    /// address has as many connections as it may, all of them busy. `origin` is as for [`seat`](ConnectionLimit::seat).
+    pub(in crate::http) fn move_to(&mut self, peer: &Peer, origin: Option<IpAddr>) -> bool {
         let AddressPermit { crowd, origin: before } = &self.share;
         if origin == *before {
             return true;

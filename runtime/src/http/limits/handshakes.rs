@@ -81,7 +81,7 @@ impl HandshakeEnd {
 struct HandshakeQueue {
     next: u64,
     under_way: BTreeMap<u64, Handshake>,
-    /// How many of them each address has. The key `None` stands for Unix clients.
+    /// How many of them each address has. The key `None` stands for trusted proxies, which have no share.
     per_address: HashMap<Option<IpAddr>, usize>,
 }
 
@@ -109,10 +109,12 @@ impl HandshakeQueue {
     /// Removes the oldest handshake of the address that has the most, where that is more than a share of `max`; else
     /// the oldest of all, so that many silent addresses do not push out those of one address with a few clients.
     fn evict(&mut self, max: usize) {
-        let most = self.per_address.values().copied().max().unwrap_or_default();
+        let shares = self.per_address.iter().filter(|(origin, _)| origin.is_some());
+        let most = shares.map(|(_, count)| *count).max().unwrap_or_default();
         let is_flood = most > (max / SHARE).max(1);
-        let has_most =
-            |handshake: &Handshake| !is_flood || self.per_address.get(&handshake.origin) == Some(&most);
+        let has_most = |Handshake { origin, .. }: &Handshake| {
+            !is_flood || origin.is_some() && self.per_address.get(origin) == Some(&most)
+        };
         let oldest = self.under_way.iter().find(|(_, handshake)| has_most(handshake));
         if let Some(number) = oldest.map(|(number, _)| *number) {
             self.remove(number);
@@ -129,7 +131,8 @@ pub(in crate::http) struct HandshakeSlot {
 }
 
 impl Handshakes {
-    /// Takes one of `max` slots for a client of this address. If none is free, another handshake makes room.
+    /// Takes one of `max` slots for a client of this address. `None` stands for a trusted proxy, which has no share. If no
+    /// slot is free, another handshake makes room.
     pub(in crate::http) fn begin(
         self: &Arc<Handshakes>,
         origin: Option<IpAddr>,
@@ -234,6 +237,17 @@ mod tests {
         drop((many, few, _newcomer));
         let line = handshakes.line();
         assert_eq!((line.under_way.len(), line.per_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_behind_a_trusted_proxy_is_no_flood_of_one_address() {
+        let handshakes = Arc::<Handshakes>::default();
+        let flooding = Some(IpAddr::from([192, 0, 2, 1]));
+        let mut behind_proxy: Vec<_> = (0..28).map(|_| handshakes.begin(None, 32)).collect();
+        let mut flood: Vec<_> = (0..5).map(|_| handshakes.begin(flooding, 32)).collect();
+
+        assert!(behind_proxy.iter_mut().all(|slot| slot.pushed_out().now_or_never().is_none()));
+        assert!(flood[0].pushed_out().now_or_never().is_some());
     }
 
     #[test]

@@ -139,12 +139,7 @@ impl LoggedRequest {
         match self.format {
             AccessLogFormat::Text => emit_text(format_args!("{}", TextLine { request: self, response })),
             AccessLogFormat::Common => emit(self.common(response)),
-            AccessLogFormat::Combined => {
-                let [referer, agent] = [&self.referer, &self.user_agent].map(|field| {
-                    field.as_ref().map_or_else(|| "-".to_owned(), |text| text.escape_debug().to_string())
-                });
-                emit(format!("{} \"{referer}\" \"{agent}\"", self.common(response)));
-            }
+            AccessLogFormat::Combined => emit(self.combined(response)),
             AccessLogFormat::Json => emit(json(&self.json(response))),
         }
     }
@@ -153,6 +148,13 @@ impl LoggedRequest {
         let LoggedRequest { method, target, version, remote, .. } = self;
         let request = format!("{method} {} {version:?}", target.escape_debug());
         common(*remote, &request, status.map(|status| status.as_u16()), *bytes)
+    }
+
+    fn combined(&self, response: &LoggedResponse<'_>) -> String {
+        let [referer, agent] = [&self.referer, &self.user_agent].map(|field| {
+            field.as_ref().map_or_else(|| "-".to_owned(), |text| text.escape_debug().to_string())
+        });
+        format!("{} \"{referer}\" \"{agent}\"", self.common(response))
     }
 
     fn json<'a>(&'a self, response: &'a LoggedResponse<'_>) -> JsonLine<'a> {
@@ -383,6 +385,8 @@ mod tests {
         let log = AccessLog { format: AccessLogFormat::Combined, mask: QueryMask::default() };
         let request = LoggedRequest::of(&head, Remote::Tcp(ADDRESS.parse().unwrap()), &log);
 
-        assert_eq!(request.user_agent.unwrap().escape_debug().to_string(), "a\\\"\\tb");
+        let line = request.combined(&response(None));
+
+        assert!(line.ends_with(" \"-\" \"a\\\"\\tb\""), "{line}");
     }
 }

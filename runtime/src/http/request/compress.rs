@@ -16,7 +16,7 @@ use http::header::{
     CONTENT_TYPE, ETAG, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 
@@ -118,7 +118,11 @@ pub(in crate::http) fn apply(
             return;
         }
         None => match PLACES.take(peer.origin()) {
-            Some(place) => Body::from_source(Compressed::new(coding, body, place)),
+            Some(place) => {
+                let last =
+                    if head.version == Version::HTTP_2 { LastFrame::OfBody } else { LastFrame::OfLength };
+                Body::from_source(Compressed::new(coding, body, last, place))
+            }
             None => {
                 *response.body_mut() = body;
                 return;
@@ -210,8 +214,19 @@ struct Compressed {
     is_pending: bool,
     /// How much may be compressed before other tasks get their turn.
     turn: usize,
+    last: LastFrame,
     state: CompressedState,
     _place: OriginPlace,
+}
+
+/// The frame of a body behind which its compressed form ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastFrame {
+    /// The last one: trailers may come after the announced length.
+    OfBody,
+    /// The one with the last byte of the announced length. Over HTTP/1, what has a length has no trailers, and its client
+    /// does not wait for the job to end.
+    OfLength,
 }
 
 /// How far a compressed body is.
@@ -222,9 +237,9 @@ enum CompressedState {
 }
 
 impl Compressed {
-    fn new(coding: Coding, body: Body, place: OriginPlace) -> Compressed {
+    fn new(coding: Coding, body: Body, last: LastFrame, place: OriginPlace) -> Compressed {
         let (encoder, state, rest) = (BodyEncoder::new(coding), CompressedState::Going, Bytes::new());
-        Compressed { body, encoder, coding, rest, is_pending: false, turn: SLICE, state, _place: place }
+        Compressed { body, encoder, coding, rest, is_pending: false, turn: SLICE, last, state, _place: place }
     }
 
     /// Compresses until there is output, and returns it.
@@ -258,6 +273,9 @@ impl Compressed {
                 self.turn -= piece.len();
                 self.encoder.write(&piece).map_err(failed)?;
                 self.is_pending = true;
+                if self.last == LastFrame::OfLength && self.rest.is_empty() && self.body.is_whole() {
+                    self.end(None)?;
+                }
             }
             let encoded = self.encoder.take();
             if !encoded.is_empty() {

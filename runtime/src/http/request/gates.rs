@@ -204,7 +204,9 @@ async fn basic(
     match passwords.verify(credentials, origin).await {
         Ok(true) => Ok(user.to_owned()),
         Ok(false) => Err(refused()),
-        Err(_) => Err(Refusal::Occupied("too many passwords wait to be verified".to_owned())),
+        Err(_) => {
+            Err(Refusal::Occupied("too many passwords wait to be verified: try again later".to_owned()))
+        }
     }
 }
 

@@ -61,6 +61,11 @@ impl Body {
         http_body::Body::size_hint(self).exact().is_some()
     }
 
+    /// Reports whether the last byte of a known length was returned. The job behind it may go on.
+    pub(in crate::http) fn is_whole(&self) -> bool {
+        self.rest.is_empty() && self.content.is_whole()
+    }
+
     pub(in crate::http) fn ongoing(ongoing: JobBody) -> Body {
         Body::of(BodyContent::Ongoing(Box::new(ongoing)))
     }
@@ -169,7 +174,7 @@ impl http_body::Body for Body {
             next.map(|outcome| match outcome {
                 Ok(frame) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
-                    let is_last = frame.is_trailers() || this.rest.is_empty() && this.content.is_whole();
+                    let is_last = frame.is_trailers() || this.is_whole();
                     this.log.iter_mut().for_each(|log| log.sent(length));
                     this.log.iter_mut().filter(|_| is_last).for_each(RequestLog::complete);
                     Ok(frame)

@@ -1,5 +1,6 @@
 //! The accept loop of one listener.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -68,8 +69,7 @@ async fn take<S: Service>(
     connections: &mut JoinSet<()>,
 ) {
     let server = service.server();
-    // The connections of a proxy are those of many clients, so it has no share of one address.
-    let origin = peer.origin().filter(|_| !is_proxy(&**service, &server.settings.load(), &peer));
+    let origin = counted_for(&**service, &server.settings.load(), &peer);
     let Some(seat) = server.connections.seat(&peer, origin, leaving).await else { return };
     let settings = server.settings.load_full();
     let tls = settings.tls.clone().filter(|tls| service.takes_tls() && tls.covers(listener));
@@ -93,10 +93,12 @@ enum Opening {
     ProxyHeader,
 }
 
-/// Reports whether a connection comes from a trusted proxy.
-fn is_proxy(service: &impl Service, settings: &Settings, peer: &Peer) -> bool {
+/// Returns the address that a connection counts for. `None` for one of a trusted proxy, or of a client that such a proxy
+/// does not name: the connections of a proxy are those of many clients, so the share of one address does not apply.
+fn counted_for(service: &impl Service, settings: &Settings, peer: &Peer) -> Option<IpAddr> {
     let trusted = settings.trusted_proxies.as_ref().filter(|_| service.has_proxies());
-    trusted.is_some_and(|trusted| trusted.contains(peer.address()))
+    let is_proxy = trusted.is_some_and(|trusted| trusted.contains(peer.address()));
+    peer.origin().filter(|_| !is_proxy)
 }
 
 /// Serves a connection to its end.
@@ -118,7 +120,8 @@ async fn attend<S: Service>(
         let Some((tls, slot)) = tls else { return connection::serve(accepted, stream, progress).await };
         let turn = slot.unwrap_or_else(|| {
             let Accepted { service, settings, peer, .. } = &accepted;
-            service.server().handshakes.begin(peer.origin(), settings.handshakes)
+            let origin = counted_for(&**service, settings, peer);
+            service.server().handshakes.begin(origin, settings.handshakes)
         });
         let _held = progress.memory.charge(estimate::TLS);
         // Boxed, so that connections without TLS stay small.
@@ -131,8 +134,8 @@ async fn attend<S: Service>(
     seat.serve(connection).await;
 }
 
-/// Reads the header of the PROXY protocol, and counts the connection for the client that it names: a connection carries
-/// one client only. Returns `None` if the connection is to be closed.
+/// Reads the header of the PROXY protocol, and counts the connection for the client that it names. Returns `None` if the
+/// connection is to be closed.
 async fn introduce<S: Service>(
     seat: &mut ConnectionPermit,
     accepted: &Accepted<S>,
@@ -143,5 +146,5 @@ async fn introduce<S: Service>(
         let reading = pin!(async { named = proxy_protocol::peer(accepted, stream).await });
         seat.serve(reading).await;
     }
-    named.filter(|peer| seat.move_to(peer))
+    named.filter(|peer| seat.move_to(peer, counted_for(&*accepted.service, &accepted.settings, peer)))
 }

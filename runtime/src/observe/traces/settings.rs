@@ -126,7 +126,7 @@ impl TraceOptions {
             delay: Duration::from_millis(millis("OTEL_BSP_SCHEDULE_DELAY", 5000)?),
             queue,
             batch: size(&set, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?.min(queue),
-            has_service_name: set("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name="),
+            has_service_name: set("OTEL_SERVICE_NAME").is_some() || names_service(&attributes),
         }))
     }
 }
@@ -166,6 +166,12 @@ fn checked(name: &str, url: &str) -> Result<String, String> {
 fn names_user(url: &str) -> bool {
     let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// Reports whether attributes, such as `service.name=shop,k8s.pod=a`, name the service.
+fn names_service(attributes: &str) -> bool {
+    let mut keys = attributes.split(',').filter_map(|pair| pair.split_once('=')).map(|(key, _)| key.trim());
+    keys.any(|key| key == "service.name")
 }
 
 /// Reports whether the environment switches traces off.
@@ -316,6 +322,18 @@ mod tests {
         assert_eq!((settings.endpoint.as_str(), settings.ratio), ("https://own/v1/traces", 0.5));
         let shown = "to https://own/v1/traces, 50% of new traces, parents from trusted proxies";
         assert_eq!(settings.to_string(), shown);
+    }
+
+    #[test]
+    fn the_service_is_named_by_its_own_attribute_alone() {
+        for (attributes, is_named) in [
+            ("a=b, service.name=shop", true),
+            ("k8s.service.name=shop", false),
+            ("service.namespace=shop,service.name", false),
+        ] {
+            let settings = complete(&on(), &[("OTEL_RESOURCE_ATTRIBUTES", attributes)]).unwrap().unwrap();
+            assert_eq!(settings.has_service_name, is_named, "{attributes}");
+        }
     }
 
     #[test]

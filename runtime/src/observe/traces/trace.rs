@@ -100,7 +100,7 @@ impl Trace {
         }
         let mut records = self.lock();
         records.is_finished = true;
-        let (ended, left_out) = (std::mem::take(&mut records.ended), records.left_out);
+        let (ended, left_out) = (std::mem::take(&mut records.ended), std::mem::take(&mut records.left_out));
         drop(records);
         if left_out > 0 && self.is_kept() {
             self.queue.counts().dropped(DropReason::TraceLimit, left_out);
