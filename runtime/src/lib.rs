@@ -88,19 +88,25 @@
 //! | `LISTEN_FDS`, and the handover of sockets | `net::activation::listen_fds`, `net::activation::handover` |
 //! | an unknown configuration key, and what was meant | `config::reader`, `config::nearest` |
 //! | a configuration key: as written, checked, applied | `config::schema`, `config::convert`, `config::restart` |
-//! | reload, swap, canary, binary upgrade | `jobs::reload`, `jobs::swap`, `jobs::canary`, `jobs::upgrade` |
+//! | reload, swap, canary, promotion, binary upgrade | `jobs::reload`, `jobs::swap`, `jobs::canary`, `jobs::promote`, `jobs::upgrade` |
+//! | where a program, a component or a middleware may stand | `jobs::load::placement` |
+//! | secrets and passwords: read, and renewed | `jobs::credential`, `jobs::load::in_use` |
+//! | stores and databases: granted by name, opened at a load, found by a job | `config::store_names`, `jobs::load::databases`, `wasm::host::stores::grants`, `wasm::host::databases::grants` |
 //! | the publication of a new catalog | `jobs::generations`; the pointer: `catalog::serving` |
 //! | verdicts on a canary | `catalog::trial::judgement` |
 //! | graceful shutdown: signals, connections, jobs | `daemon::signals`, `http::server::drain`, `engine::drain` |
 //! | job slots and the queue | `engine::admission`; their limits: `job::limits` |
 //! | the limits of time, CPU and memory of a job | `engine::supervise`, `wasm::host::memory_meter` |
+//! | what a job pays for SQL: processor time, memory of the host | `database::sqlite::meter`, `wasm::host::databases::charged` |
+//! | whose turn it is: at a connection to a database, at the queue of writes of a store | `database::turns`; `store::redb::room`, `store::redb::turns` |
 //! | wasmtime's errors as faults | `wasm::host::trap` |
 //! | the compiler process, and the code that it made | `wasm::compile::spawn`, `wasm::cache` |
 //! | mounts; symbolic links that lead out of them; devices and FIFOs in them | `wasm::host::mounted`; `wasm::host::links`; `wasm::host::open_guard` |
 //! | outbound requests: their connections, the second try, loops, private addresses | `http::outbound::pool`; `http::outbound::exchange`; `http::outbound::cdn_loop`; `net::outbound::address` |
-//! | a connection to SQLite: opened, its pragmas | `database::sqlite::open` |
+//! | a connection to SQLite: opened, its pragmas; its memory; the log of changes | `database::sqlite::open`; `database::sqlite::memory`; `database::sqlite::file` |
 //! | the transaction of a job, and its rollback when the job ends | `database::session`, `database::sqlite::connection`, `database::postgres::lease` |
 //! | WebSockets | `http::upgrade::websocket` |
+//! | middlewares: around a request, and the import by which they pass it on | `http::middleware`, `wasm::host::middleware` |
 //! | the dashboard: its page, and its way to the admin socket | `dashboard`, `http::admin::forward` |
 //! | traces: `traceparent`, spans, what is sampled, spans of guests, the collector | `observe::traces::context`, `observe::traces::spans`, `observe::traces::tracer`, `wasm::host::telemetry`, `http::collector` |
 //! | undocumented behaviour that we rely on | `http::assumptions`, `wasm::assumptions` |

@@ -57,6 +57,28 @@ fn a_job_that_ends_in_a_transaction_leaves_nothing_and_no_lock() {
 }
 
 #[test]
+fn a_job_whose_file_threads_see_only_its_mounts_has_a_new_connection() {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let settings = |verb: &str| {
+        format!(
+            "output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\nlimits.time = \"2s\"\ntmp = \"1MiB\""
+        )
+    };
+    let config = "scratch = \"scratch\"\n[database.app]\nurl = \"sqlite:data/app.sqlite\"\nconnections = 1\n";
+    let setup = Setup::new(config);
+    let daemon = ["plain", "query"]
+        .iter()
+        .fold(setup, |setup, verb| setup.handler(verb, &settings(verb), &module))
+        .start();
+    assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
+
+    // The thread of a connection that has computed for long ends with its job.
+    assert_eq!(daemon.get("/query").status(), 504);
+
+    assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
+}
+
+#[test]
 fn statements_count_for_the_processor_time_and_the_memory_of_their_job() {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
     let settings = |verb: &str, limits: &str| {
@@ -206,7 +228,7 @@ fn an_operator_runs_statements_and_saves_a_copy() {
 }
 
 #[test]
-fn a_database_that_cannot_be_reached_is_in_status_and_its_password_nowhere() {
+fn a_database_that_cannot_be_reached_is_in_status_and_plan_and_its_password_nowhere() {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
     let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\n\
                   password = { file = \"password\" }\n";
@@ -219,7 +241,11 @@ fn a_database_that_cannot_be_reached_is_in_status_and_its_password_nowhere() {
     let shown = told(&shown);
     let wanted = "app postgres://127.0.0.1:1/app, 0 of 8 connections in use: the database cannot be reached";
     assert!(shown.contains(wanted), "{shown}");
-    for text in [&shown, &told(&ask(&daemon, "plan")), &daemon.log.text()] {
+    let ended = ask(&daemon, "plan");
+    let planned = told(&ended) + &ended.stderr;
+    assert!(planned.contains("warning: database \"app\": the database cannot be reached"), "{planned}");
+    daemon.log.line("jobs that use it fail until it can be");
+    for text in [&shown, &planned, &daemon.log.text()] {
         assert!(!text.contains("s3cret"), "{text}");
     }
 }

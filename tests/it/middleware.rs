@@ -1,6 +1,7 @@
 //! Middlewares: components that export and import `wasi:http/handler`, around what stands behind them.
 
 use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, middleware, portcullis};
+use crate::swap::swap;
 
 /// `/env` leads to a program that prints its variables, `/echo` to an echo, `/bad` to a program that traps, and `/no` to a
 /// second gate that lets nobody pass. The middleware stands in front of all.
@@ -121,6 +122,29 @@ fn what_cannot_stand_behind_a_middleware_is_refused_at_the_start() {
     for jobs in [jobs, few] {
         assert!(jobs.contains("the middlewares around may hold 64 jobs at once"), "{jobs}");
     }
+}
+
+#[test]
+fn a_swap_is_refused_where_its_kind_of_module_cannot_stand() {
+    let module = std::fs::read(middleware().join("middleware.wasm")).unwrap();
+    let daemon = Setup::new(
+        "wasi_http_03 = true\nadmin = \"unix://admin.sock\"\njobs = 8\nbefore = [\"around\"]\n\
+         [handler.around]\nmodule = \"around.wasm\"\n[handler.env]\nmodule = \"env.wasm\"\n\
+         [[route]]\npath = \"/env\"\nhandler = \"env\"\n\
+         [[route]]\npath = \"/tcp\"\nhandler = \"env\"\nupgrade = \"tcp\"\n",
+    )
+    .file("around.wasm", &Program::text().say("pass").wasm())
+    .file("env.wasm", &Program::text().environment().wasm())
+    .start();
+
+    let gate = swap(&daemon, "around", "", &module);
+    let program = swap(&daemon, "env", "", &module);
+
+    assert_eq!((gate.status(), program.status()), (400, 400), "{} {}", gate.text(), program.text());
+    assert!(gate.text().contains("upgrade: around in before is a middleware"), "{}", gate.text());
+    assert!(gate.text().contains("the middlewares around may hold 64 jobs at once"), "{}", gate.text());
+    assert!(program.text().contains("upgrade is for programs"), "{}", program.text());
+    assert_eq!(daemon.get("/env").status(), 200);
 }
 
 #[test]

@@ -18,7 +18,7 @@ code_error! {
         NotANumber = "not_a_number",
         /// The sum does not fit into 64 bits.
         Overflow = "overflow",
-        /// This job has used stores as often as allowed.
+        /// This job has used stores as often as allowed, or has no memory for the operation.
         TooMany = "too_many",
         /// The store did not answer in time. A write may or may not have happened.
         Timeout = "timeout",

@@ -151,6 +151,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
         stores: stores.sound,
         databases: databases.sound,
+        outbound_ca: ca,
         handlers,
         gates,
         response_rules,

@@ -54,6 +54,15 @@ impl Config {
         all.filter_map(|(table, name, source)| Some((format!("{table}.{name}.password"), source.as_ref()?)))
     }
 
+    /// Lists the files of certificates for databases, with their keys: they are read whether a handler has the database or
+    /// not.
+    pub(super) fn database_authorities(&self) -> impl Iterator<Item = (String, &Path)> {
+        self.databases.iter().filter_map(|database| {
+            let ca = database.options.ca.as_ref()?;
+            Some((format!("database.{}.ca", database.options.name), ca.path.as_path()))
+        })
+    }
+
     /// Lists the stores of rate limits, with what is limited: `route /a` or `handler a`.
     pub fn limit_stores(&self) -> impl Iterator<Item = (String, &StoreConfig)> {
         let routes = self.routes.iter().map(|route| (format!("route {}", route.path), &route.limit));

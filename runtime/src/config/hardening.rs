@@ -89,16 +89,12 @@ impl Config {
             {
                 add(key("databases"), dir, Reach::Read);
             }
-            for file in handler
-                .databases
-                .iter()
-                .filter_map(|grant| grant.database.options.ca.as_ref().map(|ca| ca.path.as_path()))
-            {
-                add(key("databases"), parent(file), Reach::Read);
-            }
-            if let Some(ca) = &handler.outbound.ca {
-                add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
-            }
+        }
+        if let Some(ca) = &self.outbound_ca {
+            add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
+        }
+        for (key, file) in self.database_authorities() {
+            add(key, parent(file), Reach::Read);
         }
         for (_, page) in self.error_pages() {
             add("errors".to_owned(), parent(page), Reach::Read);
@@ -182,5 +178,27 @@ mod tests {
             config.places().iter().map(|(key, place)| format!("{key}: {place}")).collect();
 
         assert_eq!(places, ["listen: /run/a (write)", "admin: /run (write)"]);
+    }
+
+    #[test]
+    fn a_reload_of_a_file_without_handlers_may_read_the_authorities_of_outbound() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("ca.pem"), "").unwrap();
+
+        let config = parse("[outbound]\nca = \"ca.pem\"\n", base.path(), "p.toml").unwrap();
+
+        assert!(config.places().iter().any(|(key, _)| key == "outbound.ca"));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_reload_may_read_the_authority_of_a_database_that_no_handler_has() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("ca.pem"), "").unwrap();
+        let text = "[database.app]\nurl = \"postgres://db/app\"\nca = \"ca.pem\"\n";
+
+        let config = parse(text, base.path(), "p.toml").unwrap();
+
+        assert!(config.places().iter().any(|(key, _)| key == "database.app.ca"));
     }
 }

@@ -114,6 +114,8 @@ pub struct Config {
     pub stores: Vec<StoreConfig>,
     /// The databases that have a table, in the order of the file.
     pub databases: Vec<DatabaseConfig>,
+    /// The certificates that requests of handlers and of the daemon trust beside those of the system.
+    pub outbound_ca: Option<Ca>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file. Their handlers exist, and none conflicts with another.

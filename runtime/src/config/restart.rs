@@ -61,6 +61,7 @@ impl Config {
             // Described by the handlers that are granted them.
             stores: _,
             databases: _,
+            outbound_ca: _,
             handlers: _,
             routes: _,
         } = self;

@@ -177,17 +177,8 @@ impl Config {
             {
                 add(handler.line, &format!("handler.{}.databases", handler.name), dir);
             }
-            for file in handler
-                .databases
-                .iter()
-                .filter_map(|grant| grant.database.options.ca.as_ref().map(|ca| ca.path.as_path()))
-            {
-                add(handler.line, &format!("handler.{}.databases", handler.name), file);
-            }
-            if let Some(ca) = &handler.outbound.ca {
-                add(0, "outbound.ca", &ca.path);
-            }
         }
+        self.outbound_ca.iter().for_each(|ca| add(0, "outbound.ca", &ca.path));
         for handler in &self.handlers {
             for secret in &handler.secrets {
                 let key = || format!("handler.{}.secrets.{}", handler.name, secret.variable);
@@ -201,6 +192,7 @@ impl Config {
         for (key, password) in self.passwords() {
             password.file(credentials().as_deref()).iter().for_each(|path| add(0, &key, path));
         }
+        self.database_authorities().for_each(|(key, file)| add(0, &key, file));
         self.store_files().iter().for_each(|file| add(file.line, &file.key, file.path));
         for (key, endpoints) in [("listen", &self.listen), ("observe", &self.observe)] {
             for endpoint in endpoints {

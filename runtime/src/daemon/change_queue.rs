@@ -74,9 +74,9 @@ impl Changes {
     }
 
     /// Cancels the change in progress, and passes the waiting ones on to the process that has taken over, if any.
-    pub(super) fn end(mut self, follower: Option<&SuccessorProcess>) {
-        if let Some(follower) = follower {
-            self.waiting.drain(..).for_each(|change| change.pass_on(follower));
+    pub(super) fn end(mut self, successor: Option<&SuccessorProcess>) {
+        if let Some(successor) = successor {
+            self.waiting.drain(..).for_each(|change| change.pass_on(successor));
         }
     }
 
@@ -101,14 +101,16 @@ impl Drop for Changes {
 
 impl Change {
     /// Sends another process the signal that asks for this change.
-    pub(super) fn pass_on(self, follower: &SuccessorProcess) {
+    pub(super) fn pass_on(self, successor: &SuccessorProcess) {
         let signal = match self {
             Change::Reload => Signal::HUP,
             Change::Upgrade => Signal::USR2,
         };
-        match follower.tell(signal) {
-            Ok(()) => info!("{self}: passed on to process {}", follower.process),
-            Err(failure) => warn!("{self}: cannot be passed on to process {}: {failure:#}", follower.process),
+        match successor.tell(signal) {
+            Ok(()) => info!("{self}: passed on to process {}", successor.process),
+            Err(failure) => {
+                warn!("{self}: cannot be passed on to process {}: {failure:#}", successor.process)
+            }
         }
     }
 }

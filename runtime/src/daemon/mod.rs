@@ -220,7 +220,7 @@ impl Daemon {
             }
         };
         // A generation that is only half loaded would be dropped again as soon as it is there.
-        changes.end(self.state.follower());
+        changes.end(self.state.successor());
         let served = served || self.outlive().await;
         let Daemon {
             engine,
@@ -240,8 +240,8 @@ impl Daemon {
         let second = async {
             loop {
                 match signals.next().await {
-                    SignalEvent::Change(change) => match state.follower() {
-                        Some(follower) => change.pass_on(follower),
+                    SignalEvent::Change(change) => match state.successor() {
+                        Some(successor) => change.pass_on(successor),
                         None => info!("{change}: refused, the daemon is draining"),
                     },
                     SignalEvent::End(signal) => return signal,
@@ -264,9 +264,9 @@ impl Daemon {
     /// After an upgrade, finishes the requests of this process: until all are done, `upgrade_grace` is over, or a
     /// signal to end comes. Returns `true` if all connections are closed, and `false` at once if there was no upgrade.
     async fn outlive(&mut self) -> bool {
-        let Some(follower) = self.state.follower() else { return false };
+        let Some(successor) = self.state.successor() else { return false };
         let patience = self.state.config.load().upgrade_grace;
-        info!("process {} serves now; the requests of this process have {patience:?}", follower.process);
+        info!("process {} serves now; the requests of this process have {patience:?}", successor.process);
         self.state.server.gate.drain();
         let (mut over, mut served) = (pin!(sleep(patience)), false);
         loop {
@@ -276,7 +276,7 @@ impl Daemon {
                 () = self.engine.settled(), if served => return true,
                 () = &mut over => return served,
                 signal = self.signals.next() => match signal {
-                    SignalEvent::Change(change) => change.pass_on(follower),
+                    SignalEvent::Change(change) => change.pass_on(successor),
                     SignalEvent::End(_) => return served,
                 },
             }
@@ -357,7 +357,7 @@ async fn drain(
 ) -> Exit {
     let config = state.config.load_full();
     let (delay, grace) = (config.shutdown_delay, config.grace);
-    if state.follower().is_none() {
+    if state.successor().is_none() {
         systemd::stopping();
         let served_clients = state.server.gate.state() == GateState::Open;
         state.server.gate.drain();

@@ -35,12 +35,11 @@ impl DatabaseHealth {
                 *self.failure() = Some(error.clone());
                 self.has_failed.store(true, Ordering::Relaxed);
             }
-            // Perhaps the database, perhaps the statement.
-            Err(SqlError::Timeout(_) | SqlError::Interrupted(_)) => {}
+            // Perhaps the database, perhaps the statement. An invalid one may have been refused before it was sent.
+            Err(SqlError::Timeout(_) | SqlError::Interrupted(_) | SqlError::Invalid(_)) => {}
             Ok(_)
             | Err(
-                SqlError::Invalid(_)
-                | SqlError::NotAllowed(_)
+                SqlError::NotAllowed(_)
                 | SqlError::Constraint(_)
                 | SqlError::Conflict(_)
                 | SqlError::QuotaExceeded
@@ -83,6 +82,7 @@ mod tests {
 
         health.note(&failed);
         health.note::<()>(&Err(SqlError::Timeout("slow".to_owned())));
+        health.note::<()>(&Err(SqlError::Invalid("two values for one parameter".to_owned())));
         assert_eq!(health.error(), failed.clone().err());
         assert!(health.is_due() && !health.is_due());
 

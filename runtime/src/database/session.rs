@@ -9,6 +9,7 @@ use super::backend::DatabaseLease;
 use super::caller::SqlCaller;
 use super::counts;
 use super::error::SqlError;
+use super::home::at_home;
 use super::limits::{self, PATIENCE};
 use super::shared::SharedDatabase;
 use super::value::{SqlCommand, SqlResult};
@@ -41,7 +42,7 @@ impl DatabaseSession {
         command: SqlCommand,
     ) -> Result<SqlResult, SqlError> {
         let (operation, begun) = (counts::place(&command), Instant::now());
-        let outcome = self.execute(database, command).await;
+        let outcome = at_home(database.home(), self.execute(database, command)).await;
         database.count(operation, &outcome, begun.elapsed());
         outcome
     }

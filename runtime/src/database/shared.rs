@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::backend::{DatabaseBackend, DatabaseLease};
@@ -51,7 +52,11 @@ type DatabasePlace = (DatabaseUrl, Option<DatabaseCa>);
 
 /// Databases by their place, as long as a handler has them.
 #[derive(Default)]
-pub struct DatabasePool(Mutex<HashMap<DatabasePlace, Weak<DatabaseSlot>>>);
+pub struct DatabasePool {
+    slots: Mutex<HashMap<DatabasePlace, Weak<DatabaseSlot>>>,
+    /// The runtime of the daemon; `None` stands for the one in which a job is polled.
+    home: Option<Handle>,
+}
 
 /// A database with its connections.
 struct DatabaseSlot {
@@ -66,6 +71,7 @@ struct DatabaseSlot {
 pub struct SharedDatabase {
     options: DatabaseOptions,
     slot: Arc<DatabaseSlot>,
+    home: Option<Handle>,
 }
 
 /// A database under the name that a handler has for it.
@@ -78,10 +84,15 @@ pub struct DatabaseGrant {
 }
 
 impl DatabasePool {
+    /// Makes a pool whose connections belong to this runtime, whatever jobs are polled in.
+    pub fn within(home: Option<Handle>) -> DatabasePool {
+        DatabasePool { slots: Mutex::default(), home }
+    }
+
     /// Returns the database with these options. If its place is in use with others, those stay until
     /// [`apply`](SharedDatabase::apply).
     pub fn get(&self, options: &DatabaseOptions) -> Arc<SharedDatabase> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| slot.strong_count() > 0);
         let place = (options.url.clone(), options.ca.clone());
         let slot = slots.get(&place).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -89,7 +100,7 @@ impl DatabasePool {
             slots.insert(place, Arc::downgrade(&slot));
             slot
         });
-        Arc::new(SharedDatabase { options: options.clone(), slot })
+        Arc::new(SharedDatabase { options: options.clone(), slot, home: self.home.clone() })
     }
 }
 
@@ -199,6 +210,11 @@ impl SharedDatabase {
     /// Returns the options of this configuration.
     pub fn options(&self) -> &DatabaseOptions {
         &self.options
+    }
+
+    /// Returns the runtime that the work of jobs runs in.
+    pub(super) fn home(&self) -> Option<&Handle> {
+        self.home.as_ref()
     }
 
     /// Returns a connection as soon as one is free.

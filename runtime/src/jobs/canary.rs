@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::api::TrialCommand;
 use super::generations::Generations;
@@ -82,12 +82,7 @@ impl WatchTrial {
                 let next = turn.base.with(&tried.entry);
                 turn.publish(next);
                 info!("{name}: version {version} has passed its trial and replaces {serving}");
-                // Secrets that changed during the trial were given only to the version that served.
-                if let Err(failure) = self.generations.refresh(engine).await {
-                    error!(
-                        "{name}: version {version} keeps the secrets that it had in its trial: {failure:#}"
-                    );
-                }
+                self.generations.refresh_promoted(engine, &tried.entry).await;
                 Ok(format!("{name}: promoted {version}"))
             }
             Judgement::GoBack(why) => {

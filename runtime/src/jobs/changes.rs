@@ -8,7 +8,7 @@ use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, D
 use super::{describe, store_changes};
 use crate::catalog::{Catalog, Route, Routes, TrialVersion};
 use crate::config::Config;
-use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
+use crate::job::{Env, Grants, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
 
 /// The handlers and routes of one of the two catalogs.
@@ -146,22 +146,7 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
         let origins = origins.chain(stores);
         origins.chain(addresses.into_iter().map(|block| format!("allow_addresses {block}"))).collect()
     };
-    // A store whose password has changed looks the same.
-    for (old, new) in old.grants.stores.iter().zip(new.grants.stores.iter()) {
-        let [old, new] = [old, new].map(|grant| grant.store.options());
-        if old.url != new.url && old.url.to_string() == new.url.to_string() {
-            what.push(format!("password of store {} changed", new.name));
-        }
-    }
-    for (old, new) in old.grants.databases.iter().zip(new.grants.databases.iter()) {
-        let [old, new] = [old, new].map(|grant| grant.database.options());
-        if old.url != new.url && old.url.to_string() == new.url.to_string() {
-            what.push(format!("credentials of database {} changed", new.name));
-        }
-        if old.ca != new.ca && old.url == new.url {
-            what.push(format!("ca of database {} changed", new.name));
-        }
-    }
+    what.extend(credentials(&old.grants, &new.grants));
     let (before, after) = (granted(old), granted(new));
     what.extend(before.difference(&after).map(|grant| format!("{grant} removed")));
     what.extend(after.difference(&before).map(|grant| format!("{grant} added")));
@@ -172,6 +157,30 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     let (before, after) = (mounts(old), mounts(new));
     what.extend(before.difference(&after).map(|mount| format!("mount removed: {mount}")));
     what.extend(after.difference(&before).map(|mount| format!("mount added: {mount}")));
+    what
+}
+
+/// Lists the changed passwords and certificates of stores and databases that are shown as before.
+fn credentials(old: &Grants, new: &Grants) -> Vec<String> {
+    let mut what = Vec::new();
+    for new in new.stores.iter().map(|grant| grant.store.options()) {
+        let mut before = old.stores.iter().map(|grant| grant.store.options());
+        let Some(old) = before.find(|old| old.name == new.name) else { continue };
+        if old.url != new.url && old.url.to_string() == new.url.to_string() {
+            what.push(format!("password of store {} changed", new.name));
+        }
+    }
+    for new in new.databases.iter().map(|grant| grant.database.options()) {
+        let mut before = old.databases.iter().map(|grant| grant.database.options());
+        let Some(old) = before.find(|old| old.name == new.name) else { continue };
+        let looks_the_same = old.url.to_string() == new.url.to_string();
+        if old.url != new.url && looks_the_same {
+            what.push(format!("credentials of database {} changed", new.name));
+        }
+        if old.ca != new.ca && looks_the_same {
+            what.push(format!("ca of database {} changed", new.name));
+        }
+    }
     what
 }
 
@@ -198,6 +207,7 @@ fn variables(old: &Env, new: &Env) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Durability, StoreGrant, StoreOptions, StorePool};
 
     fn env(pairs: &[(&'static str, &str)]) -> Env {
         let mut env = Env::new();
@@ -214,5 +224,26 @@ mod tests {
             &env(&[("A", "1"), ("C", "x"), ("D", "4")]),
         );
         assert_eq!(told, ["env B removed", "env C changed", "env D added"]);
+    }
+
+    #[test]
+    fn a_changed_password_is_told_beside_a_store_that_is_new() {
+        let stores = StorePool::default();
+        let granted = |list: &[(&str, &str)]| {
+            let grant = |(name, url): &(&str, &str)| {
+                let (name, url) = ((*name).to_owned(), url.parse().unwrap());
+                let options =
+                    StoreOptions { name: name.clone(), url, quota: 1, durability: Durability::Sync };
+                StoreGrant { name, store: stores.get(&options) }
+            };
+            Grants { stores: list.iter().map(grant).collect(), ..Grants::default() }
+        };
+
+        let told = credentials(
+            &granted(&[("carts", "redis://ada:one@cache/0")]),
+            &granted(&[("added", "memory:"), ("carts", "redis://ada:two@cache/0")]),
+        );
+
+        assert_eq!(told, ["password of store carts changed"]);
     }
 }

@@ -44,7 +44,7 @@ pub struct DaemonState {
     share: DescriptorShare,
     /// When the configuration in force was read: the time at which the reading began.
     adopted: watch::Sender<SystemTime>,
-    follower: OnceLock<SuccessorProcess>,
+    successor: OnceLock<SuccessorProcess>,
     /// The names of the sockets that the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
     /// What each load compiles now.
@@ -74,7 +74,7 @@ impl DaemonState {
             reloads: Arc::default(),
             share,
             adopted,
-            follower: OnceLock::new(),
+            successor: OnceLock::new(),
             kept: Mutex::default(),
             compiling: Mutex::default(),
         }
@@ -87,9 +87,9 @@ impl DaemonState {
     }
 
     /// Closes the sockets, which the new process accepts from. Upgraded connections go on.
-    pub(super) fn hand_over(&self, follower: SuccessorProcess) {
+    pub(super) fn hand_over(&self, successor: SuccessorProcess) {
         // Only the first call has an effect: after it there is nothing left to hand over.
-        let _first = self.follower.set(follower);
+        let _first = self.successor.set(successor);
         self.leave_files();
         self.sockets.end(Phase::Closed);
         self.operators.iter().for_each(|sockets| sockets.end(Phase::Over));
@@ -108,8 +108,8 @@ impl DaemonState {
     }
 
     /// Returns the process that has taken over, if any.
-    pub fn follower(&self) -> Option<&SuccessorProcess> {
-        self.follower.get()
+    pub fn successor(&self) -> Option<&SuccessorProcess> {
+        self.successor.get()
     }
 
     /// Has the service manager keep the sockets that are bound now, for the next process, and no others.

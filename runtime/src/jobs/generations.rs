@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::MutexGuard;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::load::{Candidate, Loader, Uploaded};
+use super::load::{Candidate, Loader, Uploaded, check_places, lines};
 use crate::catalog::{Alive, Catalog, TrialVersion};
 use crate::config::Probe;
 use crate::engine::Engine;
@@ -149,6 +149,15 @@ impl Generations {
             bail!("{}", refusals.join("\n"));
         }
         Ok(names)
+    }
+
+    /// Gives a version that was promoted the current secrets: those that changed during its trial were given only to the
+    /// version that served. Logs a failure; the version then keeps those of its trial.
+    pub(super) async fn refresh_promoted(self: &Arc<Self>, engine: &Arc<Engine>, promoted: &HandlerVersion) {
+        if let Err(failure) = self.refresh(engine).await {
+            let HandlerVersion { name, version, .. } = promoted;
+            error!("{name}: version {version} keeps the secrets that it had in its trial: {failure:#}");
+        }
     }
 
     /// Waits for the right to publish.
@@ -293,21 +302,6 @@ impl Publisher<'_> {
         generation
     }
 
-    /// Ends the trial of a handler for the version on trial. Returns both versions, the promoted one first.
-    ///
-    /// # Errors
-    /// There is no such handler, or no trial.
-    pub fn promote(self, name: &Name) -> Result<(Arc<HandlerVersion>, Arc<HandlerVersion>)> {
-        let Some(serving) = self.base.handlers.get(name).cloned() else {
-            bail!("there is no handler {:?}", name.as_str());
-        };
-        let on_trial = self.base.trials.get(name).map(|tried| tried.entry.clone());
-        let on_trial = on_trial.with_context(|| format!("{name}: no version is on trial"))?;
-        let next = self.base.with(&on_trial);
-        self.publish(next);
-        Ok((on_trial, serving))
-    }
-
     /// Ends the trial of a handler. If there is no trial, publishes the version that served before, under the current
     /// settings.
     ///
@@ -328,6 +322,9 @@ impl Publisher<'_> {
             bail!("{name}: no version served before {}", serving.version);
         };
         let before = tokio::task::block_in_place(|| self.generations.loader.version(name, module))?;
+        // A reload may have put its handler elsewhere.
+        let placed = check_places(&self.base.with(&before), &before, self.engine.budgets().places.all());
+        placed.map_err(|errors| lines(&errors))?;
         // Without its probe: this version has passed it before, and a rollback must not depend on more than necessary.
         self.prove_entry(&self.base, &before, None).await?;
         if let Some(modules) = self.generations.past().get_mut(name) {

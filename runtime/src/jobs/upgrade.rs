@@ -114,7 +114,7 @@ impl UpgradeJob {
         let process = process.context("the new process has ended")?;
         info!("upgrade: process {process} is starting");
         let said = tokio::spawn(forward(stderr));
-        let follower = SuccessorProcess::of(process)?;
+        let next = SuccessorProcess::of(process)?;
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
         }
@@ -123,7 +123,7 @@ impl UpgradeJob {
         info!("upgrade: process {process} serves");
         // Before the sockets are closed: the daemon ends with the last of them.
         systemd::succeeded_by(process);
-        self.state.hand_over(follower);
+        self.state.hand_over(next);
         self.generations.end();
         self.generations.loader.leave_stores();
         self.stop.raise(StopReason::Shutdown);

@@ -1,8 +1,7 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `limits`, `rate_count`, `value`, `work`; `rows`, `url`; the back ends `memory`, `redb`,
-//! `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`, `shared`, `shared_rate`, which the rest of the daemon
-//! uses.
+//! Floors, lowest first: `error`, `rate_count`, `work`; `limits`, `value`; `rows`, `url`; the back ends `memory`, `redb`,
+//! `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
 //!
 //! | operation | holds on every back end |
 //! |---|---|

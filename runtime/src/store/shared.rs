@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::error::StoreError;
@@ -22,7 +24,11 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// Stores by their place, as long as a handler has them.
 #[derive(Default)]
-pub struct StorePool(Mutex<HashMap<StorePlace, Weak<StoreSlot>>>);
+pub struct StorePool {
+    slots: Mutex<HashMap<StorePlace, Weak<StoreSlot>>>,
+    /// The runtime of the daemon; `None` stands for the one in which a job is polled.
+    home: Option<Handle>,
+}
 
 /// What tells stores apart. Two configurations of one place are one store.
 #[derive(PartialEq, Eq, Hash)]
@@ -47,6 +53,8 @@ struct StoreSlot {
     users: AtomicUsize,
     /// Whether it is left to the next process.
     left: AtomicBool,
+    /// The runtime in which it is opened.
+    home: Option<Handle>,
 }
 
 /// The right of a running job to use a store, which is not left to the next process before it is dropped.
@@ -68,10 +76,16 @@ pub struct StoreGrant {
 }
 
 impl StorePool {
+    /// Makes a pool whose stores are opened in this runtime, whatever jobs are polled in. The file threads of a handler
+    /// may open nothing but its mounts, and a connection would end with them.
+    pub fn within(home: Option<Handle>) -> StorePool {
+        StorePool { slots: Mutex::default(), home }
+    }
+
     /// Returns the store with these options. If its place is in use with others, those stay until
     /// [`apply`](SharedStore::apply).
     pub fn get(&self, options: &StoreOptions) -> Arc<SharedStore> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| slot.strong_count() > 0);
         let slot = slots.get(&options.place()).and_then(Weak::upgrade).unwrap_or_else(|| {
             let slot = Arc::new(StoreSlot {
@@ -83,6 +97,7 @@ impl StorePool {
                 rates: RateOutage::default(),
                 users: AtomicUsize::new(0),
                 left: AtomicBool::new(false),
+                home: self.home.clone(),
             });
             slots.insert(options.place(), Arc::downgrade(&slot));
             slot
@@ -93,7 +108,7 @@ impl StorePool {
     /// Leaves the files that belong to one process at a time to the next process: each of them is closed when no running
     /// job may use it, and not opened again.
     pub fn leave(&self) {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slots: Vec<_> = slots.values().filter_map(Weak::upgrade).collect();
         for slot in slots.iter().filter(|slot| slot.options.belongs_to_one_process()) {
             slot.left.store(true, Ordering::SeqCst);
@@ -124,7 +139,7 @@ impl SharedStore {
     pub async fn open_to_end(&self) -> Result<&KeyValue, StoreError> {
         let slot = self.slot.clone();
         // A task of its own: the caller may be a job that is killed meanwhile.
-        let opening = tokio::spawn(async move { slot.open().await });
+        let opening = spawn(self.slot.home.as_ref(), async move { slot.open().await });
         let ended = |error| StoreError::Unavailable(format!("opening was ended: {error}"));
         opening.await.unwrap_or_else(|error| Err(ended(error.to_string())))?;
         self.slot.opened.get().ok_or_else(|| ended(self.options.url.to_string()))
@@ -251,5 +266,37 @@ impl StoreOptions {
 impl fmt::Debug for StoreGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.store.options.url)
+    }
+}
+
+/// Starts a task in the runtime `home`, or in the current one without it.
+fn spawn<T: Send + 'static>(
+    home: Option<&Handle>,
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    match home {
+        Some(home) => home.spawn(work),
+        None => tokio::spawn(work),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime(name: &str) -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).thread_name(name).build().unwrap()
+    }
+
+    #[test]
+    fn what_opens_a_store_runs_at_home_whatever_a_job_is_polled_in() {
+        let (home, elsewhere) = (runtime("home"), runtime("elsewhere"));
+        let name = async { std::thread::current().name().map(str::to_owned) };
+
+        let found = elsewhere.block_on(async { spawn(Some(home.handle()), name).await.unwrap() });
+
+        assert_eq!(found.as_deref(), Some("home"));
     }
 }

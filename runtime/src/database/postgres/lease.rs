@@ -39,6 +39,10 @@ pub(in crate::database) struct PostgresLease {
     has_prepared: bool,
 }
 
+/// A connection on its way to its pool. It is closed unless it is clean, also if its runtime ends before: that of a job with
+/// mounts ends when its handler is idle.
+struct ReturningClient(Option<Object>);
+
 impl PostgresLease {
     pub(super) fn new(client: Object, connector: PostgresConnector, turn: ConnectionTurn) -> PostgresLease {
         PostgresLease {
@@ -179,13 +183,14 @@ impl Drop for PostgresLease {
             self.abandon();
         }
         let (Some(client), turn) = (self.client.take(), self.turn.take()) else { return };
+        let client = ReturningClient(Some(client));
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 give_back(client).await;
                 // After the connection: with the turn, the next job finds it.
                 drop(turn);
             })),
-            Err(_) => drop(Object::take(client)),
+            Err(_) => drop(client),
         }
     }
 }
@@ -200,14 +205,21 @@ fn late(is_open: bool, command: &SqlCommand) -> SqlError {
 }
 
 /// Returns a connection to its pool without anything of the job. If that fails, it is closed.
-async fn give_back(client: Object) {
+async fn give_back(mut returning: ReturningClient) {
+    let Some(client) = &returning.0 else { return };
     let is_clean = match timeout(CONNECT, client.simple_query(CLEAN)).await {
         Ok(Ok(messages)) => messages.iter().find_map(first_value) == Some("t"),
         Ok(Err(_)) | Err(_) => false,
     };
-    match is_clean {
-        true => drop(client),
-        false => drop(Object::take(client)),
+    if is_clean {
+        drop(returning.0.take());
+    }
+}
+
+impl Drop for ReturningClient {
+    fn drop(&mut self) {
+        // Outside of its pool it is closed.
+        drop(self.0.take().map(Object::take));
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Examined {
     pub tls: Result<Option<Tls>, Vec<Error>>,
     /// The handlers and their routes.
     pub draft: Result<Draft, Vec<Error>>,
-    /// The stores that cannot be reached, a line each. A start goes on without them.
+    /// The stores and databases that cannot be reached, a line each. A start goes on without them.
     pub unreachable: Vec<String>,
 }
 

@@ -1,22 +1,20 @@
 //! Makes one handler version from compiled code and its settings.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
 use super::prepared::{KeptOptions, NamedDatabaseOptions, NamedStoreOptions};
 use crate::budget::{Budget, Portion};
-use crate::config::{self, Ca, Config, HandlerConfig, Recording};
+use crate::config::{self, Ca, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::database::{DatabaseGrant, DatabasePool};
 use crate::http::outbound::{Grant, OutboundCaller};
 use crate::job::{
-    Access, Captures, Env, Grants, HandlerVersion, Intake, Kind, Mount, Name, OutputFormat, Policy, Recorder,
-    Slots,
+    Access, Captures, Env, Grants, HandlerVersion, Intake, Kind, Mount, OutputFormat, Policy, Recorder, Slots,
 };
 use crate::net::outbound::{System, Trust};
 use crate::observe::history::{History, VersionLabel};
@@ -180,62 +178,6 @@ fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
         "tmp: there is no scratch directory to make it in: name one with the key `scratch`, or leave tmp out",
     )?;
     Ok(OwnDirs { dir: scratch.for_handler().context("tmp")?, bytes })
-}
-
-/// Finds routes and `calls` that use a handler as a program although it answers HTTP itself, and so has no stdin and
-/// stdout.
-pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec<Error> {
-    let proxy = |name: &Name| kinds.get(name) == Some(&Kind::Proxy);
-    let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some());
-    let upgraded = upgraded.filter_map(|route| Some((&route.path, route.handler()?)));
-    let upgraded = upgraded.filter(|(_, name)| proxy(name)).map(|(path, name)| {
-        let name = name.as_str();
-        anyhow!("route {path:?}: upgrade is for programs; the handler {name:?} answers by itself (wasi:http)")
-    });
-    let called = config.handlers.iter().flat_map(|handler| {
-        let called = handler.calls.iter().filter(|called| proxy(called));
-        called.map(|called| {
-            let (caller, called) = (handler.name.as_str(), called.as_str());
-            anyhow!("handler {caller:?}: calls: only programs are called; {called:?} answers HTTP by itself")
-        })
-    });
-    upgraded.chain(called).collect()
-}
-
-/// The most middlewares of a route. Each holds a job while what stands behind it answers.
-const DEEPEST: usize = 4;
-
-/// Finds middlewares that cannot stand where they are named: in front of an upgrade, too many in a row, or so many at once
-/// that no job is left for what stands behind them.
-pub(super) fn for_middlewares(config: &Config, handlers: &BTreeMap<Name, Arc<HandlerVersion>>) -> Vec<Error> {
-    let middleware = |name: &String| handlers.get(name.as_str()).filter(|entry| entry.grants.passes_on);
-    let mut errors = Vec::new();
-    let mut used: BTreeMap<&Name, usize> = BTreeMap::new();
-    for route in &config.routes {
-        let found: Vec<_> = route.before.iter().filter_map(middleware).collect();
-        used.extend(found.iter().map(|entry| (&entry.name, entry.limits.concurrency)));
-        let (path, names) =
-            (&route.path, || found.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", "));
-        if !found.is_empty() && route.upgrade.is_some() {
-            errors.push(anyhow!(
-                "route {path:?}: upgrade: {} in before is a middleware, which passes on requests and no upgrade",
-                names()
-            ));
-        }
-        if found.len() > DEEPEST {
-            errors.push(anyhow!("route {path:?}: before: {DEEPEST} middlewares at most, found {}", names()));
-        }
-    }
-    let held: usize = used.values().sum();
-    if held > 0 && held >= config.jobs {
-        let names = used.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        errors.push(anyhow!(
-            "the middlewares {names} may hold {held} jobs at once, which leaves none of jobs = {} for what stands behind \
-             them: lower limits.concurrency of these handlers, or raise jobs",
-            config.jobs
-        ));
-    }
-    errors
 }
 
 /// Returns the version name of a module, the start of its digest; see [`HandlerVersion::version`].

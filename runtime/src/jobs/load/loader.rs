@@ -12,11 +12,10 @@ use super::code::{Codes, read};
 use super::databases::open;
 use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
 use super::examined::Examined;
-use super::handler::{
-    HandlerResources, HandlerSources, for_middlewares, for_programs, make, mounted, show, suits,
-};
+use super::handler::{HandlerResources, HandlerSources, make, mounted, show, suits};
 use super::known::VersionsInUse;
 use super::parallel::each;
+use super::placement::{for_middlewares, for_programs};
 use super::prepared::{self, Prepared, has_kept, variables};
 use super::progress::{self, OnProgress, Step, StepTurn};
 use super::stores::AbsentFile;
@@ -55,18 +54,19 @@ enum Others {
 }
 
 impl Loader {
-    /// Makes a loader that has compiled nothing yet. Outbound requests of its handlers run on the runtime that this is
-    /// called in.
+    /// Makes a loader that has compiled nothing yet. Outbound requests of its handlers, stores and databases belong to the
+    /// runtime that this is called in.
     pub fn new(sandbox: Sandbox, progress: OnProgress) -> Loader {
+        let home = Handle::try_current().ok();
         let ground = HandlerResources {
             store: None,
             scratch: None,
-            home: Handle::try_current().ok(),
+            stores: StorePool::within(home.clone()),
+            databases: DatabasePool::within(home.clone()),
+            home,
             descriptors: Budget::boundless(),
             known: VersionsInUse::default(),
-            stores: StorePool::default(),
             history: Arc::default(),
-            databases: DatabasePool::default(),
         };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
@@ -99,7 +99,7 @@ impl Loader {
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         let _telling = progress::LoadEndGuard(&self.progress, codes.count.load);
         known.prune();
-        let (opened, _databases) = open(&self.ground, &config, AbsentFile::Made)?;
+        let opened = open(&self.ground, &config, AbsentFile::Made)?;
         opened.unreachable.iter().for_each(|why| warn!("{why}"));
         let Draft { handlers, routes, made, displaced } =
             self.drafted(&config, base, &codes, Others::Left)?;
@@ -139,7 +139,7 @@ impl Loader {
         let codes = Codes::new(config.compile);
         let _telling = progress::LoadEndGuard(&self.progress, codes.count.load);
         let opened = open(&self.ground, config, AbsentFile::Left);
-        let unreachable = opened.as_ref().map(|(stores, _)| stores.unreachable.clone()).unwrap_or_default();
+        let unreachable = opened.as_ref().map(|opened| opened.unreachable.clone()).unwrap_or_default();
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
             draft: opened.and_then(|_held| self.drafted(config, base, &codes, Others::Compiled)),

@@ -1,8 +1,7 @@
 //! Loads a configuration: reads and compiles modules, and makes handlers, routes and a catalog of them.
 //!
-//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`;
-//! `handler`;
-//! `code`, `stores`; `databases`; `loader`; `uploaded`; `in_use`, `migrations`.
+//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `placement`, `prepared`, `progress`; `examined`, `known`;
+//! `handler`; `code`, `stores`; `databases`; `loader`; `uploaded`; `in_use`, `migrations`.
 
 mod code;
 mod databases;
@@ -15,6 +14,7 @@ mod left_directories;
 mod loader;
 mod migrations;
 mod parallel;
+mod placement;
 mod prepared;
 mod progress;
 mod stores;
@@ -23,4 +23,5 @@ mod uploaded;
 pub(super) use draft::{Candidate, DisplacedMount, Draft, Uploaded};
 pub use loader::{Loader, lines};
 pub use migrations::Migrating;
+pub(super) use placement::check_places;
 pub use progress::{LoadNumber, OnProgress, Step, StepTurn};

@@ -18,12 +18,8 @@ pub(super) enum AbsentFile {
     Left,
 }
 
-/// The stores of a configuration. A store is closed when nothing holds it.
-pub(super) struct OpenedStores {
-    _held: Vec<Arc<SharedStore>>,
-    /// The stores that cannot be reached, a line each.
-    pub(super) unreachable: Vec<String>,
-}
+/// What was opened, which is closed when nothing holds it; and what cannot be reached, a line each.
+pub(super) type WithUnreachable<T> = (Vec<Arc<T>>, Vec<String>);
 
 /// Opens the stores that handlers are granted and those of rate limits, all at once. Blocks.
 ///
@@ -35,7 +31,7 @@ pub(super) fn open(
     ground: &HandlerResources,
     config: &Config,
     absent: AbsentFile,
-) -> Result<OpenedStores, Vec<Error>> {
+) -> Result<WithUnreachable<SharedStore>, Vec<Error>> {
     let granted = config.handlers.iter().flat_map(|handler| &handler.stores).map(|grant| &grant.store);
     // A password that is missing is an error of each handler with the store.
     let granted: HashSet<_> = granted.filter_map(|store| credential::store(store).ok()).collect();
@@ -43,9 +39,7 @@ pub(super) fn open(
     let limits: HashSet<_> = limits.filter(|store| !granted.contains(store)).collect();
     let held: Vec<_> = granted.iter().chain(&limits).map(|options| ground.stores.get(options)).collect();
     // Without a runtime, nothing serves: a store is opened by the first job that uses it.
-    let Some(runtime) = &ground.home else {
-        return Ok(OpenedStores { _held: held, unreachable: Vec::new() });
-    };
+    let Some(runtime) = &ground.home else { return Ok((held, Vec::new())) };
     let open = async |store: &Arc<SharedStore>| match absent {
         AbsentFile::Made => store.open_to_end().await.map(drop),
         AbsentFile::Left => store.examine().await,
@@ -67,5 +61,5 @@ pub(super) fn open(
         }
     }
     unreachable.sort();
-    if errors.is_empty() { Ok(OpenedStores { _held: held, unreachable }) } else { Err(errors) }
+    if errors.is_empty() { Ok((held, unreachable)) } else { Err(errors) }
 }

@@ -5,11 +5,14 @@
 //! would take entries away without telling the quota.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio::runtime::Handle;
 
 use super::error::StoreError;
 use super::limits::{self, MAX_BATCH_BYTES, PER_ENTRY, StoreQuota};
@@ -28,6 +31,8 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 /// A store in a Redis server. All operations share one connection, which is made again when it breaks.
 pub(super) struct Redis {
     connection: ConnectionManager,
+    /// The runtime in which the store was opened.
+    home: Handle,
     quota: StoreQuota,
     write: Script,
     read: Script,
@@ -58,6 +63,7 @@ impl Redis {
         let key = |part: &str| format!("portcullis:{{{name}}}:{part}");
         Ok(Redis {
             connection,
+            home: Handle::current(),
             quota,
             write: Script::new(include_str!("write.lua")),
             read: Script::new(include_str!("read.lua")),
@@ -71,8 +77,16 @@ impl Redis {
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
+        let mut connection = self.connection.clone();
         // The scripts are told apart by their digest; the server keeps them until it restarts.
-        script.invoke_async(&mut self.connection.clone()).await
+        let mut answer = pin!(script.invoke_async(&mut connection));
+        // The connection is made again where an operation finds it broken. Within the file threads of a job, no name is
+        // looked up, and it would end with them.
+        poll_fn(|context| {
+            let _here = self.home.enter();
+            answer.as_mut().poll(context)
+        })
+        .await
     }
 
     fn reading(&self) -> ScriptInvocation<'_> {

@@ -73,6 +73,23 @@ async fn opening_goes_on_without_its_first_caller() {
     }
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn a_connection_that_a_job_has_made_again_does_not_end_with_its_threads() {
+    let Some(mut server) = super::servers::redis_in_memory() else { return };
+    let [home, threads] = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
+    let store = StorePool::within(Some(home.handle().clone())).get(&options(&server.url));
+    home.block_on(store.open()).unwrap();
+    server.stop();
+    server.start();
+
+    let again = async { while store.open().await.unwrap().get("a").await.is_err() {} };
+    threads.block_on(async { tokio::time::timeout(Duration::from_secs(20), again).await.unwrap() });
+    drop(threads);
+
+    assert_eq!(home.block_on(store.opened().unwrap().get("a")), Ok(None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relaxed_store_is_left_to_the_next_process_when_its_last_job_ends() {
     let dir = tempfile::tempdir().unwrap();

@@ -54,7 +54,7 @@ impl Imports {
     }
 
     /// Whether the component passes requests on to what stands behind it.
-    pub(in crate::wasm) fn pass_on(self) -> bool {
+    pub(in crate::wasm) fn passes_on(self) -> bool {
         self.next
     }
 

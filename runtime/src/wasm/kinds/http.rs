@@ -184,7 +184,7 @@ impl HttpComponent {
 
     /// Whether it is a middleware, which passes requests on to what stands behind it.
     pub(in crate::wasm) fn passes_on(&self) -> bool {
-        self.imports.pass_on()
+        self.imports.passes_on()
     }
 
     /// Returns the bytes of the memories and tables that an instance starts with.
