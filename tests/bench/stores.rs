@@ -13,7 +13,7 @@ use crate::report::{grouped, median};
 use crate::rows::GREETING;
 use crate::servers::Server;
 use crate::site::Site;
-use crate::{AT_ONCE, WARM_UP};
+use crate::{AT_ONCE, STREAMS, WARM_UP};
 
 /// The name for `--only`.
 pub(crate) const NAME: &str = "stores";
@@ -27,21 +27,34 @@ const STORES: [(&str, &str); 3] = [
 
 /// What is measured in each round, beside writes with an fsync each.
 const MEASURED: [Measured; 6] = [
-    Measured { title: "durable `set` of 100 bytes", path: "/set", at_once: AT_ONCE },
-    Measured { title: "durable `set` of 100 bytes", path: "/set", at_once: 4 * AT_ONCE },
-    Measured { title: "nothing, without a store", path: NOTHING, at_once: 1 },
-    Measured { title: "`get` of 100 bytes, `redb:`", path: "/get-sync", at_once: 1 },
-    Measured { title: "`get` of 100 bytes, `redb:` and relaxed", path: "/get-relaxed", at_once: 1 },
-    Measured { title: "`get` of 100 bytes, `memory:`", path: "/get-memory", at_once: 1 },
+    Measured { title: "durable `set` of 100 bytes, HTTP/1.1", path: "/set", clients: AT_ONCE, streams: None },
+    Measured {
+        title: "durable `set` of 100 bytes, HTTP/2",
+        path: "/set",
+        clients: AT_ONCE,
+        streams: Some(STREAMS),
+    },
+    Measured { title: "nothing, without a store", path: NOTHING, clients: 1, streams: None },
+    Measured { title: "`get` of 100 bytes, `redb:`", path: "/get-sync", clients: 1, streams: None },
+    Measured {
+        title: "`get` of 100 bytes, `redb:` and relaxed",
+        path: "/get-relaxed",
+        clients: 1,
+        streams: None,
+    },
+    Measured { title: "`get` of 100 bytes, `memory:`", path: "/get-memory", clients: 1, streams: None },
 ];
 
 const NOTHING: &str = "/nothing";
 
-/// A request, and how many of it are made at a time.
+/// A request, and who makes it over and over.
 struct Measured {
     title: &'static str,
     path: &'static str,
-    at_once: usize,
+    /// The connections.
+    clients: usize,
+    /// The concurrent requests on each, as in [`Way`].
+    streams: Option<usize>,
 }
 
 /// The requests per second and the median latency in microseconds.
@@ -76,12 +89,14 @@ impl StoreTable {
         let server = Server::daemon(&site.config(NAME, &config(site.dir())?, false)?)?;
         for (name, _) in STORES {
             // Until the key is there.
-            while drive(&server, &format!("/fill-{name}"), 1, Duration::from_millis(10))?.rate == 0.0 {}
+            while drive(&server, &format!("/fill-{name}"), &Way::plain(1), Duration::from_millis(10))?.rate
+                == 0.0
+            {}
         }
         let mut observed = Vec::new();
-        for Measured { path, at_once, .. } in MEASURED {
-            let one =
-                drive(&server, path, at_once, WARM_UP).and_then(|_| drive(&server, path, at_once, time));
+        for Measured { path, clients, streams, .. } in MEASURED {
+            let way = Way { streams, ..Way::plain(clients) };
+            let one = drive(&server, path, &way, WARM_UP).and_then(|_| drive(&server, path, &way, time));
             observed.push(one.with_context(|| format!("stores, {path}"))?);
         }
         self.0.push(Round { alone, observed });
@@ -101,9 +116,10 @@ impl fmt::Display for StoreTable {
         let alone = grouped(self.median(|round| round.alone));
         writeln!(f, "| a write of 100 bytes and an fsync, without a daemon | 1 | {alone} | | |")?;
         let nothing = MEASURED.iter().position(|measured| measured.path == NOTHING).unwrap_or_default();
-        for (place, Measured { title, path, at_once }) in MEASURED.iter().enumerate() {
+        for (place, Measured { title, path, clients, streams }) in MEASURED.iter().enumerate() {
             let rate = grouped(self.median(|round| round.observed[place].rate));
             let p50 = self.median(|round| round.observed[place].p50_us);
+            let at_once = clients * streams.unwrap_or(1);
             let compared = match *path {
                 NOTHING => String::new(),
                 "/set" => {
@@ -135,9 +151,9 @@ fn fsyncs(dir: &Path, time: Duration) -> Result<f64> {
     Ok(count / start.elapsed().as_secs_f64())
 }
 
-fn drive(server: &Server, path: &str, at_once: usize, time: Duration) -> Result<Observed> {
+fn drive(server: &Server, path: &str, way: &Way, time: Duration) -> Result<Observed> {
     let exchange = Exchange::get(path, GREETING);
-    let mut client = Client::connect(server.address, &exchange, Way::plain(at_once))?;
+    let mut client = Client::connect(server.address, &exchange, way.clone())?;
     let start = Instant::now();
     let mut latencies = client.run(time)?;
     let rate = latencies.len() as f64 / start.elapsed().as_secs_f64();
