@@ -235,6 +235,31 @@ fn slots_that_only_callers_hold_are_not_waited_for() {
 }
 
 #[test]
+fn handlers_that_call_one_another_do_not_wait_for_slots_that_the_other_holds() {
+    // A wait in the queue that is longer than that of the test.
+    let settings = |other: &str| {
+        format!(
+            "calls = [\"{other}\"]\nlimits.concurrency = 1\nlimits.queue_time = \"20m\"\nlimits.time = \"20m\""
+        )
+    };
+    let daemon = Site::new()
+        .core("front", &["run", "back"], &settings("back"))
+        .core("back", &["run", "front"], &settings("front"))
+        .start();
+
+    let answers = std::thread::scope(|scope| {
+        let asking = |path: &'static str| {
+            let daemon = &daemon;
+            move || (0..25).map(|_| daemon.get(path).status()).collect::<Vec<_>>()
+        };
+        let threads = ["/front", "/back", "/front", "/back"].map(|path| scope.spawn(asking(path)));
+        threads.map(|thread| thread.join().unwrap()).concat()
+    });
+
+    assert_eq!(answers, [200; 100]);
+}
+
+#[test]
 fn a_job_that_finds_no_slot_is_busy() {
     let daemon = pair(
         &["wait", "back", "sleep"],

@@ -214,6 +214,11 @@ fn heads_that_unpack_to_a_thousand_times_their_size() {
 fn data_without_bytes() {
     let begun = head(1, "POST", "/sleep", &[], 0);
     flood("too_many_data_frames (flood)", &daemon(""), &begun, 50_000, |_| frame(kind::DATA, 0, 1, b""));
+    // Padding and nothing else (RFC 9113 §6.1): the length of the frame is not 0.
+    const PADDED: u8 = 8;
+    flood("too_many_data_frames (flood)", &daemon(""), &begun, 50_000, |_| {
+        frame(kind::DATA, PADDED, 1, &[3, 0, 0, 0])
+    });
 }
 
 #[test]

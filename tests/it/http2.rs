@@ -200,6 +200,46 @@ fn what_would_become_another_request_in_http_1_is_refused() {
 }
 
 #[test]
+fn pseudo_fields_that_are_twice_there_missing_unknown_or_behind_others_are_no_request() {
+    const BAD_REQUEST: u16 = 400;
+    let daemon = daemon("");
+    let [method, scheme, path, authority] =
+        [(":method", "GET"), (":scheme", "http"), (":path", "/hello"), (":authority", "test")];
+    for fields in [
+        &[method, method, scheme, path, authority][..],
+        &[method, scheme, path, path, authority],
+        &[method, scheme, path, authority, authority],
+        &[scheme, path, authority],
+        &[method, path, authority],
+        &[method, scheme, authority],
+        // Without `:authority`, h2 drops the scheme, and would allow an empty target.
+        &[method, scheme, ("host", "test")],
+        &[method, scheme, (":path", ""), authority],
+        &[method, scheme, (":path", "hello"), authority],
+        &[method, scheme, (":path", "http://test/hello"), authority],
+        &[method, scheme, (":path", "/hello\x7f"), authority],
+        &[method, scheme, path, (":authority", "")],
+        &[method, scheme, path, (":authority", "u@test")],
+        &[method, scheme, path, ("x", "a"), authority],
+        &[method, scheme, path, authority, (":status", "200")],
+        &[method, scheme, path, authority, (":protocol", "websocket")],
+        &[method, scheme, path, authority, (":unknown", "a")],
+    ] {
+        let mut client = begin(&daemon);
+
+        client.send(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block(fields)));
+
+        let end = client.next();
+        let is_refused = match end.kind {
+            kind::RST_STREAM | kind::GOAWAY => true,
+            kind::HEADERS => end.status() == BAD_REQUEST,
+            _ => false,
+        };
+        assert!(is_refused, "{fields:?}: {end:?}");
+    }
+}
+
+#[test]
 fn what_is_under_way_is_answered_when_the_daemon_drains() {
     let mut daemon = daemon("");
     let mut client = begin(&daemon);
@@ -335,6 +375,44 @@ fn half_a_preface_is_given_the_deadline_of_a_head() {
 
         assert!(client.rest().is_empty());
     }
+}
+
+#[test]
+fn a_head_without_its_end_is_closed_at_the_head_deadline_also_beside_a_request() {
+    let daemon = daemon("[http]\nhead = \"400ms\"\n");
+    let whole = get(3, "/hello");
+    let mut open = whole.clone();
+    // Without END_HEADERS.
+    open[4] = flag::END_STREAM;
+    let drops = [&open[..], &frame(kind::CONTINUATION, 0, 3, b"")].concat();
+    for begun in [&open[..], &whole[..9], &whole[..whole.len() - 1], &drops] {
+        let mut client = begin(&daemon);
+        client.send(get(1, "/sleep"));
+        let start = Instant::now();
+
+        client.send(begun);
+
+        client.0.rest();
+        // The clock of the daemon rounds to milliseconds.
+        assert!(start.elapsed() >= Duration::from_millis(398), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_head_of_two_frames_leaves_no_deadline_behind() {
+    let daemon = daemon("[http]\nhead = \"400ms\"\n");
+    let fields =
+        block(&[(":method", "GET"), (":scheme", "http"), (":path", "/hello"), (":authority", "test")]);
+    let (first, second) = fields.split_at(3);
+    let mut client = begin(&daemon);
+    client.send(frame(kind::HEADERS, flag::END_STREAM, 1, first));
+    client.send(frame(kind::CONTINUATION, flag::END_HEADERS, 1, second));
+    assert_eq!(client.answer(1).status, 200);
+
+    let _twice_the_deadline = client.0.is_silent_for(Duration::from_millis(800));
+
+    client.send(get(3, "/hello"));
+    assert_eq!(client.answer(3).body, b"hello\n");
 }
 
 #[test]

@@ -148,6 +148,34 @@ fn a_swap_is_refused_where_its_kind_of_module_cannot_stand() {
 }
 
 #[test]
+fn routes_with_the_same_middlewares_in_opposite_orders_do_not_block_one_another() {
+    let module = std::fs::read(middleware().join("middleware.wasm")).unwrap();
+    // With one slot each, and a wait in the queue that is longer than that of the test.
+    let slots = "limits.concurrency = 1\nlimits.queue_time = \"20m\"\nlimits.time = \"20m\"\n";
+    let daemon = Setup::new(&format!(
+        "wasi_http_03 = true\nadmin = \"unix://admin.sock\"\n\
+         [handler.a]\nmodule = \"m.wasm\"\n{slots}[handler.b]\nmodule = \"m.wasm\"\n{slots}\
+         [[route]]\npath = \"/ab\"\nbefore = [\"a\", \"b\"]\nrespond = {{ body = \"fixed\\n\" }}\n\
+         [[route]]\npath = \"/ba\"\nbefore = [\"b\", \"a\"]\nrespond = {{ body = \"fixed\\n\" }}\n"
+    ))
+    .file("m.wasm", &module)
+    .start();
+
+    let answered = std::thread::scope(|scope| {
+        let asking = |path: &'static str| {
+            let daemon = &daemon;
+            move || (0..50).map(|_| ask(daemon, path, "untouched").status()).collect::<Vec<_>>()
+        };
+        let threads = ["/ab", "/ba", "/ab", "/ba"].map(|path| scope.spawn(asking(path)));
+        threads.map(|thread| thread.join().unwrap()).concat()
+    });
+
+    assert_eq!(answered.len(), 200);
+    assert!(answered.iter().all(|status| [200, 502].contains(status)), "{answered:?}");
+    assert!(answered.contains(&200), "{answered:?}");
+}
+
+#[test]
 fn a_middleware_without_anything_behind_it_gets_an_error() {
     let module = std::fs::read(middleware().join("middleware.wasm")).unwrap();
     let daemon = Setup::one("", &module).prepend("wasi_http_03 = true\n").start();

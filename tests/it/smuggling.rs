@@ -1,5 +1,7 @@
 //! Request smuggling past a server in front of the daemon: each case over a raw socket, byte for byte.
 
+use std::time::Duration;
+
 use crate::harness::{Daemon, Program, Setup};
 
 fn daemon() -> Daemon {
@@ -57,6 +59,8 @@ const REFUSED: &[(u16, &[u8])] = &[
     (505, b"GET /hello HTTP/0.9\r\nHost: test\r\n\r\n"),
     (505, b"GET /hello HTTP/1.10\r\nHost: test\r\n\r\n"),
     (505, b"GET /hello HTTP/11\r\nHost: test\r\n\r\n"),
+    (505, b"PRI * HTTP/2.0\r\n\r\n"),
+    (400, b"PRI * HTTP/1.1\r\nHost: test\r\n\r\n"),
     (501, b"CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n"),
     (501, b"TRACE /hello HTTP/1.1\r\nHost: test\r\n\r\n"),
     // Field names.
@@ -213,6 +217,11 @@ const TAKEN: &[&[u8]] = &[
     b"POST /echo HTTP/1.1\r\nHost: test\r\ntransfer-encoding: CHUNKED\r\n\r\n003;x\r\n\n\0\r\r\n0\r\nX: y\r\n\r\n",
     b"GET /hello HTTP/1.1\r\nHost: test\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\na",
+    // A client cannot have the length of a body taken for a field of the connection.
+    b"POST /echo HTTP/1.1\r\nHost: test\r\nConnection: content-length\r\nContent-Length: 1\r\n\r\na",
+    b"POST /echo HTTP/1.1\r\nHost: test\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    // Trailers do not frame a message.
+    b"POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 9\r\nTransfer-Encoding: gzip\r\nHost: a\r\nUpgrade: x\r\n\r\n",
 ];
 
 #[test]
@@ -221,6 +230,46 @@ fn what_is_by_the_letter_is_taken_and_so_is_the_next() {
     let last = b"GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     for row in TAKEN {
         assert_eq!(statuses(&daemon, &[row, &last[..]].concat()), [200, 200], "{}", row.escape_ascii());
+    }
+}
+
+#[test]
+fn an_offer_of_h2c_is_not_taken_and_frames_behind_it_are_refused() {
+    let daemon = daemon();
+    let offer =
+        b"GET /hello HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                  HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    assert_eq!(statuses(&daemon, &[&offer[..], frames].concat()), [200, 505]);
+}
+
+/// RFC 9110 §10.1.1: such a client would take an interim response for the response.
+#[test]
+fn a_client_of_http_1_0_is_never_told_to_continue() {
+    let daemon = daemon();
+    let mut client = daemon.client();
+    client.send("POST /echo HTTP/1.0\r\nHost: test\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+
+    client.send("abc");
+
+    let answer = client.rest();
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.contains(" 200 OK\r\n") && text.ends_with("abc") && !text.contains(" 100 "), "{text}");
+}
+
+#[test]
+fn chunk_extensions_without_end_end_the_connection() {
+    let daemon = daemon();
+    let chunks = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(40);
+    for path in ["/echo", "/deaf"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let body = format!("{chunks}0\r\n\r\n");
+
+        let statuses = statuses(&daemon, &[head.as_bytes(), body.as_bytes(), HIDDEN].concat());
+
+        assert!(statuses.len() <= 1, "{path}: {statuses:?}");
     }
 }
 

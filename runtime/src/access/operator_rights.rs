@@ -13,12 +13,12 @@ impl OperatorRights {
     /// Returns the rights of a user, where `self` are those of the socket's group. root and the user of the daemon have
     /// all rights. A client without a user has those of the group.
     pub fn of(self, user: Option<u32>, daemon: u32) -> OperatorRights {
-        match self {
-            OperatorRights::Read if user.is_none_or(|user| user != 0 && user != daemon) => {
-                OperatorRights::Read
-            }
-            OperatorRights::Read | OperatorRights::All => OperatorRights::All,
-        }
+        if OperatorRights::is_owner(user, daemon) { OperatorRights::All } else { self }
+    }
+
+    /// Reports whether a user is root or the user of the daemon.
+    pub fn is_owner(user: Option<u32>, daemon: u32) -> bool {
+        user.is_some_and(|user| user == 0 || user == daemon)
     }
 }
 

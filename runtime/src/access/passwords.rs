@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc;
-use argon2::{Argon2, Params};
+use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
 use super::origin_places::OriginPlaces;
@@ -32,6 +32,9 @@ const MOST_COSTS: usize = 4;
 
 /// The most memory of an Argon2 hash, in KiB: the standard has 19 MiB.
 const MOST_MEMORY: u32 = 256 << 10;
+
+/// The lowest cost of a bcrypt hash.
+const LEAST_COST: u32 = 4;
 
 /// The highest cost of a bcrypt hash: about a second.
 const MOST_COST: u32 = 14;
@@ -58,10 +61,20 @@ pub enum PasswordHash {
 /// What the verification of a hash costs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum PasswordCost {
-    /// Memory in KiB, passes, and lanes.
-    Argon2(u32, u32, u32),
+    Argon2(Argon2Cost),
     /// The logarithm of the number of rounds.
     Bcrypt(u32),
+}
+
+/// The cost of a hash of Argon2. The algorithms and their versions differ a little in time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Argon2Cost {
+    algorithm: Algorithm,
+    version: Version,
+    /// In KiB.
+    memory: u32,
+    passes: u32,
+    lanes: u32,
 }
 
 /// What a client sends as user name and password.
@@ -164,10 +177,8 @@ impl PasswordHash {
     /// The text is no hash of Argon2 or bcrypt, or costs too much to verify. The message does not show it.
     pub fn read(text: &str) -> Result<PasswordHash, String> {
         if text.starts_with("$argon2") {
-            let hash =
-                phc::PasswordHash::new(text).map_err(|error| format!("not a hash of Argon2: {error}"))?;
-            let params = Params::try_from(&hash).map_err(|error| format!("not a hash of Argon2: {error}"))?;
-            return match params.m_cost() <= MOST_MEMORY && params.t_cost() <= 16 && params.p_cost() <= 16 {
+            let cost = Argon2Cost::of(text).map_err(|error| format!("not a hash of Argon2: {error}"))?;
+            return match cost.memory <= MOST_MEMORY && cost.passes <= 16 && cost.lanes <= 16 {
                 true => Ok(PasswordHash::Argon2(text.to_owned())),
                 false => Err(format!("a hash that costs too much: at most m={MOST_MEMORY},t=16,p=16")),
             };
@@ -175,9 +186,11 @@ impl PasswordHash {
         if text.starts_with("$2") {
             let parts: bcrypt::HashParts =
                 text.parse().map_err(|error| format!("not a hash of bcrypt: {error}"))?;
-            return match parts.get_cost() <= MOST_COST {
-                true => Ok(PasswordHash::Bcrypt(text.to_owned())),
-                false => Err(format!("a hash that costs too much: at most cost {MOST_COST}")),
+            return match parts.get_cost() {
+                // No password fits a cost that bcrypt does not have: it is refused at once.
+                ..LEAST_COST => Err(format!("not a hash of bcrypt: its cost is below {LEAST_COST}")),
+                LEAST_COST..=MOST_COST => Ok(PasswordHash::Bcrypt(text.to_owned())),
+                _ => Err(format!("a hash that costs too much: at most cost {MOST_COST}")),
             };
         }
         Err("wanted a hash of Argon2 (\"$argon2id$...\") or bcrypt (\"$2b$...\"), found something else: make one \
@@ -187,11 +200,7 @@ impl PasswordHash {
 
     fn cost(&self) -> PasswordCost {
         match self {
-            PasswordHash::Argon2(text) => {
-                let hash = phc::PasswordHash::new(text).ok();
-                let params = hash.and_then(|hash| Params::try_from(&hash).ok()).unwrap_or_default();
-                PasswordCost::Argon2(params.m_cost(), params.t_cost(), params.p_cost())
-            }
+            PasswordHash::Argon2(text) => PasswordCost::Argon2(Argon2Cost::of(text).unwrap_or_default()),
             PasswordHash::Bcrypt(text) => {
                 let parts = text.parse::<bcrypt::HashParts>().ok();
                 PasswordCost::Bcrypt(parts.map(|parts| parts.get_cost()).unwrap_or_default())
@@ -205,6 +214,29 @@ impl PasswordHash {
             PasswordHash::Argon2(hash) => Argon2::default().verify_password(password, hash.as_str()).is_ok(),
             PasswordHash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
         }
+    }
+}
+
+impl Argon2Cost {
+    /// Reads the cost of a hash.
+    ///
+    /// # Errors
+    /// No password fits the text. Verifying one would fail at once, and so tell which users have such a hash.
+    fn of(text: &str) -> Result<Argon2Cost, String> {
+        let hash = phc::PasswordHash::new(text).map_err(|error| error.to_string())?;
+        let algorithm = Algorithm::new(hash.algorithm.as_str()).map_err(|error| error.to_string())?;
+        let version = hash.version.map(Version::try_from).transpose().map_err(|error| error.to_string())?;
+        let params = Params::try_from(&hash).map_err(|error| error.to_string())?;
+        if hash.salt.is_none() || hash.hash.is_none() {
+            return Err("its salt or its hash is missing".to_owned());
+        }
+        Ok(Argon2Cost {
+            algorithm,
+            version: version.unwrap_or_default(),
+            memory: params.m_cost(),
+            passes: params.t_cost(),
+            lanes: params.p_cost(),
+        })
     }
 }
 
@@ -295,16 +327,51 @@ mod tests {
         assert!(Passwords::new(many).err().unwrap().contains("more than 4 different costs"));
     }
 
+    /// "password", hashed by this algorithm at a low cost.
+    fn argon2(algorithm: Algorithm) -> String {
+        let argon2 = Argon2::new(algorithm, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
+        argon2::password_hash::PasswordHasher::hash_password(&argon2, b"password").unwrap().to_string()
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_costs_what_every_algorithm_of_the_file_costs() {
+        let hashes = [
+            hash(4),
+            PasswordHash::read(&argon2(Algorithm::Argon2id)).unwrap(),
+            PasswordHash::read(&argon2(Algorithm::Argon2i)).unwrap(),
+        ];
+        let users = hashes.clone().map(|hash| (format!("{:?}", hash.cost()), hash));
+        let passwords = Passwords::new(HashMap::from(users)).unwrap();
+
+        let costs: Vec<_> = passwords.hashes(None).map(PasswordHash::cost).collect();
+
+        assert_eq!(costs.len(), 3);
+        assert!(hashes.iter().all(|hash| costs.contains(&hash.cost())));
+    }
+
+    #[test]
+    fn a_hash_that_no_password_fits_is_refused_as_it_would_be_verified_at_once() {
+        let text = argon2(Algorithm::Argon2id);
+        let (salted, _) = text.rsplit_once('$').unwrap();
+        let (bare, _) = salted.rsplit_once('$').unwrap();
+        let bcrypt = bcrypt::hash("lovelace", 4).unwrap();
+
+        for (text, why) in [
+            (salted.to_owned(), "is missing"),
+            (bare.to_owned(), "is missing"),
+            (text.replace("argon2id", "argon2x"), "not a hash of Argon2"),
+            (text.replace("v=19", "v=18"), "not a hash of Argon2"),
+            (bcrypt.replace("$04$", "$03$"), "its cost is below 4"),
+        ] {
+            let refused = PasswordHash::read(&text).unwrap_err();
+
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
+    }
+
     #[test]
     fn hashes_of_argon2_and_bcrypt_are_taken_and_no_others() {
-        // `argon2 somesalt -id -t 1 -k 64 -p 1`, of "password".
-        let argon2 = Argon2::new(
-            argon2::Algorithm::Argon2id,
-            argon2::Version::V0x13,
-            Params::new(64, 1, 1, None).unwrap(),
-        );
-        let text =
-            argon2::password_hash::PasswordHasher::hash_password(&argon2, b"password").unwrap().to_string();
+        let text = argon2(Algorithm::Argon2id);
         let hash = PasswordHash::read(&text).unwrap();
         assert!(hash.is_of(b"password") && !hash.is_of(b"Password") && !hash.is_of(b""));
 

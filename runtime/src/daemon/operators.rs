@@ -103,8 +103,8 @@ impl Operators {
                 scratch: None,
             })
         };
-        // The limit of one address equals the total: clients of a Unix socket have no address.
-        let admin = server(&self.admin, AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS);
+        // Clients of a Unix socket have no address. Their users are counted.
+        let admin = server(&self.admin, AdminSlots::CONNECTIONS, AdminSlots::OF_OTHERS);
         let observe = server(&self.observe, OBSERVERS, OBSERVERS / 2);
         let job = |side: &ServedSockets, serve| (side.job, ServeApi::new(side.sockets.clone(), serve));
         [

@@ -45,8 +45,9 @@ impl Budgets {
 /// wait for their clients are ended to make room.
 ///
 /// # Errors
-/// [`Fault::Busy`]: the handler's queue is full. [`Fault::QueuedTooLong`]: no slot became free within
-/// `limits.queue_time`. [`Fault::MemoryTotal`], [`Fault::DescriptorsTotal`]: that budget was exhausted for as long.
+/// [`Fault::Busy`]: the handler's queue is full. [`Fault::Deadlock`]: all slots are held by callers and middlewares that would
+/// wait for this job. [`Fault::QueuedTooLong`]: no slot became free within `limits.queue_time`. [`Fault::MemoryTotal`],
+/// [`Fault::DescriptorsTotal`]: that budget was exhausted for as long.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the queue.
@@ -95,6 +96,15 @@ async fn in_line(
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
     entry.slots.note(&entry.limits);
+    let _nested = match job.around.is_empty() {
+        true => None,
+        false => Some(
+            running
+                .nested
+                .begin(job)
+                .ok_or_else(|| Fault::Deadlock { name: entry.name.clone(), retry_after })?,
+        ),
+    };
     let limit = entry.limits.queue_time;
     let mut waits_for = QueuedFor::Slot;
     let admitted = async {

@@ -34,6 +34,8 @@ struct Calls {
     catalog: Arc<Catalog>,
     /// The entries of the jobs from the root to this job, outermost first.
     line: Vec<Arc<HandlerVersion>>,
+    /// The middlewares that wait for the root, outermost first.
+    around: Vec<Arc<HandlerVersion>>,
     id: JobId,
     root: JobId,
     /// The client address for which every job of the tree counts.
@@ -70,6 +72,7 @@ impl Engine {
             engine: self.clone(),
             catalog: catalog.clone(),
             line: vec![job.entry.clone()],
+            around: job.around.clone(),
             id: job.id,
             root: job.id,
             origin: job.origin,
@@ -101,6 +104,7 @@ impl JobCaller for Calls {
         self.set_env(&mut job).map_err(|error| CallError::Malformed(error.to_string()))?;
         job.parent = Some(self.id);
         job.origin = self.origin;
+        job.around = self.around.iter().chain(&self.line).cloned().collect();
         job.trail = self.trail.clone();
         let (stdin, input) = feed(PIPE, entry.limits.body);
         job.stdin = input;
@@ -170,6 +174,7 @@ impl Calls {
             engine: self.engine.clone(),
             catalog: self.catalog.clone(),
             line,
+            around: self.around.clone(),
             id: job.id,
             root: self.root,
             origin: self.origin,

@@ -1,13 +1,14 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
-//! Floors, lowest first: `calls`, `journal`, `slow_lane`, `panic`, `parse`, `registry`, `reported_end`; `native`, `running`,
-//! `stderr_log`; `admission`, `drain`; `supervise`.
+//! Floors, lowest first: `calls`, `journal`, `slow_lane`, `nested_waits`, `panic`, `parse`, `registry`, `reported_end`; `native`,
+//! `running`, `stderr_log`; `admission`, `drain`; `supervise`.
 
 mod admission;
 mod calls;
 mod drain;
 mod journal;
 mod native;
+mod nested_waits;
 mod panic;
 mod parse;
 mod registry;
@@ -171,6 +172,7 @@ impl Engine {
             usage: Arc::new(Usage::default()),
             parent: None,
             origin: None,
+            around: Vec::new(),
             caller: None,
             allotment: None,
             capture: entry.recorder.clone().map(Capture::new),

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
+use super::nested_waits::NestedWaits;
 use super::reported_end::{EndText, FinalUsage, ReportedEnd};
 use crate::job::{
     Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Tail, Usage, Used,
@@ -22,6 +23,8 @@ use crate::observe::traces::OpenSpan;
 pub(super) struct Running {
     parts: [Mutex<HashMap<JobId, Runner>>; 16],
     left: Notify,
+    /// The jobs that wait for a slot while others wait for them.
+    pub(super) nested: NestedWaits,
 }
 
 struct Runner {

@@ -347,8 +347,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     where
         'a: 'r,
     {
-        let RequestContext { pinned: catalog, head, peer, pass, span, .. } = self;
-        RoutedRequest { catalog, found, head, peer, pass, span }
+        let RequestContext { pinned: catalog, head, peer, pass, span, around, .. } = self;
+        RoutedRequest { catalog, found, head, peer, pass, span, around }
     }
 
     /// Makes the job of a CGI handler, and notes it in the log.

@@ -119,7 +119,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let (sender, mut passed) = mpsc::channel(1);
         let started = request.start_http(engine, job, body, Some(sender));
         let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-        let inner = RequestContext { span: span.as_ref(), ..self };
+        let around: Vec<_> = self.around.iter().chain([entry]).cloned().collect();
+        let inner = RequestContext { span: span.as_ref(), around: &around, ..self };
         let serving = async {
             for _ in 0..MOST_PASSED {
                 let Some(request) = passed.recv().await.filter(|_| behind.passed.take()) else { break };

@@ -234,6 +234,7 @@ impl Row {
             Fault::ReaderGone => (StatusCode::BAD_REQUEST, Stays, None),
             Fault::Busy { retry_after, .. }
             | Fault::QueuedTooLong { retry_after, .. }
+            | Fault::Deadlock { retry_after, .. }
             | Fault::MemoryTotal { retry_after }
             | Fault::DescriptorsTotal { retry_after } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(*retry_after))

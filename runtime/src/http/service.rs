@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::CONNECTION;
@@ -12,6 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::context::{Accepted, Server, Settings};
+use super::limits::party::Party;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::access_log::RequestLog;
@@ -25,6 +27,7 @@ use super::upgrade::tunnel::PendingUpgrade;
 use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
+use crate::job::HandlerVersion;
 use crate::net::Peer;
 use crate::observe::history::History;
 use crate::observe::traces::{SpanRef, Tracer};
@@ -48,6 +51,11 @@ pub(super) trait Service: Send + Sync + 'static {
     /// kernel says.
     fn has_proxies(&self) -> bool {
         false
+    }
+
+    /// Returns for whom a connection counts. `origin` is the address that it counts for, if any.
+    fn party(&self, _peer: &Peer, origin: Option<IpAddr>) -> Party {
+        Party::of(origin)
     }
 
     /// Pins the state that a request keeps.
@@ -139,6 +147,8 @@ pub(super) struct RequestContext<'a, P> {
     pub(super) pass: &'a GatePass,
     /// The span of the request, if it is traced.
     pub(super) span: Option<&'a SpanRef>,
+    /// The middlewares that wait for the answer, outermost first.
+    pub(super) around: &'a [Arc<HandlerVersion>],
 }
 
 impl<P> Clone for RequestContext<'_, P> {
@@ -189,6 +199,7 @@ pub(super) async fn respond<S: Service>(
         pinned: &pinned,
         pass: &pass,
         span: span.as_ref(),
+        around: &[],
     };
     let answer = caught(async {
         if let Some(unclear) = unclear {

@@ -32,6 +32,13 @@ pub enum Fault {
         /// When to try again.
         retry_after: Duration,
     },
+    /// All slots are held by callers and middlewares that would wait for this job, and this job for them.
+    Deadlock {
+        /// The handler.
+        name: Name,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The memory budget that all jobs share is exhausted.
     MemoryTotal {
         /// When to try again.
@@ -149,6 +156,7 @@ impl Fault {
             Fault::Stopped(reason) if reason.is_of_the_client() => Owner::Caller,
             Fault::Busy { .. }
             | Fault::QueuedTooLong { .. }
+            | Fault::Deadlock { .. }
             | Fault::MemoryTotal { .. }
             | Fault::DescriptorsTotal { .. }
             | Fault::NoScratch(_)
@@ -172,7 +180,9 @@ impl Fault {
     pub fn is_about_the_handler(&self) -> bool {
         match self.owner() {
             Owner::Handler | Owner::Ours => true,
-            Owner::Load => matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. }),
+            Owner::Load => {
+                matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. })
+            }
             Owner::Caller => false,
         }
     }
@@ -223,6 +233,7 @@ impl Fault {
             Fault::Exited { status, .. } => *status,
             Fault::Busy { .. }
             | Fault::QueuedTooLong { .. }
+            | Fault::Deadlock { .. }
             | Fault::DescriptorsTotal { .. }
             | Fault::NoScratch(_)
             | Fault::LengthRequired
@@ -244,6 +255,7 @@ impl Fault {
             Fault::NoScript(_) => "no_script",
             Fault::Busy { .. } => "queue_limit",
             Fault::QueuedTooLong { .. } => "queue_time_limit",
+            Fault::Deadlock { .. } => "deadlock",
             Fault::MemoryTotal { .. } => "memory_total",
             Fault::DescriptorsTotal { .. } => "descriptors_total",
             Fault::NoScratch(_) => "scratch",
@@ -286,6 +298,10 @@ impl fmt::Display for Fault {
                     "{name}: no slot within {limit:?} (limits.queue_time); try again in {retry_after:?}"
                 )
             }
+            Fault::Deadlock { name, retry_after } => write!(
+                f,
+                "{name}: every slot is held by a job that would wait for this one, as where handlers call one another, or where routes have the same middlewares in another order (limits.concurrency); try again in {retry_after:?}"
+            ),
             Fault::MemoryTotal { retry_after } => write!(
                 f,
                 "the memory that all jobs share is in use (limits.total_memory); try again in {retry_after:?}"

@@ -117,6 +117,8 @@ pub struct Job {
     pub parent: Option<JobId>,
     /// The address of the client at the root, for which the job counts. `None` if there is no such address.
     pub origin: Option<IpAddr>,
+    /// The middlewares and callers that wait for this job, outermost first. Each holds a slot meanwhile.
+    pub around: Vec<Arc<HandlerVersion>>,
     /// Starts jobs on behalf of this one. `None` without grants.
     pub caller: Option<Box<dyn JobCaller>>,
     /// The capture for a record of the job in case it fails. `None` without recording.

@@ -1,6 +1,6 @@
 //! The loopback port: who is let through, to what, and what ends with whom.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,6 +19,23 @@ fn running(daemon: &Daemon, name: &str) -> usize {
     client.send("POST /jobs/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let jobs: Vec<Value> = serde_json::from_slice(&client.response().body).unwrap();
     jobs.iter().filter(|job| job["handler"] == name).count()
+}
+
+#[test]
+fn other_users_that_hold_connections_do_not_keep_the_operator_out() {
+    // A connection that sends nothing is closed after 30 s.
+    const SOON: Duration = Duration::from_secs(20);
+    let daemon = setup().start();
+    let dashboard = Dashboard::of(&daemon);
+    let session = dashboard.session();
+    let crowd: Vec<_> = (0..80).map(|_| Client::tcp(dashboard.port)).collect();
+    let start = Instant::now();
+
+    let status = dashboard.ask("POST", "/jobs/status", &session).status();
+
+    assert_eq!(status, 200);
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    drop(crowd);
 }
 
 #[test]

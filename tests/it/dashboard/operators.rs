@@ -1,7 +1,9 @@
 //! Rights on the admin socket: a group that may only read.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 
@@ -11,15 +13,19 @@ use serde_json::Value;
 
 use crate::harness::{Client, PATIENCE, Program, Response, Setup, finish, portcullis};
 
-/// Connects to the admin socket as another user. Credentials belong to a thread, and the kernel tells those of the thread
-/// that connects.
-fn connected_as_nobody(socket: PathBuf) -> Client {
-    let connecting = move || {
+/// Works as another user. Credentials belong to a thread, and the kernel tells those of the thread that connects.
+fn as_another_user<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let working = move || {
         let nobody = Uid::from_raw(65534);
         set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        Client::unix(&socket)
+        work()
     };
-    thread::spawn(connecting).join().unwrap()
+    thread::spawn(working).join().unwrap()
+}
+
+/// Connects to the admin socket as another user.
+fn connected_as_nobody(socket: PathBuf) -> Client {
+    as_another_user(move || Client::unix(&socket))
 }
 
 /// Sends a request to the admin socket as another user.
@@ -99,6 +105,35 @@ fn a_reload_takes_rights_from_open_connections_too() {
 
     assert_eq!(reload.code, Some(0), "{}", reload.stderr);
     assert_eq!(kill().status(), 403);
+}
+
+#[test]
+fn users_who_may_only_read_do_not_lock_root_out() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Longer than the test waits for root.
+    let daemon =
+        open_to_all("admin_group_access = \"read\"\n[http]\nfirst_byte = \"10m\"\nhead = \"10m\"").start();
+    let socket = daemon.path("admin.sock");
+    let crowd = as_another_user({
+        let socket = socket.clone();
+        move || {
+            // Beyond the share of its user, a connection is closed at once.
+            let begin =
+                |mut stream: UnixStream| stream.write_all(b"GET /metrics HTTP/1.1\r\n").map(|()| stream);
+            (0..80).filter_map(|_| UnixStream::connect(&socket).and_then(begin).ok()).collect::<Vec<_>>()
+        }
+    });
+    assert!(crowd.len() >= 40, "{}", crowd.len());
+
+    for _ in 0..3 {
+        let status = finish(portcullis().args(["status", "--socket"]).arg(&socket), b"", PATIENCE);
+
+        assert_eq!(status.code, Some(0), "{}", status.stderr);
+    }
+    daemon.log.line("the maximum of users other than root and the daemon's: closed");
+    drop(crowd);
 }
 
 #[test]

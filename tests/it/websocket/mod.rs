@@ -194,6 +194,8 @@ fn what_a_client_must_not_send_is_the_code_of_the_close() {
         ("the rest of nothing", frame(0x80, b"x"), 1002),
         ("a ping in parts", frame(0x09, b"x"), 1002),
         ("a ping that is too long", frame(0x89, &[b'x'; 126]), 1002),
+        ("a length that no memory holds", [&[0x81], &[0xff; 9][..], &[0; 4]].concat(), 1009),
+        ("half a code of a close", frame(0x88, b"x"), 1002),
         ("more than the limit", frame(0x81, &[b'x'; 999]).repeat(80), 1008),
     ] {
         let mut client = by_hand(&daemon);

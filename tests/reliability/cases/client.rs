@@ -225,9 +225,12 @@ fn frames() -> Vec<Case> {
         ),
         case(
             22,
-            "HTTP/2: CONTINUATION without end",
-            "the connection ends",
-            &["floods::a_head_that_goes_on_for_ever"],
+            "HTTP/2: CONTINUATION without end, or awaited in vain",
+            "the connection ends, at `http.head` at the latest",
+            &[
+                "floods::a_head_that_goes_on_for_ever",
+                "http2::a_head_without_its_end_is_closed_at_the_head_deadline_also_beside_a_request",
+            ],
         ),
         case(
             23,

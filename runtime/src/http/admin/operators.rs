@@ -1,15 +1,17 @@
 //! Serves the sockets of operators: the admin socket, and the addresses of `observe`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
 use tracing::info;
 
 use super::observe;
-use super::run_job::AdminRequest;
+use super::run_job::{self, AdminRequest};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::limits::admin_slots::AdminSlots;
+use crate::http::limits::party::Party;
 use crate::http::refusal::{Details, Refusal};
 use crate::http::request::access_log::RequestLog;
 use crate::http::request::drain_body::DrainBody;
@@ -55,6 +57,14 @@ impl Service for OperatorService {
             OperatorAccess::Admin(_) => true,
             // Observers, such as a kubelet, have no certificate, and they are shown no secret.
             OperatorAccess::Observe => false,
+        }
+    }
+
+    fn party(&self, peer: &Peer, origin: Option<IpAddr>) -> Party {
+        match self.access {
+            // Whatever the group may do now: a reload may take rights from it while its connections stay open.
+            OperatorAccess::Admin(_) if !run_job::is_owner(peer) => Party::OtherUsers,
+            OperatorAccess::Admin(_) | OperatorAccess::Observe => Party::of(origin),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::http::context::Observed;
-use crate::http::limits::admin_slots::AdminSlots;
+use crate::http::limits::admin_slots::{AdminSlots, SlotUser};
 use crate::http::refusal::{Details, Refusal};
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::job_body::{JobBody, StatusTrailers};
@@ -30,7 +30,7 @@ use crate::http::service::RequestContext;
 use crate::job::{
     Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, Run, Status, Tail, builtin, pipe,
 };
-use crate::net::GateState;
+use crate::net::{GateState, Peer};
 
 /// What a client is told that may only read.
 const READ_ONLY: &str =
@@ -91,7 +91,7 @@ impl AdminRequest<'_> {
             }
             (None, path) => match profiler::Page::at(path).filter(|_| has_profiler) {
                 Some(page) if method == Method::GET => {
-                    let _place = page.lasts().then(|| self.slots.profile()).transpose()?;
+                    let _place = page.lasts().then(|| self.slots.profile(self.user())).transpose()?;
                     page.show(&self.request.server.engine, uri.query().unwrap_or_default()).await
                 }
                 Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
@@ -103,8 +103,13 @@ impl AdminRequest<'_> {
     /// Returns what the client may do now. A connection that was open at a reload keeps no right that the reload took away.
     fn rights(self) -> OperatorRights {
         let RequestContext { server, peer, .. } = self.request;
-        let user = peer.credentials().map(|credentials| credentials.uid);
+        let user = uid(peer);
         server.settings.load().operators.of(user, geteuid().as_raw())
+    }
+
+    /// Returns who takes a slot.
+    fn user(self) -> SlotUser {
+        if is_owner(self.request.peer) { SlotUser::Owner } else { SlotUser::Other }
     }
 
     /// Runs a job. The response has its output and its outcome.
@@ -112,7 +117,7 @@ impl AdminRequest<'_> {
         let RequestContext { server, settings, peer, .. } = self.request;
         let engine = &server.engine;
         let mut job = self.job(engine, name)?;
-        let place = self.slots.job(job.entry.policy.admin_quota)?;
+        let place = self.slots.job(job.entry.policy.admin_quota, self.user())?;
         // A dashboard and `top` ask every second.
         if builtin::READING.contains(&name) {
             debug!("admin: {} runs [{}] {job}", peer.remote(), job.id);
@@ -197,6 +202,15 @@ impl AdminRequest<'_> {
         }
         Ok(job)
     }
+}
+
+fn uid(peer: &Peer) -> Option<u32> {
+    peer.credentials().map(|credentials| credentials.uid)
+}
+
+/// Reports whether a client of the admin socket is root or the user of the daemon.
+pub(super) fn is_owner(peer: &Peer) -> bool {
+    OperatorRights::is_owner(uid(peer), geteuid().as_raw())
 }
 
 /// Refuses requests that a web page may have made a browser send. They carry an origin, or a host

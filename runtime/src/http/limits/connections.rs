@@ -1,7 +1,6 @@
-//! The connection limits, in all and per address. Idle connections are closed to make room.
+//! The connection limits, in all and per party. Idle connections are closed to make room.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
+use super::party::Party;
 use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
 use crate::http::wire::client_memory::{ClientMemory, OpenMemoryAccount};
 use crate::http::wire::progress::Progress;
@@ -21,7 +21,7 @@ pub struct ConnectionLimit {
     /// One permit per connection.
     room: Arc<Semaphore>,
     most: usize,
-    /// How many connections one address may have.
+    /// How many connections one [`Party`] may have.
     of_one: usize,
     members: Mutex<OpenConnections>,
     /// The memory that the connections hold for their clients.
@@ -29,7 +29,7 @@ pub struct ConnectionLimit {
     full: QuietWarning,
     crowded: QuietWarning,
     hungry: QuietWarning,
-    /// Connections that were closed at once, because their address had too many.
+    /// Connections that were closed at once, because their party had too many.
     refused: AtomicU64,
     /// Idle connections that were asked to leave.
     made_room: AtomicU64,
@@ -57,14 +57,12 @@ pub(in crate::http) struct ConnectionCounts {
 struct OpenConnections {
     /// The next number.
     next: u64,
-    /// The connections by address. The key `None` stands for Unix clients, for trusted proxies, and for connections whose
-    /// header of the PROXY protocol has not come yet.
-    origins: HashMap<Option<IpAddr>, PerAddress>,
+    parties: HashMap<Party, PartyConnections>,
 }
 
-/// The connections of one address.
+/// The connections of one party.
 #[derive(Default)]
-struct PerAddress {
+struct PartyConnections {
     /// All connections, including those that wait for room.
     count: usize,
     seated: HashMap<u64, OpenConnection>,
@@ -83,15 +81,15 @@ pub(in crate::http) struct ConnectionPermit {
     asked: oneshot::Receiver<()>,
     number: u64,
     memory: OpenMemoryAccount,
-    share: AddressPermit,
+    share: PartyPermit,
     /// `None` for a connection accepted just before the server left, which is served beyond the limit.
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// One connection in the count of its address.
-struct AddressPermit {
+/// One connection in the count of its party.
+struct PartyPermit {
     crowd: Arc<ConnectionLimit>,
-    origin: Option<IpAddr>,
+    party: Party,
 }
 
 /// A log line that is written at most once in a while, however often there is a reason for it.
@@ -110,8 +108,8 @@ struct WarningState {
 const BATCH: usize = 64;
 
 impl ConnectionLimit {
-    /// Makes a limit of `most` connections, and `of_one` per address. Together they may hold `memory` bytes for
-    /// their clients.
+    /// Makes a limit of `most` connections, and `of_one` per party, such as an address. Together they may hold `memory` bytes
+    /// for their clients.
     pub fn new(most: usize, of_one: usize, memory: usize) -> Arc<ConnectionLimit> {
         let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let [full, crowded, hungry] = std::array::from_fn(|_| QuietWarning::default());
@@ -137,9 +135,9 @@ impl ConnectionLimit {
 
     /// Takes a snapshot of the counts.
     pub(in crate::http) fn census(&self) -> ConnectionCounts {
-        let origins = &self.members().origins;
+        let parties = &self.members().parties;
         ConnectionCounts {
-            open: origins.values().map(|origin| origin.seated.len() as u64).sum(),
+            open: parties.values().map(|party| party.seated.len() as u64).sum(),
             most: self.most as u64,
             refused: self.refused.load(Ordering::Relaxed),
             made_room: self.made_room.load(Ordering::Relaxed),
@@ -149,54 +147,55 @@ impl ConnectionLimit {
         }
     }
 
-    /// Waits for room and returns a permit. Returns `None` if the address has as many connections as it
-    /// may, all of them busy. Idle ones make room. `origin` is the address that the connection counts for, or `None` if
-    /// it counts for none.
+    /// Waits for room and returns a permit. Returns `None` if the party has as many connections as it
+    /// may, all of them busy. Idle ones make room.
     ///
     /// The connection is already accepted, so it is served even if the listener leaves before there is
     /// room.
     pub(in crate::http) async fn seat(
         self: &Arc<ConnectionLimit>,
         peer: &Peer,
-        origin: Option<IpAddr>,
+        party: Party,
         leaving: &DrainSignal,
     ) -> Option<ConnectionPermit> {
-        let share = self.share(peer, origin)?;
+        let share = self.share(peer, party)?;
         let room = tokio::select! {
             biased;
             room = self.room() => Some(room),
             () = leaving.closed() => None,
         };
-        let memory = self.memory.open(share.origin);
+        let memory = self.memory.open(party.address());
         let progress = Progress::new(memory.account());
         let (ask, asked) = oneshot::channel();
         let mut members = self.members();
         let number = members.next;
         members.next += 1;
         let member = OpenConnection { progress: progress.clone(), ask: Some(ask) };
-        members.origins.entry(share.origin).or_default().seated.insert(number, member);
+        members.parties.entry(party).or_default().seated.insert(number, member);
         drop(members);
         Some(ConnectionPermit { progress, asked, number, memory, share, _room: room })
     }
 
-    fn share(self: &Arc<ConnectionLimit>, peer: &Peer, origin: Option<IpAddr>) -> Option<AddressPermit> {
+    fn share(self: &Arc<ConnectionLimit>, peer: &Peer, party: Party) -> Option<PartyPermit> {
         let mut members = self.members();
-        let ours = members.origins.entry(origin).or_default();
-        // A connection that is asked to leave still counts until it closes; one more is let in for it.
-        let has_room = ours.count < self.of_one
-            || origin.is_none()
-            || self.counted(make_room(ours.seated.values_mut())) > 0;
+        let ours = members.parties.entry(party).or_default();
+        // A connection that is asked to leave still counts until it closes; one more is let in for it. It may stay, with
+        // a request that came meanwhile, so there is an end to that.
+        let has_room = party == Party::Nobody
+            || ours.count < self.of_one
+            || (self.counted(make_room(ours.seated.values_mut())) > 0
+                && ours.count < self.of_one + party.ahead(self.of_one));
         if has_room {
             ours.count += 1;
-            return Some(AddressPermit { crowd: self.clone(), origin });
+            return Some(PartyPermit { crowd: self.clone(), party });
         }
         drop(members);
         let (remote, most) = (peer.remote(), self.of_one);
-        debug!("connection from {remote}: closed, its address has too many");
+        debug!("connection from {remote}: closed, {party} has too many");
         self.refused.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.crowded.due() {
             warn!(
-                "{remote} is one beyond {most} busy connections, the maximum of one address: closed{}",
+                "{remote} is one beyond {most} busy connections, the maximum of {party}: closed{}",
                 others(more)
             );
         }
@@ -214,7 +213,7 @@ impl ConnectionLimit {
                 warn!("there are {} connections, the maximum: idle ones are closed", self.most);
             }
             let asked =
-                make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
+                make_room(self.members().parties.values_mut().flat_map(|party| party.seated.values_mut()));
             // Connections that were asked get time to leave before others are asked.
             let patience = if self.counted(asked) > 0 { H2_MAKE_ROOM } else { PERMIT_RETRY };
             if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
@@ -236,20 +235,20 @@ impl ConnectionLimit {
 
 impl ConnectionPermit {
     /// Counts the connection for the address of a client that a proxy has named, from now on. Returns `false` if that
-    /// address has as many connections as it may, all of them busy. `origin` is as for [`seat`](ConnectionLimit::seat).
-    pub(in crate::http) fn move_to(&mut self, peer: &Peer, origin: Option<IpAddr>) -> bool {
-        let AddressPermit { crowd, origin: before } = &self.share;
-        if origin == *before {
+    /// address has as many connections as it may, all of them busy. `party` is as for [`seat`](ConnectionLimit::seat).
+    pub(in crate::http) fn move_to(&mut self, peer: &Peer, party: Party) -> bool {
+        let PartyPermit { crowd, party: before } = &self.share;
+        if party == *before {
             return true;
         }
-        let Some(share) = crowd.share(peer, origin) else { return false };
+        let Some(share) = crowd.share(peer, party) else { return false };
         let mut members = crowd.members();
-        let ours = members.origins.get_mut(before).and_then(|ours| ours.seated.remove(&self.number));
+        let ours = members.parties.get_mut(before).and_then(|ours| ours.seated.remove(&self.number));
         if let Some(ours) = ours {
-            members.origins.entry(origin).or_default().seated.insert(self.number, ours);
+            members.parties.entry(party).or_default().seated.insert(self.number, ours);
         }
         drop(members);
-        self.memory.move_to(origin);
+        self.memory.move_to(party.address());
         self.share = share;
         true
     }
@@ -264,9 +263,8 @@ impl ConnectionPermit {
         }
         // The jobs of its requests end when the connection is dropped. They are told why.
         self.progress.gives_up(StopReason::Memory);
-        let AddressPermit { crowd, origin } = &self.share;
-        let client =
-            origin.map_or_else(|| "a Unix client or a proxy".to_owned(), |address| address.to_string());
+        let PartyPermit { crowd, party } = &self.share;
+        let client = party.address().map_or_else(|| party.to_string(), |address| address.to_string());
         debug!("connection from {client}: closed, it holds too much memory");
         if let Some(more) = crowd.hungry.due() {
             warn!(
@@ -308,20 +306,20 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let AddressPermit { crowd, origin } = &self.share;
-        if let Some(ours) = crowd.members().origins.get_mut(origin) {
+        let PartyPermit { crowd, party } = &self.share;
+        if let Some(ours) = crowd.members().parties.get_mut(party) {
             ours.seated.remove(&self.number);
         }
     }
 }
 
-impl Drop for AddressPermit {
+impl Drop for PartyPermit {
     fn drop(&mut self) {
         let mut members = self.crowd.members();
-        if let Some(ours) = members.origins.get_mut(&self.origin) {
+        if let Some(ours) = members.parties.get_mut(&self.party) {
             ours.count -= 1;
             if ours.count == 0 {
-                members.origins.remove(&self.origin);
+                members.parties.remove(&self.party);
             }
         }
     }
@@ -364,3 +362,6 @@ fn make_room<'m>(members: impl Iterator<Item = &'m mut OpenConnection>) -> usize
     }
     idle.len()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,13 @@
 //! | `refusal_counts` | the counts of refusals by code |
 //! | `handshakes` | concurrent TLS handshakes |
 //! | `admin_slots` | concurrent long requests to the admin socket |
-//! | `connections` | concurrent connections, in all and per address |
+//! | `party` | for whom a connection counts |
+//! | `connections` | concurrent connections, in all and per party |
 
 pub(in crate::http) mod activity;
 pub(in crate::http) mod admin_slots;
 pub(in crate::http) mod connections;
 pub(in crate::http) mod direct_counts;
 pub(in crate::http) mod handshakes;
+pub(in crate::http) mod party;
 pub(in crate::http) mod refusal_counts;

@@ -28,6 +28,8 @@ pub(in crate::http) struct RoutedRequest<'a> {
     pub(in crate::http) pass: &'a GatePass,
     /// The span of the request, if it is traced.
     pub(in crate::http) span: Option<&'a SpanRef>,
+    /// The middlewares that wait for the answer, outermost first.
+    pub(in crate::http) around: &'a [Arc<HandlerVersion>],
 }
 
 impl RoutedRequest<'_> {
@@ -36,6 +38,7 @@ impl RoutedRequest<'_> {
         let mut job = engine.job_of(entry.clone());
         job.trail = cdn_loop::read(&self.head.headers);
         job.origin = self.peer.origin();
+        job.around = self.around.to_vec();
         if let Some(span) = self.span {
             job.trace(span.open(JobTrigger::Request));
         }

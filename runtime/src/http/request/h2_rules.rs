@@ -57,7 +57,9 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<usize,
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Unsupported("CONNECT and TRACE"));
     }
-    if !(target.starts_with('/') || target == "*" && method == Method::OPTIONS) {
+    // Without `:path` and `:authority`, h2 makes an empty target, which reads like `/`.
+    let is_path = target.starts_with('/') && !uri.path().is_empty();
+    if !(is_path || target == "*" && method == Method::OPTIONS) {
         return malformed("a target that is no path");
     }
     // RFC 9113 §8.3.1. Without an `:authority`, h2 does not pass the scheme on.

@@ -50,7 +50,7 @@ pub async fn probe(
     let peer = Peer::nobody();
     let pass = GatePass::default();
     let (found, head, peer, pass) = (&found, &head, &peer, &pass);
-    let request = RoutedRequest { catalog, found, head, peer, pass, span: None };
+    let request = RoutedRequest { catalog, found, head, peer, pass, span: None, around: &[] };
     let response = if entry.kind == Kind::Proxy {
         let job = request.http_job(engine, entry);
         request.start_http(engine, job, request_body::nothing(), None)?.response(&Method::GET).await?

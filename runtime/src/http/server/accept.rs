@@ -13,6 +13,7 @@ use super::{connection, proxy_protocol, tls};
 use crate::http::context::{Accepted, Settings};
 use crate::http::limits::connections::ConnectionPermit;
 use crate::http::limits::handshakes::HandshakeSlot;
+use crate::http::limits::party::Party;
 use crate::http::request::panic::told;
 use crate::http::service::Service;
 use crate::http::timeouts::ACCEPT_DRAIN;
@@ -70,7 +71,8 @@ async fn take<S: Service>(
 ) {
     let server = service.server();
     let origin = counted_for(&**service, &server.settings.load(), &peer);
-    let Some(seat) = server.connections.seat(&peer, origin, leaving).await else { return };
+    let party = service.party(&peer, origin);
+    let Some(seat) = server.connections.seat(&peer, party, leaving).await else { return };
     let settings = server.settings.load_full();
     let tls = settings.tls.clone().filter(|tls| service.takes_tls() && tls.covers(listener));
     let opening = match service.has_proxies() && settings.proxy_protocol.contains(listener.endpoint()) {
@@ -146,5 +148,6 @@ async fn introduce<S: Service>(
         let reading = pin!(async { named = proxy_protocol::peer(accepted, stream).await });
         seat.serve(reading).await;
     }
-    named.filter(|peer| seat.move_to(peer, counted_for(&*accepted.service, &accepted.settings, peer)))
+    let party = |peer: &Peer| Party::of(counted_for(&*accepted.service, &accepted.settings, peer));
+    named.filter(|peer| seat.move_to(peer, party(peer)))
 }

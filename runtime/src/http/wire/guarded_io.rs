@@ -190,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             },
             Inspector::Frames(frames) => match frames.received(read) {
                 Ok(()) => {
+                    self.progress.reading.section_open(frames.open_section(), self.stream.head_deadline());
                     if frames.is_full() {
                         if !std::mem::replace(&mut self.is_told_to_go, true) {
                             self.report.told(H2Event::ManyCancels);

@@ -31,6 +31,8 @@ pub(in crate::http) struct ReadDeadline {
     due: AtomicU64,
     /// Milliseconds from `start` at which the latest wait with a deadline began.
     since: AtomicU64,
+    /// The field section of HTTP/2 that `due` is for, or 0.
+    section: AtomicU64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -51,7 +53,7 @@ impl ReadDeadline {
     /// Starts in a phase without a deadline.
     pub(in crate::http) fn new(start: Instant, phase: ReadPhase) -> ReadDeadline {
         let (due, since) = (AtomicU64::new(NEVER), AtomicU64::new(0));
-        ReadDeadline { start, phase: AtomicU8::new(phase as u8), due, since }
+        ReadDeadline { start, phase: AtomicU8::new(phase as u8), due, since, section: AtomicU64::new(0) }
     }
 
     fn enter(&self, phase: ReadPhase, within: Option<Duration>) {
@@ -72,6 +74,17 @@ impl ReadDeadline {
     /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
     pub(in crate::http) fn multiplexed(&self) {
         self.enter(ReadPhase::Streams, None);
+    }
+
+    /// Notes which field section of an HTTP/2 connection has begun and not ended, by its number from 1. It has to end
+    /// `within` this time, however its bytes come. The connection is as idle as before.
+    pub(in crate::http) fn section_open(&self, section: Option<u64>, within: Duration) {
+        let number = section.unwrap_or_default();
+        if self.phase() != ReadPhase::Streams || self.section.swap(number, Ordering::Relaxed) == number {
+            return;
+        }
+        let due = section.map_or(NEVER, |_| millis(self.start.elapsed() + within));
+        self.due.store(due, Ordering::Relaxed);
     }
 
     /// Notes that a byte has come where a head may begin.
@@ -164,6 +177,29 @@ mod tests {
                 let waits = matches!(next, "HeadStart" | "HeadRest").then(|| Instant::now() + TIME);
                 assert_eq!(state.due(), waits, "{phase:?} {event}");
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_field_section_of_http2_has_one_deadline_and_the_next_has_its_own() {
+        const TIME: Duration = Duration::from_secs(7);
+        let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadStart);
+        state.section_open(Some(1), TIME);
+        assert_eq!(state.due(), None, "the connection does not speak HTTP/2");
+        state.multiplexed();
+        let mut last = None;
+        // Each section, and whether its deadline is a new one.
+        for (section, is_new) in
+            [(Some(1), true), (Some(1), false), (Some(2), true), (None, true), (Some(3), true)]
+        {
+            tokio::time::advance(Duration::from_secs(1)).await;
+
+            state.section_open(section, TIME);
+
+            let wanted = if is_new { section.map(|_| Instant::now() + TIME) } else { last };
+            assert_eq!(state.due(), wanted, "{section:?}");
+            assert_eq!(state.phase(), ReadPhase::Streams);
+            last = wanted;
         }
     }
 

@@ -80,7 +80,9 @@ async fn handle(
 fn code(fault: &Fault) -> ErrorCode {
     match fault {
         Fault::TimedOut(_) | Fault::CpuExceeded(_) => ErrorCode::HttpResponseTimeout,
-        Fault::Busy { .. } | Fault::QueuedTooLong { .. } => ErrorCode::ConnectionLimitReached,
+        Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. } => {
+            ErrorCode::ConnectionLimitReached
+        }
         Fault::InputTooLarge(most) => ErrorCode::HttpRequestBodySize(Some(*most)),
         other => internal(other.code()),
     }

@@ -18,20 +18,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::dashboard_tokens::DashboardTokens;
 use super::rejection::Rejection;
 use super::relayed_body::{DaemonConnection, RelayedBody};
 use super::site_check::{self, ForwardTarget};
+use super::visits::{Visit, Visits};
 use crate::http::admin::client::{self, JobCall};
 use crate::http::admin::dashboard_files;
 use crate::job::builtin;
 use crate::net::{self, LoopbackListener};
-
-/// Connections at once. A browser opens 6 to one address.
-const CONNECTIONS: usize = 64;
 
 /// How long a connection may wait for the rest of a request head, or for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -83,34 +81,40 @@ impl Forwarder {
         let (port, tokens) = (listener.port(), DashboardTokens::default());
         let bound = Arc::new(Bound { forwarder: self, port, tokens, replaying: Mutex::default() });
         bound.show_link()?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let visits = Arc::new(Visits::default());
         let mut connections = JoinSet::new();
         loop {
-            let place = places.clone().acquire_owned().await?;
             let stream = tokio::select! {
                 stream = listener.accept() => stream,
                 Some(_ended) = connections.join_next() => continue,
             };
+            let Some(visit) = visits.enter().map(Arc::new) else { continue };
             let bound = bound.clone();
             connections.spawn(async move {
-                let answer = |request| answer(bound.clone(), request);
+                let answer = |request| answer(bound.clone(), visit.clone(), request);
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_TIME)
                     .max_buf_size(HEAD)
                     .serve_connection(TokioIo::new(stream), service_fn(answer));
-                // The browser has left, or sent no HTTP.
-                let _ended = connection.await;
-                drop(place);
+                tokio::select! {
+                    // The browser has left, or sent no HTTP.
+                    _ended = connection => {}
+                    () = visit.left() => {}
+                }
             });
         }
     }
 }
 
 /// Answers a request of the browser.
-async fn answer(bound: Arc<Bound>, request: Request<Incoming>) -> Result<Response<ForwardBody>, Infallible> {
+async fn answer(
+    bound: Arc<Bound>,
+    visit: Arc<Visit>,
+    request: Request<Incoming>,
+) -> Result<Response<ForwardBody>, Infallible> {
     let head = request.into_parts().0;
-    let mut response = bound.outcome(&head).await.unwrap_or_else(|Rejection { status, message }| {
+    let mut response = bound.outcome(&head, &visit).await.unwrap_or_else(|Rejection { status, message }| {
         let mut response = Response::new(full(format!("{message}\n")));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -121,13 +125,13 @@ async fn answer(bound: Arc<Bound>, request: Request<Incoming>) -> Result<Respons
 }
 
 impl Bound {
-    async fn outcome(&self, head: &Parts) -> Result<Response<ForwardBody>, Rejection> {
+    async fn outcome(&self, head: &Parts, visit: &Visit) -> Result<Response<ForwardBody>, Rejection> {
         site_check::check(head, self.port)?;
         let target = ForwardTarget::of(&head.method, head.uri.path())?;
         let token = bearer(&head.headers);
         match target {
             ForwardTarget::File => {}
-            ForwardTarget::Open => return self.open(token),
+            ForwardTarget::Open => return self.open(token).inspect(|_| visit.has_session()),
             ForwardTarget::Replay | ForwardTarget::Daemon => {
                 if !self.tokens.is_open(token) {
                     return Err(Rejection::new(
@@ -135,6 +139,7 @@ impl Bound {
                         "no session: open the last link that `portcullis dashboard` printed",
                     ));
                 }
+                visit.has_session();
             }
         }
         let answered = match target {

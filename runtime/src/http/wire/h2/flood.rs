@@ -22,6 +22,10 @@ pub(super) struct ReceivedFrames {
     opened: u64,
     /// Bytes of the field section that is not complete.
     fields: usize,
+    /// How many field sections have begun.
+    sections: u64,
+    /// The newest frame, if it is part of a field section.
+    section: Option<FrameHead>,
     /// How many streams became a request.
     requests: Arc<AtomicU64>,
     /// WINDOW_UPDATE frames that were not earned yet.
@@ -76,6 +80,8 @@ impl ReceivedFrames {
             newest: 0,
             opened: 0,
             fields: 0,
+            sections: 0,
+            section: None,
             requests,
             windows: 0,
             idle: IdleCounter::new(),
@@ -99,6 +105,13 @@ impl ReceivedFrames {
     /// Returns how many bytes of an incomplete field section are here.
     pub(super) fn fields(&self) -> usize {
         self.fields
+    }
+
+    /// Returns the number of the field section that has begun and not ended, counted from 1. No other frame may come
+    /// before its end (RFC 9113 §4.3).
+    pub(super) fn open_section(&self) -> Option<u64> {
+        let is_open = |frame: &FrameHead| !frame.ends_fields() || self.walk.left() > 0;
+        self.section.as_ref().filter(|frame| is_open(frame)).map(|_| self.sections)
     }
 
     /// Notes that this many bytes were sent to the client.
@@ -133,6 +146,8 @@ impl ReceivedFrames {
         if let kind::HEADERS | kind::CONTINUATION = head.kind {
             self.fields = if head.ends_fields() { 0 } else { self.fields + head.length };
         }
+        self.sections += u64::from(head.kind == kind::HEADERS);
+        self.section = Some(head).filter(|head| matches!(head.kind, kind::HEADERS | kind::CONTINUATION));
         match head.kind {
             kind::DATA if head.length > 0 || head.ends() => Ok(()),
             // Later HEADERS of the same stream are trailers.
@@ -232,6 +247,26 @@ mod tests {
 
             assert_eq!(push(&mut frames, &ping), Err(Flood::Idle));
         }
+    }
+
+    #[test]
+    fn a_field_section_is_open_from_its_first_frame_to_the_last_byte_of_its_last() {
+        let mut frames = frames();
+        let mut open_after = |bytes: &[u8]| {
+            push(&mut frames, bytes).unwrap();
+            frames.open_section()
+        };
+        let (begin, whole, end) = (frame(1, 0, 1, b"x"), frame(1, 4, 3, b"xy"), frame(9, 4, 1, b"yz"));
+
+        assert_eq!(open_after(b""), None);
+        assert_eq!(open_after(&begin), Some(1));
+        assert_eq!(open_after(&frame(9, 0, 1, b"")), Some(1));
+        assert_eq!(open_after(&end[..10]), Some(1));
+        assert_eq!(open_after(&end[10..]), None);
+        assert_eq!(open_after(&whole[..9]), Some(2));
+        assert_eq!(open_after(&[&whole[9..], &begin[..]].concat()), Some(3));
+        assert_eq!(open_after(&end), None);
+        assert_eq!(open_after(&frame(0, 0, 1, b"body")[..10]), None);
     }
 
     #[test]

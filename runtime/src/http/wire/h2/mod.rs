@@ -39,6 +39,11 @@ impl H2Guard {
         self.received.newest()
     }
 
+    /// Returns the number of the field section that has begun and not ended, counted from 1.
+    pub(in crate::http) fn open_section(&self) -> Option<u64> {
+        self.received.open_section()
+    }
+
     /// Reports whether the connection should take no new streams, and let the others finish.
     pub(in crate::http) fn is_full(&self) -> bool {
         self.received.is_full()
