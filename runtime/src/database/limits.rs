@@ -36,6 +36,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of memory of one connection to an SQLite file, sorting and the undo log of a statement included.
 pub(super) const CONNECTION_MEMORY: i64 = 64 << 20;
 
+/// Bytes of these that no other connection can take: the cache of pages has 2 MB, a large schema some.
+pub(super) const OWN_MEMORY: i64 = 8 << 20;
+
+/// Bytes that all connections of the process share beyond those.
+pub(super) const SHARED_MEMORY: i64 = 192 << 20;
+
 /// The longest wait of `status` for a database that could not be reached.
 pub(super) const STATUS: Duration = Duration::from_secs(2);
 
@@ -52,8 +58,9 @@ pub(super) const CROWDED: Duration = Duration::from_secs(1);
 /// SQLite moves into the file at a time (1000 pages of 4 KiB).
 pub(super) const LOG_LEAST: u64 = 8 << 20;
 
-/// The longest statement of a migration, which may rebuild a table.
-pub(super) const MIGRATION: Duration = Duration::from_secs(600);
+/// The longest migration, which may rebuild a table. Each of those that are applied together has this time.
+pub(super) const MIGRATION: Duration =
+    if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(600) };
 
 /// The longest wait for another daemon that applies migrations: longer than a transaction of a handler, which could hold
 /// the same lock.

@@ -1,6 +1,7 @@
 //! Migrations: the statements that bring a database to the schema that its handlers expect.
 
 use super::error::SqlError;
+use super::limits::MIGRATION;
 
 /// The table of applied migrations.
 pub(super) const TABLE: &str = "_portcullis_migrations";
@@ -95,7 +96,14 @@ pub(super) fn pending<'m>(
 
 /// Makes the error of a migration that failed.
 pub(super) fn failed(file: &str, error: &SqlError) -> SqlError {
-    SqlError::Migration(format!("the migration {file} is not applied: {error}"))
+    let why = match error {
+        SqlError::Timeout(_) => format!(
+            "it took longer than {} s, the time that each migration has: split it into several files",
+            MIGRATION.as_secs()
+        ),
+        error => error.to_string(),
+    };
+    SqlError::Migration(format!("the migration {file} is not applied: {why}"))
 }
 
 #[cfg(test)]

@@ -40,6 +40,13 @@ impl BareBytes<'_> {
         }
     }
 
+    /// Passes over a comment that ends with its line. For PostgreSQL a carriage return ends a line too.
+    fn skip_line(&mut self) {
+        let rest = &self.sql.as_bytes()[self.at..];
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        self.at += end.map_or(rest.len(), |end| end + 1);
+    }
+
     /// Passes over a comment of the form `/* */`, which may hold others.
     fn skip_comment(&mut self) {
         let bytes = self.sql.as_bytes();
@@ -67,7 +74,7 @@ impl Iterator for BareBytes<'_> {
             let next = bytes.get(self.at + 1);
             match byte {
                 b'\'' | b'"' => self.skip_quoted(byte),
-                b'-' if next == Some(&b'-') => self.skip_to(self.at, "\n"),
+                b'-' if next == Some(&b'-') => self.skip_line(),
                 b'/' if next == Some(&b'*') => self.skip_comment(),
                 // `$1` is a parameter, `$$` and `$body$` begin a text, and a name may hold a `$`.
                 b'$' if !self.at.checked_sub(1).is_some_and(|before| is_word(bytes[before])) => {
@@ -188,6 +195,7 @@ mod tests {
             ["CREATE", "COMMIT", "DO"]
         );
         assert_eq!(leading_words("commit  and chain", 2), ["COMMIT", "AND"]);
+        assert_eq!(words("-- begin\r commit"), ["COMMIT"], "PostgreSQL runs what follows");
         assert!(words("").is_empty() && first_words(" ; ").is_empty());
     }
 }

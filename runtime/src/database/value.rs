@@ -53,9 +53,11 @@ impl SqlCommand {
             SqlCommand::Rollback => true,
             SqlCommand::Begin | SqlCommand::Commit => false,
             SqlCommand::Statement { sql, .. } => {
-                let words = syntax::leading_words(sql, 3);
+                let words = syntax::leading_words(sql, 6);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                matches!(words[..], ["ROLLBACK" | "ABORT"] | ["ROLLBACK" | "ABORT", "TRANSACTION" | "WORK"])
+                let ["ROLLBACK" | "ABORT", rest @ ..] = &words[..] else { return false };
+                let ["TRANSACTION" | "WORK", rest @ ..] = rest else { return is_end(rest) };
+                is_end(rest)
             }
         }
     }
@@ -72,6 +74,27 @@ impl SqlCommand {
             }
         }
     }
+
+    /// Whether this ends a transaction, and begins the next one at once.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_chained(&self) -> bool {
+        match self {
+            SqlCommand::Begin | SqlCommand::Commit | SqlCommand::Rollback => false,
+            SqlCommand::Statement { sql, .. } => {
+                let words = syntax::leading_words(sql, 4);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                matches!(
+                    words[..],
+                    ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO"
+                )
+            }
+        }
+    }
+}
+
+/// Whether no transaction follows the one that a statement with these last words ends.
+fn is_end(words: &[&str]) -> bool {
+    matches!(words, [] | ["AND", "NO", "CHAIN"])
 }
 
 /// What a statement returned.
@@ -90,6 +113,13 @@ pub struct SqlResult {
     pub row_id: i64,
 }
 
+impl SqlResult {
+    /// Returns the bytes of memory that the values of the rows have.
+    pub fn size(&self) -> usize {
+        self.rows.iter().flatten().map(|value| size_of::<SqlValue>() + value.length()).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,9 +130,15 @@ mod tests {
 
     #[test]
     fn a_rollback_is_known_however_it_is_written() {
-        for sql in
-            ["rollback", "ROLLBACK;", "/* x */ Rollback -- now\n transaction ;", "abort", "rollback work"]
-        {
+        for sql in [
+            "rollback",
+            "ROLLBACK;",
+            "/* x */ Rollback -- now\n transaction ;",
+            "abort",
+            "rollback work",
+            "rollback and no chain",
+            "abort work and no chain;",
+        ] {
             assert!(statement(sql).is_rollback(), "{sql}");
         }
         for sql in
@@ -110,7 +146,17 @@ mod tests {
         {
             assert!(!statement(sql).is_rollback(), "{sql}");
         }
-        #[cfg(feature = "postgres")]
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn a_commit_is_known_and_whether_another_transaction_follows() {
         assert!(statement("End;").is_commit() && !statement("endless").is_commit());
+        for sql in ["commit and chain", "END work and chain;", "rollback and chain"] {
+            assert!(statement(sql).is_chained(), "{sql}");
+        }
+        for sql in ["commit", "commit and no chain", "end work and no chain", "select 1 and chain"] {
+            assert!(!statement(sql).is_chained(), "{sql}");
+        }
     }
 }

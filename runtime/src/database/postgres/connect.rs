@@ -30,11 +30,15 @@ pub(super) struct PostgresConnector {
     tls: Option<MakeRustlsConnect>,
 }
 
-/// A connection outside of a pool. Dropping it closes it.
+/// A connection outside of a pool. Dropping it breaks it off; [`close`](OwnConnection::close) ends it.
 pub(super) struct OwnConnection {
     client: Client,
-    task: JoinHandle<()>,
+    task: OwnTask,
+    connector: PostgresConnector,
 }
+
+/// The task that serves such a connection. Dropping it ends the task.
+struct OwnTask(JoinHandle<()>);
 
 /// TLS whose content is bounded.
 #[derive(Clone)]
@@ -76,7 +80,7 @@ impl PostgresConnector {
     /// The server cannot be reached, or refuses the credentials.
     pub(super) async fn own(&self) -> Result<OwnConnection, Error> {
         let (client, task) = self.connect().await?;
-        Ok(OwnConnection { client, task })
+        Ok(OwnConnection { client, task: OwnTask(task), connector: self.clone() })
     }
 
     /// Asks the server to stop what a connection runs.
@@ -153,9 +157,25 @@ impl Deref for OwnConnection {
     }
 }
 
-impl Drop for OwnConnection {
+impl OwnConnection {
+    /// Asks the server to stop the statement that runs, if there is one. Waits 3 s at the most.
+    pub(super) async fn cancel(&self) {
+        // Without an answer, the server ends the statement when its time is over.
+        let _unheard = timeout(CONNECT, self.connector.cancel(&self.client.cancel_token())).await;
+    }
+
+    /// Ends the connection with a message to the server, which would log one that breaks off. Waits 3 s at the most.
+    pub(super) async fn close(self) {
+        let OwnConnection { client, mut task, .. } = self;
+        // The task sends the message when nobody has the client any more, and every answer has come.
+        drop(client);
+        let _late = timeout(CONNECT, &mut task.0).await;
+    }
+}
+
+impl Drop for OwnTask {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 

@@ -6,6 +6,7 @@ use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 
 use super::connect::{CONNECT, PostgresConnector};
 use super::{failure, statement};
@@ -18,10 +19,13 @@ use crate::database::value::{SqlCommand, SqlResult};
 /// A statement that the server was to end is given up after this time more.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Discards what a session has set. The first column tells whether no transaction is open. It is `DISCARD ALL` without
-/// DEALLOCATE ALL, because tokio-postgres keeps statements that look up types.
-const CLEAN: &str = "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp(); \
-                     CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+/// Whether no transaction is open. It fails in a transaction with a statement that has failed.
+const IS_OUTSIDE: &str =
+    "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
+
+/// Discards what a session has set. It is `DISCARD ALL` without DEALLOCATE ALL, because tokio-postgres keeps statements
+/// that look up types.
+const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES";
 
 /// A connection that one job has. Dropping it rolls back what is open.
@@ -77,12 +81,13 @@ impl PostgresLease {
             ));
         }
         let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + GRACE;
-        let late = late(self.since.is_some(), &command);
+        let (late, is_chained) = (late(self.since.is_some(), &command), command.is_chained());
         self.is_running = true;
         let outcome = match timeout(left, self.execute(command)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                if matches!(late, SqlError::Interrupted(_)) {
+                // What was meant for the next transaction of a chain must not run without it.
+                if matches!(late, SqlError::Interrupted(_)) && !is_chained {
                     (self.since, self.has_failed) = (None, false);
                 }
                 Err(late)
@@ -111,6 +116,7 @@ impl PostgresLease {
     }
 
     async fn execute(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
+        let is_chained = command.is_chained();
         let (sql, parameters) = match command {
             SqlCommand::Begin => ("BEGIN ISOLATION LEVEL SERIALIZABLE".to_owned(), Vec::new()),
             SqlCommand::Commit => ("COMMIT".to_owned(), Vec::new()),
@@ -149,21 +155,45 @@ impl PostgresLease {
         let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
         match words[..] {
             ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
-            // Without such a savepoint, the transaction has failed, and stays open.
-            ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..] => {
-                self.has_failed = self.since.is_some() && outcome.is_err();
-            }
-            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", .., before, "CHAIN"] if before != "NO" => {
-                self.has_failed = false;
-            }
-            // A commit that fails has ended the transaction too.
-            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] => {
-                (self.since, self.has_failed) = (None, false);
+            ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] if self.since.is_some() => {
+                let is_part = matches!(words[..], ["ROLLBACK", "TO", ..] | ["ROLLBACK", _, "TO", ..]);
+                self.note_end(is_part || is_chained, &outcome).await;
             }
             _ if self.since.is_some() && outcome.is_err() => self.has_failed = true,
             _ => {}
         }
         outcome
+    }
+
+    /// Notes what became of the transaction with a statement that ends it or a part of it. `stays` tells whether one is open
+    /// after such a statement.
+    async fn note_end(&mut self, stays: bool, outcome: &Result<SqlResult, SqlError>) {
+        match outcome {
+            Ok(_) if stays => self.has_failed = false,
+            Ok(_) => (self.since, self.has_failed) = (None, false),
+            // The connection is lost. What was meant for a transaction must not run without it.
+            Err(SqlError::Interrupted(_)) if stays => {}
+            Err(SqlError::Interrupted(_)) => (self.since, self.has_failed) = (None, false),
+            // The server may have refused the text, and the transaction is open; or a commit has failed and ended it.
+            Err(_) => self.ask().await,
+        }
+    }
+
+    /// Asks the server what became of the transaction. The connection is closed if that stays unknown.
+    async fn ask(&mut self) {
+        let Some(client) = &self.client else { return };
+        let answer = client.simple_query(IS_OUTSIDE).await;
+        match answer {
+            Ok(messages) => {
+                if messages.iter().find_map(first_value) == Some("t") {
+                    (self.since, self.has_failed) = (None, false);
+                }
+            }
+            Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+                self.has_failed = true;
+            }
+            Err(_) => self.abandon(),
+        }
     }
 
     /// Whether the job needs this connection for its next statement.
@@ -179,18 +209,19 @@ impl PostgresLease {
 
 impl Drop for PostgresLease {
     fn drop(&mut self) {
-        if self.is_open() || self.has_prepared {
+        if self.is_running {
             self.abandon();
         }
         let (Some(client), turn) = (self.client.take(), self.turn.take()) else { return };
-        let client = ReturningClient(Some(client));
+        let (is_open, has_prepared) = (self.since.is_some(), self.has_prepared);
+        let returning = ReturningClient(Some(client));
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                give_back(client).await;
+                give_back(returning, is_open, has_prepared).await;
                 // After the connection: with the turn, the next job finds it.
                 drop(turn);
             })),
-            Err(_) => drop(client),
+            Err(_) => drop(returning),
         }
     }
 }
@@ -204,10 +235,21 @@ fn late(is_open: bool, command: &SqlCommand) -> SqlError {
     }
 }
 
-/// Returns a connection to its pool without anything of the job. If that fails, it is closed.
-async fn give_back(mut returning: ReturningClient) {
+/// Ends the transaction that a job has left open. Returns whether that is done.
+async fn rolled_back(client: &Object) -> bool {
+    matches!(timeout(CONNECT, client.batch_execute("ROLLBACK")).await, Ok(Ok(())))
+}
+
+/// Returns a connection to its pool without anything of the job. If that fails, or statements are prepared, it is closed.
+async fn give_back(mut returning: ReturningClient, is_open: bool, has_prepared: bool) {
     let Some(client) = &returning.0 else { return };
-    let is_clean = match timeout(CONNECT, client.simple_query(CLEAN)).await {
+    // The server logs a connection that is closed in a transaction, so that is ended before.
+    let is_ended = !is_open || rolled_back(client).await;
+    if !is_ended || has_prepared {
+        return;
+    }
+    let clean = format!("{IS_OUTSIDE}; {CLEAN}");
+    let is_clean = match timeout(CONNECT, client.simple_query(&clean)).await {
         Ok(Ok(messages)) => messages.iter().find_map(first_value) == Some("t"),
         Ok(Err(_)) | Err(_) => false,
     };

@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::failure;
 use crate::database::error::SqlError;
-use crate::database::limits::MIGRATION_LOCK;
+use crate::database::limits::{MIGRATION, MIGRATION_LOCK};
 use crate::database::migrations::{self, AppliedMigration, Migration};
 use crate::database::syntax;
 
@@ -28,8 +29,8 @@ const RESET: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ALL";
 /// Applies what is not applied yet, in order, each whole or not at all, and returns the names of the files.
 ///
 /// # Errors
-/// A migration fails; those before it are applied. Or an applied one has changed or is missing. Or another session has
-/// the lock for too long.
+/// A migration fails or takes too long; those before it are applied. Or an applied one has changed or is missing. Or
+/// another session has the lock for too long.
 pub(super) async fn apply(client: &Client, files: &[Migration]) -> Result<Vec<String>, SqlError> {
     // Without work there is no need for the lock, which others may hold.
     if pending(client, files).await?.is_empty() {
@@ -72,15 +73,23 @@ async fn held(client: &Client) -> SqlError {
     ))
 }
 
-async fn one(client: &Client, Migration { number, file, sql, digest }: &Migration) -> Result<(), SqlError> {
+/// Applies one migration, within the time of one.
+async fn one(client: &Client, migration: &Migration) -> Result<(), SqlError> {
+    let late = |_| SqlError::Timeout("the migration took too long".to_owned());
+    timeout(MIGRATION, run(client, migration)).await.map_err(late)??;
+    // The server bounds its time. A commit that is given up here may be done.
+    execute(client, "COMMIT").await
+}
+
+/// Runs the statements of a migration and records it, in a transaction that stays open.
+async fn run(client: &Client, Migration { number, file, sql, digest }: &Migration) -> Result<(), SqlError> {
     execute(client, "BEGIN").await?;
     execute(client, sql).await?;
     execute(client, RESET).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let recorded = client.execute(migrations::RECORD, &[number, file, digest, &now_ms]).await;
-    recorded.map_err(|error| failure::of(&error))?;
-    execute(client, "COMMIT").await
+    recorded.map(drop).map_err(|error| failure::of(&error))
 }
 
 /// Returns the names of the files that are to be applied. Changes nothing.

@@ -106,7 +106,8 @@ impl Postgres {
     /// Those of [`migrate::apply`].
     pub(in crate::database) async fn migrate(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
         let connection = self.migrating().await?;
-        migrate::apply(&connection, &files).await
+        let outcome = migrate::apply(&connection, &files).await;
+        closed(connection, outcome).await
     }
 
     /// Lists the migrations that are to be applied.
@@ -115,7 +116,8 @@ impl Postgres {
     /// Those of [`migrate::pending`].
     pub(in crate::database) async fn pending(&self, files: Vec<Migration>) -> Result<Vec<String>, SqlError> {
         let connection = self.migrating().await?;
-        migrate::pending(&connection, &files).await
+        let outcome = migrate::pending(&connection, &files).await;
+        closed(connection, outcome).await
     }
 
     /// Makes a connection for migrations, which is closed afterwards with all that they have set. It is not one of those
@@ -131,6 +133,16 @@ impl Postgres {
             Err(_) => Err(SqlError::Unavailable("no connection in time".to_owned())),
         }
     }
+}
+
+/// Closes a connection after its work.
+async fn closed<T>(connection: OwnConnection, outcome: Result<T, SqlError>) -> Result<T, SqlError> {
+    if outcome.is_err() {
+        // A migration whose time is over still runs.
+        connection.cancel().await;
+    }
+    connection.close().await;
+    outcome
 }
 
 /// Tries a connection that was not used for long. If it does not answer, it is replaced.

@@ -107,9 +107,11 @@ impl SqliteConnection {
                     // The job may be gone; its connection is cleaned next.
                     let _gone =
                         reply.send(Replied { outcome, is_open: self.is_open() || self.aborted.is_some() });
+                    self.give_memory_back();
                 }
                 Ok(ThreadOrder::Clean(back)) => {
                     self.roll_back();
+                    self.give_memory_back();
                     self.aborted = None;
                     back();
                 }
@@ -125,6 +127,14 @@ impl SqliteConnection {
                 },
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Closes a connection that keeps much memory. Statements that are kept prepared have so much if their triggers or views
+    /// are large. It is for the statements of all connections; at the bound, this one could prepare no others.
+    fn give_memory_back(&mut self) {
+        if memory::is_large() && !self.is_open() {
+            self.opened = None;
         }
     }
 
@@ -201,11 +211,6 @@ impl SqliteConnection {
 
     /// Opens the connection if it is not open, and gives it the current quota.
     fn prepare(&mut self) -> Result<(), SqlError> {
-        // Statements that are kept prepared have so much if their triggers or views are large. At the bound no statement
-        // could be prepared in their place.
-        if memory::is_scarce() && !self.is_open() {
-            self.opened = None;
-        }
         if self.opened.is_none() {
             self.opened = Some(open::open(&self.control.file().path, &self.control, &self.authorizer)?);
             self.quota = 0;

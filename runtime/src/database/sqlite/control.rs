@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::file::SqliteFile;
+use super::memory;
 use super::meter::StatementMeter;
 use crate::database::caller::SqlCaller;
 use crate::database::limits::{CROWDED, PATIENCE, TRANSACTION};
@@ -54,6 +55,7 @@ impl StatementControl {
         self.deadline_ms.store(self.place_of(deadline), Ordering::Relaxed);
         self.crowded_deadline_ms.store(self.place_of(begun + CROWDED), Ordering::Relaxed);
         self.current.store(number, Ordering::Relaxed);
+        memory::forget_refusal();
         self.meter.begin(caller);
     }
 
@@ -132,5 +134,34 @@ impl StatementControl {
 
     pub(super) fn file(&self) -> &SqliteFile {
         &self.file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::database::sqlite::failure;
+
+    #[test]
+    fn memory_that_an_earlier_statement_was_refused_is_no_reason_for_a_later_error() {
+        memory::count_by_thread();
+        let path = PathBuf::from("a.sqlite");
+        let control = StatementControl::new(Arc::new(SqliteFile::new(path.clone(), Arc::default())));
+        let connection = Connection::open_in_memory().unwrap();
+
+        control.begin_own(1, Duration::from_secs(60));
+        memory::bound_this_thread(1 << 19);
+        let large = connection.query_row("SELECT length(randomblob(1000000))", [], |_| Ok(()));
+        memory::bound_this_thread(i64::MAX);
+        let refused = large.unwrap_err();
+        assert_eq!(failure::of(&path, &refused).code(), "too_large");
+
+        // The same error, as if all others had the memory.
+        control.begin_own(2, Duration::from_secs(60));
+        assert_eq!(failure::of(&path, &refused).code(), "conflict");
     }
 }

@@ -31,12 +31,12 @@ fn by_code(path: &Path, error: ffi::Error, text: String) -> SqlError {
         }
         ErrorCode::OperationInterrupted => SqlError::Timeout("the statement took too long".to_owned()),
         ErrorCode::DiskFull => SqlError::QuotaExceeded,
-        ErrorCode::OutOfMemory if memory::take_refusal() => SqlError::TooLarge(format!(
+        ErrorCode::OutOfMemory if memory::was_refused() => SqlError::TooLarge(format!(
             "the statement needs more than {} MiB of memory: sort, collect or change less at once",
             CONNECTION_MEMORY >> 20
         )),
         ErrorCode::OutOfMemory => SqlError::Conflict(
-            "statements on all databases together use all memory that they may use".to_owned(),
+            "statements that sort or collect much use all memory that all databases share".to_owned(),
         ),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => SqlError::Corrupt(format!(
             "{} is damaged or not a database ({text}): restore it from a backup, or move it away to start with an \

@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection that applies migrations.
 struct MigratingConnection<'p> {
     path: &'p Path,
+    control: Arc<StatementControl>,
     authorizer: Authorizer,
     connection: Connection,
 }
@@ -27,7 +28,7 @@ struct MigratingConnection<'p> {
 /// Applies what is not applied yet, in order, each whole or not at all, and returns the names of the files. Blocks.
 ///
 /// # Errors
-/// A migration fails; those before it are applied. Or an applied one has changed or is missing.
+/// A migration fails or takes too long; those before it are applied. Or an applied one has changed or is missing.
 pub(super) fn apply(file: &Arc<SqliteFile>, files: &[Migration]) -> Result<Vec<String>, SqlError> {
     let migrating = MigratingConnection::open(file)?;
     migrating.execute(migrations::CREATE)?;
@@ -60,7 +61,7 @@ impl MigratingConnection<'_> {
         open::bound(&connection, file.quota())
             .and_then(|()| open::lift_for_migrations(&connection))
             .map_err(|error| failure::of(path, &error))?;
-        Ok(MigratingConnection { path, authorizer, connection })
+        Ok(MigratingConnection { path, control, authorizer, connection })
     }
 
     fn execute(&self, sql: &str) -> Result<(), SqlError> {
@@ -84,7 +85,8 @@ impl MigratingConnection<'_> {
 
     /// Applies one migration. Returns whether it was this process that did.
     fn apply(&self, files: &[Migration], migration: &Migration) -> Result<bool, SqlError> {
-        self.begin()?;
+        let failed = |error: SqlError| migrations::failed(&migration.file, &error);
+        self.begin().map_err(failed)?;
         let outcome = self.applied().and_then(|applied| {
             // Another daemon may have been faster; of both, one sees the row of the other.
             if !migrations::pending(files, &applied)?.contains(&migration) {
@@ -93,10 +95,8 @@ impl MigratingConnection<'_> {
             self.authorizer.set(Author::Migration);
             let done = self.execute(&migration.sql);
             self.authorizer.set(Author::Daemon);
-            done.map_err(|error| migrations::failed(&migration.file, &error))?;
-            self.record(migration)?;
-            self.execute("COMMIT").map_err(|error| migrations::failed(&migration.file, &error))?;
-            Ok(true)
+            let kept = done.and_then(|()| self.record(migration)).and_then(|()| self.execute("COMMIT"));
+            kept.map(|()| true).map_err(failed)
         });
         if !self.connection.is_autocommit() {
             self.execute("ROLLBACK")?;
@@ -104,15 +104,16 @@ impl MigratingConnection<'_> {
         outcome
     }
 
-    /// Begins a transaction, as soon as no other process has one.
+    /// Begins the transaction of a migration, as soon as no other process has one. Its time begins then.
     fn begin(&self) -> Result<(), SqlError> {
+        self.control.begin_own(1, PATIENCE);
         let begun = Instant::now();
-        loop {
-            match self.execute("BEGIN IMMEDIATE") {
-                Err(SqlError::Conflict(_)) if begun.elapsed() < PATIENCE => {}
-                outcome => return outcome,
-            }
+        let mut outcome = self.execute("BEGIN IMMEDIATE");
+        while matches!(outcome, Err(SqlError::Conflict(_))) && begun.elapsed() < PATIENCE {
+            outcome = self.execute("BEGIN IMMEDIATE");
         }
+        self.control.begin_own(1, MIGRATION);
+        outcome
     }
 
     fn record(&self, Migration { number, file, digest, .. }: &Migration) -> Result<(), SqlError> {

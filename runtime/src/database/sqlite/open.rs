@@ -23,9 +23,11 @@ const INSTRUCTIONS: i32 = 1000;
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 32;
 
-/// Memory of SQLite in the whole process, in bytes: caches grow no more from the first figure on, statements fail at
-/// the second. Sorting and the undo log of a statement are in memory; each connection has a bound of its own below.
-const MEMORY: (u64, u64) = (128 << 20, 256 << 20);
+/// Bytes of SQLite in the whole process from which on caches grow no more.
+const CACHES: u64 = 128 << 20;
+
+/// Bytes of SQLite in the whole process at which statements fail, if memory is not counted by connection.
+const UNCOUNTED: u64 = 256 << 20;
 
 /// Opens a connection. Blocks.
 ///
@@ -74,10 +76,11 @@ fn waits(connection: &mut Connection, control: &Arc<StatementControl>) -> rusqli
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
     static BOUNDED: OnceLock<()> = OnceLock::new();
     if BOUNDED.get().is_none() {
-        let (soft, hard) = MEMORY;
         // Twice by two connections does no harm.
-        connection
-            .execute_batch(&format!("PRAGMA hard_heap_limit = {hard}; PRAGMA soft_heap_limit = {soft};"))?;
+        if !memory::count_by_thread() {
+            connection.execute_batch(&format!("PRAGMA hard_heap_limit = {UNCOUNTED};"))?;
+        }
+        connection.execute_batch(&format!("PRAGMA soft_heap_limit = {CACHES};"))?;
         BOUNDED.get_or_init(|| ());
     }
     // FULL: a commit is on disk before it returns. MEMORY: nothing of a job is written outside of the database.

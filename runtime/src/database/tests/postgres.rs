@@ -38,6 +38,8 @@ async fn a_connection_to_a_server_comes_back_as_it_was_and_is_made_again() {
     failed(&database).await;
     chained(&database).await;
     no_savepoint(&database).await;
+    not_ended(&database).await;
+    chain_broken(&database).await;
 
     server.stop();
     let error = run(&database, "select 1").await.unwrap_err();
@@ -179,6 +181,58 @@ async fn migrations_have_a_connection_of_their_own() {
     assert_eq!(database.migrate(files).await.unwrap(), [""; 0]);
 }
 
+#[tokio::test]
+async fn each_migration_has_its_time_and_the_one_that_runs_out_is_named() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    // Together longer than one may take.
+    let slow = "select pg_sleep(1.2); select pg_sleep(0.6);";
+    database.migrate(vec![migration(1, slow), migration(2, slow)]).await.unwrap();
+    // Each statement alone is in time.
+    let slower = "create table late (a bigint); select pg_sleep(2); select pg_sleep(2);";
+    let files = vec![migration(1, slow), migration(2, slow), migration(3, slower)];
+
+    let error = database.migrate(files).await.unwrap_err().to_string();
+
+    assert!(error.contains("0003_test.sql is not applied: it took longer than 3 s"), "{error}");
+    assert_eq!(run(&database, "select * from late").await.unwrap_err().code(), "invalid");
+}
+
+#[tokio::test]
+async fn a_server_logs_no_connection_that_broke_off() {
+    let Some(server) = postgres().await else { return };
+    let admin = server.open("postgres", 1);
+    let named = |name: &str, connections| {
+        let address = format!("127.0.0.1:{}/postgres?application_name={name}", server.port);
+        server.at(&address, None, connections)
+    };
+    let migrating = named("migrating", 1);
+    migrating.migrate(vec![migration(1, "create table one (a bigint)")]).await.unwrap();
+    migrating.pending(vec![migration(1, "create table one (a bigint)")]).await.unwrap();
+    migrating.migrate(vec![migration(1, "select 1")]).await.unwrap_err();
+    let leaving = named("leaving", 1);
+    for _ in 0..2 {
+        let mut session = DatabaseSession::default();
+        session.run(&leaving, SqlCommand::Begin).await.unwrap();
+        session.run(&leaving, statement("prepare kept as select 1", &[])).await.unwrap();
+    }
+
+    let begun = Instant::now();
+    let connections =
+        "select count(*) from pg_stat_activity where application_name in ('migrating', 'leaving')";
+    while run(&admin, connections).await.unwrap().rows != [[SqlValue::Integer(0)]] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "they are still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let log = server.log();
+    let has = |name: &str, text: &str| log.lines().any(|line| line.starts_with(name) && line.contains(text));
+    assert!(!has("migrating: ", "unexpected EOF") && !has("migrating: ", "could not receive"), "{log}");
+    // Outside of a transaction only a log for developers has it.
+    assert!(!has("leaving: ", "with an open transaction"), "{log}");
+    assert!(has("migrating: ", "") && has("leaving: ", ""), "it would be in the log: {log}");
+}
+
 async fn types(database: &SharedDatabase) {
     let sql = "select true, 12.340::numeric, '{\"a\": 1}'::jsonb, '00112233-4455-6677-8899-aabbccddeeff'::uuid, \
                timestamptz '2024-02-29 12:00:00.5+01', date '1999-12-31'";
@@ -253,6 +307,52 @@ async fn no_savepoint(database: &SharedDatabase) {
     let error = session.run(database, SqlCommand::Commit).await.unwrap_err();
     assert!(error.to_string().contains("it was rolled back"), "{error}");
     assert_eq!(run(database, "select * from outside").await.unwrap().rows.len(), 0);
+}
+
+/// What the server does not take for the end of a transaction does not end it: what follows is not done outside of it.
+async fn not_ended(database: &SharedDatabase) {
+    run(database, "create table unended (a bigint)").await.unwrap();
+    for sql in ["commit nonsense", "end nonsense", "rollback nonsense", "abort nonsense", "rollback to"] {
+        let mut session = DatabaseSession::default();
+        session.run(database, SqlCommand::Begin).await.unwrap();
+        let refused = session.run(database, statement(sql, &[])).await.unwrap_err();
+        assert_eq!(refused.code(), "invalid", "{sql}: {refused}");
+
+        session.run(database, statement("insert into unended values (1)", &[])).await.unwrap_err();
+
+        session.run(database, SqlCommand::Rollback).await.unwrap();
+        assert_eq!(run(database, "select * from unended").await.unwrap().rows.len(), 0, "{sql}");
+    }
+    // Refused before the server has seen it: the transaction goes on.
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("commit", &[SqlValue::Null])).await.unwrap_err();
+    session.run(database, statement("insert into unended values (1)", &[])).await.unwrap();
+    session.run(database, SqlCommand::Commit).await.unwrap();
+    assert_eq!(run(database, "select * from unended").await.unwrap().rows.len(), 1);
+    // For the server a carriage return ends the comment.
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("-- now\rcommit", &[])).await.unwrap();
+    let error = session.run(database, SqlCommand::Commit).await.unwrap_err();
+    assert!(error.to_string().contains("no transaction is open"), "{error}");
+}
+
+/// A commit that fails has ended the transaction, and no other one has begun.
+async fn chain_broken(database: &SharedDatabase) {
+    run(database, "create table parents (a bigint primary key)").await.unwrap();
+    let children = "create table children (a bigint references parents deferrable initially deferred)";
+    run(database, children).await.unwrap();
+    for sql in ["commit and chain", "commit"] {
+        let mut session = DatabaseSession::default();
+        session.run(database, SqlCommand::Begin).await.unwrap();
+        session.run(database, statement("insert into children values (1)", &[])).await.unwrap();
+
+        let failed = session.run(database, statement(sql, &[])).await.unwrap_err();
+
+        assert_eq!(failed.code(), "constraint", "{sql}: {failed}");
+        let error = session.run(database, SqlCommand::Commit).await.unwrap_err();
+        assert!(error.to_string().contains("no transaction is open"), "{sql}: {error}");
+    }
 }
 
 /// A transaction with a failed statement is not kept, and the commit says so.

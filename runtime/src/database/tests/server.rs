@@ -14,6 +14,9 @@ use super::*;
 /// The user that runs the server if the tests are run by root, for whom it does not start: nobody.
 const NOBODY: u32 = 65534;
 
+/// The file with what the server logs.
+const LOG: &str = "log";
+
 /// A server that ends with the test.
 pub(super) struct PostgresServer {
     programs: PathBuf,
@@ -113,12 +116,20 @@ impl PostgresServer {
         let port = self.port.to_string();
         let mut command = self.command("postgres");
         command.args(["-D", "data", "-p", &port, "-h", "127.0.0.1", "-k", "", "-F"]);
+        // Connections that break off are logged at this level, each line with the name of its program.
+        command.args(["-c", "log_min_messages=debug1", "-c", "log_line_prefix=%a: "]);
         if self.ca.is_some() {
             // Relative to the data.
             command.args(["-c", "ssl=on", "-c", "ssl_cert_file=../server.crt"]);
             command.args(["-c", "ssl_key_file=../server.key"]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join(LOG)).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    /// Returns what the server has logged.
+    pub(super) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.path().join(LOG)).unwrap()).into_owned()
     }
 
     /// Kills the process, and with it all that the server has to do.

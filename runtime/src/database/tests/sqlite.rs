@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::database::limits::MIGRATION;
 
 #[tokio::test]
 async fn values_come_back_as_they_went_in() {
@@ -203,7 +204,7 @@ async fn a_statement_is_charged_to_its_job_and_ends_with_the_time_of_that() {
 #[tokio::test]
 async fn a_statement_does_not_take_the_memory_of_all_others() {
     let (_place, database) = notes(2).await;
-    // 180 MB, of the 256 MiB of all databases.
+    // 180 MB, of the 192 MiB that all databases share.
     let large = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) \
                  select count(distinct randomblob(900000)) from n";
 
@@ -306,4 +307,25 @@ async fn a_migration_is_applied_whole_or_not_at_all() {
         assert!(error.contains("0001_test.sql is not applied") && error.contains(why), "{error}");
         assert_eq!(run(&database, "select * from a").await.unwrap_err().code(), "invalid");
     }
+}
+
+#[tokio::test]
+async fn the_migration_that_runs_out_of_time_is_named_and_a_wait_before_it_is_not_counted() {
+    let (place, database) = notes(1).await;
+    let endless = "create table three as with recursive n(i) as (select 1 union all select i + 1 from n) \
+                   select count(*) as c from n";
+    let files =
+        [migration(1, "create table one (x)"), migration(2, "create table two (x)"), migration(3, endless)];
+    database.migrate(files[..1].to_vec()).await.unwrap();
+    let other = rusqlite::Connection::open(place.path().join("data/a.sqlite")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let (again, two) = (database.clone(), files[..2].to_vec());
+    let migrating = tokio::spawn(async move { again.migrate(two).await });
+
+    tokio::time::sleep(MIGRATION + Duration::from_millis(500)).await;
+    other.execute_batch("rollback").unwrap();
+
+    assert_eq!(migrating.await.unwrap().unwrap(), ["0002_test.sql"]);
+    let error = database.migrate(files.to_vec()).await.unwrap_err().to_string();
+    assert!(error.contains("0003_test.sql is not applied: it took longer than 3 s"), "{error}");
 }

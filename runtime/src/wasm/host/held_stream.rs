@@ -7,16 +7,19 @@ use std::task::{Context, Poll};
 use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 use wasmtime::{Result, StoreContextMut};
 
+use super::memory_meter::HeldMemory;
+
 /// Items that are in memory until the guest has read them. Until then, their operation counts as
-/// awaited, so the bound on awaited operations bounds the memory too.
+/// awaited, and their memory is charged.
 pub(super) struct HeldStream<T> {
     items: std::vec::IntoIter<T>,
     _under_way: Arc<()>,
+    _memory: HeldMemory,
 }
 
 impl<T> HeldStream<T> {
-    pub(super) fn new(items: Vec<T>, under_way: Arc<()>) -> HeldStream<T> {
-        HeldStream { items: items.into_iter(), _under_way: under_way }
+    pub(super) fn new(items: Vec<T>, under_way: Arc<()>, memory: HeldMemory) -> HeldStream<T> {
+        HeldStream { items: items.into_iter(), _under_way: under_way, _memory: memory }
     }
 }
 

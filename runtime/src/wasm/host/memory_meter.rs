@@ -1,6 +1,7 @@
 //! Counts the memory of one job, summed over all its memories and tables.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use wasmtime::{OutOfMemory, ResourceLimiter, Result};
@@ -24,6 +25,8 @@ pub(in crate::wasm) struct Meter {
     max: usize,
     /// Bytes of `used` that the host holds for the guest, by [`KeptFor`].
     kept: [usize; 2],
+    /// Bytes of `used` that are held no longer: those of [`HeldMemory`] that was dropped.
+    returned: Arc<AtomicUsize>,
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
@@ -43,6 +46,19 @@ pub(super) enum KeptFor {
     Database,
 }
 
+/// Bytes that the host holds for a guest that goes on meanwhile. Dropping it ends the charge.
+#[derive(Default)]
+pub(super) struct HeldMemory {
+    bytes: usize,
+    returned: Arc<AtomicUsize>,
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.returned.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Why a guest was refused memory.
 #[derive(PartialEq, Eq, Debug)]
 enum MemoryRefusal {
@@ -56,7 +72,8 @@ enum MemoryRefusal {
 
 impl Meter {
     pub(in crate::wasm) fn new(max: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        Meter { used: 0, max, kept: [0; 2], granted: 0, refused: None, usage, portion }
+        let returned = Arc::default();
+        Meter { used: 0, max, kept: [0; 2], returned, granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
@@ -70,6 +87,7 @@ impl Meter {
 
     /// Charges another job from now on, including the memory that is held already.
     pub(in crate::wasm) fn charge(&mut self, usage: Arc<Usage>) {
+        self.take_back();
         self.refused = None;
         self.usage = usage;
         self.usage.hold(self.used);
@@ -88,6 +106,7 @@ impl Meter {
     /// Charges a growth. A growth that is `forbidden` by the module's own maximum is not charged, and `true` is
     /// returned: wasmtime 48.0.8 asks us first and then refuses it.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
+        self.take_back();
         let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.max) else {
             self.refused = Some(MemoryRefusal::Own);
             return forbidden;
@@ -115,6 +134,7 @@ impl Meter {
         if bytes == self.kept[place] {
             return true;
         }
+        self.take_back();
         self.used -= std::mem::take(&mut self.kept[place]);
         let total = self.used.checked_add(bytes).filter(|total| *total <= self.max);
         let is_granted = total.is_some_and(|total| self.reach(total));
@@ -124,6 +144,24 @@ impl Meter {
         }
         self.usage.hold(self.used);
         is_granted
+    }
+
+    /// Charges what the host holds for the guest beside all else, until the value is dropped. Returns `None` if there is no
+    /// memory for it. Then nothing is charged, and the guest did not end by it.
+    pub(super) fn hold(&mut self, bytes: usize) -> Option<HeldMemory> {
+        self.take_back();
+        let total = self.used.checked_add(bytes).filter(|total| *total <= self.max)?;
+        if !self.reach(total) {
+            return None;
+        }
+        self.used = total;
+        self.usage.hold(total);
+        Some(HeldMemory { bytes, returned: self.returned.clone() })
+    }
+
+    /// Ends the charge for what was held. It is dropped where the meter is out of reach.
+    fn take_back(&mut self) {
+        self.used -= self.returned.swap(0, Ordering::Relaxed);
     }
 
     /// Takes the pages that are missing for `total` bytes. Takes an eighth of the current share instead
@@ -273,6 +311,24 @@ mod tests {
         assert!(shared.fault().is_none());
         drop(shared);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_awaited_operations_hold_is_charged_together_until_it_is_dropped() {
+        let mut meter = meter(100);
+        let held = [meter.hold(30), meter.hold(30)];
+
+        assert!(held.iter().all(Option::is_some) && meter.hold(41).is_none());
+        assert!(!meter.keep(KeptFor::Database, 41));
+        assert!(!meter.memory_growing(0, 41, None).unwrap());
+        drop(held);
+        assert!(meter.memory_growing(0, 60, None).unwrap());
+
+        assert!(meter.hold(41).is_none() && meter.keep(KeptFor::Database, 40));
+        drop(meter.hold(0));
+        assert!(meter.keep(KeptFor::Database, 0));
+        assert!(meter.hold(40).is_some());
+        assert!(meter.memory_growing(60, 100, None).unwrap());
     }
 
     #[test]

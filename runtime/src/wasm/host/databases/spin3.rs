@@ -143,19 +143,18 @@ impl<U: Send + 'static> HostConnectionWithStore<U> for HasSelf<State> {
         parameters: Vec<Value>,
     ) -> SpinSqlResult<SpinSqlRows> {
         let number = connection.rep();
-        let begun = accessor
-            .with(|mut access| wasmtime::error::Ok(access.get().databases()?.begin_awaited(number)))?;
-        let (statement, under_way) = match begun {
-            Ok(begun) => begun,
-            Err(failure) => return Ok(Err(failure.into())),
-        };
-        let result = match statement.run(sql, ours(parameters)).await {
-            Ok(result) => result,
+        let ran = charged::run_awaited(accessor, number, sql, ours(parameters)).await?;
+        let (result, under_way) = match ran {
+            Ok(ran) => ran,
             Err(failure) => return Ok(Err(failure.into())),
         };
         accessor.with(|mut access| {
             access.get().databases()?.note(number, &result);
-            let rows = HeldStream::new(theirs(result.rows), under_way);
+            let memory = match charged::hold(access.get(), result.size()) {
+                Ok(memory) => memory,
+                Err(failure) => return Ok(Err(Error::from(failure))),
+            };
+            let rows = HeldStream::new(theirs(result.rows), under_way, memory);
             let rows = StreamReader::new(&mut access, rows)?;
             // All rows are here, so that nothing can go wrong with them.
             let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;

@@ -215,17 +215,21 @@ impl GuestStores {
 }
 
 impl BegunOperation {
-    /// Returns what counts the operation as awaited for as long as it is held: until its result is read.
-    pub(super) fn under_way(&self) -> Arc<()> {
-        self.under_way.clone()
-    }
-
     /// Runs the operation.
     pub(super) async fn run<T>(
         self,
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
     ) -> Result<T, StoreFailure> {
-        self.payer.pay(run(&self.grant, self.payer.span(), operation)).await
+        self.run_held(operation).await.map(|(result, _)| result)
+    }
+
+    /// Runs the operation. The second value counts it as awaited for as long as it is held: until its result is read.
+    pub(super) async fn run_held<T>(
+        self,
+        operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,
+    ) -> Result<(T, Arc<()>), StoreFailure> {
+        let result = self.payer.pay(run(&self.grant, self.payer.span(), operation)).await?;
+        Ok((result, self.under_way))
     }
 }
 
@@ -292,5 +296,40 @@ impl StoreFailure {
 impl fmt::Display for StoreFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::store::{Durability, StoreOptions, StorePool};
+
+    #[tokio::test]
+    async fn a_listing_that_is_awaited_counts_once() {
+        let options = StoreOptions {
+            name: "one".to_owned(),
+            url: "memory:".parse().unwrap(),
+            quota: 1 << 20,
+            durability: Durability::Sync,
+        };
+        let store = StorePool::default().get(&options);
+        let granted: Arc<[StoreGrant]> = Arc::new([StoreGrant { name: "one".to_owned(), store }]);
+        let mut stores = GuestStores { granted, ..GuestStores::nothing() };
+        let mut listings = Vec::new();
+
+        for _ in 0..MAX_UNDER_WAY {
+            let begun = stores.begin(0).unwrap();
+            let endless = async |_: &KeyValue| pending::<Result<(), StoreError>>().await;
+            let mut listing = Box::pin(begun.run_held(endless));
+            assert!(listing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            listings.push(listing);
+        }
+
+        assert_eq!(stores.begin(0).err().map(|failure| failure.code), Some("too_many"));
+        drop(listings);
+        assert!(stores.begin(0).is_ok());
     }
 }

@@ -1,16 +1,19 @@
 //! `spin:key-value@3.0.0` and `spin:variables@3.0.0`: the same for components of Spin 4 and its SDKs since 6, which
 //! await their host.
 
+use std::sync::Arc;
+
 use wasmtime::Result;
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Linker, Resource, StreamReader};
 
 use self::spin::key_value::key_value::{self, Error};
 use self::spin::variables::variables;
 use super::all_keys::all_keys;
-use super::grants::StoreFailure;
+use super::grants::{StoreFailure, no_memory};
 use crate::store::{Condition, KeyValue, StoreError};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::held_stream::HeldStream;
+use crate::wasm::host::memory_meter::{HeldMemory, charged};
 
 wasmtime::component::bindgen!({
     inline: "
@@ -141,18 +144,23 @@ impl<U: Send + 'static> key_value::HostStoreWithStore<U> for HasSelf<State> {
         let begun =
             accessor.with(|mut access| wasmtime::error::Ok(access.get().stores()?.begin(store.rep())))?;
         let read = match begun {
-            Ok(begun) => {
-                let under_way = begun.under_way();
-                begun.run(async |store| all_keys(store).await).await.map(|keys| (keys, under_way))
-            }
+            Ok(begun) => begun.run_held(async |store| all_keys(store).await).await,
             Err(failure) => Err(failure),
         };
-        let ((keys, under_way), ended) = match read {
-            Ok(keys) => (keys, Ok(())),
-            Err(failure) => (Default::default(), Err(Error::from(failure))),
-        };
         accessor.with(|mut access| {
-            let keys = StreamReader::new(&mut access, HeldStream::new(keys, under_way))?;
+            let held = read.and_then(|(keys, under_way)| {
+                let bytes: usize = keys.iter().map(|key| size_of::<String>() + key.len()).sum();
+                let memory = access.get().meter.hold(charged(bytes)).ok_or_else(|| no_memory(bytes))?;
+                Ok(HeldStream::new(keys, under_way, memory))
+            });
+            let (keys, ended) = match held {
+                Ok(keys) => (keys, Ok(())),
+                Err(failure) => {
+                    let none = HeldStream::new(Vec::new(), Arc::default(), HeldMemory::default());
+                    (none, Err(Error::from(failure)))
+                }
+            };
+            let keys = StreamReader::new(&mut access, keys)?;
             let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(ended) })?;
             Ok((keys, ended))
         })

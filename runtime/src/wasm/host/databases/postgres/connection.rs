@@ -14,7 +14,7 @@ use super::values;
 use crate::database::{MAX_PARAMETERS, SqlResult, SqlValue};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::databases::charged;
-use crate::wasm::host::databases::grants::{BegunStatement, SqlFailure};
+use crate::wasm::host::databases::grants::SqlFailure;
 use crate::wasm::host::held_stream::HeldStream;
 
 type PostgresResult<T> = Result<std::result::Result<T, Error>>;
@@ -152,7 +152,12 @@ impl<U: Send + 'static> HostConnectionWithStore<U> for HasSelf<State> {
             Err(wrong) => return Ok(Err(Error::ValueConversionFailed(wrong))),
         };
         accessor.with(|mut access| {
-            let rows = StreamReader::new(&mut access, HeldStream::new(rows, under_way))?;
+            let bytes: usize = rows.iter().flatten().map(values::size).sum();
+            let memory = match charged::hold(access.get(), bytes) {
+                Ok(memory) => memory,
+                Err(failure) => return Ok(Err(Error::from(failure))),
+            };
+            let rows = StreamReader::new(&mut access, HeldStream::new(rows, under_way, memory))?;
             // All rows are here, so that nothing can go wrong with them.
             let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
             Ok(Ok((columns, rows, ended)))
@@ -220,18 +225,13 @@ async fn run_awaited<U: Send + 'static>(
     sql: String,
     parameters: Vec<ParameterValue>,
 ) -> PostgresResult<(SqlResult, Arc<()>)> {
-    let number = connection.rep();
-    let parameters = match ours(parameters) {
-        Ok(parameters) => parameters,
-        Err(wrong) => return Ok(Err(Error::BadParameter(wrong))),
-    };
-    let begun: std::result::Result<(BegunStatement, Arc<()>), SqlFailure> =
-        accessor.with(|mut access| wasmtime::error::Ok(access.get().databases()?.begin_awaited(number)))?;
-    let (statement, under_way) = match begun {
-        Ok(begun) => begun,
-        Err(failure) => return Ok(Err(failure.into())),
-    };
-    Ok(statement.run(sql, parameters).await.map(|result| (result, under_way)).map_err(Error::from))
+    match ours(parameters) {
+        Ok(parameters) => {
+            let ran = charged::run_awaited(accessor, connection.rep(), sql, parameters).await?;
+            Ok(ran.map_err(Error::from))
+        }
+        Err(wrong) => Ok(Err(Error::BadParameter(wrong))),
+    }
 }
 
 /// Converts parameters. One too many is refused with the statement; more need not be held until then.

@@ -104,6 +104,24 @@ pub(super) fn theirs(kind: &DbDataType, value: SqlValue) -> Option<DbValue> {
     })
 }
 
+/// Returns the bytes of memory that a value has. Those of an array may be many times those of its text.
+pub(super) fn size(value: &DbValue) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let end = |end: &PostgresRangeEnd<String>| end.as_ref().map_or(0, |(text, _)| text.len());
+    let content = match value {
+        DbValue::Str(text) | DbValue::Uuid(text) | DbValue::Decimal(text) => text.len(),
+        DbValue::Binary(bytes) | DbValue::Jsonb(bytes) | DbValue::Unsupported(bytes) => bytes.len(),
+        DbValue::RangeDecimal((lower, upper)) => end(lower) + end(upper),
+        DbValue::ArrayInt32(items) => size_of_val(&items[..]),
+        DbValue::ArrayInt64(items) => size_of_val(&items[..]),
+        DbValue::ArrayDecimal(items) | DbValue::ArrayStr(items) => {
+            size_of_val(&items[..]) + items.iter().map(text).sum::<usize>()
+        }
+        _ => 0,
+    };
+    size_of::<DbValue>() + content
+}
+
 fn from_text(kind: &DbDataType, text: String) -> Option<DbValue> {
     Some(match kind {
         DbDataType::Str => DbValue::Str(text),
@@ -243,6 +261,15 @@ mod tests {
         assert!(ours(ParameterValue::Date((2023, 2, 29))).is_err());
         assert!(ours(ParameterValue::Time((24, 0, 0, 0))).is_err());
         assert!(ours(ParameterValue::Jsonb(vec![255])).is_err());
+    }
+
+    #[test]
+    fn an_array_has_the_memory_of_its_items() {
+        let text = format!("{{{}a}}", "a,".repeat(999));
+        let array = theirs(&data_type("_text"), SqlValue::Text(text.clone())).unwrap();
+
+        assert!(size(&array) >= 1000 * (size_of::<Option<String>>() + 1), "{}", size(&array));
+        assert_eq!(size(&DbValue::Str(text)) - size(&DbValue::DbNull), 2001);
     }
 
     #[test]
