@@ -17,23 +17,23 @@
 //! | 0 | [`observe`] | the log, the history, traces, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
 //! | 0 | [`dashboard`] | the page for operators: HTML, CSS and JavaScript in the program |
-//! | 0 | [`database`] | what handlers keep in tables: SQLite files and PostgreSQL servers, their connections and transactions |
-//! | 0 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
-//! | 1 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
-//! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
-//! | 1 | [`net`] | sockets, from the configured address to the accepted stream; TLS; systemd and handover between processes; the gate |
-//! | 1 | [`job`] | the job with its streams, environment, limits and faults; the counters of its handler |
-//! | 2 | [`cgi`] | a request as variables, and a handler's output as a response (RFC 3875); pure |
-//! | 2 | [`catalog`] | one immutable generation of handlers and routes, the pointer to it, trials of new versions (canaries) |
-//! | 3 | [`engine`] | makes, admits and runs jobs, and drains them at the end |
-//! | 3 | [`wasm`] | the sandbox: engines, kinds of module, host functions, compiler, cache; the only module that uses wasmtime |
-//! | 4 | [`http`] | connections and requests, the admin API and its client; the only module that uses hyper |
-//! | 4 | [`config`] | `portcullis.toml`: parsed, checked, and with defaults |
-//! | 4 | [`record`] | failed jobs, kept in files so that they can be run again |
-//! | 5 | [`acme`] | obtains certificates from an ACME server; the only module that uses instant-acme |
-//! | 5 | [`jobs`] | the built-in jobs, one a file: reload, swap, upgrade and others; their commands and replies in `api` |
-//! | 6 | [`daemon`] | the life of the daemon: bind, load, open, wait, drain |
-//! | 7 | [`cli`] | the command line, one file a verb |
+//! | 1 | [`database`] | what handlers keep in tables: SQLite files and PostgreSQL servers, their connections and transactions |
+//! | 1 | [`store`] | what handlers keep: key-value stores in memory, in a file or on a server |
+//! | 2 | [`files`] | directories whose files are served: opened by descriptor, read without blocking others |
+//! | 2 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
+//! | 2 | [`net`] | sockets, from the configured address to the accepted stream; TLS; systemd and handover between processes; the gate |
+//! | 2 | [`job`] | the job with its streams, environment, limits and faults; the counters of its handler |
+//! | 3 | [`cgi`] | a request as variables, and a handler's output as a response (RFC 3875); pure |
+//! | 3 | [`catalog`] | one immutable generation of handlers and routes, the pointer to it, trials of new versions (canaries) |
+//! | 4 | [`engine`] | makes, admits and runs jobs, and drains them at the end |
+//! | 4 | [`wasm`] | the sandbox: engines, kinds of module, host functions, compiler, cache; the only module that uses wasmtime |
+//! | 5 | [`http`] | connections and requests, the admin API and its client; the only module that uses hyper |
+//! | 5 | [`config`] | `portcullis.toml`: parsed, checked, and with defaults |
+//! | 5 | [`record`] | failed jobs, kept in files so that they can be run again |
+//! | 6 | [`acme`] | obtains certificates from an ACME server; the only module that uses instant-acme |
+//! | 6 | [`jobs`] | the built-in jobs, one a file: reload, swap, upgrade and others; their commands and replies in `api` |
+//! | 7 | [`daemon`] | the life of the daemon: bind, load, open, wait, drain |
+//! | 8 | [`cli`] | the command line, one file a verb |
 //!
 //! # The path of a request
 //!
@@ -123,9 +123,10 @@ pub mod access;
 pub mod budget;
 pub mod confine;
 pub mod dashboard;
-pub mod database;
 pub mod observe;
 pub mod operator_file;
+
+pub mod database;
 pub mod store;
 
 pub mod files;

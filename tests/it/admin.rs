@@ -139,6 +139,7 @@ fn an_old_generation_is_freed_when_its_last_job_has_ended() {
     let status = json(&daemon, &["status"]);
 
     assert_eq!((&status["generation"], &status["generations_alive"]), (&4.into(), &1.into()));
+    assert!(status["published"].is_string() && status["reloaded"].is_string(), "{status}");
     assert_eq!((&status["gate"], &status["handlers"]), (&"open".into(), &2.into()));
 }
 

@@ -247,7 +247,7 @@ fn the_library_does_not_reach_for_the_file_it_is_tested_by() {
     assert_eq!(named("use crate::{net, job::Job};", "crate::"), ["net", "job"]);
     assert_eq!(named("let x = crate::wasm::y(crate::net::z);", "crate::"), ["wasm", "net"]);
     assert!(named("my_crate::x", "crate::").is_empty());
-    assert_eq!(layers().get("cli"), Some(&7));
+    assert_eq!(layers().get("cli"), Some(&8));
 }
 
 #[test]

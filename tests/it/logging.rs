@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{PATIENCE, Program, Setup, finish, middleware, portcullis, until};
 
 /// Serves a program at `/`, with these lines in front.
 fn logging(lines: &str) -> Setup {
@@ -52,6 +52,55 @@ fn a_json_line_has_the_job_the_route_and_the_parts_of_the_time() {
     let whole = line["duration_ms"].as_f64().unwrap();
     assert!(parts.iter().sum::<f64>() <= whole + 0.01, "{line}");
     assert_eq!(daemon.log.count("s3cret"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn the_user_that_a_gate_has_named_is_in_the_line_whatever_the_response_is() {
+    let page = Program::text().say("hello\n").wasm();
+    let names = |user: &str| Program::new().say(&format!("Status: 204\nRemote-User: {user}\n\n")).wasm();
+    let around = fs::read(middleware().join("middleware.wasm")).unwrap();
+    let users = format!("ada:{}", bcrypt::hash("lovelace", 4).unwrap());
+    // "ada:lovelace"
+    let password = "Authorization: Basic YWRhOmxvdmVsYWNl\r\n";
+    let long = "x".repeat(200);
+    for format in ["common", "combined", "json"] {
+        let daemon = Setup::new(&format!("wasi_http_03 = true\naccess_log = {format:?}\n"))
+            .add("[gate.staff]\nkind = \"basic\"\nusers_file = \"users\"\n")
+            .add("[gate.nobody]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\n")
+            .add("[handler.around]\nmodule = \"around.wasm\"\n")
+            .file("around.wasm", &around)
+            .file("users", users.as_bytes())
+            .handler("odd", "", &names("a b\"c"))
+            .handler("long", "", &names(&long))
+            .handler("page", "", &page)
+            .add("before = [\"staff\"]\n")
+            .add("[[route]]\npath = \"/shut\"\nhandler = \"page\"\nbefore = [\"staff\", \"nobody\"]\n")
+            .add("[[route]]\npath = \"/last\"\nhandler = \"page\"\nbefore = [\"staff\", \"odd\"]\n")
+            .add("[[route]]\npath = \"/cut\"\nhandler = \"page\"\nbefore = [\"long\"]\n")
+            .add("[[route]]\npath = \"/behind\"\nhandler = \"page\"\nbefore = [\"around\", \"staff\"]\n")
+            .start();
+        let cut = "x".repeat(128) + "…";
+
+        for (target, fields, status, user, word) in [
+            ("/page?in", password, 200, Some("ada"), "ada"),
+            ("/page?out", "", 401, None, "-"),
+            ("/shut", password, 403, Some("ada"), "ada"),
+            ("/last", password, 200, Some("a b\"c"), "a\\u{20}b\\\"c"),
+            ("/cut", "", 200, Some(cut.as_str()), cut.as_str()),
+            ("/behind", password, 200, Some("ada"), "ada"),
+        ] {
+            assert_eq!(daemon.client().ask("GET", target, fields).status(), status, "{target}");
+
+            if format == "json" {
+                let line = daemon.log.line(&format!("\"target\":\"{target}\""));
+                let line: Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(line.get("user").and_then(Value::as_str), user, "{line}");
+            } else {
+                let line = daemon.log.line(&format!("\"GET {target} HTTP/1.1\""));
+                assert!(line.starts_with(&format!("127.0.0.1 - {word} [")), "{line}");
+            }
+        }
+    }
 }
 
 #[test]

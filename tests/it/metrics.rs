@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, guests, until};
 use crate::tls::site::secure;
 
 const PARTS: [&str; 4] = [
@@ -136,7 +136,7 @@ fn an_exemplar_names_the_trace_of_its_job_if_a_collector_gets_it() {
         .start();
     for (host, target, trace, flags) in [("test", "/", SENT, "01"), ("b.example", "/b/c", NOT_SENT, "00")] {
         let mut client = daemon.client();
-        client.send(&format!(
+        client.send(format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-{flags}\r\n\r\n"
         ));
         assert_eq!(client.response().text(), "ok");
@@ -168,9 +168,46 @@ fn named(text: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("portcullis_") || word.starts_with("process_")).collect()
 }
 
+/// Serves over TLS, and has used a store, a database and traces.
+fn keeping() -> Daemon {
+    let module = |name: &str| fs::read(guests().join(name)).unwrap();
+    let settings = |grants: &str| format!("output = \"raw\"\nargs = [\"sdk\"]\n{grants}\n");
+    let setup = secure("", &Program::text().wasm())
+        .prepend("admin = \"unix://admin.sock\"\n")
+        .add("[store.default]\nurl = \"memory:\"\n[database.app]\nurl = \"sqlite:app.sqlite\"\nconnections = 1\n")
+        .add("[traces]\nendpoint = \"http://127.0.0.1:1\"\n")
+        .handler("store", &settings("stores = [\"default\"]"), &module("stores.wasm"))
+        .handler("database", &settings("databases = { main = \"app\" }"), &module("sql.wasm"));
+    let socket = setup.path("web.sock");
+    let daemon = setup.host("tcp://127.0.0.1:0").host(format!("unix://{}", socket.display())).start();
+    let mut client = Client::unix(&socket);
+    for path in ["/store", "/database"] {
+        let response = client.get(path);
+        assert_eq!(response.status(), 200, "{path}: {}", response.text());
+    }
+    daemon
+}
+
+#[test]
+fn operations_of_stores_and_databases_have_their_distributions() {
+    let daemon = keeping();
+
+    for labels in [
+        ["store=\"default\"", "operation=\"get\""],
+        ["store=\"default\"", "operation=\"batch\""],
+        ["database=\"app\"", "operation=\"statement\""],
+    ] {
+        let kind = labels[0].split('=').next().unwrap();
+        let value = |name: &str| daemon.metric(&format!("portcullis_{kind}_{name}"), &labels);
+        let (counted, ended) = (value("operation_duration_seconds_count"), value("operations_total"));
+        assert!(counted > 0.0 && counted == ended, "{labels:?}: {counted} of {ended}");
+        assert!(value("operation_duration_seconds_sum") > 0.0, "{labels:?}");
+    }
+}
+
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let daemon = secure("", &Program::text().wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let daemon = keeping();
     let text = daemon.metrics();
     let mut known = BTreeSet::new();
     for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

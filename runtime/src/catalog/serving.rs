@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use crate::job::VersionCounts;
 pub struct Live {
     serving: ArcSwap<Catalog>,
     replaced: Mutex<Replaced>,
+    published: Mutex<Option<SystemTime>>,
 }
 
 /// The error of publishing a catalog whose predecessor no longer serves: two reloads overlapped.
@@ -53,8 +54,14 @@ impl Live {
         if !Arc::ptr_eq(&before, &old) {
             return Err(stale(&before));
         }
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
         self.replaced().follow(&old, &next, Instant::now());
         Ok(old)
+    }
+
+    /// Returns when the serving catalog was published. `None` before the first one.
+    pub fn published(&self) -> Option<SystemTime> {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the counters of versions that no longer serve, if jobs of them are running or ended in the last few
@@ -111,6 +118,20 @@ mod tests {
 
         assert_eq!(refused, Some(Stale { wanted: 2, found: 1 }));
         assert_eq!(live.pin().generation, 1);
+    }
+
+    #[test]
+    fn the_time_of_publication_is_that_of_the_catalog_that_serves() {
+        let live = Live::new();
+        let (first, second) = (after(&live.pin()), after(&live.pin()));
+        assert_eq!(live.published(), None);
+        live.publish(first).unwrap();
+        let published = live.published();
+
+        let refused = live.publish(second);
+
+        assert!(refused.is_err() && published.is_some());
+        assert_eq!(live.published(), published);
     }
 
     #[test]

@@ -14,6 +14,7 @@ export class Figures {
   constructor() {
     this.samples = [];
     this.rates = new Map();
+    this.outcomes = new Map();
   }
 
   /** Takes a new report and returns the figures of each handler. */
@@ -22,8 +23,10 @@ export class Figures {
     this.samples.push({ at: now, handlers: new Map(handlers.map((handler) => [handler.name, handler])) });
     while (this.samples.length > 2 && now - this.samples[1].at >= WINDOW) this.samples.shift();
     const oldest = this.samples[0];
-    for (const name of this.rates.keys()) {
-      if (!this.samples.at(-1).handlers.has(name)) this.rates.delete(name);
+    for (const kept of [this.rates, this.outcomes]) {
+      for (const name of kept.keys()) {
+        if (!this.samples.at(-1).handlers.has(name)) kept.delete(name);
+      }
     }
     return handlers.map((handler) => this.figures(handler, now, last, oldest));
   }
@@ -56,7 +59,19 @@ export class Figures {
       limits_hit: reasons.filter(([code]) => LIMIT.test(code)).reduce((sum, [, count]) => sum + count, 0),
       errors: reasons,
       trial: handler.trial && trialFigures(handler, before, seconds),
+      outcome: this.outcome(handler, before),
     };
+  }
+
+  /** Tells how the last trial of a handler ended, if that was seen, until another one begins. */
+  outcome({ name, version, trial }, before) {
+    if (trial) {
+      this.outcomes.delete(name);
+    } else if (before?.trial) {
+      const end = version === before.trial.version ? "promoted" : "not promoted";
+      this.outcomes.set(name, { ...before.trial, handler: name, rate: null, end });
+    }
+    return this.outcomes.get(name);
   }
 }
 

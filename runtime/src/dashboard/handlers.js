@@ -7,13 +7,16 @@ import { counted, ms, NONE, orDash, rate, size } from "./format.js";
 const bound = (max) => (Number.isFinite(max) ? `< ${ms(max)}` : "long");
 const isTrial = (row) => "percent" in row;
 
+/** Names a version on trial by its share of the requests, or one whose trial is over by how it ended. */
+const trialName = ({ percent, end }) => (end ? `trial over, ${end}` : `on trial, ${percent} %`);
+
 /** Makes a column that a version on trial does not have. */
 const ofHandler = (show) => (row) => (isTrial(row) ? NONE : show(row));
 
 const COLUMNS = [
   {
     title: "Handler",
-    show: (row) => (isTrial(row) ? `on trial, ${row.percent} %` : row.name),
+    show: (row) => (isTrial(row) ? trialName(row) : row.name),
     sort: (row) => row.name,
   },
   { title: "Version", code: true, rare: true, show: (row) => row.version },
@@ -92,6 +95,7 @@ let mayChange = false;
 
 function fillActions(cell, row) {
   if (!mayChange) return fillButtons(cell, []);
+  if (row.end) return fillButtons(cell, []);
   if (isTrial(row)) {
     return fillButtons(cell, [
       { label: "Promote", name: `Promote the trial of ${row.handler}`, click: () => promote(row) },
@@ -133,7 +137,7 @@ async function change(make) {
 export function handlersView() {
   const table = new Table(byId("handlers-table"), COLUMNS, {
     key: (row) => (isTrial(row) ? `trial ${row.handler}` : row.name),
-    under: (row) => (row.trial ? [row.trial] : []),
+    under: (row) => [row.trial ?? row.outcome].filter(Boolean),
     empty: "The configuration has no handlers.",
     sorted: "Handler",
     descending: false,

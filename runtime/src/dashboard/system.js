@@ -47,6 +47,7 @@ export function systemView() {
         ["Version", `${status.version}${status.commit === null ? "" : ` (${status.commit})`}`],
         ["Process", String(status.pid)],
         ["Listening", status.listening.join(", ")],
+        ["Generation", `${status.generation}, published ${orDash(status.published, (at) => `${clock(at)} (${at})`)}`],
         ["Generations in memory", String(status.generations_alive)],
         ["Last reload", orDash(status.reloaded, (at) => `${clock(at)} (${at})`)],
         ["Reload refused", orDash(status.reload_refused)],

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::SqlError;
 use super::value::SqlCommand;
+use crate::observe::latency::{LatencyHistogram, LatencySnapshot};
 
 /// What jobs ask for, as metrics name it.
 pub const SQL_OPERATIONS: [&str; 4] = ["statement", "begin", "commit", "rollback"];
@@ -17,6 +18,7 @@ const ENDS: [&str; 4] = ["ok", "conflict", "refused", "outage"];
 pub struct SqlCounts {
     ended: [AtomicU64; ENDS.len()],
     micros: AtomicU64,
+    durations: LatencyHistogram,
 }
 
 impl SqlCounts {
@@ -28,6 +30,11 @@ impl SqlCounts {
     /// Returns the time that all of them took, waiting included.
     pub fn time(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    /// Returns the distribution of their durations.
+    pub fn durations(&self) -> LatencySnapshot {
+        self.durations.snapshot()
     }
 
     pub(super) fn count<T>(&self, outcome: &Result<T, SqlError>, took: Duration) {
@@ -51,6 +58,7 @@ impl SqlCounts {
         };
         self.ended[end].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.durations.observe(took);
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::Duration;
+use tokio::time::{Duration, timeout};
 
 use super::outbound::addressed;
 use crate::net::outbound::{Dialer, Origin, Trust};
@@ -18,6 +18,9 @@ use crate::observe::traces::{SpanTransport, TraceSettings};
 
 /// The largest response of a collector, in bytes. It says how many spans were refused, and why.
 const RESPONSE: usize = 64 << 10;
+
+/// How long the body of a response is awaited behind its head.
+const RESPONSE_TIME: Duration = Duration::from_secs(1);
 
 /// Sends requests to the collector, one after another over the same connection.
 pub struct Collector(Arc<CollectorLink>);
@@ -68,14 +71,13 @@ impl CollectorLink {
         if let Some(mut link) = idle.take()
             && link.sender.ready().await.is_ok()
             // A server may close an idle connection at any time. Spans that arrive twice have the same ids.
-            && let Ok(response) = link.exchange(request.clone()).await
+            && let Ok((response, link)) = link.exchange(request.clone()).await
         {
-            *idle = Some(link);
+            *idle = link;
             return Ok(response);
         }
-        let mut link = self.open(&origin).await?;
-        let response = link.exchange(request).await?;
-        *idle = Some(link);
+        let (response, link) = self.open(&origin).await?.exchange(request).await?;
+        *idle = link;
         Ok(response)
     }
 
@@ -93,10 +95,17 @@ impl CollectorLink {
 }
 
 impl OpenLink {
-    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+    /// Sends a request. Returns the response, and the connection if another request can follow. The status says whether the
+    /// spans were taken, so a body that is broken off, too long or late is left out, and the request is not sent again.
+    async fn exchange(
+        mut self,
+        request: Request<Bytes>,
+    ) -> Result<(Response<Bytes>, Option<OpenLink>), String> {
         let sent = self.sender.send_request(request.map(Full::new)).await;
         let (head, body) = sent.map_err(|error| error.to_string())?.into_parts();
-        let body = Limited::new(body, RESPONSE).collect().await.map_err(|error| error.to_string())?;
-        Ok(Response::from_parts(head, body.to_bytes()))
+        match timeout(RESPONSE_TIME, Limited::new(body, RESPONSE).collect()).await {
+            Ok(Ok(body)) => Ok((Response::from_parts(head, body.to_bytes()), Some(self))),
+            Ok(Err(_)) | Err(_) => Ok((Response::from_parts(head, Bytes::new()), None)),
+        }
     }
 }

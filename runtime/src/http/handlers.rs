@@ -315,8 +315,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let engine = &self.server.engine;
         let request = self.routed(found);
         let job = request.http_job(engine, entry);
-        log.handler_chosen(LoggedJob::of(&job), found.route, ballot);
-        log.routed(self.head, self.peer, &found.route.label);
+        log.handler_chosen(LoggedJob::of(&job), request, ballot);
         let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
         let started = request.start_http(engine, job, body, None);
@@ -353,9 +352,9 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 
     /// Makes the job of a CGI handler, and notes it in the log.
     fn cgi_job(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> Job {
-        let job = self.routed(found).cgi_job(&self.server.engine, picked.0);
-        log.handler_chosen(LoggedJob::of(&job), found.route, picked.1);
-        log.routed(self.head, self.peer, &found.route.label);
+        let request = self.routed(found);
+        let job = request.cgi_job(&self.server.engine, picked.0);
+        log.handler_chosen(LoggedJob::of(&job), request, picked.1);
         log.captured(job.capture.clone());
         job
     }

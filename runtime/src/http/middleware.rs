@@ -77,8 +77,9 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let GateChain { found, gates, limits, .. } = chain;
-        let decision = self.routed(found).ask_gates(&self.server.engine, gates, pass, log).await?;
-        let mut response = match decision {
+        let decision = self.routed(found).ask_gates(&self.server.engine, gates, pass, log).await;
+        log.user_named(pass.user());
+        let mut response = match decision? {
             GateDecision::Answer(response) => *response,
             GateDecision::Pass => {
                 let behind = rate_limit::admit(limits, self.peer, &self.head.headers, pass.user()).await?;
@@ -111,8 +112,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let job = request.http_job(engine, entry);
         // What is behind it is below its span.
         let span = job.usage.spans.job().cloned();
-        log.handler_chosen(LoggedJob::of(&job), route, None);
-        log.routed(self.head, self.peer, &route.label);
+        log.handler_chosen(LoggedJob::of(&job), request, None);
         let memory = body.memory().clone();
         let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
@@ -124,7 +124,8 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let serving = async {
             for _ in 0..MOST_PASSED {
                 let Some(request) = passed.recv().await.filter(|_| behind.passed.take()) else { break };
-                inner.answer_passed(behind, request, &memory).await;
+                let user = inner.answer_passed(behind, request, &memory).await;
+                log.user_named(user.as_deref());
             }
             refuse(&mut passed).await
         };
@@ -136,8 +137,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         }
     }
 
-    /// Answers a request that a middleware passes on. A failure is the middleware's to handle.
-    async fn answer_passed(self, behind: GateChain<'_>, passed: Proxied, memory: &MemoryAccount) {
+    /// Answers a request that a middleware passes on. A failure is the middleware's to handle. Returns the user that gates
+    /// have named.
+    async fn answer_passed(
+        self,
+        behind: GateChain<'_>,
+        passed: Proxied,
+        memory: &MemoryAccount,
+    ) -> Option<String> {
         let Proxied { request, mut answer, next: _ } = passed;
         let (given, body) = request.into_parts();
         let named = given.headers.get(TRACEPARENT).and_then(|field| field.to_str().ok());
@@ -151,7 +158,9 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let mut pass = self.pass.without_cookies();
         let work = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log);
         // A middleware that has dropped its call may pass on another request.
-        let Some(outcome) = while_awaited(&mut answer, work).await else { return };
+        let outcome = while_awaited(&mut answer, work).await;
+        let user = log.take_user();
+        let Some(outcome) = outcome else { return user };
         let tell = |mut response: Response<Body>| {
             gate_pass::tell(&pass.into_cookies(), response.headers_mut());
             response
@@ -181,6 +190,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         };
         // The middleware may have ended meanwhile.
         let _gone = answer.send(response);
+        user
     }
 
     /// As [`pass_gates`](RequestContext::pass_gates), boxed: a chain with several middlewares calls it within itself.

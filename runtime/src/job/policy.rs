@@ -45,3 +45,34 @@ pub enum AdminQuota {
     /// A place among the long-lived: the job lasts as long as it likes, or as its reader does.
     LongLived,
 }
+
+impl AdminQuota {
+    /// Lists the jobs that use the quota, as the text of a full quota names them. The list is empty for
+    /// [`None`](AdminQuota::None).
+    pub fn jobs(self) -> &'static str {
+        match self {
+            AdminQuota::None => "",
+            AdminQuota::Change => "swap, reload, promote, rollback, upgrade, plan",
+            AdminQuota::LongLived => "logs, tap, sql, store dump, store load, jobs of handlers",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page about the admin socket.
+    const PAGE: &str = include_str!("../../docs/operating.md");
+
+    #[test]
+    fn the_jobs_of_a_full_quota_are_those_of_the_documentation() {
+        let page = PAGE.replace('`', "").replace('\n', " ");
+
+        for (quota, what) in [(AdminQuota::Change, "changes"), (AdminQuota::LongLived, "jobs that may last")]
+        {
+            let wanted = format!(" for {what} ({})", quota.jobs());
+            assert!(page.contains(&wanted), "{wanted} in operating.md");
+        }
+    }
+}

@@ -63,6 +63,7 @@ impl ReplyJob for TellStatus {
             uptime_ms: millis(self.started.elapsed()),
             gate: self.state.server.gate.state().to_string(),
             generation: catalog.generation,
+            published: engine.live().published().map(written),
             reloaded: succeeded.map(written),
             reload_refused: refused.map(refusal),
             secrets_refused: secrets_refused.map(refusal),

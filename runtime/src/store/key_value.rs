@@ -46,7 +46,7 @@ pub(super) enum Backend {
     Memory(Memory),
     Redb(Redb),
     #[cfg(feature = "redis")]
-    Redis(Redis),
+    Redis(Box<Redis>),
     #[cfg(feature = "nats")]
     Nats(Box<Nats>),
 }
@@ -73,7 +73,9 @@ impl KeyValue {
             StoreUrl::Memory => Backend::Memory(Memory::new(quota)),
             StoreUrl::Redb(path) => Backend::Redb(Redb::open(path.clone(), *durability, quota).await?),
             #[cfg(feature = "redis")]
-            StoreUrl::Redis(url) => Backend::Redis(Box::pin(patient(Redis::open(url, name, quota))).await?),
+            StoreUrl::Redis(url) => {
+                Backend::Redis(Box::new(Box::pin(patient(Redis::open(url, name, quota))).await?))
+            }
             #[cfg(feature = "nats")]
             StoreUrl::Nats(url) => {
                 Backend::Nats(Box::new(Box::pin(patient(Nats::open(url, name, quota))).await?))

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::observe::latency::{LatencyHistogram, LatencySnapshot};
+
 /// An operation, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -44,6 +46,7 @@ pub struct OperationCounts {
     outages: AtomicU64,
     conflicts: AtomicU64,
     micros: AtomicU64,
+    durations: LatencyHistogram,
 }
 
 /// How an operation ended.
@@ -69,6 +72,7 @@ impl OperationCounts {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.durations.observe(took);
     }
 
     /// Operations by how they ended: done, swaps that lost, refused ones, and failures of the store.
@@ -79,6 +83,11 @@ impl OperationCounts {
             ("refused", self.refused.load(Ordering::Relaxed)),
             ("outage", self.outages.load(Ordering::Relaxed)),
         ]
+    }
+
+    /// The distribution of their durations.
+    pub fn durations(&self) -> LatencySnapshot {
+        self.durations.snapshot()
     }
 
     /// The time that all of them took.

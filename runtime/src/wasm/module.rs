@@ -79,7 +79,7 @@ impl Module {
             give_back(own, &usage).await;
             outcome
         };
-        threads.run(usage.clone(), run(job)).await
+        threads.run(usage.clone(), Box::pin(run(job))).await
     }
 
     async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {

@@ -20,6 +20,9 @@ const PICTURES: &str = "PORTCULLIS_PICTURES";
 /// The views by the names in their addresses.
 const VIEWS: [&str; 8] = ["handlers", "routes", "jobs", "history", "requests", "logs", "profile", "system"];
 
+/// The options of a trial that goes on until somebody ends it.
+const TRIAL: &str = "Job-Env: CANARY=10%\r\nJob-Env: FOR=1h\r\nJob-Env: REQUESTS=1000000\r\n";
+
 /// The key Enter.
 const ENTER: &str = "\u{e007}";
 
@@ -119,6 +122,39 @@ fn an_operator_sees_a_swap_kills_a_job_and_replays_a_failure() {
 }
 
 #[test]
+fn an_operator_promotes_a_trial_rolls_back_and_sees_how_trials_end() {
+    let Some(browser) = Browser::start() else { return };
+    let daemon = daemon();
+    let dashboard = Dashboard::of(&daemon);
+    assert_eq!(swap(&daemon, "one", TRIAL, &version("two")).status(), 200);
+    browser.open(&dashboard.link());
+    browser.shows("#handlers-table", "on trial, 10 %");
+    let generation = browser.text("#fact-generation");
+
+    browser.click("#handlers-table button[aria-label='Promote the trial of one']");
+    browser.shows("#confirm-question", "will serve all requests at once");
+    browser.click("#confirm-yes");
+
+    browser.shows("#said", "serves instead of");
+    browser.shows("#handlers-table", "trial over, promoted");
+    assert_eq!(daemon.get("/").text(), "two");
+    until("the next generation", || (browser.text("#fact-generation") != generation).then_some(()));
+    is_accessible(&browser, "a trial that is over");
+    browser.click("#handlers-table button[aria-label='Roll back one']");
+    browser.click("#confirm-yes");
+    until("the version before", || (daemon.get("/").text() == "one").then_some(()));
+    assert_eq!(swap(&daemon, "one", TRIAL, &version("three")).status(), 200);
+    browser.shows("#handlers-table", "on trial, 10 %");
+    browser.click("#handlers-table button[aria-label='End trial of one']");
+    browser.click("#confirm-yes");
+    browser.shows("#handlers-table", "trial over, not promoted");
+    visit(&browser, "system");
+    let facts = browser.shows("#system-facts", "published ");
+    assert!(facts.contains(&browser.text("#fact-generation")), "{facts}");
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
 fn live_requests_logs_and_a_flame_graph_are_shown() {
     let Some(browser) = Browser::start() else { return };
     let daemon = daemon();
@@ -159,8 +195,7 @@ fn every_view_is_for_everybody_in_light_in_dark_and_on_a_phone() {
     let Some(browser) = Browser::start() else { return };
     let daemon = daemon();
     let dashboard = Dashboard::of(&daemon);
-    let trial = "Job-Env: CANARY=10%\r\nJob-Env: FOR=1h\r\nJob-Env: REQUESTS=1000000\r\n";
-    assert_eq!(swap(&daemon, "one", trial, &version("two")).status(), 200);
+    assert_eq!(swap(&daemon, "one", TRIAL, &version("two")).status(), 200);
     let _crowd = Crowd::on(daemon.port(), "/", 2);
     assert_eq!(daemon.get("/bad").status(), 502);
     browser.open(&dashboard.link());

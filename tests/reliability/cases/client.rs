@@ -229,7 +229,7 @@ fn frames() -> Vec<Case> {
             "the connection ends, at `http.head` at the latest",
             &[
                 "floods::a_head_that_goes_on_for_ever",
-                "http2::a_head_without_its_end_is_closed_at_the_head_deadline_also_beside_a_request",
+                "http2_heads::a_head_without_its_end_is_closed_at_the_head_deadline_also_beside_a_request",
             ],
         ),
         case(
@@ -264,7 +264,7 @@ fn frames() -> Vec<Case> {
             28,
             "HTTP/2: fields that are invalid in HTTP/1.1",
             "refused",
-            &["http2::what_would_become_another_request_in_http_1_is_refused"],
+            &["http2_heads::what_would_become_another_request_in_http_1_is_refused"],
         ),
     ]
 }

@@ -74,7 +74,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "that stream is reset; the field is left out",
                 &[
                     "http2::data_behind_the_end_of_a_stream_resets_that_stream_alone",
-                    "http2::a_pseudo_field_among_trailers_is_left_out",
+                    "http2_heads::a_pseudo_field_among_trailers_is_left_out",
                 ],
             )
         },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::database::SharedDatabase;
 use crate::engine::Engine;
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
+use crate::observe::latency::Histograms;
 
 /// Writes the operations of each database that the serving handlers are granted.
 pub(in crate::http) fn databases(exposed: &mut Exposition, engine: &Engine) {
@@ -34,4 +35,14 @@ pub(in crate::http) fn databases(exposed: &mut Exposition, engine: &Engine) {
         (Labels::of("database", name).and("operation", operation), counts.time().as_secs_f64())
     });
     exposed.family("portcullis_database_seconds_total", MetricKind::Counter, help, times);
+    if Histograms::current() == Histograms::Off {
+        return;
+    }
+    let help = "Time that an operation of a database took, waiting included.";
+    let durations = operations().filter_map(|(name, (operation, counts))| {
+        let durations = counts.durations();
+        (durations.count() > 0).then(|| (Labels::of("database", name).and("operation", operation), durations))
+    });
+    let name = "portcullis_database_operation_duration_seconds";
+    exposed.family(name, MetricKind::Histogram, help, durations);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
+use crate::observe::latency::Histograms;
 use crate::store::{KeyValue, OPERATIONS, SharedRate, SharedStore};
 
 /// Writes the operations of each store that the serving handlers are granted, or in which limits count.
@@ -49,4 +50,14 @@ pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
         (Labels::of("store", name).and("operation", word), time)
     });
     exposed.family("portcullis_store_seconds_total", MetricKind::Counter, help, times);
+    if Histograms::current() == Histograms::Off {
+        return;
+    }
+    let help = "Time that an operation of a store took, waiting included.";
+    let durations = operations().filter_map(|((name, store), (operation, word))| {
+        let durations = store.counts(operation).durations();
+        (durations.count() > 0).then(|| (Labels::of("store", name).and("operation", word), durations))
+    });
+    let name = "portcullis_store_operation_duration_seconds";
+    exposed.family(name, MetricKind::Histogram, help, durations);
 }

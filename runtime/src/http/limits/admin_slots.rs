@@ -81,12 +81,14 @@ impl AdminSlots {
             AdminQuota::None => return Ok(None),
             AdminQuota::Change => self.changes.take(user, |most| {
                 format!(
-                    "{most} changes (swap, promote, reload, rollback, upgrade, plan) are running or queued, which is the limit; wait for one to end"
+                    "{most} changes ({}) are running or queued, which is the limit; wait for one to end",
+                    quota.jobs()
                 )
             }),
             AdminQuota::LongLived => self.open.take(user, |most| {
                 format!(
-                    "{most} long jobs (logs, tap, sql, jobs of handlers) run for the admin socket, which is the limit; end one"
+                    "{most} long jobs ({}) run for the admin socket, which is the limit; end one",
+                    quota.jobs()
                 )
             }),
         };

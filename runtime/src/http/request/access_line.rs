@@ -18,6 +18,9 @@ use crate::observe::access_file::{self, AccessLogFormat};
 use crate::observe::traces::TraceId;
 use crate::observe::{QueryMask, log, plain};
 
+/// The most bytes of a user's name in a line, before it is escaped.
+const LONGEST_USER: usize = 128;
+
 /// How requests are logged.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
@@ -50,6 +53,8 @@ pub(in crate::http) struct LoggedResponse<'a> {
     /// The code of the reason, if the daemon answered or gave up the client.
     pub(in crate::http) reason: Option<&'static str>,
     pub(in crate::http) is_complete: bool,
+    /// The user that the gates of the route have named.
+    pub(in crate::http) user: Option<&'a str>,
     /// The trace, if the request is traced.
     pub(in crate::http) trace: Option<TraceId>,
     pub(in crate::http) job: Option<LoggedRun<'a>>,
@@ -81,6 +86,8 @@ struct JsonLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     target: Cow<'a, str>,
@@ -144,10 +151,10 @@ impl LoggedRequest {
         }
     }
 
-    fn common(&self, LoggedResponse { status, bytes, .. }: &LoggedResponse<'_>) -> String {
+    fn common(&self, LoggedResponse { status, bytes, user, .. }: &LoggedResponse<'_>) -> String {
         let LoggedRequest { method, target, version, remote, .. } = self;
         let request = format!("{method} {} {version:?}", target.escape_debug());
-        common(*remote, &request, status.map(|status| status.as_u16()), *bytes)
+        common(*remote, *user, &request, status.map(|status| status.as_u16()), *bytes)
     }
 
     fn combined(&self, response: &LoggedResponse<'_>) -> String {
@@ -158,7 +165,7 @@ impl LoggedRequest {
     }
 
     fn json<'a>(&'a self, response: &'a LoggedResponse<'_>) -> JsonLine<'a> {
-        let LoggedResponse { status, bytes, time, reason, is_complete, trace, job } = response;
+        let LoggedResponse { status, bytes, time, reason, is_complete, user, trace, job } = response;
         let durations = job.as_ref().map(|job| job.durations);
         JsonLine {
             time: log::now(),
@@ -168,6 +175,7 @@ impl LoggedRequest {
             version: job.as_ref().map(|job| job.entry.version.as_str()),
             route: self.route.as_deref(),
             client: self.remote.to_string(),
+            user: user.map(plain),
             method: Some(self.method.as_str()),
             target: plain(&self.target),
             protocol: Some(format!("{:?}", self.version)),
@@ -196,7 +204,7 @@ struct TextLine<'a> {
 impl fmt::Display for TextLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LoggedRequest { method, target, remote, .. } = self.request;
-        let LoggedResponse { status, bytes, time, reason, is_complete, trace: _, job } = self.response;
+        let LoggedResponse { status, bytes, time, reason, is_complete, job, .. } = self.response;
         if let Some(LoggedRun { id, .. }) = job {
             write!(f, "[{id}] ")?;
         }
@@ -231,8 +239,8 @@ pub(in crate::http) fn refused(
     let asked = mask.mask(asked);
     match format {
         AccessLogFormat::Text => emit_text(format_args!("{asked} -> {end} ({code}) for {remote}")),
-        AccessLogFormat::Common => emit(common(remote, &asked, status, bytes)),
-        AccessLogFormat::Combined => emit(common(remote, &asked, status, bytes) + " \"-\" \"-\""),
+        AccessLogFormat::Common => emit(common(remote, None, &asked, status, bytes)),
+        AccessLogFormat::Combined => emit(common(remote, None, &asked, status, bytes) + " \"-\" \"-\""),
         AccessLogFormat::Json => emit(json(&JsonLine {
             time: log::now(),
             client: remote.to_string(),
@@ -247,7 +255,7 @@ pub(in crate::http) fn refused(
 }
 
 /// Formats a line in the Common Log Format: `%h %l %u %t "%r" %>s %b`.
-fn common(remote: Remote, request: &str, status: Option<u16>, bytes: u64) -> String {
+fn common(remote: Remote, user: Option<&str>, request: &str, status: Option<u16>, bytes: u64) -> String {
     let host = match remote {
         Remote::Tcp(address) => address.ip().to_string(),
         Remote::Forwarded(address, _) => address.to_string(),
@@ -257,7 +265,20 @@ fn common(remote: Remote, request: &str, status: Option<u16>, bytes: u64) -> Str
     let time = Utc::now().format("%d/%b/%Y:%H:%M:%S +0000");
     let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let bytes = if bytes == 0 { "-".to_owned() } else { bytes.to_string() };
-    format!("{host} - - [{time}] \"{request}\" {status} {bytes}")
+    let user = user.map_or_else(|| "-".to_owned(), user_field);
+    format!("{host} - {user} [{time}] \"{request}\" {status} {bytes}")
+}
+
+/// Cuts the name of a user to what a line may hold.
+pub(in crate::http) fn cut_user(user: &str) -> String {
+    let end = user.floor_char_boundary(LONGEST_USER);
+    let rest = if end < user.len() { "…" } else { "" };
+    format!("{}{rest}", &user[..end])
+}
+
+/// Escapes a user for the Common Log Format, so that it is one word. An empty name is `""`, as Apache writes it.
+fn user_field(user: &str) -> String {
+    if user.is_empty() { "\"\"".to_owned() } else { user.escape_debug().to_string().replace(' ', "\\u{20}") }
 }
 
 fn json(line: &JsonLine<'_>) -> String {
@@ -293,100 +314,4 @@ fn emit_text(line: fmt::Arguments<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::idle;
-    use http::Request;
-    use serde_json::Value;
-
-    const ADDRESS: &str = "192.0.2.7:4711";
-
-    fn request(format: AccessLogFormat) -> LoggedRequest {
-        let request = Request::get("/a?token=s3cret&x=%221%22")
-            .header(USER_AGENT, "curl/8 \"quoted\"")
-            .header(REFERER, "https://x.example/?token=s3cret")
-            .body(());
-        let (head, ()) = request.unwrap().into_parts();
-        let mask = QueryMask::new(["token".to_owned()]);
-        LoggedRequest::of(&head, Remote::Tcp(ADDRESS.parse().unwrap()), &AccessLog { format, mask })
-    }
-
-    fn response<'a>(job: Option<LoggedRun<'a>>) -> LoggedResponse<'a> {
-        LoggedResponse {
-            status: Some(StatusCode::OK),
-            bytes: 12,
-            time: Duration::from_micros(1500),
-            reason: None,
-            is_complete: true,
-            trace: None,
-            job,
-        }
-    }
-
-    #[test]
-    fn the_common_format_has_the_request_without_the_masked_value() {
-        let line = request(AccessLogFormat::Common).common(&response(None));
-
-        let (head, tail) = line.split_once('[').unwrap();
-        assert_eq!(head, "192.0.2.7 - - ");
-        let (time, tail) = tail.split_once("] ").unwrap();
-        assert!(time.ends_with(" +0000") && time.len() == "29/Nov/2026:10:00:00 +0000".len(), "{time}");
-        assert_eq!(tail, "\"GET /a?token=***&x=%221%22 HTTP/1.1\" 200 12");
-    }
-
-    #[test]
-    fn the_common_format_has_hyphens_for_what_there_is_not() {
-        let none = LoggedResponse { status: None, bytes: 0, ..response(None) };
-
-        let line = request(AccessLogFormat::Common).common(&none);
-
-        assert!(line.ends_with("\" - -"), "{line}");
-    }
-
-    #[test]
-    fn json_has_the_job_the_parts_of_the_time_and_no_masked_value() {
-        let job = idle::engine().job("idle").unwrap();
-        let durations = JobDurations {
-            queue: Duration::ZERO,
-            instantiate: Some(Duration::from_micros(20)),
-            guest: Some(Duration::from_micros(1200)),
-        };
-        let run = LoggedRun { id: JobId(0xe5), entry: &job.entry, durations, send: None, received: 3 };
-        let mut request = request(AccessLogFormat::Json);
-        request.route = Some("/a".into());
-
-        let line: Value = serde_json::from_str(&json(&request.json(&response(Some(run))))).unwrap();
-
-        for (key, wanted) in [
-            ("job", Value::from("00000000000000e5")),
-            ("handler", "idle".into()),
-            ("route", "/a".into()),
-            ("client", ADDRESS.into()),
-            ("target", "/a?token=***&x=%221%22".into()),
-            ("referer", "https://x.example/?token=***".into()),
-            ("user_agent", "curl/8 \"quoted\"".into()),
-            ("status", 200.into()),
-            ("bytes", 12.into()),
-            ("request_bytes", 3.into()),
-            ("complete", true.into()),
-            ("duration_ms", 1.5.into()),
-            ("queue_ms", 0.0.into()),
-            ("instantiate_ms", 0.02.into()),
-            ("guest_ms", 1.2.into()),
-        ] {
-            assert_eq!(line[key], wanted, "{key}");
-        }
-        assert_eq!((line.get("reason"), line.get("send_ms")), (None, None));
-    }
-
-    #[test]
-    fn text_of_a_client_cannot_end_a_line_or_a_quotation() {
-        let head = Request::get("/").header(USER_AGENT, "a\"\tb").body(()).unwrap().into_parts().0;
-        let log = AccessLog { format: AccessLogFormat::Combined, mask: QueryMask::default() };
-        let request = LoggedRequest::of(&head, Remote::Tcp(ADDRESS.parse().unwrap()), &log);
-
-        let line = request.combined(&response(None));
-
-        assert!(line.ends_with(" \"-\" \"a\\\"\\tb\""), "{line}");
-    }
-}
+mod tests;

@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use tracing::{error, info};
 
-use super::access_line::{LoggedRequest, LoggedResponse, LoggedRun};
+use super::access_line::{self, LoggedRequest, LoggedResponse, LoggedRun};
+use super::cgi_job::RoutedRequest;
 use super::logged_job::LoggedJob;
 use super::request_trace::RequestTrace;
 use crate::catalog::{Ballot, ResponseRules, Route};
@@ -46,6 +47,8 @@ pub(in crate::http) struct RequestLog {
     rules: Option<Arc<ResponseRules>>,
     /// The cookies that gates have told, for the response.
     cookies: Vec<HeaderValue>,
+    /// The user that gates have named.
+    user: Option<String>,
     line: Option<Box<LoggedRequest>>,
     /// The request for the history, its listeners and the trace. `None` if none of them is on.
     story: Option<RequestSummary>,
@@ -94,6 +97,7 @@ impl RequestLog {
             reason: None,
             rules: None,
             cookies: Vec::new(),
+            user: None,
             line: None,
             story: None,
             tapped: None,
@@ -106,10 +110,22 @@ impl RequestLog {
         self.line = Some(Box::new(request));
     }
 
-    /// Notes the job that answers, and its route.
-    pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, route: &Route, ballot: Option<Ballot>) {
-        self.route = Some(job.entry.record.routes.position(&route.label));
-        self.line.iter_mut().for_each(|line| line.route = Some(route.label.clone()));
+    /// Notes the job that answers, and the route of its request. Keeps the request for the history of the handler, if that
+    /// is wanted.
+    pub(in crate::http) fn handler_chosen(
+        &mut self,
+        job: LoggedJob,
+        request: RoutedRequest<'_>,
+        ballot: Option<Ballot>,
+    ) {
+        let route = &request.found.route.label;
+        self.route = Some(job.entry.record.routes.position(route));
+        let is_kept = job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted);
+        if self.story.is_some() || is_kept {
+            job.usage.ends.answers_request();
+            let story = self.story.take().unwrap_or_else(|| self.begun(request.head, request.peer));
+            self.story = Some(RequestSummary { route: Some(route.clone()), ..story });
+        }
         self.job_chosen(job, ballot);
     }
 
@@ -133,17 +149,6 @@ impl RequestLog {
         self.story = Some(self.begun(head, peer));
     }
 
-    /// Keeps the request for the history of the handler that answers it, if that is wanted.
-    pub(in crate::http) fn routed(&mut self, head: &Parts, peer: &Peer, route: &Arc<str>) {
-        let Some(LoggedJob { entry, usage, .. }) = &self.call else { return };
-        let is_kept = entry.history.as_ref().is_some_and(VersionHistory::is_wanted);
-        if self.story.is_some() || is_kept {
-            usage.ends.answers_request();
-            let story = self.story.take().unwrap_or_else(|| self.begun(head, peer));
-            self.story = Some(RequestSummary { route: Some(route.clone()), ..story });
-        }
-    }
-
     fn begun(&self, head: &Parts, peer: &Peer) -> RequestSummary {
         RequestSummary::begun(self.start, &head.method, head.uri.path(), peer.remote_addr())
     }
@@ -160,6 +165,16 @@ impl RequestLog {
     /// Returns what happens to the response.
     pub(in crate::http) fn rules(&self) -> Option<&ResponseRules> {
         self.rules.as_deref()
+    }
+
+    /// Notes the user that gates have named. `None` leaves one that was named before.
+    pub(in crate::http) fn user_named(&mut self, user: Option<&str>) {
+        self.user = user.map(access_line::cut_user).or_else(|| self.user.take());
+    }
+
+    /// Takes the user out.
+    pub(in crate::http) fn take_user(&mut self) -> Option<String> {
+        self.user.take()
     }
 
     /// Notes the cookies that gates have told.
@@ -371,7 +386,8 @@ impl Drop for RequestLog {
             received: usage.body(),
         });
         let (bytes, reason, is_complete) = (self.bytes, self.reason, self.end == ResponseEnd::Complete);
-        line.write(&LoggedResponse { status, bytes, time, reason, is_complete, trace, job });
+        let user = self.user.as_deref();
+        line.write(&LoggedResponse { status, bytes, time, reason, is_complete, user, trace, job });
     }
 }
 

@@ -8,22 +8,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::access_log::RequestLog;
 use super::cgi_job::{RoutedRequest, harmless};
 use super::gate_pass::GatePass;
-use super::logged_job::LoggedJob;
-use super::request_body;
 use super::response_body::Body;
-use super::running_job::RunningJob;
 use crate::access::{
     AccessCheck, AccessGate, BasicCredentials, CertificateNameKind, CertificateNames, Passwords, TokenError,
 };
 use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
-use crate::job::{Fault, HandlerVersion, Kind};
+use crate::job::{Fault, HandlerVersion};
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -137,17 +134,8 @@ impl RoutedRequest<'_> {
         head.headers.remove(TRANSFER_ENCODING);
         let request = RoutedRequest { head: &head, pass, ..self };
         // As for GET: a gate answers HEAD in the same way, and must end well before the request passes.
-        let (logged, outcome) = if entry.kind == Kind::Proxy {
-            let job = request.http_job(engine, entry);
-            let logged = LoggedJob::of(&job);
-            let started = request.start_http(engine, job, request_body::nothing(), None);
-            let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-            (logged, running.response(&Method::GET).await)
-        } else {
-            let job = request.cgi_job(engine, entry);
-            let logged = LoggedJob::of(&job);
-            (logged, RunningJob::start_cgi(engine, job).response(&Method::GET, &entry.mapping).await)
-        };
+        let answered = request.get(engine, entry).await;
+        let (logged, outcome) = answered.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         let whole = match outcome {
             Ok(response) => whole(response).await,
             Err(fault) => Err(fault),
@@ -158,8 +146,7 @@ impl RoutedRequest<'_> {
                 Ok(None)
             }
             Ok(response) => {
-                log.handler_chosen(logged, self.found.route, None);
-                log.routed(self.head, self.peer, &self.found.route.label);
+                log.handler_chosen(logged, self, None);
                 Ok(Some(response))
             }
             Err(fault) => {

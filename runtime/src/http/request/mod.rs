@@ -12,6 +12,8 @@
 //! | `panic` | the guard that lets a panic end only its own request |
 //! | `runtime_bound_body` | a body that stays within the runtime of the daemon |
 //! | `request_trace` | the span of a request, and what its job is told of it |
+//! | `gate_pass` | what gates tell the handler behind them |
+//! | `cgi_job` | the job of a CGI handler |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
 //! | `access_log` | the log line and the counters of a request |
@@ -39,9 +41,8 @@
 //! | `acme_challenge` | answers to validations by an ACME server |
 //! | `job_response` | the response of a job whose head is known |
 //! | `cgi_response` | the head that a CGI job writes |
-//! | `gate_pass` | what gates tell the handler behind them |
-//! | `cgi_job` | the job of a CGI handler |
 //! | `wasi_http` | the job and response of a `wasi:http` handler |
+//! | `bodiless_get` | a GET of the daemon itself, whatever the kind of the handler |
 //! | `gates` | the gates of a route |
 //! | `probe` | a request of the daemon to itself |
 
@@ -49,6 +50,7 @@ pub(in crate::http) mod access_line;
 pub(in crate::http) mod access_log;
 pub(in crate::http) mod acme_challenge;
 pub(in crate::http) mod arriving_body;
+mod bodiless_get;
 pub(in crate::http) mod body_source;
 pub(in crate::http) mod cgi_job;
 pub(in crate::http) mod cgi_response;

@@ -7,18 +7,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::cgi_job::RoutedRequest;
 use super::gate_pass::GatePass;
-use super::request_body;
 use super::response_body::Body;
-use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Lookup};
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::job::{HandlerVersion, Kind};
+use crate::job::HandlerVersion;
 use crate::net::Peer;
 
 /// The most bytes of a body that are read.
@@ -51,14 +49,8 @@ pub async fn probe(
     let pass = GatePass::default();
     let (found, head, peer, pass) = (&found, &head, &peer, &pass);
     let request = RoutedRequest { catalog, found, head, peer, pass, span: None, around: &[] };
-    let response = if entry.kind == Kind::Proxy {
-        let job = request.http_job(engine, entry);
-        request.start_http(engine, job, request_body::nothing(), None)?.response(&Method::GET).await?
-    } else {
-        let job = request.cgi_job(engine, entry);
-        RunningJob::start_cgi(engine, job).response(&Method::GET, &entry.mapping).await?
-    };
-    read(response).await
+    let (_, response) = request.get(engine, entry).await?;
+    read(response?).await
 }
 
 /// Reads the start of a response and returns its status.

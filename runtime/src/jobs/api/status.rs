@@ -30,6 +30,9 @@ pub struct StatusReply {
     pub gate: String,
     /// The generation that serves.
     pub generation: u64,
+    /// When that generation was published: by a reload, a swap, or the end of a trial; `null` before the first one.
+    #[serde(default)]
+    pub published: Option<String>,
     /// When the last reload succeeded; `null` before the first one.
     pub reloaded: Option<String>,
     /// When and why the last reload was refused; `null` if it was not.

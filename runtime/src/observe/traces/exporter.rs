@@ -12,7 +12,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -25,7 +25,7 @@ use crate::observe::build;
 ///
 /// This is a trait because the HTTP client lies in a layer above.
 pub trait SpanTransport: Send + Sync + 'static {
-    /// Sends a request and reads the whole response. Dropping the future ends the exchange.
+    /// Sends a request and reads the response. A body that cannot be read is left out. Dropping the future ends the exchange.
     ///
     /// # Errors
     /// There is no response; the text says why.
@@ -39,6 +39,15 @@ pub(super) struct SpanQueue {
     waiting: Arc<AtomicUsize>,
     most: usize,
     counts: Arc<TraceCounts>,
+    /// Closed once the exporter has ended.
+    ended: watch::Receiver<()>,
+}
+
+/// An exporter, for those who wait until it has sent its spans. Does not keep the queue.
+#[derive(Clone)]
+pub(super) struct RunningExporter {
+    sender: mpsc::WeakSender<ExporterMessage>,
+    ended: watch::Receiver<()>,
 }
 
 enum ExporterMessage {
@@ -58,6 +67,8 @@ struct Exporter {
     failure: Arc<Mutex<String>>,
     /// Whether the collector took nothing the last time, which was logged.
     is_down: bool,
+    /// Closes the channel at the end of the task.
+    _ends: watch::Sender<()>,
 }
 
 impl SpanQueue {
@@ -74,6 +85,7 @@ impl SpanQueue {
         let (sender, queue) = mpsc::channel(settings.queue);
         let (waiting, failure) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
         let client = client(settings, transport, failure.clone())?;
+        let (ends, ended) = watch::channel(());
         let exporter = Exporter {
             queue,
             waiting: waiting.clone(),
@@ -82,10 +94,11 @@ impl SpanQueue {
             counts: counts.clone(),
             failure,
             is_down: false,
+            _ends: ends,
         };
         // Not aborted with the queue: spans that wait are still sent.
         drop(tokio::spawn(exporter.run()));
-        Ok(SpanQueue { sender, waiting, most: settings.queue, counts })
+        Ok(SpanQueue { sender, waiting, most: settings.queue, counts, ended })
     }
 
     /// Queues a trace, or drops it if there is no room. Never waits.
@@ -105,16 +118,36 @@ impl SpanQueue {
         self.counts.dropped(DropReason::QueueFull, spans);
     }
 
-    /// Waits until all that is queued now was sent, or was not taken.
-    pub(super) async fn flush(&self) {
-        let (sender, flushed) = oneshot::channel();
-        if self.sender.send(ExporterMessage::Flush(sender)).await.is_ok() {
-            let _ended = flushed.await;
-        }
+    /// Returns the exporter that empties it.
+    pub(super) fn exporter(&self) -> RunningExporter {
+        RunningExporter { sender: self.sender.downgrade(), ended: self.ended.clone() }
     }
 
     pub(super) fn counts(&self) -> &TraceCounts {
         &self.counts
+    }
+}
+
+impl RunningExporter {
+    /// Reports whether all spans were sent, or were not taken, and no more will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.has_changed().is_err()
+    }
+
+    /// Waits until all that is queued now was sent, or was not taken.
+    pub(super) async fn flush(mut self) {
+        let Some(sender) = self.sender.upgrade() else {
+            // The queue was dropped, so the exporter sends the rest without being asked, and ends.
+            while self.ended.changed().await.is_ok() {}
+            return;
+        };
+        let (told, flushed) = oneshot::channel();
+        let asked = sender.send(ExporterMessage::Flush(told)).await;
+        // The exporter could not end while there is a sender.
+        drop(sender);
+        if asked.is_ok() {
+            let _ended = flushed.await;
+        }
     }
 }
 
@@ -311,7 +344,7 @@ mod tests {
         let (queue, _may) = queue(200, 9, 9);
 
         (0..3).for_each(|_| queue.send(trace()));
-        queue.flush().await;
+        queue.exporter().flush().await;
 
         assert_eq!((queue.counts().all_sent(), queue.counts().failed_exports()), (3, 0));
     }
@@ -326,7 +359,7 @@ mod tests {
         let dropped = queue.counts().all_dropped(DropReason::QueueFull);
         assert!((7..=8).contains(&dropped), "{dropped}");
         may.add_permits(9);
-        queue.flush().await;
+        queue.exporter().flush().await;
         assert_eq!(queue.counts().all_sent() + dropped, 10);
     }
 
@@ -335,7 +368,7 @@ mod tests {
         let (queue, _may) = queue(503, 9, 9);
 
         queue.send(trace());
-        queue.flush().await;
+        queue.exporter().flush().await;
 
         let counts = queue.counts();
         assert_eq!((counts.all_dropped(DropReason::NotDelivered), counts.failed_exports()), (1, 1));

@@ -1,9 +1,10 @@
 //! `Tracer`: begins traces and decides which are sampled; and `Tracing`, the tracer in force.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
 use opentelemetry::TraceId;
 use opentelemetry::trace::TraceState;
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
@@ -12,7 +13,7 @@ use tracing::error;
 
 use super::context::RemoteParent;
 use super::counts::{DropReason, TraceCounts};
-use super::exporter::{SpanQueue, SpanTransport};
+use super::exporter::{RunningExporter, SpanQueue, SpanTransport};
 use super::record::JobTrigger;
 use super::settings::{TraceSettings, TraceTrust};
 use super::trace::{OpenSpan, TraceStart};
@@ -30,6 +31,8 @@ pub struct Tracer {
 #[derive(Default)]
 pub struct Tracing {
     current: ArcSwapOption<Tracer>,
+    /// The exporters that may have spans. Connections and jobs that began before a reload use that of a replaced tracer.
+    exporters: Mutex<Vec<RunningExporter>>,
     counts: Arc<TraceCounts>,
 }
 
@@ -93,17 +96,26 @@ impl Tracing {
             Ok::<_, String>(Arc::new(Tracer { settings, queue }))
         });
         match started.transpose() {
-            Ok(tracer) => self.current.store(tracer),
+            Ok(tracer) => {
+                self.wait_for(tracer.as_ref().map(|tracer| tracer.queue.exporter()));
+                self.current.store(tracer);
+            }
             Err(why) => error!("traces: they stay as they were: {why}"),
         }
     }
 
-    /// Sends what is queued, within a time limit.
+    /// Lets a flush wait for this exporter as well, and no more for those that have ended.
+    fn wait_for(&self, exporter: Option<RunningExporter>) {
+        let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        exporters.retain(|exporter| !exporter.has_ended());
+        exporters.extend(exporter);
+    }
+
+    /// Sends what is queued for any tracer, also for one that was replaced, within a time limit for all.
     pub async fn flush(&self) {
-        if let Some(tracer) = self.current() {
-            // A collector that takes longer has its timeouts, and its spans are lost with the process.
-            let _in_time = timeout(FLUSH, tracer.queue.flush()).await;
-        }
+        let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A collector that takes longer has its timeouts, and its spans are lost with the process.
+        let _in_time = timeout(FLUSH, join_all(exporters.into_iter().map(RunningExporter::flush))).await;
     }
 
     /// Returns the counts of all tracers so far.
@@ -186,6 +198,36 @@ mod tests {
 
             assert_eq!(tracing.counts().all_sent(), sent);
         }
+    }
+
+    #[tokio::test]
+    async fn a_flush_sends_the_spans_of_a_tracer_that_was_replaced() {
+        for is_used in [true, false] {
+            let tracing = sparing();
+            let replaced = tracing.current().unwrap();
+            replaced.begin(None, JobTrigger::Timer).end_job(job(true));
+            let replaced = is_used.then_some(replaced);
+            let options = TraceOptions { is_set: true, ratio: Some(0.5), ..TraceOptions::default() };
+            tracing.apply(options.complete(|_| None).unwrap(), |_| Ok(Arc::new(Willing)));
+
+            tracing.flush().await;
+
+            assert_eq!(tracing.counts().all_sent(), 4, "used by an old connection: {}", replaced.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exporter_that_has_ended_is_not_kept() {
+        let tracing = sparing();
+
+        tracing.apply(None, |_| Err("no tracer is wanted".to_owned()));
+        tracing.flush().await;
+        tracing.apply(
+            TraceOptions { is_set: true, ..TraceOptions::default() }.complete(|_| None).unwrap(),
+            |_| Ok(Arc::new(Willing)),
+        );
+
+        assert_eq!(tracing.exporters.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]

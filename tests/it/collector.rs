@@ -1,0 +1,62 @@
+//! What the daemon makes of the responses of a collector of traces.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::harness::{Origin, Program, Setup};
+
+/// Reads a head. It is empty at the end of the connection.
+fn read_head(stream: &mut (impl Read + ?Sized)) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Reads the body behind a head.
+fn skip_body(head: &str, stream: &mut (impl Read + ?Sized)) {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+}
+
+#[test]
+fn spans_are_sent_once_if_the_status_is_200_whatever_follows() {
+    const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (what, odd) in [
+        ("broken off", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_owned()),
+        ("too long", format!("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000))),
+    ] {
+        let requests = Arc::<AtomicUsize>::default();
+        let counted = requests.clone();
+        let collector = Origin::of("127.0.0.1", move |head, stream| {
+            let mut head = head.to_owned();
+            while !head.is_empty() {
+                skip_body(&head, stream);
+                // The first is on a new connection, and the third on one that is open already.
+                let is_odd = counted.fetch_add(1, Ordering::SeqCst) != 1;
+                let _told = stream.write_all(if is_odd { odd.as_bytes() } else { PLAIN.as_bytes() });
+                if is_odd {
+                    return;
+                }
+                head = read_head(stream);
+            }
+        });
+        let daemon = Setup::one("", &Program::text().say("ok").wasm())
+            .prepend("admin = \"unix://admin.sock\"\n")
+            .add(&format!("\n[traces]\nendpoint = \"http://127.0.0.1:{}\"\n", collector.port()))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "10")
+            .start();
+
+        for number in 1..=3_i32 {
+            assert_eq!(daemon.get("/").status(), 200);
+
+            daemon.counted("portcullis_trace_spans_sent_total", &[], f64::from(6 * number));
+            let sent = requests.load(Ordering::SeqCst);
+            assert_eq!(sent, usize::try_from(number).unwrap(), "{what}");
+        }
+        assert_eq!(daemon.metric("portcullis_trace_spans_dropped_total", &[]), 0.0, "{what}");
+        assert_eq!(daemon.metric("portcullis_trace_exports_failed_total", &[]), 0.0, "{what}");
+    }
+}
