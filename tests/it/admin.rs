@@ -210,6 +210,28 @@ fn the_log_is_followed_until_the_daemon_ends() {
 }
 
 #[test]
+fn the_log_of_handlers_tells_why_a_response_was_refused_and_the_message_of_a_panic() {
+    let panics =
+        Program::new().complain("thread 'main' panicked at src/main.rs:17:5:\nout of cheese\n").trap().wasm();
+    let daemon = setup()
+        .handler("headless", "", &Program::new().say("no head\n").wasm())
+        .handler("panics", "", &panics)
+        .start();
+    for path in ["/headless", "/panics"] {
+        assert_eq!(daemon.get(path).status(), 502, "{path}");
+    }
+
+    let told = String::from_utf8(daemon.verb(&["logs"]).stdout).unwrap();
+
+    let line = |part: &str| told.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{told}"));
+    let refused = line(" headless failed: not a valid answer: ");
+    assert!(refused.ends_with(" (bad_answer)"), "{refused}");
+    assert!(daemon.log.line("(bad_answer)").contains(refused.split_once(" failed: ").unwrap().1));
+    let trapped = line(" panics ended: ");
+    assert!(trapped.ends_with(": trapped: panicked at src/main.rs:17:5: out of cheese"), "{trapped}");
+}
+
+#[test]
 fn the_daemon_answers_while_its_gate_is_shut() {
     let mut daemon = setup().shut();
 

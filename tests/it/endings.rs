@@ -211,7 +211,7 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_run_into_its_limit() {
 
     assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (502, Some("memory_limit")));
     daemon.log.line(
-        "stopped at its memory limit of 1048576 bytes (limits.memory): fatal error: out of memory (memory_limit)",
+        "stopped at its memory limit of 1MiB (limits.memory): fatal error: out of memory (memory_limit)",
     );
     // The message for its operator is not sent to its clients.
     assert!(!refused.text().contains("fatal"), "{}", refused.text());

@@ -29,7 +29,7 @@ fn a_body_is_taken_at_its_limit_and_refused_one_byte_later() {
 
     assert_eq!((at.status(), at.body.len()), (200, 1000));
     assert_eq!(past.status(), 413);
-    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000 bytes (limits.body)\n");
+    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000B (limits.body)\n");
     assert_eq!(past.field("connection"), Some("close"));
 }
 
@@ -48,7 +48,7 @@ fn a_body_of_unknown_length_is_taken_at_its_limit_and_refused_one_byte_later() {
 
     assert_eq!((at.status(), at.text()), (200, "read\n"));
     assert_eq!(past.status(), 413);
-    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000 bytes (limits.body)\n");
+    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000B (limits.body)\n");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn output_is_taken_at_its_limit_and_broken_off_one_byte_later() {
     assert_eq!(past.status(), 502);
     assert_eq!(
         complaint(&past),
-        format!("stopped at its output limit of {} bytes (limits.output)\n", head + 1000)
+        format!("stopped at its output limit of {}B (limits.output)\n", head + 1000)
     );
 }
 

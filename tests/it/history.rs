@@ -67,6 +67,56 @@ fn ended_jobs_are_listed_with_their_times_and_without_credentials() {
 }
 
 #[test]
+fn an_error_that_a_handler_answers_with_is_a_failed_request_everywhere() {
+    let answers =
+        |status: u16| Program::new().say(&format!("Status: {status}\nContent-Type: text/plain\n\nx")).wasm();
+    let daemon = setup().handler("sorry", "", &answers(500)).handler("none", "", &answers(404)).start();
+    for (path, status) in [("/", 200), ("/none", 404), ("/sorry", 500)] {
+        assert_eq!(daemon.get(path).status(), status, "{path}");
+    }
+    listed(&daemon, &[], 3);
+
+    let failed = &listed(&daemon, &["--failed"], 1)[0];
+
+    assert_eq!((&failed["handler"], &failed["outcome"]), (&"sorry".into(), &"answered 500".into()));
+    assert_eq!(
+        (&failed["message"], &failed["run"]["status"]),
+        (&Value::Null, &0.into()),
+        "the job went well"
+    );
+    let text = shown(&daemon, failed);
+    assert!(text.contains("outcome     answered 500\nexit status 0\n"), "{text}");
+    let handlers: Vec<Value> = serde_json::from_slice(&daemon.verb(&["handlers", "--json"]).stdout).unwrap();
+    let counted = |name: &str| {
+        let handler = handlers.iter().find(|handler| handler["name"] == name).unwrap();
+        ["failures", "answered_errors"].map(|key| handler[key].as_u64().unwrap())
+    };
+    assert_eq!(["one", "none", "sorry"].map(counted), [[0, 0], [0, 0], [1, 1]]);
+}
+
+#[test]
+fn the_job_of_a_gate_has_the_request_that_it_answers() {
+    let says = |text: &str| Program::new().say(text).wasm();
+    let daemon = setup()
+        .handler("page", "", &Program::text().say("page").wasm())
+        .add("before = [\"opens\", \"login\"]\n")
+        .handler("opens", "", &says("Status: 204\n\n"))
+        .handler("login", "", &says("Status: 503\n\nlater\n"))
+        .start();
+    assert_eq!(daemon.get("/page").status(), 503);
+
+    let jobs = listed(&daemon, &[], 2);
+
+    let [opens, login] =
+        ["opens", "login"].map(|name| jobs.iter().find(|job| job["handler"] == name).unwrap());
+    assert_eq!((&opens["outcome"], &opens["request"]), (&"ok".into(), &Value::Null));
+    let request = &login["request"];
+    assert_eq!((&request["path"], &request["route"]), (&"/page".into(), &"/page".into()));
+    assert_eq!((&request["status"], &login["run"]["status"]), (&503.into(), &0.into()));
+    assert_eq!(listed(&daemon, &["--failed"], 1)[0]["id"], login["id"]);
+}
+
+#[test]
 fn one_job_is_shown_with_its_timeline_its_stack_and_its_stderr() {
     let daemon = setup().start();
     assert_eq!(daemon.get("/bad").status(), 502);

@@ -115,7 +115,7 @@ fn memory_is_given_up_to_its_limit_and_not_one_page_further() {
     assert_eq!(daemon.get("/at").text(), "grown\n");
     let past = daemon.get("/past");
     assert_eq!(past.status(), 502);
-    assert!(past.text().contains("memory limit of 1048576 bytes"), "{}", past.text());
+    assert!(past.text().contains("memory limit of 1MiB"), "{}", past.text());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_guest_that_falls_over_for_want_of_memory_is_told_as_that() {
 
     assert_eq!(response.status(), 502);
     assert!(
-        response.text().ends_with("stopped at its memory limit of 1048576 bytes (limits.memory)\n"),
+        response.text().ends_with("stopped at its memory limit of 1MiB (limits.memory)\n"),
         "{}",
         response.text()
     );
@@ -140,7 +140,7 @@ fn a_guest_that_starts_with_more_memory_than_it_may_have_is_refused_at_the_start
 
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("stopped at its memory limit of 196608 bytes (limits.memory)"),
+        ended.stderr.contains("stopped at its memory limit of 192KiB (limits.memory)"),
         "{}",
         ended.stderr
     );

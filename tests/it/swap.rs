@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis, until};
 
 pub(crate) fn version(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
@@ -151,6 +151,10 @@ fn a_canary_that_fails_goes_back_by_itself() {
     // The fourth failure ends the trial at once; no further failures wait for the periodic check.
     assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 4, "{statuses:?}");
     daemon.log.line("has failed its trial");
+    until("the verdict in `logs`", || {
+        let told = String::from_utf8(daemon.verb(&["logs", "canary"]).stdout).unwrap();
+        told.contains(&format!(" canary: {name}: went back to ")).then_some(())
+    });
     assert!((0..20).all(|_| daemon.get("/").text() == "one"));
 }
 

@@ -79,6 +79,21 @@ fn every_request_is_shown_as_it_ends_also_one_that_no_handler_answers() {
 }
 
 #[test]
+fn a_request_that_a_gate_answers_is_shown_with_the_job_of_the_gate() {
+    let daemon = setup()
+        .handler("page", "", &Program::text().say("page").wasm())
+        .add("before = [\"login\"]\n")
+        .handler("login", "", &Program::new().say("Status: 503\n\nlater\n").wasm())
+        .start();
+    let mut tap = Tap::on(&daemon, &["status>=500"]);
+
+    assert_eq!(daemon.get("/page").status(), 503);
+
+    let line = tap.line();
+    assert!(line.contains(" GET /page -> 503, 6B by login@") && line.ends_with(": answered 503"), "{line}");
+}
+
+#[test]
 fn conditions_are_applied_by_the_daemon() {
     let daemon = setup().start();
     let mut slow = Tap::on(&daemon, &["path=/s*", "duration>50ms status<500"]);

@@ -212,9 +212,12 @@ fn what_a_daemon_that_was_killed_left_is_gone_when_the_next_one_serves() {
     begin(&mut client, "fill /tmp/a 9000\ndeep /tmp 30\nwait x 60000");
     until("it has written", || (!left(&scratch).is_empty()).then_some(()));
     daemon.signal(Signal::KILL);
-    // A zombie, because its parent has not waited for it yet: proc_pid_stat(5).
-    let stat = format!("/proc/{}/stat", daemon.pid());
-    until("it is dead", || fs::read_to_string(&stat).unwrap().contains(") Z ").then_some(()));
+    // A zombie, because its parent has not waited for it yet: proc_pid_stat(5). Its last thread closes what is open.
+    let process = format!("/proc/{}", daemon.pid());
+    until("it is dead", || {
+        let is_zombie = fs::read_to_string(format!("{process}/stat")).unwrap().contains(") Z ");
+        (is_zombie && fs::read_dir(format!("{process}/task")).unwrap().count() == 1).then_some(())
+    });
     assert!(!left(&scratch).is_empty(), "nobody could remove it");
 
     let next = site(KINDS[0]);

@@ -125,8 +125,9 @@ fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
     if !found(&["tmux"], "tmux") {
         return;
     }
-    let daemon = setup().start();
-    assert_eq!(daemon.get("/bad").status(), 502);
+    let sorry = Program::new().say("Status: 503\n\nsorry").wasm();
+    let daemon = setup().handler("sorry", "", &sorry).start();
+    assert_eq!((daemon.get("/bad").status(), daemon.get("/sorry").status()), (502, 503));
     let terminal = Terminal::start(80, &words(&daemon));
 
     // Everything is drawn at once, and the last line comes last.
@@ -134,6 +135,7 @@ fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
 
     assert!(!screen.contains("VERSION") && screen.contains("FAILED"), "{screen}");
     assert!(row(&screen, "bad").unwrap().contains("trapped 1"), "{screen}");
+    assert!(row(&screen, "sorry").unwrap().contains("5xx 1"), "{screen}");
     terminal.press("Escape");
     terminal.shows("the end", |screen| screen.contains("ended with 0"));
 }

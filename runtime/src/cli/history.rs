@@ -16,7 +16,7 @@ use crate::jobs::api::{
 /// The daemon keeps the last jobs of each handler, and the failed ones apart, within the memory of `history`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// List only jobs that failed, were refused or were cancelled.
+    /// List only jobs that failed, answered with a status of 5xx, were refused or were cancelled.
     #[arg(long)]
     failed: bool,
     /// List the last N jobs.

@@ -41,7 +41,8 @@ fn readable(line: &str) -> String {
     if let Ok(DroppedLines { dropped }) = serde_json::from_str(line) {
         return format!("... {dropped} lines were dropped: this reader was too slow");
     }
-    let Ok(LoggedLine { time, job, handler, parent, said, ended }) = serde_json::from_str(line) else {
+    let Ok(LoggedLine { time, job, handler, parent, said, ended, failed }) = serde_json::from_str(line)
+    else {
         return text(line);
     };
     let [time, handler] = [time, handler].map(|value| text(&value));
@@ -49,8 +50,8 @@ fn readable(line: &str) -> String {
         Some(parent) => format!("{} of {}", text(&job), text(&parent)),
         None => text(&job),
     };
-    match said {
-        Some(said) => format!("{time} [{job}] {handler}: {}", text(&said)),
+    match said.map(|said| (":", said)).or(failed.map(|failed| (" failed:", failed))) {
+        Some((verb, told)) => format!("{time} [{job}] {handler}{verb} {}", text(&told)),
         None => format!("{time} [{job}] {handler} ended: {}", text(&ended.unwrap_or_default())),
     }
 }

@@ -41,13 +41,16 @@ export class Figures {
       const earlier = before.version === handler.version ? counter(before) : 0;
       return Math.max(counter(handler) - earlier, 0) / seconds;
     };
-    const failures = (report) => Object.values(report.reasons).reduce((sum, count) => sum + count, 0);
+    // The failed jobs, and the errors that the handler has answered itself.
+    const reasons = Object.entries(handler.reasons);
+    if (handler.answered_errors > 0) reasons.push(["5xx", handler.answered_errors]);
+    reasons.sort(([, one], [, other]) => other - one);
+    const failures = (report) => Object.values(report.reasons).reduce((sum, count) => sum + count, report.answered_errors);
     const rates = this.rates.get(handler.name) ?? [];
     const rate = perSecond((report) => report.requests);
     if (rate !== null) rates.push(rate);
     if (rates.length > POINTS) rates.shift();
     this.rates.set(handler.name, rates);
-    const reasons = Object.entries(handler.reasons).sort(([, one], [, other]) => other - one);
     return {
       ...handler,
       rate,

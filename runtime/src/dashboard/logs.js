@@ -20,14 +20,15 @@ export function logsView() {
 
   const text = (line) =>
     line.dropped === undefined
-      ? `${line.handler} ${line.job} ${line.said ?? line.ended}`
+      ? `${line.handler} ${line.job} ${line.said ?? line.failed ?? line.ended}`
       : `${line.dropped} lines were left out: this browser was too slow`;
   const isWanted = (line) => text(line).toLowerCase().includes(byId("logs-filter").value.toLowerCase());
 
   function row(line) {
     if (line.dropped !== undefined) return element("li", { className: "muted" }, text(line));
     const who = line.job === null ? line.handler : element("a", { href: `#job/${line.job}`, className: "who" }, `${line.handler} ${line.job.slice(-6)}`);
-    const said = line.said === undefined ? element("span", { className: "muted" }, `ended: ${line.ended}`) : line.said;
+    const end = line.failed === undefined ? `ended: ${line.ended}` : `failed: ${line.failed}`;
+    const said = line.said ?? element("span", { className: "muted" }, end);
     return element("li", {}, element("time", { dateTime: line.time }, clock(line.time)), who, said);
   }
 

@@ -47,6 +47,8 @@ pub enum Event {
     Said(String),
     /// It ended, with this description of its outcome.
     Ended(String),
+    /// It gave no valid response, for this reason.
+    Failed(String),
 }
 
 /// A reader that gets every line from some point on, or the number of lines that it missed.
@@ -193,10 +195,10 @@ impl Ring {
 }
 
 impl Event {
-    /// Returns the stderr line, or the description of the outcome.
+    /// Returns the stderr line, the description of the outcome, or the reason.
     pub fn text(&self) -> &str {
         match self {
-            Event::Said(text) | Event::Ended(text) => text,
+            Event::Said(text) | Event::Ended(text) | Event::Failed(text) => text,
         }
     }
 }

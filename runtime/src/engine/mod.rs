@@ -38,8 +38,8 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
 use crate::job::{
-    Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail,
-    Usage,
+    Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Label, Name, Output, Run, Status, Stop,
+    StopReason, Tail, Usage,
 };
 use crate::observe::history::History;
 use crate::observe::traces::Tracing;
@@ -85,6 +85,14 @@ impl Engine {
     /// Makes an engine without jobs whose sandboxed jobs share these budgets.
     pub fn within(budgets: Budgets) -> Arc<Engine> {
         let first = RandomState::new().build_hasher().finish() << 32;
+        let (journal, history) = (Arc::new(Journal::default()), Arc::new(History::default()));
+        let failures = journal.clone();
+        history.on_failure(move |id, handler, why| {
+            let job = Label { id: JobId(id), parent: None };
+            if let Ok(name) = handler.parse::<Name>() {
+                failures.add(job, &name, Event::Failed(why));
+            }
+        });
         Arc::new(Engine {
             registry: Registry::default(),
             live: Live::new(),
@@ -92,8 +100,8 @@ impl Engine {
             budgets,
             lane: Lane::default(),
             running: Running::default(),
-            journal: Arc::default(),
-            history: Arc::default(),
+            journal,
+            history,
             traces: Arc::default(),
             drain: Drain::default(),
             started: SystemTime::now(),
@@ -214,27 +222,18 @@ impl Engine {
         let engine = self.clone();
         Box::pin(async move {
             let (stderr_tail, capture) = (job.stderr_tail.clone(), job.capture.clone());
-            let mut outcome = engine.admitted(job).await;
-            let fault = match &mut outcome {
+            let outcome = engine.admitted(job, &stderr_tail).await;
+            let fault = match &outcome {
                 Ok(status) if status.is_ok() => return outcome,
                 Ok(status) => &Fault::Exited { status: *status, last_line: stderr_tail.last_line() },
-                Err(fault) => {
-                    match fault {
-                        Fault::Trapped { said, .. } => {
-                            *said = panic::message(&stderr_tail.text()).unwrap_or_default();
-                        }
-                        Fault::OutOfMemory { last_line, .. } => *last_line = stderr_tail.last_line(),
-                        _ => {}
-                    }
-                    fault
-                }
+                Err(fault) => fault,
             };
             capture.iter().for_each(|capture| capture.fail(fault));
             outcome
         })
     }
 
-    async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
+    async fn admitted(&self, mut job: Job, stderr_tail: &Tail) -> Result<Status, Fault> {
         let mut span = job.span.take();
         let admission = async {
             self.drain.admits(&job)?;
@@ -262,8 +261,15 @@ impl Engine {
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
         let complaints = StderrLog::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
-        let outcome = supervise::run(job, slot, &self.lane).await;
+        let mut outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
+        match &mut outcome {
+            Err(Fault::Trapped { said, .. }) => {
+                *said = panic::message(&stderr_tail.text()).unwrap_or_default();
+            }
+            Err(Fault::OutOfMemory { last_line, .. }) => *last_line = stderr_tail.last_line(),
+            Ok(_) | Err(_) => {}
+        }
         entered.conclude(&outcome);
         outcome
     }

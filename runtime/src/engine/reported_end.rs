@@ -58,10 +58,13 @@ impl ReportedEnd {
         ReportedEnd::Failed(Box::new(ReportedFailure { status, told: status.to_string(), summary }))
     }
 
-    /// The end of a job with a fault.
-    pub(super) fn fault(fault: &Fault) -> ReportedEnd {
+    /// The end of a job with a fault. Words of the guest count as stderr, of which `limit` bytes are logged.
+    pub(super) fn fault(fault: &Fault, limit: u64) -> ReportedEnd {
         let (status, summary) = (fault.status(), fault.summary());
-        ReportedEnd::Failed(Box::new(ReportedFailure { status, told: format!("{status}: {fault}"), summary }))
+        let (whole, short) = (fault.to_string(), fault.without_words());
+        let is_logged = whole.len().saturating_sub(short.len()) as u64 <= limit;
+        let told = format!("{status}: {}", if is_logged { whole } else { short });
+        ReportedEnd::Failed(Box::new(ReportedFailure { status, told, summary }))
     }
 
     /// Returns what the end says. `stopped` is the reason for which the job was told to stop.

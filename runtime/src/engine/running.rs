@@ -99,6 +99,8 @@ pub(super) struct RunningGuard<'a> {
     label: Label,
     kind: Kind,
     on_drain: OnDrain,
+    /// The bytes of its stderr that are logged.
+    stderr: u64,
     /// `hello(bob)`, if the job is logged.
     call: Option<String>,
     end: ReportedEnd,
@@ -130,7 +132,7 @@ impl Running {
             job.usage.ends.keep_calls();
         }
         self.part(job.id).insert(job.id, runner);
-        let (kind, on_drain) = (job.entry.kind, job.entry.policy.on_drain);
+        let (kind, on_drain, stderr) = (job.entry.kind, job.entry.policy.on_drain, job.entry.limits.stderr);
         let call = logged(kind).then(|| job.to_string());
         if let Some(call) = &call {
             log(kind, format_args!("[{}] +job {call}", job.label()));
@@ -141,6 +143,7 @@ impl Running {
             label: job.label(),
             kind,
             on_drain,
+            stderr,
             call,
             end: ReportedEnd::Cancelled,
             span,
@@ -249,7 +252,7 @@ impl RunningGuard<'_> {
             Ok(_) if unremarkable => ReportedEnd::Unremarkable,
             Ok(status) if status.is_ok() => ReportedEnd::Well(status.to_string()),
             Ok(status) => ReportedEnd::exited(*status),
-            Err(fault) => ReportedEnd::fault(fault),
+            Err(fault) => ReportedEnd::fault(fault, self.stderr),
         };
     }
 

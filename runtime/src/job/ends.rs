@@ -38,6 +38,15 @@ impl JobEnds {
         self.answers.store(true, Ordering::Release);
     }
 
+    /// Records that the job answers no request after all. Adds the job to the history if it has ended.
+    pub fn answers_nothing(&self, history: &VersionHistory, label: TracedLabel) {
+        let mut parts = self.lock();
+        self.answers.store(false, Ordering::Release);
+        let Some(job) = parts.job.take() else { return };
+        drop(parts);
+        history.add(numbers(label), Some(job), None);
+    }
+
     /// Reports whether the end of the job is wanted: somebody waits for it, or for its request.
     pub fn is_wanted(&self, history: &VersionHistory) -> bool {
         self.answers.load(Ordering::Acquire) || history.is_wanted()
@@ -72,12 +81,14 @@ impl JobEnds {
             return history.add(numbers(label), Some(job), None);
         }
         let mut parts = self.lock();
-        let Some(request) = parts.request.take() else {
+        let request = parts.request.take();
+        // Loaded again: `answers_nothing` may have come first.
+        if request.is_none() && self.answers.load(Ordering::Acquire) {
             parts.job = Some(job);
             return;
-        };
+        }
         drop(parts);
-        history.add(numbers(label), Some(job), Some(request));
+        history.add(numbers(label), Some(job), request);
     }
 
     /// Reports the end of the response. `runs` tells whether the job has its slot, and so will report its own end.
@@ -174,6 +185,7 @@ mod tests {
             match *part {
                 "job" => ends.job_ended(&version, label, job()),
                 "request" => ends.request_ended(&version, label, request(), true),
+                "answers nothing" => ends.answers_nothing(&version, label),
                 _ => ends.request_ended(&version, label, request(), false),
             }
         }
@@ -191,6 +203,8 @@ mod tests {
     fn a_job_without_a_request_and_a_request_without_a_run_are_entries_of_their_own() {
         assert_eq!(ended(false, &["job"]), [(true, false)]);
         assert_eq!(ended(true, &["left the queue"]), [(false, true)]);
+        assert_eq!(ended(true, &["job", "answers nothing"]), [(true, false)]);
+        assert_eq!(ended(true, &["answers nothing", "job"]), [(true, false)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Name, Status, StopReason};
-use crate::observe::brief;
+use crate::observe::{ByteCount, brief};
 
 /// The maximum length of a guest's own words in our messages, in bytes.
 pub const WORDS: usize = 1 << 10;
@@ -324,7 +324,7 @@ impl fmt::Display for Fault {
                 write!(f, "stopped at its processor limit of {limit:?} (limits.cpu)")
             }
             Fault::OutOfMemory { limit, last_line } => {
-                write!(f, "stopped at its memory limit of {limit} bytes (limits.memory)")?;
+                write!(f, "stopped at its memory limit of {} (limits.memory)", ByteCount(*limit as u64))?;
                 if last_line.is_empty() { Ok(()) } else { write!(f, ": {}", brief(last_line, WORDS)) }
             }
             Fault::NoMemory(said) => {
@@ -334,7 +334,7 @@ impl fmt::Display for Fault {
                 )
             }
             Fault::InputTooLarge(limit) => {
-                write!(f, "the request body is larger than the limit of {limit} bytes (limits.body)")
+                write!(f, "the request body is larger than the limit of {} (limits.body)", ByteCount(*limit))
             }
             Fault::InputBroken(what) => write!(f, "the request body broke off: {what}"),
             Fault::InputIdle(limit) => write!(f, "no byte of the request body came for {limit:?}"),
@@ -345,7 +345,7 @@ impl fmt::Display for Fault {
                 write!(f, "stopped at its limit of {limit} handles (limits.handles)")
             }
             Fault::OutputTooLarge(limit) => {
-                write!(f, "stopped at its output limit of {limit} bytes (limits.output)")
+                write!(f, "stopped at its output limit of {} (limits.output)", ByteCount(*limit))
             }
             Fault::Trapped { message, said, .. } => {
                 write!(f, "trapped: {}", brief(if said.is_empty() { message } else { said }, WORDS))

@@ -16,6 +16,8 @@ pub struct HandlerStats {
     pub runs: Outcomes,
     /// Failed jobs, by the code of their fault. Locked by failures only.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// Requests that the handler itself has answered with a status of 5xx.
+    answered_errors: AtomicU64,
     /// Lines of stderr and of trap stacks that were not logged.
     unlogged: AtomicU64,
     /// The rate limit for the final messages of all jobs together. `None` until there is one. Locked
@@ -49,12 +51,23 @@ pub struct Outcomes {
 }
 
 impl HandlerStats {
-    /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code), unless it was counted before.
-    pub fn count_failure(&self, job: &FailureGuard, code: &'static str) {
-        if !job.take() {
-            return;
+    /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code). Returns `false` if it was counted before.
+    pub fn count_failure(&self, job: &FailureGuard, code: &'static str) -> bool {
+        let is_first = job.take();
+        if is_first {
+            *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
         }
-        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+        is_first
+    }
+
+    /// Counts a request that the handler itself has answered with a status of 5xx.
+    pub fn answered_error(&self) {
+        self.answered_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests that the handler itself has answered with a status of 5xx.
+    pub fn answered_errors(&self) -> u64 {
+        self.answered_errors.load(Ordering::Relaxed)
     }
 
     /// Counts lines that were not logged.

@@ -207,7 +207,10 @@ impl Tail {
 
 /// Finds the line of a stderr that says why a program ended.
 fn reason(stderr: &str) -> &str {
-    let lines = || stderr.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    /// The beginning of the advice that Rust writes behind every reason.
+    const ADVICE: &str = "note: run with `RUST_BACKTRACE=";
+    let is_told = |line: &&str| !line.is_empty() && !line.starts_with(ADVICE);
+    let lines = || stderr.lines().map(str::trim_end).filter(is_told);
     // Go: `panic: WHY` or `fatal error: WHY`, followed by the stacks of its goroutines.
     let is_go = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
     if let Some(why) = lines().rev().find(is_go)
@@ -267,11 +270,14 @@ mod tests {
         let ruby = "main.rb:2:in 'Object#inner': boom (RuntimeError)\n\tfrom main.rb:5:in '<main>'\n";
         let javascript = "Error: boom\n    at inner (app.js:3:9)\n    at app.js:7:1\n";
         let python = "Traceback (most recent call last):\n  File \"app.py\", line 1\nMemoryError\n";
+        let rust = "memory allocation of 1048576 bytes failed\n\
+                    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
         for (said, why) in [
             (go, "panic: oh no"),
             (ruby, "main.rb:2:in 'Object#inner': boom (RuntimeError)"),
             (javascript, "Error: boom"),
             (python, "MemoryError"),
+            (rust, "memory allocation of 1048576 bytes failed"),
             ("panic: told and caught\nno disk left\n", "no disk left"),
             ("\tfrom here\n", "\tfrom here"),
             ("", ""),

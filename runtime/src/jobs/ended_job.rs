@@ -8,9 +8,6 @@ use super::api::{EndedJobReport, NestedJobReport, OutboundCallReport, RequestRep
 use crate::job::{JobId, Peaks};
 use crate::observe::history::{CallSummary, HistoryEntry, JobSummary, RequestSummary, VersionLabel};
 
-/// The outcome of a job that did not fail.
-const OK: &str = "ok";
-
 /// Describes an ended job, without the jobs that it called.
 pub(super) fn report(entry: &HistoryEntry) -> EndedJobReport {
     let HistoryEntry { id, parent, trace, version, ended, job, request } = entry;
@@ -26,7 +23,7 @@ pub(super) fn report(entry: &HistoryEntry) -> EndedJobReport {
         kind: label(|label| &label.kind),
         began: DateTime::<Utc>::from(*ended - total).to_rfc3339_opts(SecondsFormat::Millis, true),
         total_ms: ms(total),
-        outcome: outcome(entry),
+        outcome: entry.outcome().into_owned(),
         message: failure.map(|failure| failure.message.clone()),
         stack: failure.map(|failure| failure.stack.clone()).unwrap_or_default(),
         request: began.zip(request.as_ref()).map(|(began, request)| of_request(request, began)),
@@ -43,7 +40,7 @@ pub(super) fn nested(entry: &HistoryEntry, began: Instant) -> Option<NestedJobRe
         handler: entry.version.as_ref()?.handler.clone(),
         started_ms: since(began, entry.began()?),
         time_ms: ms(entry.total()),
-        outcome: outcome(entry),
+        outcome: entry.outcome().into_owned(),
     })
 }
 
@@ -84,10 +81,6 @@ fn of_run(job: &JobSummary, began: Instant) -> RunReport {
         stderr: job.stderr.clone(),
         calls: job.calls.iter().map(call).collect(),
     }
-}
-
-fn outcome(entry: &HistoryEntry) -> String {
-    entry.code().unwrap_or(OK).to_owned()
 }
 
 fn name(id: u64) -> String {

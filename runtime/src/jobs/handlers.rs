@@ -58,6 +58,7 @@ fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> H
         requests: ended,
         failures: entry.record.requests.failed(),
         reasons: entry.record.reasons().into_iter().collect(),
+        answered_errors: entry.record.answered_errors(),
         mean_ms: (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         cpu_ms: (entry.record.cpu() + running.cpu).as_secs_f64() * 1000.0,
         memory: running.memory,

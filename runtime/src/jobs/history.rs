@@ -42,7 +42,7 @@ impl ReplyJob for TellHistory {
         let is_wanted = |entry: &&Arc<HistoryEntry>| {
             let of_handler =
                 |name: &String| entry.version.as_ref().is_some_and(|label| label.handler == *name);
-            handler.as_ref().is_none_or(of_handler) && (!failed || entry.code().is_some())
+            handler.as_ref().is_none_or(of_handler) && (!failed || !entry.is_well())
         };
         let wanted: Vec<_> = entries.iter().filter(is_wanted).collect();
         let from = lines.map_or(0, |lines| wanted.len().saturating_sub(lines));

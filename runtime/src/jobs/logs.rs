@@ -72,9 +72,10 @@ fn known(command: LogsCommand, engine: &Engine) -> Result<LogsCommand> {
 }
 
 fn report(line: &JournalLine) -> String {
-    let (said, ended) = match &line.event {
-        Event::Said(text) => (Some(text.clone()), None),
-        Event::Ended(text) => (None, Some(text.clone())),
+    let (said, ended, failed) = match &line.event {
+        Event::Said(text) => (Some(text.clone()), None, None),
+        Event::Ended(text) => (None, Some(text.clone()), None),
+        Event::Failed(text) => (None, None, Some(text.clone())),
     };
     reply::line(&LoggedLine {
         time: line.time.clone(),
@@ -83,5 +84,6 @@ fn report(line: &JournalLine) -> String {
         parent: line.job.parent.map(|parent| parent.to_string()),
         said,
         ended,
+        failed,
     })
 }

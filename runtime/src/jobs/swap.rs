@@ -69,7 +69,9 @@ impl Swap {
         turn.prove_entry(&proving, &entry, self.generations.loader.probe(&name)).await?;
         let trial = match trial {
             Some(trial) => {
-                let watch = TrialCommand { name: name.clone() }.job(engine)?;
+                let mut watch = TrialCommand { name: name.clone() }.job(engine)?;
+                // Nobody reads its response, which is the verdict.
+                engine.log_stdout(&mut watch);
                 Some((trial.percent, trial.rules(), watch))
             }
             None => None,

@@ -89,7 +89,7 @@ static FIELDS: [TapField; 20] = [
         read: |entry| text(entry.request.as_ref()?.route.as_ref()?),
     },
     TapField { name: "client", kind: FieldKind::Text, read: |entry| text(&entry.request.as_ref()?.client) },
-    TapField { name: "outcome", kind: FieldKind::Text, read: |entry| text(entry.code().unwrap_or("ok")) },
+    TapField { name: "outcome", kind: FieldKind::Text, read: outcome },
     TapField {
         name: "status",
         kind: FieldKind::Status,
@@ -256,6 +256,10 @@ fn name(id: Option<u64>) -> Option<FieldValue<'static>> {
     Some(FieldValue::Text(Cow::Owned(JobId(id?).to_string())))
 }
 
+fn outcome(entry: &HistoryEntry) -> Option<FieldValue<'_>> {
+    Some(FieldValue::Text(entry.outcome()))
+}
+
 fn trace(entry: &HistoryEntry) -> Option<FieldValue<'_>> {
     Some(FieldValue::Text(Cow::Owned(entry.trace?.to_string())))
 }
@@ -329,7 +333,8 @@ mod tests {
             "path=/notes/* path=*b path=\"/notes/a b\" path=*otes*a*",
             "id=000000000000001f parent!=1 cpu!=1s",
             "trace=4bf92f3577b34da6a3ce929d0e0e4736 trace=4bf9*",
-            "method=GET client=192.0.2.* outcome=ok route=/notes/{id}",
+            "method=GET client=192.0.2.* outcome=\"answered 503\" route=/notes/{id}",
+            "outcome=answered*",
         ] {
             assert!(selects(filter), "{filter}");
         }
@@ -342,6 +347,7 @@ mod tests {
             "cpu<1s",
             "exit=0",
             "outcome=trapped",
+            "outcome=ok",
             "trace=4bf92f",
         ] {
             assert!(!selects(filter), "{filter}");

@@ -21,9 +21,9 @@ pub(super) struct HandlerFigures {
     pub(super) cpu: Option<f64>,
     /// The memory of its running jobs, in bytes.
     pub(super) memory: usize,
-    /// Failed jobs a second.
+    /// Failures a second.
     pub(super) failing: Option<f64>,
-    /// Failed jobs of the version by reason, the most frequent first.
+    /// Failures of the version by reason, the most frequent first.
     pub(super) reasons: Vec<(String, u64)>,
 }
 
@@ -50,7 +50,7 @@ impl HandlerFigures {
             let earlier = Some(counter(before)).filter(|_| before.version == now.version);
             Some((counter(now) - earlier.unwrap_or_default()).max(0.0) / time.as_secs_f64().max(0.001))
         };
-        let Pairs(mut reasons) = now.reasons.clone();
+        let mut reasons = failures(now);
         reasons.sort_by(|(_, one), (_, other)| other.cmp(one));
         let oldest = oldest.filter(|oldest| oldest.version == now.version);
         HandlerFigures {
@@ -65,16 +65,23 @@ impl HandlerFigures {
             cpu: per_second(|report| report.cpu_ms / 1000.0),
             memory: now.memory,
             failing: per_second(|report| {
-                report.reasons.0.iter().map(|(_, count)| *count).sum::<u64>() as f64
+                failures(report).iter().map(|(_, count)| *count).sum::<u64>() as f64
             }),
             reasons,
         }
     }
 
-    /// Returns the number of failed jobs.
+    /// Returns the number of failures.
     pub(super) fn failed(&self) -> u64 {
         self.reasons.iter().map(|(_, count)| count).sum()
     }
+}
+
+/// Lists the failures of a version by reason: its failed jobs by their codes, and the errors that it answered itself.
+fn failures(report: &HandlerReport) -> Vec<(String, u64)> {
+    let Pairs(codes) = &report.reasons;
+    let answered = Some(("5xx".to_owned(), report.answered_errors)).filter(|(_, count)| *count > 0);
+    codes.iter().cloned().chain(answered).collect()
 }
 
 impl Durations {

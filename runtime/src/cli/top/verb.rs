@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Show the handlers with their load, latency and failures, as they change.
 ///
 /// A letter sorts the rows; the last line lists the letters. Arrow keys scroll, q ends. P50, P99 and MAX are of the last
-/// ten seconds, from histograms: MAX is the bound of a bucket. FAILED counts the jobs of the version that serves.
+/// ten seconds, from histograms: MAX is the bound of a bucket. FAILED counts the failures of the version that serves.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]

@@ -33,6 +33,8 @@ pub(in crate::http) struct RequestLog {
     end: ResponseEnd,
     /// Whether a failure counts against the handler.
     blame: Blame,
+    /// Whether the job gave no response, or only a part of one.
+    is_faulted: bool,
     /// The job of the response.
     call: Option<LoggedJob>,
     /// The route of that job.
@@ -90,6 +92,7 @@ impl RequestLog {
             bytes: 0,
             end: ResponseEnd::Dropped,
             blame: Blame::Handler,
+            is_faulted: false,
             call: None,
             route: None,
             ballot: None,
@@ -280,9 +283,8 @@ impl RequestLog {
     }
 
     fn failed(&mut self, fault: &Fault) {
-        if !fault.is_about_the_handler() {
-            self.blame = Blame::Nobody;
-        }
+        self.is_faulted = true;
+        self.blame = if fault.is_about_the_handler() { self.blame } else { Blame::Nobody };
         self.story.iter_mut().for_each(|story| story.failure = Some(Box::new(fault.summary())));
         // A fault that the engine has seen is recorded already.
         self.capture.iter().for_each(|capture| capture.fail(fault));
@@ -359,8 +361,11 @@ impl Drop for RequestLog {
         let time = now.saturating_duration_since(self.start);
         if let Some(LoggedJob { id, entry, usage }) = &self.call {
             self.measured(*id, &entry.record, usage, now);
-            let failed =
-                self.end == ResponseEnd::BrokenOff || status.is_some_and(|status| status.is_server_error());
+            let is_error = status.is_some_and(|status| status.is_server_error());
+            let failed = self.end == ResponseEnd::BrokenOff || is_error;
+            if is_error && !self.is_faulted {
+                entry.record.answered_error();
+            }
             match self.blame {
                 Blame::Handler if failed => entry.record.requests.fail(time),
                 Blame::Handler | Blame::Nobody => entry.record.requests.succeed(time),

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use super::access_log::RequestLog;
 use super::cgi_job::{RoutedRequest, harmless};
 use super::gate_pass::GatePass;
+use super::logged_job::LoggedJob;
 use super::response_body::Body;
 use crate::access::{
     AccessCheck, AccessGate, BasicCredentials, CertificateNameKind, CertificateNames, Passwords, TokenError,
@@ -20,7 +21,9 @@ use crate::access::{
 use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
-use crate::job::{Fault, HandlerVersion};
+use crate::job::{Fault, HandlerVersion, Label};
+use crate::observe::history::VersionHistory;
+use crate::observe::traces::SpanRef;
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -134,8 +137,10 @@ impl RoutedRequest<'_> {
         head.headers.remove(TRANSFER_ENCODING);
         let request = RoutedRequest { head: &head, pass, ..self };
         // As for GET: a gate answers HEAD in the same way, and must end well before the request passes.
-        let answered = request.get(engine, entry).await;
-        let (logged, outcome) = answered.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        let job = request.bodiless_job(engine, entry);
+        let mut gate = GateJob::begin(LoggedJob::of(&job));
+        let answered = request.get(engine, job).await;
+        let outcome = answered.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         let whole = match outcome {
             Ok(response) => whole(response).await,
             Err(fault) => Err(fault),
@@ -146,13 +151,41 @@ impl RoutedRequest<'_> {
                 Ok(None)
             }
             Ok(response) => {
-                log.handler_chosen(logged, self, None);
+                gate.answers = true;
+                log.handler_chosen(gate.job.clone(), self, None);
                 Ok(Some(response))
             }
             Err(fault) => {
-                logged.complain(&fault);
-                Err(Refusal::Failed(logged.id, fault))
+                gate.job.complain(&fault);
+                Err(Refusal::Failed(gate.job.id, fault))
             }
+        }
+    }
+}
+
+/// The job of a gate. The history gets its end together with the request if the gate answers, else alone when this is
+/// dropped.
+struct GateJob {
+    job: LoggedJob,
+    answers: bool,
+}
+
+impl GateJob {
+    /// Keeps the end of a job that is about to begin.
+    fn begin(job: LoggedJob) -> GateJob {
+        if job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted) {
+            job.usage.ends.answers_request();
+        }
+        GateJob { job, answers: false }
+    }
+}
+
+impl Drop for GateJob {
+    fn drop(&mut self) {
+        let LoggedJob { id, entry, usage } = &self.job;
+        if let Some(history) = entry.history.as_ref().filter(|_| !self.answers) {
+            let trace = usage.spans.job().map(SpanRef::trace_id);
+            usage.ends.answers_nothing(history, (Label { id: *id, parent: None }, trace));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::job::{Fault, HandlerVersion, Job, JobId, Usage};
+use crate::job::{Fault, HandlerVersion, Job, JobId, Owner, Usage};
 use crate::observe::log_format::json_field;
 use crate::observe::traces::SpanRef;
 
@@ -27,7 +27,7 @@ impl LoggedJob {
         let LoggedJob { id, entry, usage } = self;
         let HandlerVersion { name, version, record, .. } = &**entry;
         let code = fault.code();
-        record.count_failure(&usage.failure, code);
+        let is_first = record.count_failure(&usage.failure, code);
         if let Fault::NoScript(_) = fault {
             // A script that does not exist is a matter for the access log.
             return;
@@ -42,6 +42,13 @@ impl LoggedJob {
         let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
         let trace = usage.spans.job().map(SpanRef::trace_id);
         let text = entry.failure_text(whole, short, fault.stack());
+        if is_first
+            && matches!(fault.owner(), Owner::Handler | Owner::Ours)
+            && let Some(history) = &entry.history
+        {
+            // `logs` shows the end of the run, which says nothing of it.
+            history.failed(id.0, text.clone());
+        }
         warn!(trace_id = json_field(trace), "[{id}] {name}@{version} {text}");
     }
 }

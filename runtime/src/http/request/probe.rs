@@ -49,7 +49,7 @@ pub async fn probe(
     let pass = GatePass::default();
     let (found, head, peer, pass) = (&found, &head, &peer, &pass);
     let request = RoutedRequest { catalog, found, head, peer, pass, span: None, around: &[] };
-    let (_, response) = request.get(engine, entry).await?;
+    let response = request.get(engine, request.bodiless_job(engine, entry)).await?;
     read(response?).await
 }
 

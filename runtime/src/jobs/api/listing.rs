@@ -66,8 +66,11 @@ pub struct HandlerReport {
     pub requests: u64,
     /// Requests that have failed.
     pub failures: u64,
-    /// Failures by their codes.
+    /// Failed jobs by their codes.
     pub reasons: Pairs<u64>,
+    /// Requests that it has answered itself with a status of 5xx.
+    #[serde(default)]
+    pub answered_errors: u64,
     /// The mean time of a request; `null` before the first one has ended.
     pub mean_ms: Option<f64>,
     /// The CPU time of all its jobs.

@@ -55,7 +55,7 @@ impl Command for LogsCommand {
     }
 }
 
-/// A line of the journal, with either `said` or `ended`.
+/// A line of the journal, with one of `said`, `ended` and `failed`.
 #[derive(Serialize, Deserialize)]
 pub struct LoggedLine {
     /// The time, in RFC 3339.
@@ -73,6 +73,9 @@ pub struct LoggedLine {
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
+    /// Why it gave no valid response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// Written instead of lines that were dropped because the reader was too slow.

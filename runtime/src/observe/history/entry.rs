@@ -1,10 +1,14 @@
 //! `HistoryEntry`: one ended job, with its request, its usage and its failure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
 use opentelemetry::TraceId;
+
+/// The outcome of a job that did not fail.
+const OK: &str = "ok";
 
 /// The most bytes of a path that an entry keeps.
 const PATH: usize = 256;
@@ -141,23 +145,38 @@ impl HistoryEntry {
         request.or_else(|| self.job.as_ref().and_then(|job| job.failure.as_deref()))
     }
 
-    /// Returns the code of the failure or of the refusal. `None` if all went well.
-    pub fn code(&self) -> Option<&'static str> {
+    /// Returns how it ended: `ok`, the code of the failure or of the refusal, or `answered 500` for an error that the
+    /// handler has answered with itself.
+    pub fn outcome(&self) -> Cow<'static, str> {
         /// The code of a client that left, as in `Fault::ReaderGone`.
         const GONE: &str = "client_gone";
         /// The status of a connection that leaves HTTP. Its end is no end of a response.
         const SWITCHING: u16 = 101;
-        let request = |request: &RequestSummary| {
-            let is_whole = request.is_complete || request.status == Some(SWITCHING);
-            request.reason.or((!is_whole).then_some(GONE))
-        };
-        let failure = self.failure().map(|failure| failure.code);
-        failure.or_else(|| self.request.as_ref().and_then(request))
+        let is_left = |request: &RequestSummary| !request.is_complete && request.status != Some(SWITCHING);
+        let reason = self.request.as_ref().and_then(|request| request.reason);
+        match (self.failure().map(|failure| failure.code).or(reason), self.answered_error()) {
+            (Some(code), _) => Cow::Borrowed(code),
+            (None, Some(status)) => Cow::Owned(format!("answered {status}")),
+            (None, None) if self.request.as_ref().is_some_and(is_left) => Cow::Borrowed(GONE),
+            (None, None) => Cow::Borrowed(OK),
+        }
+    }
+
+    /// Reports whether all went well.
+    pub fn is_well(&self) -> bool {
+        self.outcome() == OK
+    }
+
+    /// Returns the status of 5xx that the handler itself has answered with. `None` if the daemon answered for it.
+    fn answered_error(&self) -> Option<u16> {
+        let request =
+            self.request.as_ref().filter(|request| self.id.is_some() && request.failure.is_none())?;
+        request.status.filter(|status| *status >= 500)
     }
 
     /// Reports whether the handler or the daemon has failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.failure().is_some_and(|failure| failure.is_own)
+        self.failure().is_some_and(|failure| failure.is_own) || self.answered_error().is_some()
     }
 
     /// Returns when it began: with its request, or with its slot.
@@ -226,6 +245,38 @@ fn path(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A job that has answered with this status, and why it failed.
+    fn answered(id: Option<u64>, status: u16, code: Option<&'static str>) -> HistoryEntry {
+        let failure = |code| {
+            Box::new(FailureSummary { code, message: String::new(), stack: String::new(), is_own: true })
+        };
+        let request = RequestSummary {
+            status: Some(status),
+            is_complete: true,
+            failure: code.map(failure),
+            ..RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into())
+        };
+        let (ended, request) = (SystemTime::now(), Some(request));
+        HistoryEntry { id, parent: None, trace: None, version: None, ended, job: None, request }
+    }
+
+    #[test]
+    fn an_error_that_a_handler_answers_with_is_a_failure_and_no_other_status_is() {
+        for (entry, outcome, has_failed) in [
+            (answered(Some(1), 500, None), "answered 500", true),
+            (answered(Some(1), 503, None), "answered 503", true),
+            (answered(Some(1), 502, Some("trapped")), "trapped", true),
+            (answered(Some(1), 404, None), "ok", false),
+            (answered(None, 503, None), "ok", false),
+        ] {
+            assert_eq!((&*entry.outcome(), entry.has_failed()), (outcome, has_failed));
+            assert_eq!(entry.is_well(), outcome == "ok");
+        }
+        let left = answered(Some(1), 200, None);
+        let request = left.request.map(|request| RequestSummary { is_complete: false, ..request });
+        assert_eq!(HistoryEntry { request, ..answered(None, 200, None) }.outcome(), "client_gone");
+    }
 
     #[test]
     fn a_path_has_no_query_and_a_bounded_length() {

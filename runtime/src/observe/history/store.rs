@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
 use opentelemetry::TraceId;
@@ -10,6 +10,9 @@ use opentelemetry::TraceId;
 use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
 use super::ring::{HandlerHistory, HistoryFigures};
 use super::tap::{TapListener, Taps};
+
+/// Gets a failure that the run of a job does not show: the number of the job, the name of its handler, and the text.
+type FailureListener = Box<dyn Fn(u64, &str, String) + Send + Sync>;
 
 /// The ended jobs of all handlers. Each handler has an equal part of the memory, half of it for failures.
 #[derive(Default)]
@@ -21,6 +24,7 @@ pub struct History {
     /// The handlers by name. A handler that no version refers to is gone.
     handlers: Mutex<BTreeMap<String, Weak<HandlerHistory>>>,
     taps: Arc<Taps>,
+    on_failure: OnceLock<FailureListener>,
 }
 
 /// The history, as one handler version feeds it.
@@ -65,6 +69,12 @@ impl History {
     /// Reports whether anything listens to the ends of requests.
     pub fn is_tapped(&self) -> bool {
         self.taps.is_listening()
+    }
+
+    /// Sets the one listener to failures that the runs of jobs do not show, such as an invalid response. A later one is
+    /// ignored.
+    pub fn on_failure(&self, listener: impl Fn(u64, &str, String) + Send + Sync + 'static) {
+        let _first = self.on_failure.set(Box::new(listener));
     }
 
     /// Adds a listener to the jobs and requests that end from now on and that `is_wanted` selects.
@@ -116,6 +126,13 @@ impl VersionHistory {
         self.history.share.load(Ordering::Relaxed) > 0 || self.history.is_tapped()
     }
 
+    /// Tells the listener of a failure that the run of a job does not show.
+    pub fn failed(&self, id: u64, why: String) {
+        if let Some(listener) = self.history.on_failure.get() {
+            listener(id, &self.label.handler, why);
+        }
+    }
+
     /// Returns the label of the version.
     pub fn label(&self) -> &Arc<VersionLabel> {
         &self.label
@@ -148,6 +165,8 @@ impl VersionHistory {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use http::Method;
 
     use super::*;
     use crate::observe::history::{FailureSummary, PartTimes};
@@ -208,6 +227,20 @@ mod tests {
         let figures = history.figures();
         assert!(figures.bytes <= LIMIT && figures.bytes > LIMIT / 3, "{figures:?}");
         assert_eq!(figures.jobs, kept.len());
+    }
+
+    #[test]
+    fn successes_do_not_push_out_an_error_that_the_handler_answered_with() {
+        let history = history(32 << 10);
+        let version = history.of(label("one"));
+        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into());
+        let request = RequestSummary { status: Some(500), is_complete: true, ..begun };
+        version.add((1, None, None), Some(job(None)), Some(request));
+
+        (100..1100).for_each(|id| version.add((id, None, None), Some(job(None)), None));
+
+        let kept = ids(&history);
+        assert!(kept.contains(&1) && !kept.contains(&100), "{kept:?}");
     }
 
     #[test]

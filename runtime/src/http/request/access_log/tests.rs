@@ -44,3 +44,19 @@ fn a_panic_before_the_head_is_answered_and_a_failure() {
     assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
     assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
 }
+
+#[test]
+fn an_error_of_the_handler_is_counted_apart_from_one_of_the_daemon() {
+    let end = |fault: Option<Fault>| {
+        let (mut log, entry) = begun();
+        let refusal = fault.map(|fault| log.job_failed(fault));
+        refusal.iter().for_each(|refusal| log.refused(refusal));
+        log.head_sent(refusal.map_or(StatusCode::SERVICE_UNAVAILABLE, |refusal| refusal.status()));
+        log.complete();
+        drop(log);
+        (entry.record.requests.failed(), entry.record.answered_errors())
+    };
+
+    assert_eq!(end(None), (1, 1));
+    assert_eq!(end(Some(Fault::BadAnswer("no head".to_owned()))), (1, 0));
+}
