@@ -293,6 +293,7 @@ fn where_no_daemon_listens_is_said_with_what_to_do() {
     assert_eq!(ended.code, Some(1));
     let wanted = format!("portcullis: no daemon listens at {}: start one with", socket.display());
     assert!(ended.stderr.starts_with(&wanted), "{}", ended.stderr);
+    assert!(ended.stderr.contains("call this in the directory that `up` serves"), "{}", ended.stderr);
 }
 
 #[test]
@@ -319,7 +320,8 @@ fn a_job_that_is_a_part_of_the_daemon_is_not_killed() {
         let refused = daemon.verb(&["kill", id]);
 
         assert_eq!(refused.code, Some(1), "{name}");
-        assert!(refused.stderr.contains("is a part of the daemon"), "{}", refused.stderr);
+        let wanted = format!("{name} is a part of the daemon: `shutdown` ends the daemon");
+        assert!(refused.stderr.contains(&wanted), "{}", refused.stderr);
     }
 
     assert_eq!(daemon.get("/").text(), "hi");

@@ -143,6 +143,16 @@ fn a_configuration_that_is_not_there_is_one_line() {
 }
 
 #[test]
+fn a_build_of_a_directory_without_handlers_says_that_nothing_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let ended = finish(portcullis().arg("build").current_dir(dir.path()), b"", PATIENCE);
+
+    assert_eq!((ended.code, ended.stdout.len()), (Some(0), 0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has no crate and no .wat file, so nothing is built"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_new_handler_is_built_and_served() {
     /// The time limit for building the SDK and its dependencies on a slow machine.
     const BUILD: Duration = Duration::from_secs(300);

@@ -327,7 +327,8 @@ fn what_cannot_be_a_gate_is_refused_with_what_can() {
             "[gate.g]\nkind = \"basic\"\nusers = { ada = \"lovelace\" }\n",
             "gate.g.users.ada: wanted a hash of Argon2",
         ),
-        ("", "[gate.g]\nkind = \"basic\"\nusers_file = \"none\"\n", "gate.g.users_file: none: "),
+        ("", "[gate.g]\nkind = \"basic\"\nusers_file = \"none\"\n", "gate.g.users_file: /"),
+        ("", "[gate.g]\nkind = \"basic\"\nusers_file = \"users\"\n", "/users:3: wanted a hash of Argon2"),
         (
             "",
             "[gate.g]\nkind = \"jwt\"\nalgorithms = [\"none\"]\n",
@@ -344,9 +345,13 @@ fn what_cannot_be_a_gate_is_refused_with_what_can() {
             "wanted 32 at least",
         ),
     ] {
-        let said = check(&setup(before, gates).file("short", b"short")).stderr;
+        let said =
+            check(&setup(before, gates).file("short", b"short").file("users", b"# staff\n\nada:x\n")).stderr;
         assert!(said.contains(wanted), "{before} {gates}: {said}");
     }
+    let broken = setup("\"g\"", "[gate.g]\nkind = \"ldap\"\n");
+    let said = check(&broken).stderr;
+    assert!(!said.contains("there is no gate"), "a gate with a mistake is there: {said}");
     let raw = setup("\"raw\"", "").handler("raw", "output = \"raw\"", &gate("x"));
     let said = check(&raw).stderr;
     assert!(said.contains("the handler \"raw\" has output = \"raw\", which has no status"), "{said}");

@@ -208,4 +208,9 @@ fn limits_are_explained_and_checked() {
         said.contains("warning: handler.x.limit counts nothing: no route leads to the handler"),
         "{said}"
     );
+    let misheard = Setup::new(
+        "listen = [\"tcp:8080\"]\n[[route]]\npath = \"/\"\nrespond = {}\nlimit = { rate = \"1/s\" }\n",
+    );
+    let said = finish(portcullis().arg("check").current_dir(misheard.path("")), b"", PATIENCE).stderr;
+    assert!(said.contains("listen[0]: ") && !said.contains("clients of Unix sockets"), "{said}");
 }

@@ -54,6 +54,8 @@ fn a_body_that_is_not_to_be_kept_is_in_no_file_and_replay_says_so() {
     let again = replay(&file, &[]);
     assert_eq!(again.code, Some(1), "{}", again.stderr);
     assert!(again.stderr.contains("its stdin was not recorded (record_body = false)"), "{}", again.stderr);
+    assert!(again.stdout.ends_with(b"fine"), "the response has no newline at its end");
+    assert!(again.stderr.contains("looking\n\nportcullis: then: "), "{}", again.stderr);
     let body = daemon.path("body");
     fs::write(&body, "x very private").unwrap();
     let again = replay(&file, &["--stdin", body.to_str().unwrap()]);

@@ -295,6 +295,22 @@ fn a_swap_after_a_reload_that_failed_has_the_settings_that_are_in_force() {
 }
 
 #[test]
+fn a_reload_that_undoes_a_swap_says_so_in_the_log() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    let quiet = run(&daemon, "reload", "", b"");
+    assert_eq!(quiet.status(), 200, "{}", quiet.text());
+    assert_eq!(swap(&daemon, &name, "", &version("two")).status(), 200);
+
+    let reloaded = run(&daemon, "reload", "", b"");
+
+    assert_eq!(reloaded.status(), 200, "{}", reloaded.text());
+    assert_eq!(daemon.get("/").text(), "one");
+    daemon.log.line("was swapped in, and the reload goes back to the file of its handler");
+    assert_eq!(daemon.log.count("was swapped in"), 1);
+}
+
+#[test]
 fn a_rollback_during_a_trial_ends_the_trial_and_nothing_else() {
     let daemon = daemon("");
     let name = name(&daemon);

@@ -1,6 +1,6 @@
 //! `portcullis replay`: runs a recorded failed job again, offline, and compares the outcome.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, MountConfig};
 use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
-use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat};
+use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat, Tail};
 use crate::jobs::Loader;
 use crate::operator_file;
 use crate::record::{self, Bundle, RecordedOutcome};
@@ -93,9 +93,15 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     job.env = env;
     job.stdin = Input::from(Bytes::from(stdin));
     let answer = Arc::new(ResponseCheck::new(bundle.mapping()));
-    job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone()]);
+    let last_byte = Tail::new(1);
+    job.stdout =
+        Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone(), Arc::new(last_byte.clone())]);
     job.stderr.add(Arc::new(Terminal(io::stderr())));
     let outcome = run(&engine, job, &answer)?;
+    if !matches!(last_byte.text().as_str(), "" | "\n") {
+        // Our lines do not continue the last line of the response.
+        let _gone = writeln!(io::stderr());
+    }
     Ok(compare(&bundle.outcome, &outcome))
 }
 

@@ -30,9 +30,10 @@ use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 /// Run one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
 ///
 /// A handler runs as configured: its arguments, variables, mounts, limits, and the handlers that it may
-/// call. A module given as a file runs like a program: with the directories of --mount only, no time limit
-/// and 4 GiB of memory. The built-in jobs are `commands` and `version`. To query a running daemon, use the
-/// other verbs, such as `jobs`.
+/// call. Its stores and databases are those that serve requests: what it writes there stays. A module given
+/// as a file runs like a program: with the directories of --mount only, without stores and databases, without
+/// a time limit, and with 4 GiB of memory. The built-in jobs are `commands` and `version`. To query a running
+/// daemon, use the other verbs, such as `jobs`.
 #[derive(clap::Args)]
 #[command(after_help = STATUSES, override_usage = "portcullis run [OPTIONS] <NAME|FILE.wasm> [ARGS]...")]
 pub(super) struct Args {
@@ -91,8 +92,8 @@ Exit status: that of the job, or
   137  out of memory
 
 Examples:
-  portcullis run hello ada                         a handler of ./portcullis.toml
-  portcullis run -e NAME=ada build/hello.wasm      a module
+  portcullis run -e ROUTE_WHO=ada hello            a handler of ./portcullis.toml, with the capture {who}
+  portcullis run -e GREETING=Hi build/hello.wasm   a module
   portcullis run ./wc.wasm -c README.md            -c is an option of the module
   echo text | portcullis run wc -l                 stdin and stdout belong to the job";
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::front_schema::WrittenGate;
 use super::model::HandlerConfig;
-use super::reader::Keyed;
+use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::route_model::RouteConfig;
 use crate::access::{AccessCheck, AccessGate, RateKey};
@@ -27,9 +28,11 @@ struct KnownGate {
 }
 
 impl<'a> GateNames<'a> {
-    /// Collects the names, and reads the gates of all routes.
+    /// Collects the names, and reads the gates of all routes. `gates` are those of `table` without mistakes. A gate with
+    /// a mistake, which is reported already, is taken for sound where it is named.
     pub(super) fn new(
         gates: &'a [Arc<AccessGate>],
+        table: Option<&'a Keyed<NamedTable<WrittenGate>>>,
         handlers: &'a [HandlerConfig],
         written: Option<&Keyed<Vec<Keyed<String>>>>,
         report: &Diagnostics<'_>,
@@ -40,6 +43,8 @@ impl<'a> GateNames<'a> {
                 is_raw.then_some("has output = \"raw\", which has no status, so it would let everybody pass");
             (handler.name.as_str(), KnownGate { wrong, names_user: true })
         });
+        let blamed = table.into_iter().flat_map(|table| &table.value.0);
+        let blamed = blamed.map(|(name, _)| (name.as_str(), KnownGate { wrong: None, names_user: true }));
         let gates = gates.iter().map(|gate| {
             let names_user = match gate.check {
                 AccessCheck::Addresses(_) => false,
@@ -47,7 +52,8 @@ impl<'a> GateNames<'a> {
             };
             (gate.name.as_str(), KnownGate { wrong: None, names_user })
         });
-        let known = handlers.chain(gates).collect();
+        // A later entry replaces an earlier one.
+        let known = blamed.chain(handlers).chain(gates).collect();
         let mut names = GateNames { known, all: Vec::new() };
         names.all = names.list(written, report);
         names

@@ -45,6 +45,13 @@ const HISTORY: usize = 4 << 20;
 /// The default of `upgrade_grace`: how long the old process may run after an upgrade.
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
+impl Config {
+    /// Returns whether `jobs` is the default.
+    pub fn has_default_jobs(&self) -> bool {
+        self.jobs == JOBS
+    }
+}
+
 /// Converts a file. An error is reported, and a default replaces the value.
 pub(super) fn config(file: &File, base: &Path, directories: Directories, report: &Diagnostics<'_>) -> Config {
     let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));
@@ -68,7 +75,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let handlers: Vec<_> = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = file.version_prefix.as_ref().is_some_and(|at| at.value);
     let gates = gates::read(file.gate.as_ref(), base, &names, ca.as_ref(), report);
-    let places = GateNames::new(&gates, &handlers, file.before.as_ref(), report);
+    let places = GateNames::new(&gates, file.gate.as_ref(), &handlers, file.before.as_ref(), report);
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
     let admin_path = report.settle(file.admin.as_ref(), None, |text| {

@@ -101,7 +101,8 @@ impl<'f> Databases<'f> {
             };
             return Ok(DatabaseConfig { options, password: None });
         }
-        Err(store_names::unknown("database", name, &names))
+        let known = self.written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]);
+        Err(store_names::unknown("database", name, &Names::new(known)))
     }
 }
 
@@ -258,6 +259,7 @@ mod tests {
                 "is database \"a\" already",
             ),
             ("[database.app]\nurl = \"sqlite:x\"", "databases = [\"ap\"]", "did you mean \"app\"?"),
+            ("", "databases = [\"defualt\"]", "did you mean \"default\"?"),
             ("", "databases = [\"app\"]", "add [database.app] with a url"),
             ("", "databases = true", "wanted a list of databases"),
         ] {

@@ -155,7 +155,7 @@ impl GateFiles<'_> {
                 Some(file.bytes)
             }
             Err(error) => {
-                report.add(at.line, &at.key, format!("{}: {error}", at.value));
+                report.add(at.line, &at.key, format!("{}: {error}", path.display()));
                 None
             }
         }
@@ -181,7 +181,8 @@ fn basic(
 ) -> Option<AccessCheck> {
     let Keyed { value: gate, key, line } = at;
     let mut users = HashMap::new();
-    let mut add = |name: &str, hash: &str, place: (usize, &str)| {
+    // A place is a line of the configuration, its key, and for an entry of the file the place in that.
+    let mut add = |name: &str, hash: &str, (line, key, found_in): (usize, &str, &str)| {
         let named = match name {
             "" => Err("a user without a name".to_owned()),
             _ if name.contains(':') || name.contains(char::is_control) => {
@@ -191,21 +192,22 @@ fn basic(
         };
         match named {
             Ok(hash) if !users.contains_key(name) => drop(users.insert(name.to_owned(), hash)),
-            Ok(_) => report.add(place.0, place.1, format!("the user {name:?} is listed already")),
-            Err(message) => report.add(place.0, place.1, message),
+            Ok(_) => report.add(line, key, format!("{found_in}the user {name:?} is listed already")),
+            Err(message) => report.add(line, key, format!("{found_in}{message}")),
         }
     };
     for (name, hash) in gate.users.iter().flat_map(|table| &table.value.0) {
-        add(name, &hash.value, (hash.line, &hash.key));
+        add(name, &hash.value, (hash.line, &hash.key, ""));
     }
     if let Some(bytes) = files.read(gate.users_file.as_ref(), report)
         && let Some(file) = &gate.users_file
     {
         let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().map(str::trim).filter(|text| !text.is_empty() && !text.starts_with('#'));
-        for entry in lines {
+        let lines = text.lines().map(str::trim).zip(1..);
+        for (entry, number) in lines.filter(|(text, _)| !text.is_empty() && !text.starts_with('#')) {
             let (name, hash) = entry.split_once(':').unwrap_or((entry, ""));
-            add(name, hash, (file.line, &file.key));
+            let found_in = format!("{}:{number}: ", files.base.join(&file.value).display());
+            add(name, hash, (file.line, &file.key, &found_in));
         }
     }
     match Passwords::new(users) {

@@ -160,6 +160,9 @@ fn module(path: &Path) -> Result<PathBuf, String> {
     match path.metadata() {
         Ok(found) if found.is_file() => Ok(path.to_owned()),
         Ok(_) => Err(format!("wanted a module, found something that is not a file: {}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(format!("{}; `portcullis build` makes it from its source", absent("module", path, &error)))
+        }
         Err(error) => Err(absent("module", path, &error)),
     }
 }

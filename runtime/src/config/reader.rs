@@ -43,6 +43,9 @@ pub(super) struct NamedTable<T>(pub(super) Vec<(String, Keyed<T>)>);
 
 /// A type that can be read from a TOML value.
 pub(super) trait FromToml: Sized {
+    /// Whether the value is a string, so that an error may show a list of one.
+    const IS_TEXT: bool = false;
+
     /// Reads a value. Returns `None` if it has another type; the error is reported.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Self>;
 }
@@ -63,14 +66,15 @@ struct TableEntry<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// Starts to read a table. Returns `None` if the value is not a table; the error is reported.
+    /// Starts to read a table. Returns `None` if the value is not a table; the error, which names `keys`, is reported.
     pub(super) fn of(
         value: &'d Spanned<DeValue<'d>>,
         key: &str,
+        keys: &[&str],
         report: &'d Diagnostics<'d>,
     ) -> Option<Section<'d>> {
         let Some(table) = value.get_ref().as_table() else {
-            return wrong(value, key, "a table", report);
+            return wrong(value, key, &format!("a table with the keys {}", keys.join(", ")), report);
         };
         Some(Section { key: key.to_owned(), entries: entries(table, report), known: Vec::new(), report })
     }
@@ -106,6 +110,8 @@ impl<'d> Section<'d> {
 }
 
 impl FromToml for String {
+    const IS_TEXT: bool = true;
+
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         text.or_else(|| wrong(value, key, "a string", report))
@@ -146,7 +152,13 @@ impl<T: FromToml> FromToml for Vec<Keyed<T>> {
     /// Reads a list. Elements of another type are reported and left out.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Vec<Keyed<T>>> {
         let Some(array) = value.get_ref().as_array() else {
-            return wrong(value, key, "a list", report);
+            let wanted = match value.get_ref() {
+                DeValue::String(text) if T::IS_TEXT && text.len() <= 48 => {
+                    format!("a list such as [{text:?}]")
+                }
+                _ => "a list".to_owned(),
+            };
+            return wrong(value, key, &wanted, report);
         };
         let element = |(position, element): (usize, &Spanned<DeValue<'_>>)| {
             let key = format!("{key}[{position}]");

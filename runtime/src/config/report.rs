@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use crate::operator_file::ReadError;
@@ -45,7 +46,13 @@ pub(super) struct Diagnostics<'t> {
 impl ConfigErrors {
     /// Makes the error for a file that cannot be read.
     pub(super) fn unreadable(file: String, refusal: &ReadError) -> ConfigErrors {
-        let message = format!("the configuration cannot be read: {refusal}");
+        let advice = match refusal {
+            ReadError::Unreadable(error) if error.kind() == ErrorKind::NotFound => {
+                "; `portcullis new NAME` creates one"
+            }
+            _ => "",
+        };
+        let message = format!("the configuration cannot be read: {refusal}{advice}");
         ConfigErrors { file, errors: vec![ConfigError { line: 0, key: String::new(), message }] }
     }
 }

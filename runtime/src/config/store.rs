@@ -88,7 +88,8 @@ impl<'f> Stores<'f> {
         if name == DEFAULT && !names.contains(DEFAULT) {
             return Ok(StoreConfig { options: embedded(self.base)?, password: None });
         }
-        Err(store_names::unknown("store", name, &names))
+        let known = self.written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]);
+        Err(store_names::unknown("store", name, &Names::new(known)))
     }
 }
 
@@ -256,6 +257,7 @@ mod tests {
             ),
             ("[store.carts]\nurl = \"memory:\"", "stores = [\"cart\"]", "did you mean \"carts\"?"),
             ("", "stores = [\"carts\"]", "add [store.carts] with a url"),
+            ("", "stores = [\"defualt\"]", "did you mean \"default\"?"),
             ("[store.a]\nurl = \"memory:\"", "stores = [\"a\", \"a\"]", "is in this list already"),
             ("", "stores = true", "wanted a list of stores"),
         ] {

@@ -12,7 +12,8 @@ macro_rules! table {
 
         impl FromToml for $name {
             fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
-                let mut section = Section::of(value, key, report)?;
+                let keys = [$(stringify!($key).trim_start_matches("r#"),)*];
+                let mut section = Section::of(value, key, &keys, report)?;
                 let table = $name { $($key: section.take(stringify!($key).trim_start_matches("r#")),)* };
                 section.finish();
                 Some(table)

@@ -61,17 +61,18 @@ pub fn lacking(config: &Config) -> PreflightFindings {
         (Ok(()), _) => {}
     }
     match descriptors::shares(config) {
-        Ok(shares) => warnings.extend(shares.lack(config)),
+        Ok(shares) => warnings.extend(shares.warning(config)),
         Err(refusal) => errors.push(refusal),
     }
     let total = Total::of(config);
-    warnings.extend(total.lack(config));
+    warnings.extend(total.warning(config));
     warnings.extend(total.stores_lack());
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
     warnings.extend(open_tokens(config));
     warnings.extend(ways_round_gates(config));
+    warnings.extend(config.routes.iter().flat_map(|route| foreign_captures(&route.path)));
     PreflightFindings { errors, warnings }
 }
 
@@ -145,7 +146,9 @@ fn idle_limits(config: &Config) -> Vec<String> {
         let name = &handler.name;
         warnings.push(format!("handler.{name}.limit counts nothing: no route leads to the handler"));
     }
-    let is_local = config.listen.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
+    // Empty if `listen` has a mistake.
+    let is_local = !config.listen.is_empty()
+        && config.listen.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     let limits = config.routes.iter().filter_map(|route| route.limit.as_ref());
     let mut limits = limits.chain(config.handlers.iter().filter_map(|handler| handler.limit.as_ref()));
     if is_local && config.trusted_proxies.is_empty() && limits.any(|limit| limit.rule.by == RateKey::Address)
@@ -199,6 +202,22 @@ fn ways_round_gates(config: &Config) -> Vec<String> {
     warnings
 }
 
+/// Warns of captures as other servers have them: `:id` and `*` match only themselves.
+fn foreign_captures(path: &str) -> Vec<String> {
+    let is_name = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let meant = |segment: &str| match segment.strip_prefix(':') {
+        Some(name) if is_name(name) => Some(format!("{{{name}}}")),
+        _ => (segment == "*").then(|| "{*rest}".to_owned()),
+    };
+    let segments = path.split('/').filter_map(|segment| Some((segment, meant(segment)?)));
+    let told = segments.map(|(segment, meant)| {
+        format!("route {path:?}: {segment:?} matches only itself: write {meant:?} to match other text")
+    });
+    told.collect()
+}
+
 /// Warns of mounts that this user cannot read or write. No error: a job gets EACCES, like any other program.
 fn closed_mounts(handler: &HandlerConfig) -> Vec<String> {
     let ours = rustix::process::geteuid().as_raw();
@@ -226,4 +245,25 @@ fn groups(config: &Config) -> Vec<Error> {
     ];
     let wrong = |(key, group): (&'static str, Option<&String>)| net::examine_group(group?).context(key).err();
     groups.into_iter().filter_map(wrong).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_of_another_server_is_warned_of_with_ours() {
+        for (path, wanted) in [
+            (
+                "/hits/:id",
+                "route \"/hits/:id\": \":id\" matches only itself: write \"{id}\" to match other text",
+            ),
+            ("/y/*", "route \"/y/*\": \"*\" matches only itself: write \"{*rest}\" to match other text"),
+        ] {
+            assert_eq!(foreign_captures(path), [wanted]);
+        }
+        for path in ["/", "/a/{id}/{*rest}", "/v1/a:cancel", "/:", "/a*", "/:id.json"] {
+            assert!(foreign_captures(path).is_empty(), "{path}");
+        }
+    }
 }

@@ -200,6 +200,16 @@ impl Publisher<'_> {
         swapped.chain(self.base.trials.iter().map(trial)).collect()
     }
 
+    /// Lists the versions that were swapped in and that `next` replaces, a line each.
+    pub fn undone(&self, next: &Catalog) -> Vec<String> {
+        let loaded = self.generations.loaded();
+        let undone = self.base.handlers.iter().filter(|(name, serving)| {
+            let is_replaced = |next: &Arc<HandlerVersion>| next.version != serving.version;
+            next.handlers.get(*name).is_some_and(is_replaced) && loaded.get(*name) != Some(&serving.version)
+        });
+        undone.map(|(name, serving)| format!("{name}: {} was swapped in", serving.version)).collect()
+    }
+
     /// Proves every version of `next` that does not serve yet: its module can be instantiated within its limits, and
     /// its probe, if any, gets the configured status.
     ///

@@ -25,7 +25,10 @@ fn kill(engine: &Engine, KillCommand { id }: &KillCommand) -> Result<KillReply> 
         id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
     if let Some(found) = engine.sightings().iter().find(|found| found.id == number) {
         let name = &found.entry.name;
-        ensure!(!found.entry.policy.is_essential, "{name} is a part of the daemon: `shutdown` ends both");
+        ensure!(
+            !found.entry.policy.is_essential,
+            "{name} is a part of the daemon: `shutdown` ends the daemon"
+        );
     }
     ensure!(engine.kill(number), "no job {number} runs (it may have ended)");
     Ok(KillReply { killed: number.to_string() })

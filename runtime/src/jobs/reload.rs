@@ -132,6 +132,10 @@ impl Reload {
                 ..changes::between(old, new, settings, changes::trials(&base))
             },
         };
+        // Otherwise a developer who saves another file would not know why the swapped version has gone.
+        for swapped in turn.undone(&next.catalog) {
+            info!("{swapped}, and the reload goes back to the file of its handler");
+        }
         turn.publish_loaded(next);
         self.state.adopt(config, tls, read);
         self.state.sockets.apply(change);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::BuildOptions;
-use crate::cli::say;
+use crate::cli::{complain, say};
 
 /// Build the handlers of a directory into DIR/build: crates with cargo, .wat files without it.
 ///
@@ -18,7 +18,14 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: Args) -> Result<()> {
-    for built in super::build(&args.dir, &BuildOptions::default(), &say)? {
+    let made = super::build(&args.dir, &BuildOptions::default(), &say)?;
+    if made.is_empty() {
+        complain(&format!(
+            "{} has no crate and no .wat file, so nothing is built: `portcullis new NAME` creates a crate",
+            args.dir.display()
+        ));
+    }
+    for built in made {
         let note = if built.fresh { " (unchanged)" } else { "" };
         say(&format!("{}{note}", built.module.display()));
     }

@@ -352,7 +352,8 @@ fn a_file_that_is_not_there_is_one_error() {
 
     let text = anyhow::Error::from(error).to_string();
     assert!(
-        text.starts_with("/nowhere/portcullis.toml: the configuration cannot be read: No such file"),
+        text.starts_with("/nowhere/portcullis.toml: the configuration cannot be read: No such file")
+            && text.ends_with("; `portcullis new NAME` creates one"),
         "{text}"
     );
 }

@@ -20,7 +20,18 @@ fn refused(section: &str, line: &str, wanted: &str) {
 fn what_cannot_be_is_refused_with_what_can() {
     for (section, line, wanted) in [
         ("", "listen = []", "an empty list"),
-        ("", "listen = \"tcp://:80\"", "wanted a list, found the string \"tcp://:80\""),
+        (
+            "",
+            "listen = \"tcp://:80\"",
+            "wanted a list such as [\"tcp://:80\"], found the string \"tcp://:80\"",
+        ),
+        ("route", "methods = \"GET\"", "wanted a list such as [\"GET\"], found the string \"GET\""),
+        (
+            "handler",
+            "mounts = [\"data\"]",
+            "mounts[0]: wanted a table with the keys host, guest, write, found the string \"data\"",
+        ),
+        ("handler", "mounts = \"data\"", "wanted a list, found the string \"data\""),
         ("", "listen = [\"tcp://:80\", \"tcp://127.0.0.1:80\"]", "already"),
         ("", "listen = [80]", "listen[0]: wanted a string, found the integer 80"),
         ("handler", "reuse = 0", "reuse: "),
@@ -73,6 +84,7 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "handler.\"a b\".module = \"hello.wasm\"", "handler.\"a b\": \"a b\" is not a job name"),
         ("", "handler.y = {}", "handler.y: the key module is missing"),
         ("handler", "module = \"absent.wasm\"", "there is no module at /"),
+        ("handler", "module = \"absent.wasm\"", "; `portcullis build` makes it from its source"),
         ("handler", "module = \"data\"", "not a file"),
         ("handler", "args = [\"a\\u0000\"]", "NUL"),
         ("handler", "env = { \"A=B\" = \"x\" }", "without `=`"),

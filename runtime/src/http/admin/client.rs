@@ -108,7 +108,8 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
             "no daemon listens at {path}: start one with `portcullis up`, or with `portcullis serve` and \
-             admin = \"unix://...\" in its configuration; if it listens elsewhere, give --socket PATH"
+             admin = \"unix://...\" in its configuration; if one runs, call this in the directory that `up` serves, or \
+             give --socket PATH, which is DIR/.portcullis.sock for `up`"
         ),
         ErrorKind::PermissionDenied => format!(
             "{path}: permission denied: run as its owner, or set admin_group and admin_mode in the \
