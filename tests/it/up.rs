@@ -1,10 +1,10 @@
-//! `up`: rebuilds what has changed, whichever file that is, and continues after a build that fails.
+//! `up`: takes up what has changed, whichever file that is, and continues after a mistake.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::harness::{Daemon, Setup, never, within};
+use crate::harness::{Authority, Daemon, Setup, never, until, within};
 
 /// How long a build may take on a slow machine.
 const BUILD: Duration = Duration::from_secs(300);
@@ -51,6 +51,94 @@ fn a_first_build_that_fails_is_told_and_the_next_one_serves() {
     fs::write(daemon.path("one.wat"), "(module").unwrap();
     daemon.log.line("not built, the old generation goes on");
     assert_eq!(daemon.get("/one").text(), "mended");
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_told_at_the_start_and_the_mended_one_serves() {
+    let setup = Setup::new(&config(&["one"])).prepend("errors = { 404 = \"404.html\" }\n");
+    let mut daemon = setup.file("one.wat", text("served").as_bytes()).up().spawn();
+    daemon.log.line("the configuration is refused, so not served yet");
+    daemon.log.line("errors.404: there is no page at ");
+
+    fs::write(daemon.path("404.html"), "not here").unwrap();
+
+    daemon.ready();
+    assert_eq!(daemon.get("/one").text(), "served");
+    assert_eq!(daemon.get("/nowhere").text(), "not here");
+}
+
+#[test]
+fn a_certificate_that_is_missing_at_the_start_is_waited_for() {
+    let setup = Setup::new(&config(&["one"])).add("[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n");
+    let mut daemon = setup.file("one.wat", text("served").as_bytes()).up().spawn();
+    daemon.log.line("tls.cert: ");
+
+    let pair = Authority::usual().server(&["127.0.0.1"]);
+    fs::write(daemon.path("key.pem"), &pair.key).unwrap();
+    fs::write(daemon.path("cert.pem"), &pair.cert).unwrap();
+
+    daemon.ready();
+}
+
+#[test]
+fn a_secret_that_is_missing_at_the_start_is_waited_for() {
+    let secret = "[handler.one]\nsecrets = { KEY = { file = \"key\" } }\n";
+    let setup = Setup::new(&config(&["one"]).replace("[handler.one]\n", secret));
+    let mut daemon = setup.file("one.wat", text("served").as_bytes()).up().spawn();
+    daemon.log.line("secrets.KEY: there is no file ");
+
+    fs::write(daemon.path("key"), "f1rst").unwrap();
+
+    daemon.ready();
+    assert_eq!(daemon.get("/one").text(), "served");
+}
+
+#[test]
+fn a_page_that_changes_and_a_directory_that_appears_are_taken_up_without_another_change() {
+    let setup = Setup::new(&config(&["one"])).prepend("errors = { 404 = \"404.html\" }\n");
+    let setup = setup.file("one.wat", text("served").as_bytes()).file("404.html", b"first");
+    let daemon = setup.up().start();
+    assert_eq!(daemon.get("/nowhere").text(), "first");
+    fs::write(daemon.path("404.html"), "second").unwrap();
+    becomes(&daemon, "/nowhere", "second");
+
+    let file = daemon.path("portcullis.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    let route = "[[route]]\npath = \"/late/{*path}\"\nstatic = { dir = \"late\" }\n";
+    fs::write(&file, format!("{written}{route}")).unwrap();
+    daemon.log.line("reload failed");
+    fs::create_dir(daemon.path("late")).unwrap();
+    fs::write(daemon.path("late/a.txt"), "there").unwrap();
+
+    becomes(&daemon, "/late/a.txt", "there");
+}
+
+#[test]
+fn the_key_of_a_gate_that_a_refused_configuration_names_is_waited_for() {
+    let daemon = Setup::new(&config(&["one"])).file("one.wat", text("served").as_bytes()).up().start();
+    let gate =
+        "before = [\"staff\"]\n[gate.staff]\nkind = \"jwt\"\nalgorithms = [\"HS256\"]\nsecret = \"key\"\n";
+    fs::write(daemon.path("portcullis.toml"), gate.to_owned() + &config(&["one"])).unwrap();
+    daemon.log.line("reload failed");
+    assert_eq!(daemon.get("/one").text(), "served");
+
+    fs::write(daemon.path("key"), "k".repeat(64)).unwrap();
+
+    until("the gate is there", || (daemon.get("/one").status() == 401).then_some(()));
+}
+
+#[test]
+fn a_route_that_is_added_gets_its_curl_line_and_the_others_no_second_one() {
+    let daemon = Setup::new(&config(&["one"])).file("one.wat", text("served").as_bytes()).up().start();
+    let port = daemon.port();
+    daemon.out.line(&format!("curl http://127.0.0.1:{port}/one  # "));
+
+    fs::write(daemon.path("two.wat"), text("new")).unwrap();
+    fs::write(daemon.path("portcullis.toml"), config(&["one", "two"])).unwrap();
+
+    daemon.out.line(&format!("curl http://127.0.0.1:{port}/two  # "));
+    assert_eq!(daemon.out.count("/one  # "), 1, "{}", daemon.out.text());
+    assert_eq!(daemon.out.count("serving "), 1, "{}", daemon.out.text());
 }
 
 /// Writes a crate that depends on the library `common`, and prints the contents of a template elsewhere.

@@ -106,3 +106,21 @@ fn a_bind_mounted_file_that_is_written_in_place_is_seen() {
         becomes(&daemon, text);
     }
 }
+
+#[test]
+fn an_error_page_is_watched_and_one_that_is_missing_is_waited_for() {
+    let setup = Setup::one("", &saying("x")).prepend("watch = true\nerrors = { 404 = \"404.html\" }\n");
+    let daemon = setup.file("404.html", b"first").start();
+    let told = |text: &str| until(text, || (daemon.get("/nowhere").text() == text).then_some(()));
+    told("first");
+    fs::write(daemon.path("404.html"), "second").unwrap();
+    told("second");
+
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("404.html", "later.html")).unwrap();
+    daemon.log.line("reload failed");
+    fs::write(daemon.path("later.html"), "third").unwrap();
+
+    told("third");
+}

@@ -1,5 +1,6 @@
 //! Prints a curl command for every route, to be pasted into a shell.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use http::Method;
@@ -8,16 +9,29 @@ use crate::catalog::{Catalog, Route};
 use crate::daemon::Address;
 use crate::net::Guide;
 
-/// Lists the addresses and, for each route, a curl command and what answers it.
-pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
-    let Some(first) = listening.first() else { return Vec::new() };
-    let calls: Vec<String> = catalog.routes.iter().map(|route| call(route, first)).collect();
-    let width = calls.iter().map(String::len).max().unwrap_or_default();
-    let how = |address: &Address| if address.tls.is_some() { " over TLS" } else { "" };
-    let served = listening.iter().map(|address| format!("serving {}{}", address.local, how(address)));
-    let called = calls.iter().zip(catalog.routes.iter());
-    let called = called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.target, upgrade(route)));
-    served.chain(called).collect()
+/// The addresses and the curl commands that were printed, so that a reload prints only new ones.
+#[derive(Default)]
+pub(super) struct PrintedRoutes(HashSet<[String; 2]>);
+
+impl PrintedRoutes {
+    /// Lists the addresses and, for each route, a curl command and what answers it. Leaves out what the call before
+    /// this one has listed.
+    pub(super) fn unprinted(&mut self, catalog: &Catalog, listening: &[Address]) -> Vec<String> {
+        let Some(first) = listening.first() else { return Vec::new() };
+        let how = |address: &Address| if address.tls.is_some() { " over TLS" } else { "" };
+        let served =
+            listening.iter().map(|address| [format!("serving {}", address.local), how(address).to_owned()]);
+        let called = catalog.routes.iter();
+        let called = called.map(|route| [call(route, first), format!("{}{}", route.target, upgrade(route))]);
+        let (served, called): (Vec<_>, Vec<_>) = (served.collect(), called.collect());
+        let listed = served.iter().chain(&called).cloned().collect();
+        let before = std::mem::replace(&mut self.0, listed);
+        let is_new = |line: &&[String; 2]| !before.contains(*line);
+        let called: Vec<_> = called.iter().filter(is_new).collect();
+        let width = called.iter().map(|[call, _]| call.len()).max().unwrap_or_default();
+        let served = served.iter().filter(is_new).map(|[address, how]| format!("{address}{how}"));
+        served.chain(called.iter().map(|[call, target]| format!("  {call:width$}  # {target}"))).collect()
+    }
 }
 
 /// Names the protocol that a route requires and curl does not ask for.

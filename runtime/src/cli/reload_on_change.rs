@@ -1,4 +1,4 @@
-//! Reloads when a watched file changes: the configuration and modules with `watch = true`, secrets always.
+//! Reloads when a watched file changes: the configuration and what it names with `watch = true`, secrets always.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use notify::RecursiveMode;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -27,10 +28,55 @@ const TICK: Duration = Duration::from_millis(10);
 /// above it, was moved away, nor what another host changes on a network file system.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Reloads whenever the configuration or a module changes on disk, if the served configuration has `watch = true`.
-/// Reloads changed secrets in any case. Runs until dropped. A half-written file fails the reload, and is read again
-/// when it is complete.
-pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine>, state: Arc<DaemonState>) {
+/// Which files cause a reload, beside those of secrets.
+pub(super) enum FollowedFiles {
+    /// The configuration and what it names, if it has `watch = true`.
+    AsConfigured,
+    /// What the configuration names, except itself and modules in the directory `built`: `up` follows their sources.
+    BesideSources {
+        built: PathBuf,
+        /// When the last reload began that `up` asked for and that was refused: its configuration may name other files.
+        refused: Receiver<SystemTime>,
+    },
+}
+
+impl FollowedFiles {
+    /// Waits for a refused reload of `up`.
+    async fn refused(&mut self) {
+        if let FollowedFiles::BesideSources { refused, .. } = self
+            && refused.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Returns the time of the last refused reload of `up`.
+    fn last_refused(&mut self) -> SystemTime {
+        match self {
+            FollowedFiles::AsConfigured => SystemTime::UNIX_EPOCH,
+            FollowedFiles::BesideSources { refused, .. } => *refused.borrow_and_update(),
+        }
+    }
+
+    /// Returns the directory of modules that are not followed.
+    fn built(&self) -> Option<PathBuf> {
+        match self {
+            FollowedFiles::AsConfigured => None,
+            FollowedFiles::BesideSources { built, .. } => Some(built.clone()),
+        }
+    }
+}
+
+/// Reloads whenever one of the `followed` files changes on disk. Reloads changed secrets in any case. Runs until dropped.
+/// A half-written file fails the reload, and is read again when it is complete.
+pub(super) async fn keep(
+    file: PathBuf,
+    source: ConfigSource,
+    engine: Arc<Engine>,
+    state: Arc<DaemonState>,
+    mut followed: FollowedFiles,
+) {
     let mut adopted = state.adopted();
     let mut watching: Option<FileWatcher> = None;
     // The files as they were before the last reload that we asked for, which may have been refused.
@@ -38,14 +84,19 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
     let mut asked = SystemTime::UNIX_EPOCH;
     loop {
         // Each reload may change the set of watched files.
-        let read = (*adopted.borrow_and_update()).max(asked);
+        let read = (*adopted.borrow_and_update()).max(asked).max(followed.last_refused());
         let served = state.config.load_full();
-        let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
+        let (named, wanted, source, built) = (file.clone(), served.clone(), source.clone(), followed.built());
+        let follows = served.watch || built.is_some();
         let Some(StartedWatch { files, kept, next, looks }) =
-            off_thread(move || begin(&named, &wanted, &source)).await.flatten()
+            off_thread(move || begin(&named, &wanted, &source, built.as_deref())).await.flatten()
         else {
             (watching, before) = (None, HashMap::new());
-            if adopted.changed().await.is_err() {
+            let is_over = tokio::select! {
+                another = adopted.changed() => another.is_err(),
+                () = followed.refused() => false,
+            };
+            if is_over {
                 return;
             }
             continue;
@@ -74,6 +125,7 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
                     Ok(()) => continue,
                     Err(_) => return,
                 },
+                () = followed.refused() => continue,
             }
         }
         let looked = files.clone();
@@ -84,7 +136,7 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
         let is_other = !files.iter().filter(is_changed).all(|file| kept.contains(file));
         let is_secret = files.iter().filter(is_changed).any(|file| kept.contains(file));
         (before, asked) = (now, SystemTime::now());
-        let is_reloaded = served.watch && (is_other || !is_secret) && daemon::reload(&engine).await;
+        let is_reloaded = follows && (is_other || !is_secret) && daemon::reload(&engine).await;
         if is_secret && !is_reloaded {
             daemon::refresh(&engine).await;
         }
@@ -117,12 +169,16 @@ struct StartedWatch {
 
 /// Watches the files that the served configuration asks for, then records their state. `None` if there are none, or if
 /// they cannot be watched.
-fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedWatch> {
+fn begin(file: &Path, served: &Config, source: &ConfigSource, built: Option<&Path>) -> Option<StartedWatch> {
     // Secrets are always watched, because their rotation sends no signal.
     let kept: HashSet<PathBuf> = secrets(served).collect();
-    let files = match served.watch {
-        true => files(file, served, source(ConfigReading::Reload).ok().as_ref()),
-        false => kept.clone(),
+    let follows = served.watch || built.is_some();
+    let written = if follows { source(ConfigReading::Reload).ok() } else { None };
+    let configs = [Some(served), written.as_ref()].into_iter().flatten();
+    let files = match (built, follows) {
+        (Some(built), _) => files(file, configs, |path| !path.starts_with(built)),
+        (None, true) => files(file, configs, |_| true).into_iter().chain(ways(file)).collect(),
+        (None, false) => kept.clone(),
     };
     if files.is_empty() {
         return None;
@@ -161,16 +217,56 @@ fn secrets(config: &Config) -> impl Iterator<Item = PathBuf> {
     secrets.filter_map(move |source| source.file(credentials.as_deref())).flat_map(|file| ways(&file))
 }
 
-/// Lists the files of the served configuration and of the one on disk. If that one was refused because of a module, a
-/// repaired module makes it valid.
-fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<PathBuf> {
+/// Lists the files of secrets, and those `wanted` of the other paths that the configurations name, or that the one in
+/// `file` names whatever is wrong with it. A path that is mended makes a refused configuration valid.
+fn files<'c>(
+    file: &Path,
+    configs: impl Iterator<Item = &'c Config> + Clone,
+    wanted: impl Fn(&Path) -> bool,
+) -> HashSet<PathBuf> {
+    // Flags name certificates, too.
     let of = |config: &Config| -> Vec<PathBuf> {
         let modules = config.handlers.iter().map(|handler| handler.module.as_path());
         let certificates = config.tls.iter().flat_map(TlsOptions::files);
-        modules.chain(certificates).flat_map(ways).chain(secrets(config)).collect()
+        modules.chain(certificates).map(Path::to_owned).collect()
     };
-    let named = [Some(served), written].into_iter().flatten().flat_map(of);
-    named.chain(ways(file)).collect()
+    let named = configs.clone().flat_map(of).chain(config::named_paths(file));
+    let named = named.filter(|path| wanted(path)).flat_map(|path| ways(&path));
+    named.chain(configs.flat_map(secrets)).collect()
+}
+
+/// What a configuration names while no daemon serves it yet.
+pub(super) struct NamedFiles {
+    files: Arc<HashSet<PathBuf>>,
+    looks: HashMap<PathBuf, Option<FileStamp>>,
+    /// `None` if they cannot be watched.
+    watching: Option<FileWatcher>,
+}
+
+impl NamedFiles {
+    /// Watches what the configuration in `file` names, and the files of flags and secrets if it is `valid`. Any later
+    /// change is reported. Blocks.
+    pub(super) fn of(file: &Path, valid: Option<&Config>) -> NamedFiles {
+        let files = files(file, valid.into_iter(), |_| true);
+        // Without a watch, the files are compared again and again.
+        let watching = watch(files.clone()).ok();
+        NamedFiles { looks: look(&files), files: Arc::new(files), watching }
+    }
+
+    /// Waits until one of the files has changed.
+    pub(super) async fn changed(&mut self) {
+        let NamedFiles { files, looks, watching } = self;
+        let reported = async {
+            match watching {
+                Some(watching) => watching.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = reported => {}
+            () = differ(files, looks) => {}
+        }
+    }
 }
 
 /// Watches files.
@@ -212,6 +308,7 @@ fn is_mounted(file: &Path) -> bool {
 #[derive(PartialEq, Eq)]
 struct FileStamp {
     /// The time of the last change of the inode. The modification time is not enough: a file keeps it when it is moved.
+    /// For a directory, the time at which it was made: what happens in it is no change of the configuration.
     changed: SystemTime,
     device: u64,
     inode: u64,
@@ -222,6 +319,10 @@ impl FileStamp {
     /// Reads the stamp of a file, or of a link itself. `None` if it does not exist.
     fn at(file: &Path) -> Option<FileStamp> {
         let found = file.symlink_metadata().ok()?;
+        if found.is_dir() {
+            let changed = found.created().unwrap_or(SystemTime::UNIX_EPOCH);
+            return Some(FileStamp { changed, device: found.dev(), inode: found.ino(), length: 0 });
+        }
         let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);
         let rest = Duration::from_nanos(u64::try_from(found.ctime_nsec()).ok()?);
         let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?.checked_add(rest)?;

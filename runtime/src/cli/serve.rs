@@ -9,10 +9,11 @@ use anyhow::Result;
 use clap::ArgAction;
 use tracing::debug;
 
+use super::progress;
+use super::reload_on_change::{self, FollowedFiles};
 use super::starting::ExitOnPanic;
 use super::starting::start_log;
 use super::tls::TlsFlags;
-use super::{progress, reload_on_change};
 use crate::config::{self, Config};
 use crate::confine;
 use crate::daemon::{self, Daemon, Exit, Options};
@@ -132,8 +133,9 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
         match Daemon::start(options).await? {
             Some(daemon) => {
                 drop(starting);
-                let rereading =
-                    tokio::spawn(reload_on_change::keep(file, source, daemon.engine.clone(), daemon.state()));
+                let (engine, state) = (daemon.engine.clone(), daemon.state());
+                let followed = FollowedFiles::AsConfigured;
+                let rereading = tokio::spawn(reload_on_change::keep(file, source, engine, state, followed));
                 let outcome = daemon.run().await;
                 rereading.abort();
                 outcome

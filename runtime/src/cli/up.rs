@@ -3,26 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
+use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::build::OUTPUT;
+use super::curl::PrintedRoutes;
+use super::reload_on_change::{self, FollowedFiles, NamedFiles};
 use super::sources::Sources;
 use super::starting::ExitOnPanic;
 use super::starting::start_log;
-use super::{curl, progress, reload_on_change, say, serve, socket};
+use super::{progress, say, serve, socket};
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
 use crate::jobs::api::{Command as _, StatusCommand};
-use crate::jobs::{ConfigSource, Launch, Overlay};
+use crate::jobs::{ConfigReading, ConfigSource, DaemonState, Launch, Overlay, lines, unreadable_secrets};
+use crate::net::Tls;
 use crate::observe::access_file::AccessLogFormat;
 
 /// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
 ///
-/// If a change does not build, or the daemon refuses it, that is reported, and the old version stays. Verbs
-/// that are run in this directory find this daemon. After `portcullis upgrade` it is another process in the
-/// background: `portcullis shutdown` ends it.
+/// If a change does not build, or the daemon refuses it, that is reported, and the old version stays. If that
+/// happens at the start, `up` waits for the next change. It also reloads when a file changes that
+/// portcullis.toml names, such as an error page. Verbs that are run in this directory find this daemon. After
+/// `portcullis upgrade` it is another process in the background: `portcullis shutdown` ends it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The directory of the handlers.
@@ -40,7 +47,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let file = dir.join("portcullis.toml");
     ensure!(file.is_file(), "{} does not exist: `portcullis new NAME` creates one", file.display());
     let _log = start_log(flags.debug)?;
-    let sources = first_build(Sources::new(dir.canonicalize()?))?;
+    let root = dir.canonicalize()?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
     let beside = socket.clone();
     let beside_it = dir.clone();
@@ -51,7 +58,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         config.logging.access_log.get_or_insert(AccessLogFormat::Text);
         config.debug = true;
         config.profiler = true;
-        // `rebuild` watches everything except the files of secrets.
+        // `rebuild` and `FollowedFiles::BesideSources` follow all files.
         config.watch = false;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
@@ -61,7 +68,9 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let over = overlay.clone();
     let read = file.clone();
     let source: ConfigSource = Arc::new(move |occasion| serve::read(&read, occasion, |config| over(config)));
+    let sources = first_build(Sources::new(root), &file, &source)?;
     let (read_again, source_again) = (file.clone(), source.clone());
+    let built = std::path::absolute(dir.join(OUTPUT))?;
     let launch = Launch::of_this_process()?;
     let options = Options {
         source,
@@ -85,15 +94,17 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
             },
         };
         drop(starting);
-        for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
-            say(&line);
-        }
         let (engine, state) = (daemon.engine.clone(), daemon.state());
-        let rereading = tokio::spawn(reload_on_change::keep(read_again, source_again, engine.clone(), state));
-        let rebuilding = tokio::spawn(rebuild(sources, engine));
+        let printing = tokio::spawn(print_routes(engine.clone(), state.clone()));
+        let (refused, refusals) = watch::channel(SystemTime::UNIX_EPOCH);
+        let followed = FollowedFiles::BesideSources { built, refused: refusals };
+        let rereading =
+            tokio::spawn(reload_on_change::keep(read_again, source_again, engine.clone(), state, followed));
+        let rebuilding = tokio::spawn(rebuild(sources, engine, refused));
         let outcome = daemon.run().await;
         rebuilding.abort();
         rereading.abort();
+        printing.abort();
         outcome
     })
 }
@@ -113,18 +124,65 @@ async fn process_at(socket: &Path) -> Option<u32> {
     serde_json::from_slice::<ProcessId>(&told).ok().map(|process| process.pid)
 }
 
-/// Builds until the first build succeeds: after an error, waits for a source to change.
-fn first_build(mut sources: Sources) -> Result<Sources> {
-    while let Err(failure) = sources.build() {
-        error!("not built, so not served yet: {failure:#}");
-        serve::runtime()?.block_on(sources.changed());
+/// Builds and reads the configuration until both succeed: after an error, waits for a source to change, or a file that
+/// the configuration names.
+fn first_build(mut sources: Sources, file: &Path, source: &ConfigSource) -> Result<Sources> {
+    loop {
+        let mut named = None;
+        match sources.build() {
+            Err(failure) => error!("not built, so not served yet: {failure:#}"),
+            Ok(()) => {
+                let written = source(ConfigReading::Start).ok();
+                // Before they are read, so that no change is missed.
+                named = Some(NamedFiles::of(file, written.as_ref()));
+                match check(source) {
+                    Ok(()) => return Ok(sources),
+                    Err(failure) => error!("the configuration is refused, so not served yet:\n{failure:#}"),
+                }
+            }
+        }
+        serve::runtime()?.block_on(async {
+            let mended = async {
+                match &mut named {
+                    Some(named) => named.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sources.changed() => {}
+                () = mended => {}
+            }
+        });
         info!("a source has changed: building");
     }
-    Ok(sources)
 }
 
-/// Builds and reloads whenever a source changes, until dropped.
-async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
+/// Reads the configuration, its certificates and its secrets as a start would.
+///
+/// # Errors
+/// All mistakes in the configuration, or else those in the certificates and secrets.
+fn check(source: &ConfigSource) -> Result<()> {
+    let config = source(ConfigReading::Start)?;
+    let mut errors = unreadable_secrets(&config);
+    errors.extend(config.tls.as_ref().and_then(|tls| Tls::load(tls).err()).unwrap_or_default());
+    if errors.is_empty() { Ok(()) } else { Err(lines(&errors)) }
+}
+
+/// Prints the curl commands of the routes, and those of new routes after each reload, until dropped.
+async fn print_routes(engine: Arc<Engine>, state: Arc<DaemonState>) {
+    let (mut adopted, mut printed) = (state.adopted(), PrintedRoutes::default());
+    loop {
+        for line in printed.unprinted(&engine.live().pin(), &daemon::listening(&state)) {
+            say(&line);
+        }
+        if adopted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Builds and reloads whenever a source changes, until dropped. Tells `refused` when a reload began that was refused.
+async fn rebuild(mut sources: Sources, engine: Arc<Engine>, refused: watch::Sender<SystemTime>) {
     loop {
         sources.changed().await;
         info!("a source has changed: building");
@@ -138,7 +196,12 @@ async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
             Err(failure) => return error!("changes are no longer watched: {failure}"),
         };
         match built {
-            Ok(()) => drop(daemon::reload(&engine).await),
+            Ok(()) => {
+                let begun = SystemTime::now();
+                if !daemon::reload(&engine).await {
+                    refused.send_replace(begun);
+                }
+            }
             Err(failure) => error!("not built, the old generation goes on: {failure:#}"),
         }
     }

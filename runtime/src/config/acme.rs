@@ -89,7 +89,9 @@ pub(super) fn file(
     base: &Path,
     report: &Diagnostics<'_>,
 ) -> TlsFile {
-    TlsFile { path: base.join(value), named_by: format!("{}:{line}: {key}", report.file()) }
+    let path = base.join(value);
+    report.depends_on(&path);
+    TlsFile { path, named_by: format!("{}:{line}: {key}", report.file()) }
 }
 
 fn domains(written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>) -> Vec<String> {

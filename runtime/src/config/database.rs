@@ -124,14 +124,20 @@ fn database(
     };
     let quota = report.settle(table.quota.as_ref(), QUOTA, values::size(64 << 10..=1 << 40));
     let connections = report.settle(table.connections.as_ref(), CONNECTIONS, values::count(1..=256));
-    let migrations = report.settle(table.migrations.as_ref(), None, |path| directory(path, base).map(Some));
+    let migrations = report.settle(table.migrations.as_ref(), None, |path| {
+        report.depends_on(&base.join(path));
+        directory(path, base).map(Some)
+    });
     let is_server = matches!(url, Some(DatabaseUrl::Postgres(_)));
     let ca = report.settle(table.ca.as_ref(), None, |path| match base.join(path) {
         _ if !is_server => Err("is for postgres: leave the key out".to_owned()),
-        path => match operator_file::read(&path, LARGEST_CA) {
-            Ok(ReadFile { bytes, .. }) => Ok(Some(DatabaseCa { path, pem: bytes.into() })),
-            Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
-        },
+        path => {
+            report.depends_on(&path);
+            match operator_file::read(&path, LARGEST_CA) {
+                Ok(ReadFile { bytes, .. }) => Ok(Some(DatabaseCa { path, pem: bytes.into() })),
+                Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
+            }
+        }
     });
     let password = report.settle(table.password.as_ref(), None, |written| {
         let source = secret::source(written, base)?;

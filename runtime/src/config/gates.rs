@@ -149,6 +149,7 @@ impl GateFiles<'_> {
         let at = at?;
         let path = self.base.join(&at.value);
         self.read.push(path.clone());
+        report.depends_on(&path);
         match operator_file::read(&path, LARGEST) {
             Ok(file) => {
                 self.digest.update(&file.bytes);

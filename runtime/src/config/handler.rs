@@ -59,7 +59,11 @@ pub(super) fn read(
     if handler.module.is_none() {
         report.missing(*line, key, "module", "write module = \"PATH/TO.wasm\"");
     }
-    let module = report.settle(handler.module.as_ref(), None, |path| module(&base.join(path)).map(Some));
+    let module = report.settle(handler.module.as_ref(), None, |path| {
+        let path = base.join(path);
+        report.depends_on(&path);
+        module(&path).map(Some)
+    });
     let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
     let mut env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, base, report));
@@ -233,10 +237,17 @@ fn mount(
     }
     let host = report.settle(mount.host.as_ref(), None, |path| match path.as_str() {
         "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
-        path => match directories {
-            Directories::Checked => directory(&base.join(path)).map(Some),
-            Directories::Held => Ok(Some(base.join(path))),
-        },
+        path => {
+            let path = base.join(path);
+            // The daemon holds a directory that exists: a reload of its own accord would not replace it.
+            if !path.is_dir() {
+                report.depends_on(&path);
+            }
+            match directories {
+                Directories::Checked => directory(&path).map(Some),
+                Directories::Held => Ok(Some(path)),
+            }
+        }
     });
     let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
     Some(MountConfig { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })

@@ -130,6 +130,18 @@ pub fn examine(path: &Path) -> Result<Config, InvalidConfig> {
     }
 }
 
+/// Lists the modules, certificates, pages, files of gates and directories that a configuration file names, whether they
+/// exist or not, and whatever else is wrong with the file. Without the files of secrets. The list is empty if the file
+/// is not TOML.
+pub fn named_paths(path: &Path) -> Vec<PathBuf> {
+    let Ok(text) = operator_file::text(path, LARGEST) else { return Vec::new() };
+    let report = report::Diagnostics::new(&text, "");
+    if let Some(written) = schema::document(&text, &report) {
+        drop(convert::config(&written, &base(path), Directories::Held, &report));
+    }
+    report.into_named()
+}
+
 /// Returns the path of the admin socket in a configuration file, whatever else is wrong with the file. Returns `None`
 /// if the file or its `admin` key cannot be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {

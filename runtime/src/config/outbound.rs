@@ -46,6 +46,7 @@ pub(super) fn ca(
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
+        report.depends_on(&path);
         match operator_file::read(&path, LARGEST_CA) {
             Ok(ReadFile { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
             Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),

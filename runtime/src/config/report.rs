@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use crate::operator_file::ReadError;
 
@@ -41,6 +42,8 @@ pub(super) struct Diagnostics<'t> {
     /// each key checks what was reported before.
     blamed: RefCell<HashSet<u64>>,
     digest: RandomState,
+    /// The files and directories that the text names, whether they exist or not.
+    named: RefCell<Vec<PathBuf>>,
 }
 
 impl ConfigErrors {
@@ -86,8 +89,8 @@ impl fmt::Display for ConfigError {
 impl<'t> Diagnostics<'t> {
     pub(super) fn new(text: &'t str, file: &'t str) -> Diagnostics<'t> {
         let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
-        let (errors, blamed, digest) = Default::default();
-        Diagnostics { file, text, line_ends, errors, blamed, digest }
+        let (errors, blamed, digest, named) = Default::default();
+        Diagnostics { file, text, line_ends, errors, blamed, digest, named }
     }
 
     /// Returns the name of the file in errors.
@@ -136,6 +139,16 @@ impl<'t> Diagnostics<'t> {
         let line = self.text.get(place).unwrap_or_default().lines().next().unwrap_or_default();
         let start: String = line.chars().take(LONGEST).collect();
         if start.len() < line.len() { format!("{start}...") } else { start }
+    }
+
+    /// Notes a file or directory that the text names. Whether the configuration is valid may depend on it.
+    pub(super) fn depends_on(&self, path: &Path) {
+        self.named.borrow_mut().push(path.to_owned());
+    }
+
+    /// Returns the paths that were noted.
+    pub(super) fn into_named(self) -> Vec<PathBuf> {
+        self.named.into_inner()
     }
 
     /// Returns the mistakes in the order of their lines.

@@ -89,8 +89,11 @@ fn errors(
     };
     let mut read = BTreeMap::new();
     for (status, at) in &pages.0 {
-        let page =
-            report.settle(Some(at), None, |path| Ok(Some((status_of(status)?, page(&base.join(path))?))));
+        let page = report.settle(Some(at), None, |path| {
+            let path = base.join(path);
+            report.depends_on(&path);
+            Ok(Some((status_of(status)?, page(&path)?)))
+        });
         read.extend(page);
     }
     Some(ErrorPages::Pages(Arc::new(read)))

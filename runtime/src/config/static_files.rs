@@ -33,7 +33,11 @@ pub(super) fn read(route: &Route, base: &Path, report: &Diagnostics<'_>) -> Opti
     }
     let dir = report.settle(written.dir.as_ref(), None, |path| match path.as_str() {
         "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
-        path => directory(&base.join(path)).map(Some),
+        path => {
+            let path = base.join(path);
+            report.depends_on(&path);
+            directory(&path).map(Some)
+        }
     });
     let options = StaticOptions {
         dir: dir?,

@@ -57,7 +57,7 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         let taken = taken.map(|()| {
             hardened.told.extend(places.iter().cloned().map(HardeningStep::Place));
             hardened.granted = Some(Arc::from(places.as_slice()));
-            format!("files: {} places are left (Landlock)", places.len())
+            format!("files: {} files and directories stay accessible (Landlock)", places.len())
         });
         hardened.tell_of("files", taken);
     }
@@ -81,7 +81,7 @@ impl Hardened {
         for told in &self.told {
             match told {
                 HardeningStep::Taken(what) => info!("hardening: {what}"),
-                HardeningStep::Place(place) => debug!("hardening: left: {place}"),
+                HardeningStep::Place(place) => debug!("hardening: accessible: {place}"),
                 HardeningStep::Kept(step, refusal) => {
                     warn!(
                         "hardening: this host does not allow {step}: {refusal:#}; to accept that, set hardening.{step} = false"

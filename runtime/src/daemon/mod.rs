@@ -176,16 +176,6 @@ impl Daemon {
         Ok(Some(Daemon { engine, stop, state, operators, serving, signals, closing, attending }))
     }
 
-    /// Returns the bound addresses, with port 0 resolved.
-    pub fn listening(&self) -> Vec<Address> {
-        let tls = self.state.tls();
-        let address = |listener: &Arc<Listener>| Address {
-            local: listener.local().to_owned(),
-            tls: tls.as_ref().filter(|tls| tls.covers(listener)).map(|tls| tls.guide().clone()),
-        };
-        self.state.sockets.listeners().iter().map(address).collect()
-    }
-
     /// Returns the state of the daemon, such as its configuration.
     pub fn state(&self) -> Arc<DaemonState> {
         self.state.clone()
@@ -282,6 +272,16 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Returns the bound addresses of a daemon, with port 0 resolved.
+pub fn listening(state: &DaemonState) -> Vec<Address> {
+    let tls = state.tls();
+    let address = |listener: &Arc<Listener>| Address {
+        local: listener.local().to_owned(),
+        tls: tls.as_ref().filter(|tls| tls.covers(listener)).map(|tls| tls.guide().clone()),
+    };
+    state.sockets.listeners().iter().map(address).collect()
 }
 
 /// A configuration with its bound sockets.

@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 
-use crate::config::{self, DatabaseConfig, HandlerConfig, Secret, SecretSource, StoreConfig, development};
+use crate::config::{
+    self, Config, DatabaseConfig, HandlerConfig, Secret, SecretSource, StoreConfig, development,
+};
 use crate::database::DatabaseOptions;
 use crate::job::Env;
 use crate::operator_file::{self, ReadError, ReadFile};
@@ -25,6 +27,15 @@ pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
         env.set(variable.clone(), value).map_err(|_| anyhow!("secrets.{variable}: not a variable"))?;
     }
     Ok(())
+}
+
+/// Lists what is wrong with the secrets of handlers, one error for a handler. No error shows a secret.
+pub fn unreadable_secrets(config: &Config) -> Vec<Error> {
+    let refusal = |handler: &HandlerConfig| {
+        let error = add(&mut Env::new(), handler).err()?;
+        Some(error.context(format!("handler {:?}", handler.name.as_str())))
+    };
+    config.handlers.iter().filter_map(refusal).collect()
 }
 
 /// Returns the options of a store, with the password in its URL. No error shows a password.

@@ -255,8 +255,8 @@ impl DaemonState {
     }
 
     /// Puts all of a configuration into effect that is not in the catalog. Open connections keep the settings they were
-    /// accepted with. `read` is the time at which its reading began.
-    pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>, read: SystemTime) {
+    /// accepted with.
+    pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>) {
         if let Some(tls) = tls.as_ref().filter(|tls| !self.tls().is_some_and(|old| Arc::ptr_eq(&old, tls))) {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
@@ -275,6 +275,11 @@ impl DaemonState {
         }
         self.server.engine.history().resize(config.history);
         self.config.store(Arc::new(config));
+    }
+
+    /// Tells those who wait for [`DaemonState::adopted`] that a configuration is in force, with its catalog and its
+    /// sockets. `read` is the time at which its reading began.
+    pub(super) fn announce(&self, read: SystemTime) {
         self.adopted.send_replace(read);
     }
 }

@@ -50,6 +50,7 @@ mod version;
 
 pub use canary::WatchTrial;
 pub use commands::Commands;
+pub use credential::unreadable_secrets;
 pub use daemon_state::{DaemonState, DescriptorShare, settings};
 pub use explain::Explain;
 pub use generations::Generations;

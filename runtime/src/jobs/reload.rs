@@ -137,8 +137,9 @@ impl Reload {
             info!("{swapped}, and the reload goes back to the file of its handler");
         }
         turn.publish_loaded(next);
-        self.state.adopt(config, tls, read);
+        self.state.adopt(config, tls);
         self.state.sockets.apply(change);
+        self.state.announce(read);
         self.state.sockets.warn_of_clear(self.state.tls().as_deref());
         if self.state.server.gate.state() == GateState::Open {
             self.state.keep();

@@ -1,6 +1,6 @@
 //! Tests of invalid settings and their errors.
 
-use super::mistakes;
+use super::{mistakes, named_paths};
 
 /// Reads a line at the top of the file, or inside `[handler.x]` or `[[route]]`, and expects one
 /// error.
@@ -14,6 +14,37 @@ fn refused(section: &str, line: &str, wanted: &str) {
         format!("{top}\n[handler.x]\n{module}\n{handler}\n[[route]]\nhandler = \"x\"\n{path}\n{route}\n");
     let errors = mistakes(&text);
     assert!(errors.len() == 1 && errors[0].contains(wanted), "{line}: wanted {wanted:?} in {errors:?}");
+}
+
+#[test]
+fn what_a_refused_file_names_is_listed() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("portcullis.toml");
+    let text = r#"
+errors = { 502 = "502.html" }
+nonsense = 1
+[tls]
+cert = "cert.pem"
+key = "key.pem"
+[gate.staff]
+kind = "basic"
+users_file = "users"
+[handler.x]
+module = "x.wasm"
+mounts = [{ host = "data", guest = "/data" }]
+[[route]]
+path = "/{*rest}"
+static = { dir = "public" }
+"#;
+    std::fs::write(&file, text).unwrap();
+
+    let mut named = named_paths(&file);
+
+    named.sort();
+    let names = ["502.html", "cert.pem", "data", "key.pem", "public", "users", "x.wasm"];
+    assert_eq!(named, names.map(|name| place.path().join(name)));
+    std::fs::write(&file, "[[route").unwrap();
+    assert!(named_paths(&file).is_empty());
 }
 
 #[test]
