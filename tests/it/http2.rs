@@ -116,6 +116,22 @@ fn data_behind_the_end_of_a_stream_resets_that_stream_alone() {
     assert_eq!(frames.next().stream, 3);
 }
 
+/// RFC 9113 §5.1 asks for a reset of the stream. h2 decides otherwise (`recv_data` of its `Recv`), and http.md says so.
+#[test]
+fn data_behind_the_end_of_a_stream_at_work_closes_the_connection_and_ends_its_jobs() {
+    const PROTOCOL_ERROR: u32 = 1;
+    let daemon = daemon("");
+    let mut frames = begin(&daemon);
+    frames.send([get(1, "/sleep"), get(3, "/sleep")].concat());
+    daemon.log.lines(2, "+job sleep(");
+
+    frames.send(frame(kind::DATA, flag::END_STREAM, 1, b"more"));
+
+    let away = frames.next();
+    assert_eq!((away.kind, away.code()), (kind::GOAWAY, PROTOCOL_ERROR), "{away:?}");
+    daemon.log.lines(2, "-job sleep(");
+}
+
 #[test]
 fn a_client_that_leaves_ends_its_jobs_at_once() {
     let daemon = daemon("");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -176,6 +177,20 @@ fn a_file_that_cannot_be_opened_stops_the_start_and_shows_in_check() {
     assert!(checked.code == Some(1) && checked.stderr.contains("access_log_file"), "{}", checked.stderr);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("access_log_file: open "), "{}", ended.stderr);
+}
+
+/// Whoever opens a FIFO to write waits for a reader.
+#[test]
+fn a_file_that_is_a_fifo_is_refused_and_not_waited_for() {
+    let setup = logging("access_log = true\naccess_log_file = \"fifo\"");
+    mkfifoat(CWD, setup.path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+    let file = setup.path("portcullis.toml");
+
+    let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+    let ended = setup.fail();
+
+    assert!(checked.code == Some(1) && checked.stderr.contains("not a regular file"), "{}", checked.stderr);
+    assert!(ended.code == Some(1) && ended.stderr.contains("access_log_file: "), "{}", ended.stderr);
 }
 
 #[test]

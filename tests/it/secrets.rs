@@ -54,6 +54,22 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
 }
 
 #[test]
+fn a_secret_file_that_is_empty_while_it_is_written_is_not_taken_up() {
+    let setup = serving("KEY = { file = \"secret/key\" }");
+    fs::create_dir(setup.path("secret")).unwrap();
+    fs::write(setup.path("secret/key"), "f1rst\n").unwrap();
+    let daemon = setup.start();
+
+    fs::write(daemon.path("secret/key"), "").unwrap();
+
+    let line = daemon.log.line("a changed secret cannot be used");
+    assert!(line.contains("secrets.KEY: ") && line.contains("/secret/key is empty"), "{line}");
+    assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"));
+    fs::write(daemon.path("secret/key"), "s3cond\n").unwrap();
+    becomes(&daemon, "KEY", "s3cond");
+}
+
+#[test]
 fn a_secret_whose_directory_is_moved_away_or_removed_is_told_as_one_that_cannot_be_read() {
     let setup = serving("KEY = { file = \"outer/secret/key\" }");
     let at = |name: &str| setup.path(name);

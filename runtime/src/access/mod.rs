@@ -1,7 +1,8 @@
 //! Decides who a client is, and whether it may pass; pure, without sockets and without jobs.
 //!
 //! Floors, lowest first: `networks`, `operator_rights`, `origin_places`, `rate_rule`, `rate_slots`, `ring_provider`,
-//! `verified_lately`; `address_set`, `passwords`, `rate_limit`, `token_keys`; `forwarded`, `key_set`; `tokens`; `gate`.
+//! `verified_lately`; `address_set`, `rate_limit`, `token_keys`, `verifications`; `forwarded`, `key_set`, `passwords`; `tokens`;
+//! `gate`.
 
 mod address_set;
 mod forwarded;
@@ -17,6 +18,7 @@ mod rate_slots;
 mod ring_provider;
 mod token_keys;
 mod tokens;
+mod verifications;
 mod verified_lately;
 
 pub use address_set::{AddressSet, UnixClients};

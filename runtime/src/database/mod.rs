@@ -8,7 +8,7 @@
 //! | a statement outside of a transaction | whole or not at all; durable before it returns |
 //! | a transaction | on a connection that no other job uses until it ends |
 //! | a job that ends, however it ends | its open transaction is rolled back, and its statement is stopped |
-//! | a connection that returns | has no transaction, no temporary table and no setting of the job |
+//! | a connection that returns | has no transaction, no temporary table, no prepared statement and no setting of the job |
 
 mod backend;
 mod caller;

@@ -28,16 +28,16 @@ impl Peaks {
     /// and writes only if the job exceeds the peaks so far.
     pub fn note(&self, limits: &Limits, Used { usage, time, written }: Used<'_>) -> [u32; 6] {
         let of_time = |time: Duration, limit: Option<Duration>| {
-            limit.map_or(0, |limit| share(time.as_micros(), limit.as_micros()))
+            limit.map_or(0, |limit| share(time.as_secs_f64(), limit.as_secs_f64()))
         };
         let time = limits.time.map_or(Duration::ZERO, |_| time.saturating_sub(usage.waits.sum()));
         let shares = [
-            share(usage.memory() as u128, limits.memory as u128),
+            share(usage.memory() as f64, limits.memory as f64),
             of_time(time, limits.time),
             of_time(usage.cpu(), limits.cpu),
-            share(written.into(), limits.output.into()),
-            share(usage.handles() as u128, limits.handles as u128),
-            share(usage.body().into(), limits.body.into()),
+            share(written as f64, limits.output as f64),
+            share(usage.handles() as f64, limits.handles as f64),
+            share(usage.body() as f64, limits.body as f64),
         ];
         for (peak, share) in self.0.iter().zip(shares) {
             if share > peak.load(Ordering::Relaxed) {
@@ -55,9 +55,12 @@ impl Peaks {
 
 /// Returns the used share of a limit in thousandths, rounded up: any use is visible. At most 1000, since a job that
 /// ends at its limit may exceed it by a moment.
-fn share(used: u128, limit: u128) -> u32 {
-    let thousandths = used.saturating_mul(1000).div_ceil(limit.max(1)).min(1000);
-    u32::try_from(thousandths).unwrap_or(1000)
+fn share(used: f64, limit: f64) -> u32 {
+    match used {
+        0.0 => 0,
+        // A limit of zero is used up. Numbers out of range become the nearest one.
+        _ => (used * 1000.0 / limit).ceil().min(1000.0) as u32,
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +88,6 @@ mod tests {
 
         let told: Vec<_> = peaks.percent().collect();
         assert_eq!(told[..4], [("memory", 92.0), ("time", 50.0), ("cpu", 0.0), ("output", 100.0)]);
-        assert_eq!((share(1, u128::from(u64::MAX)), share(5, 0)), (1, 1000));
+        assert_eq!((share(1.0, u64::MAX as f64), share(5.0, 0.0)), (1, 1000));
     }
 }

@@ -19,10 +19,13 @@ const LARGEST: u64 = 128 << 10;
 /// Adds the secrets of a handler to an environment. No error shows a secret.
 ///
 /// # Errors
-/// A secret is missing, or cannot be a variable.
+/// A secret is missing, empty, or cannot be a variable.
 pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
     for Secret { variable, source } in &handler.secrets {
         let value = find(handler, variable, source).with_context(|| format!("secrets.{variable}"))?;
+        // A file that is being written is empty for a moment. Only a developer writes an empty text on purpose.
+        let may_be_empty = matches!(source, SecretSource::Development(_));
+        ensure!(may_be_empty || !value.is_empty(), "secrets.{variable}: {source} is empty");
         ensure!(!value.contains('\0'), "secrets.{variable}: {source} holds a NUL character");
         env.set(variable.clone(), value).map_err(|_| anyhow!("secrets.{variable}: not a variable"))?;
     }
@@ -144,6 +147,8 @@ mod tests {
         let write = |name: &str, bytes: &[u8]| std::fs::write(place.path().join(name), bytes).unwrap();
         write("good", b"two\nlines\n\n");
         write("of Windows", b"two\r\nlines\r\n");
+        write("empty", b"");
+        write("line", b"\n");
         write("nul", b"hidden\0");
         write("binary", b"hidden\xff");
         write("largest", &[b'h'; LARGEST as usize]);
@@ -154,6 +159,8 @@ mod tests {
         assert_eq!(of_file("of Windows").unwrap(), "two\r\nlines");
         assert_eq!(of_file("largest").unwrap().len() as u64, LARGEST);
         for (name, why) in [
+            ("empty", "/empty is empty"),
+            ("line", "/line is empty"),
             ("nul", "holds a NUL"),
             ("binary", "not UTF-8"),
             ("missing", "there is no file /"),

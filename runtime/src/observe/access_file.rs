@@ -54,12 +54,14 @@ pub fn start(path: &Path) -> Result<()> {
 /// Checks whether the file could be opened. Makes no file.
 ///
 /// # Errors
-/// The directory is missing or not writable, or the file is there and cannot be written.
+/// The directory is missing or not writable, or the file is there and cannot be written, or is not a regular file.
 pub fn examine(path: &Path) -> Result<()> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     let may = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
     let place = if path.exists() { path } else { path.parent().unwrap_or(path) };
-    may(place).with_context(|| format!("{}: it cannot be written to", place.display()))
+    may(place).with_context(|| format!("{}: it cannot be written to", place.display()))?;
+    ensure!(place != path || path.is_file(), "{} is not a regular file", path.display());
+    Ok(())
 }
 
 /// Opens the file again at its path, as after a rotation, and returns the path. Lines that are queued go to the new
@@ -104,8 +106,9 @@ pub(super) fn settle(patience: Duration) {
 }
 
 fn open(path: &Path) -> Result<File> {
-    // 0640 is what Debian's logrotate rules for nginx and Apache create.
-    let opened = File::options().append(true).create(true).mode(0o640).open(path);
+    // 0640 is what Debian's logrotate rules for nginx and Apache create. A FIFO must not be waited for.
+    let opened =
+        File::options().append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK).open(path);
     let file = opened.with_context(|| format!("access_log_file: open {}", path.display()))?;
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
     ensure!(is_file, "access_log_file: {} is not a regular file", path.display());

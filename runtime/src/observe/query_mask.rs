@@ -31,8 +31,8 @@ impl QueryMask {
         QueryMask(names.into_iter().collect())
     }
 
-    /// Returns a URL, or a request line, as it is logged. A name matches also if it is percent-encoded. Allocates only
-    /// if a value is masked.
+    /// Returns a URL, or a request line, as it is logged. A name matches also if it is percent-encoded, or
+    /// has `+` for a space. Allocates only if a value is masked, or a name has a `+`.
     pub fn mask<'t>(&self, url: &'t str) -> Cow<'t, str> {
         let Some((path, query)) = url.split_once('?').filter(|_| !self.0.is_empty()) else {
             return Cow::Borrowed(url);
@@ -64,7 +64,12 @@ impl QueryMask {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|wanted| percent_decode_str(name).eq(wanted.bytes()))
+        // Forms are encoded with `+` for a space.
+        let spaced = name.contains('+').then(|| name.replace('+', " "));
+        let names = [Some(name), spaced.as_deref()];
+        let is_named =
+            |wanted: &String| names.iter().flatten().any(|name| percent_decode_str(name).eq(wanted.bytes()));
+        self.0.iter().any(is_named)
     }
 }
 
@@ -93,6 +98,18 @@ mod tests {
             ("https://x.example/?key=größe#top", "https://x.example/?key=***#top"),
         ] {
             assert_eq!(masked(url), logged);
+        }
+    }
+
+    #[test]
+    fn a_space_in_a_name_may_be_encoded_in_both_ways() {
+        let mask = QueryMask::new(["pass word".to_owned(), "a+b".to_owned()]);
+
+        for name in ["pass%20word", "pass+word", "pass+%77ord", "a+b", "a%2Bb"] {
+            assert_eq!(mask.mask(&format!("/?{name}=s3cret&x=1")), format!("/?{name}=***&x=1"));
+        }
+        for url in ["/?pass%2Bword=1", "/?password=1", "/?a%20b=1"] {
+            assert_eq!(mask.mask(url), url);
         }
     }
 

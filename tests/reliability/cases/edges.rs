@@ -71,9 +71,10 @@ pub(super) fn cases() -> Vec<Case> {
             ..case(
                 127,
                 "HTTP/2: DATA after the end of a stream; a pseudo-header field among trailers",
-                "that stream is reset; the field is left out",
+                "that stream is reset, or closes the connection while it is at work; the field is left out",
                 &[
                     "http2::data_behind_the_end_of_a_stream_resets_that_stream_alone",
+                    "http2::data_behind_the_end_of_a_stream_at_work_closes_the_connection_and_ends_its_jobs",
                     "http2_heads::a_pseudo_field_among_trailers_is_left_out",
                 ],
             )

@@ -1,5 +1,7 @@
 //! A connection that one job has: its transaction, its time, and what becomes of it afterwards.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
@@ -9,6 +11,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
 use super::connect::{CONNECT, PostgresConnector};
+use super::look_ups::{KnownLookUps, TypeLookUps};
 use super::{failure, statement};
 use crate::database::error::SqlError;
 use crate::database::limits::{STATEMENT, TRANSACTION};
@@ -23,6 +26,11 @@ const GRACE: Duration = Duration::from_secs(2);
 const IS_OUTSIDE: &str =
     "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
 
+/// Adds to [`IS_OUTSIDE`] how many prepared statements are of SQL, and how many of the protocol. Any function can prepare the
+/// former, and drop both, so the text of a job does not tell.
+const PREPARED: &str = "pg_catalog.count(*) FILTER (WHERE from_sql), pg_catalog.count(*) FILTER (WHERE NOT from_sql) \
+                        FROM pg_catalog.pg_prepared_statements";
+
 /// Discards what a session has set. It is `DISCARD ALL` without DEALLOCATE ALL, because tokio-postgres keeps statements
 /// that look up types.
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
@@ -31,6 +39,8 @@ const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UN
 /// A connection that one job has. Dropping it rolls back what is open.
 pub(in crate::database) struct PostgresLease {
     client: Option<Object>,
+    known: Arc<KnownLookUps>,
+    look_ups: TypeLookUps,
     connector: PostgresConnector,
     turn: Option<ConnectionTurn>,
     /// Since when a transaction is open.
@@ -39,8 +49,6 @@ pub(in crate::database) struct PostgresLease {
     has_failed: bool,
     /// Whether a statement may be running.
     is_running: bool,
-    /// Whether the job may have left prepared statements, or dropped those that look up types.
-    has_prepared: bool,
 }
 
 /// A connection on its way to its pool. It is closed unless it is clean, also if its runtime ends before: that of a job with
@@ -48,15 +56,21 @@ pub(in crate::database) struct PostgresLease {
 struct ReturningClient(Option<Object>);
 
 impl PostgresLease {
-    pub(super) fn new(client: Object, connector: PostgresConnector, turn: ConnectionTurn) -> PostgresLease {
+    pub(super) fn new(
+        client: Object,
+        known: Arc<KnownLookUps>,
+        connector: PostgresConnector,
+        turn: ConnectionTurn,
+    ) -> PostgresLease {
         PostgresLease {
+            look_ups: known.of(&client),
             client: Some(client),
+            known,
             connector,
             turn: Some(turn),
             since: None,
             has_failed: false,
             is_running: false,
-            has_prepared: false,
         }
     }
 
@@ -148,11 +162,10 @@ impl PostgresLease {
                     "a statement in the transaction has failed: it was rolled back".to_owned(),
                 ));
             }
-            // A block of code can prepare statements too, and to drop all of them drops those of tokio-postgres.
-            ["PREPARE" | "DO" | "CALL" | "DEALLOCATE" | "DISCARD", ..] => self.has_prepared = true,
             _ => {}
         }
-        let outcome = statement::run(client, &sql, &parameters, self.since.is_some()).await;
+        let is_open = self.since.is_some();
+        let outcome = statement::run(client, &sql, &parameters, is_open, &mut self.look_ups).await;
         match words[..] {
             ["BEGIN" | "START", ..] if outcome.is_ok() => self.since = Some(Instant::now()),
             ["COMMIT" | "END" | "ROLLBACK" | "ABORT", ..] if self.since.is_some() => {
@@ -213,11 +226,11 @@ impl Drop for PostgresLease {
             self.abandon();
         }
         let (Some(client), turn) = (self.client.take(), self.turn.take()) else { return };
-        let (is_open, has_prepared) = (self.since.is_some(), self.has_prepared);
+        let (is_open, look_ups, known) = (self.since.is_some(), self.look_ups, self.known.clone());
         let returning = ReturningClient(Some(client));
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                give_back(returning, is_open, has_prepared).await;
+                give_back(returning, is_open, look_ups, &known).await;
                 // After the connection: with the turn, the next job finds it.
                 drop(turn);
             })),
@@ -240,22 +253,48 @@ async fn rolled_back(client: &Object) -> bool {
     matches!(timeout(CONNECT, client.batch_execute("ROLLBACK")).await, Ok(Ok(())))
 }
 
-/// Returns a connection to its pool without anything of the job. If that fails, or statements are prepared, it is closed.
-async fn give_back(mut returning: ReturningClient, is_open: bool, has_prepared: bool) {
+/// Returns a connection to its pool without anything of the job. If that fails, or the prepared statements are not those of
+/// the look-ups alone, it is closed.
+async fn give_back(
+    mut returning: ReturningClient,
+    is_open: bool,
+    look_ups: TypeLookUps,
+    known: &KnownLookUps,
+) {
     let Some(client) = &returning.0 else { return };
     // The server logs a connection that is closed in a transaction, so that is ended before.
     let is_ended = !is_open || rolled_back(client).await;
-    if !is_ended || has_prepared {
+    if !is_ended {
         return;
     }
-    let clean = format!("{IS_OUTSIDE}; {CLEAN}");
+    let Some(kept) = look_ups.count() else { return };
+    // What `setseed` makes of random() stays with the session, so the seed is drawn anew: 18 digits.
+    let seed = RandomState::new().hash_one(()) % 1_000_000_000_000_000_000;
+    let clean = format!("{IS_OUTSIDE}, {PREPARED}; {CLEAN}; SELECT pg_catalog.setseed(0.{seed:018})");
     let is_clean = match timeout(CONNECT, client.simple_query(&clean)).await {
-        Ok(Ok(messages)) => messages.iter().find_map(first_value) == Some("t"),
+        Ok(Ok(messages)) => found_clean(&messages, kept),
         Ok(Err(_)) | Err(_) => false,
     };
     if is_clean {
+        known.keep(client, look_ups);
         drop(returning.0.take());
     }
+}
+
+/// Reads the first row of an answer: whether no transaction is open, no statement of SQL is prepared, and of the protocol
+/// as many as tokio-postgres keeps.
+fn found_clean(messages: &[SimpleQueryMessage], kept: usize) -> bool {
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let kept = kept.to_string();
+    row.is_some_and(|row| {
+        ["t", "0", kept.as_str()]
+            .into_iter()
+            .enumerate()
+            .all(|(place, wanted)| row.try_get(place).ok().flatten() == Some(wanted))
+    })
 }
 
 impl Drop for ReturningClient {

@@ -15,6 +15,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use super::connect::{CONNECT, OwnConnection, PostgresConnector, uses_tls};
 use super::lease::PostgresLease;
+use super::look_ups::KnownLookUps;
 use super::{failure, migrate, tls};
 use crate::database::error::SqlError;
 use crate::database::limits::{MIGRATION, MIGRATION_LOCK, PATIENCE, STATEMENT, TRANSACTION};
@@ -38,6 +39,7 @@ pub(in crate::database) struct Postgres {
 struct OpenedServer {
     /// Connections that return to it are clean.
     pool: Pool,
+    known: Arc<KnownLookUps>,
     connector: PostgresConnector,
 }
 
@@ -78,7 +80,7 @@ impl Postgres {
             .pre_recycle(Hook::async_fn(tried))
             .build()
             .map_err(|error| SqlError::Unavailable(error.to_string()))?;
-        Ok(OpenedServer { pool, connector: for_jobs })
+        Ok(OpenedServer { pool, known: Arc::default(), connector: for_jobs })
     }
 
     /// Returns a connection when it is the turn of `line`; see [`ConnectionTurns`].
@@ -86,13 +88,13 @@ impl Postgres {
     /// # Errors
     /// The server cannot be reached, or refuses the credentials.
     pub(in crate::database) async fn lease(&self, line: Option<usize>) -> Result<PostgresLease, SqlError> {
-        let OpenedServer { pool, connector } = self.opened().await?;
+        let OpenedServer { pool, known, connector } = self.opened().await?;
         let turn = self.turns.take(line).await;
         let client = pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => failure::unavailable(&error),
             error => SqlError::Unavailable(error.to_string()),
         })?;
-        Ok(PostgresLease::new(client, connector.clone(), turn))
+        Ok(PostgresLease::new(client, known.clone(), connector.clone(), turn))
     }
 
     /// Returns how many connections jobs have.

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::{Client, Row};
 
 use super::failure;
+use super::look_ups::TypeLookUps;
 use super::types::{PostgresParameter, RawValue, type_name};
 use crate::database::error::SqlError;
 use crate::database::limits::{self, ResultSize};
@@ -15,7 +16,7 @@ use crate::database::value::{SqlResult, SqlValue};
 /// First words of statements that change nothing that has to be undone.
 const READING: [&str; 6] = ["SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN", "FETCH"];
 
-/// Runs a statement.
+/// Runs a statement, and notes the types that it has looked up.
 ///
 /// # Errors
 /// The statement is wrong, fails or returns too much. Outside of a transaction it has then changed nothing.
@@ -24,12 +25,18 @@ pub(super) async fn run(
     sql: &str,
     parameters: &[SqlValue],
     is_open: bool,
+    look_ups: &mut TypeLookUps,
 ) -> Result<SqlResult, SqlError> {
     let words = syntax::words(sql);
     let first = words.first().map(String::as_str).unwrap_or_default();
     let writes = |word: &String| ["INSERT", "UPDATE", "DELETE", "MERGE"].contains(&word.as_str());
     let is_reading = READING.contains(&first) || first == "WITH" && !words.iter().any(writes);
-    let statement = client.prepare(&syntax::numbered(sql)).await.map_err(|error| failure::of(&error))?;
+    let prepared = client.prepare(&syntax::numbered(sql)).await;
+    let statement = prepared.map_err(|error| {
+        look_ups.note_failure();
+        failure::of(&error)
+    })?;
+    look_ups.note(&statement);
     let (wanted, given) = (statement.params().len(), parameters.len());
     if wanted != given {
         return Err(SqlError::Invalid(format!(

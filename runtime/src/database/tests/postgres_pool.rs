@@ -1,0 +1,131 @@
+//! What a job may leave on a connection to a PostgreSQL server, and the next job must not meet.
+
+use super::server::postgres;
+use super::*;
+
+#[tokio::test]
+async fn what_functions_prepare_or_drop_reaches_no_other_job() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    run(
+        &database,
+        "create function does(t text) returns int language plpgsql as $$ begin execute t; return 1; end $$",
+    )
+    .await
+    .unwrap();
+
+    taken_names(&database).await;
+    left_statement(&database).await;
+    dropped_look_ups(&database).await;
+    dropped_in_the_job_that_made_them(&database).await;
+    replaced_look_ups(&database).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_looked_up_types_is_kept() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    for sql in [
+        "create type mood as enum ('calm')",
+        "create type pair as (a mood, b bigint)",
+        "create domain title as text",
+    ] {
+        run(&database, sql).await.unwrap();
+    }
+    let own = async || run(&database, "select pg_backend_pid()").await.unwrap().rows;
+    let first = own().await;
+
+    for sql in [
+        "select cast($1 as title) is null",
+        "select cast($1 as pair[]) is null",
+        "select cast($1 as mood) is null",
+    ] {
+        let found = DatabaseSession::default().run(&database, statement(sql, &[SqlValue::Null])).await;
+        assert_eq!(found.unwrap().rows, [[SqlValue::Integer(1)]], "{sql}");
+        assert_eq!(own().await, first, "after {sql}");
+    }
+}
+
+#[tokio::test]
+async fn the_seed_of_random_numbers_ends_with_its_job() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    let drawn = async || {
+        run(&database, "select setseed(0.5)").await.unwrap();
+        run(&database, "select pg_backend_pid(), random()").await.unwrap().rows
+    };
+
+    let (first, second) = (drawn().await, drawn().await);
+
+    assert_eq!(first[0][0], second[0][0], "on the same connection");
+    assert_ne!(first[0][1], second[0][1]);
+}
+
+/// tokio-postgres names its statements `s0`, `s1` and so on.
+async fn taken_names(database: &SharedDatabase) {
+    let taking = "create function takes(n int) returns int language plpgsql as $$ declare i int; begin \
+                  for i in 0..n loop begin execute format('prepare s%s as select 1', i); \
+                  exception when others then null; end; end loop; return n; end $$";
+    run(database, taking).await.unwrap();
+    run(database, "select takes(5000)").await.unwrap();
+
+    for _ in 0..3 {
+        run(database, "select 1").await.unwrap();
+    }
+}
+
+async fn left_statement(database: &SharedDatabase) {
+    run(database, "select does('prepare leak as select ''secret''')").await.unwrap();
+
+    let found = run(database, "select count(*) from pg_prepared_statements where name = 'leak'").await;
+
+    assert_eq!(found.unwrap().rows, [[SqlValue::Integer(0)]]);
+}
+
+/// The next job needs the statements that look up types.
+async fn dropped_look_ups(database: &SharedDatabase) {
+    run(database, "create type early as enum ('a')").await.unwrap();
+    run(database, "create type late as enum ('a')").await.unwrap();
+    run(database, "select cast('a' as early)").await.unwrap();
+
+    run(database, "select does('deallocate all')").await.unwrap();
+
+    let found = run(database, "select cast('a' as late)").await.unwrap();
+    assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
+}
+
+/// Before and after the job, the server has the same number of statements: none.
+async fn dropped_in_the_job_that_made_them(database: &SharedDatabase) {
+    // The connection that follows has looked up nothing.
+    run(database, "prepare gone as select 1").await.unwrap();
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    for sql in ["select cast('a' as early)", "select does('deallocate all')"] {
+        session.run(database, statement(sql, &[])).await.unwrap();
+    }
+    session.run(database, SqlCommand::Commit).await.unwrap();
+
+    let found = run(database, "select cast('a' as late)").await.unwrap();
+
+    assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
+}
+
+/// A statement whose types cannot be looked up stays with the server: as many as were dropped make up the number.
+async fn replaced_look_ups(database: &SharedDatabase) {
+    run(database, "create type first as enum ('a')").await.unwrap();
+    run(database, "create type second as enum ('a')").await.unwrap();
+    run(database, "select cast('a' as early)").await.unwrap();
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    session.run(database, statement("select does('deallocate all')", &[])).await.unwrap();
+    session.run(database, statement("savepoint before", &[])).await.unwrap();
+    for sql in ["select cast('a' as first)", "select cast('a' as second)"] {
+        session.run(database, statement(sql, &[])).await.unwrap_err();
+        session.run(database, statement("rollback to savepoint before", &[])).await.unwrap();
+    }
+    session.run(database, SqlCommand::Commit).await.unwrap();
+
+    let found = run(database, "select cast('a' as first)").await.unwrap();
+
+    assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
+}
