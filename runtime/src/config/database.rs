@@ -61,7 +61,7 @@ impl<'f> Databases<'f> {
         let mut sound: Vec<DatabaseConfig> = Vec::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
-            match sound.iter().find(|other| other.options.url == database.options.url) {
+            match sound.iter().find(|other| is_same(&other.options, &database.options)) {
                 Some(other) => {
                     let message =
                         format!("{} is database {:?} already", database.options.url, other.options.name);
@@ -168,6 +168,18 @@ fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
     }
 }
 
+/// Whether two databases are one, also if a symbolic link leads to its file.
+fn is_same(one: &DatabaseOptions, other: &DatabaseOptions) -> bool {
+    let real = |options: &DatabaseOptions| options.file().map(real_path);
+    one.url == other.url || real(one).is_some_and(|path| real(other) == Some(path))
+}
+
+/// Returns the path without symbolic links. The file need not be there, and then neither its directory.
+fn real_path(path: &Path) -> PathBuf {
+    let in_directory = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_directory).unwrap_or_else(|| path.to_owned())
+}
+
 /// Reads a directory. A relative path starts at the directory of the file.
 fn directory(path: &str, base: &Path) -> Result<PathBuf, String> {
     let dir = base.join(path);
@@ -271,6 +283,20 @@ mod tests {
         ] {
             let error = read(databases, grants).unwrap_err();
             assert!(error.contains(wanted) && error.contains("p.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_makes_no_second_database_of_a_file() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a.sqlite"), "").unwrap();
+        std::os::unix::fs::symlink("a.sqlite", place.path().join("b.sqlite")).unwrap();
+        std::os::unix::fs::symlink(".", place.path().join("here")).unwrap();
+        for other in ["b.sqlite", "here/a.sqlite"] {
+            let text =
+                format!("[database.a]\nurl = \"sqlite:a.sqlite\"\n[database.b]\nurl = \"sqlite:{other}\"\n");
+            let refused = parse(&text, place.path(), "p.toml").unwrap_err().to_string();
+            assert!(refused.contains("is database \"a\" already"), "{other}: {refused}");
         }
     }
 

@@ -75,6 +75,15 @@ impl DatabaseBackend {
         }
     }
 
+    /// Takes the file that is at the path now, where it was removed or replaced.
+    pub(super) fn adopt(&self) {
+        match self {
+            DatabaseBackend::Sqlite(sqlite) => sqlite.adopt(),
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(_) => {}
+        }
+    }
+
     /// Returns how many connections jobs have.
     pub(super) fn in_use(&self) -> usize {
         match self {

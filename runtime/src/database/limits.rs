@@ -17,9 +17,18 @@ pub const MAX_PARAMETERS: usize = 1000;
 /// Bytes of all parameters of one statement, which are held in memory.
 pub const MAX_PARAMETER_BYTES: usize = 8 << 20;
 
-/// Bytes of the largest text or blob, and of the largest row in SQLite: the bound that stores have on a value. One
-/// function of SQLite on larger values could compute for minutes without a place to stop it.
+/// Bytes of the largest text or blob, and of the largest row in SQLite: the bound that stores have on a value. A function
+/// of SQLite cannot be stopped; on values of this length each takes some milliseconds, and a pattern some hundreds.
 pub(super) const MAX_VALUE: usize = 1_000_000;
+
+/// Calls of functions in one statement for SQLite: calls in a row cannot be stopped either. As many as parameters.
+pub(super) const FUNCTION_CALLS: u32 = 1000;
+
+/// What a LIKE or GLOB counts among them: its time grows with the product of text and pattern.
+pub(super) const PATTERN_CALLS: u32 = 20;
+
+/// Arguments of one function of SQLite.
+pub(super) const FUNCTION_ARGUMENTS: i32 = 127;
 
 /// Rows of one result. A page has hundreds; a report is read in pieces.
 pub(super) const MAX_ROWS: usize = 10_000;

@@ -170,10 +170,11 @@ impl SharedDatabase {
         }
     }
 
-    /// Gives the database the options of this configuration, which is about to serve. The number of connections of a
-    /// database that is in use stays.
+    /// Gives the database the options of this configuration, which is about to serve, and the file that is at its path. The
+    /// number of connections of a database that is in use stays.
     pub fn apply(&self) {
         self.slot.quota.store(self.options.quota, Ordering::Relaxed);
+        self.slot.backend.adopt();
         if self.slot.connections != self.options.connections {
             let name = &self.options.name;
             tracing::warn!(

@@ -26,6 +26,9 @@ impl std::str::FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
         match text.split_once(':') {
+            Some(("sqlite", ":memory:")) => {
+                Err(DatabaseUrlError("a database in memory is not kept: write sqlite:PATH".to_owned()))
+            }
             Some(("sqlite", path)) if !path.is_empty() && !path.starts_with("//") && !path.contains('?') => {
                 Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
             }
@@ -117,6 +120,7 @@ mod tests {
             "",
             "sqlite:",
             "sqlite://x",
+            "sqlite::memory:",
             "sqlite:a?mode=memory",
             "mysql://x",
             "data.sqlite",

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::authorizer::{Author, Authorizer};
 use super::control::{StatementControl, StatementTerms};
-use super::file::SqliteFile;
+use super::file::{FileIdentity, SqliteFile};
 use super::{backup, failure, memory, open, statement};
 use crate::database::caller::SqlCaller;
 use crate::database::error::SqlError;
@@ -65,6 +66,7 @@ impl ConnectionThread {
             control: control.clone(),
             authorizer: Authorizer::new(Author::Handler),
             opened: None,
+            identity: None,
             quota: 0,
             since: None,
             aborted: None,
@@ -86,6 +88,8 @@ struct SqliteConnection {
     control: Arc<StatementControl>,
     authorizer: Authorizer,
     opened: Option<Connection>,
+    /// The file that it has open.
+    identity: Option<FileIdentity>,
     /// The quota that the connection has.
     quota: u64,
     /// When the open transaction began.
@@ -96,6 +100,11 @@ struct SqliteConnection {
 
 impl SqliteConnection {
     fn serve(mut self, orders: &Receiver<ThreadOrder>) {
+        self.serve_orders(orders);
+        self.close();
+    }
+
+    fn serve_orders(&mut self, orders: &Receiver<ThreadOrder>) {
         loop {
             let order = match self.since {
                 None => orders.recv_timeout(IDLE),
@@ -134,7 +143,17 @@ impl SqliteConnection {
     /// are large. It is for the statements of all connections; at the bound, this one could prepare no others.
     fn give_memory_back(&mut self) {
         if memory::is_large() && !self.is_open() {
-            self.opened = None;
+            self.close();
+        }
+    }
+
+    /// Closes the connection. SQLite then removes the log of changes by its name: not if the name is that of another file.
+    fn close(&mut self) {
+        let (opened, identity) = (self.opened.take(), self.identity.take());
+        let Some(connection) = opened else { return };
+        if identity.is_some_and(|identity| self.control.file().has_lost(identity)) {
+            // It knows the switch.
+            let _kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 
@@ -206,14 +225,25 @@ impl SqliteConnection {
             SqlCommand::Rollback => ("ROLLBACK", &[][..]),
             SqlCommand::Statement { sql, parameters } => (sql.as_str(), &parameters[..]),
         };
-        statement::run(self.control.file(), connection, &self.authorizer, (sql, parameters))
+        statement::run(&self.control, connection, &self.authorizer, (sql, parameters))
     }
 
     /// Opens the connection if it is not open, and gives it the current quota.
     fn prepare(&mut self) -> Result<(), SqlError> {
+        let place = self.control.file().check_place();
+        if self.opened.is_some() && place.as_ref().ok() != Some(&self.identity) {
+            let was_open = self.is_open();
+            self.close();
+            if was_open {
+                place?;
+                return Err(SqlError::Conflict("the file was replaced".to_owned()));
+            }
+        }
+        place?;
         if self.opened.is_none() {
-            self.opened = Some(open::open(&self.control.file().path, &self.control, &self.authorizer)?);
-            self.quota = 0;
+            let opened = open::open(&self.control.file().path, &self.control, &self.authorizer)?;
+            self.identity = Some(self.control.file().note_opened()?);
+            (self.opened, self.quota) = (Some(opened), 0);
             let file = self.control.file();
             file.swept.call_once(|| backup::sweep(&file.path));
         }
@@ -235,7 +265,7 @@ impl SqliteConnection {
             return;
         };
         if self.authorizer.as_daemon(|| connection.execute_batch("ROLLBACK")).is_err() {
-            self.opened = None;
+            self.close();
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct StatementControl {
     deadline_ms: AtomicU64,
     /// When it has to stop if the log of changes is too long, in the same way.
     crowded_deadline_ms: AtomicU64,
+    /// The rows that the connection had changed before the statement or the transaction that runs.
+    changes_before: AtomicU64,
     file: Arc<SqliteFile>,
     meter: StatementMeter,
 }
@@ -45,6 +47,7 @@ impl StatementControl {
             cancelled: AtomicU64::new(0),
             deadline_ms: AtomicU64::new(u64::MAX),
             crowded_deadline_ms: AtomicU64::new(u64::MAX),
+            changes_before: AtomicU64::new(0),
             file,
             meter: StatementMeter::default(),
         }
@@ -74,6 +77,15 @@ impl StatementControl {
     fn place_of(&self, moment: Instant) -> u64 {
         let distance = moment.saturating_duration_since(self.origin).as_millis();
         u64::try_from(distance).unwrap_or(u64::MAX)
+    }
+
+    /// Sets how many rows the connection has changed, where a statement or a transaction begins.
+    pub(super) fn set_changes_before(&self, changes: u64) {
+        self.changes_before.store(changes, Ordering::Relaxed);
+    }
+
+    pub(super) fn changes_before(&self) -> u64 {
+        self.changes_before.load(Ordering::Relaxed)
     }
 
     /// Stops a statement, whether it runs or has not begun.

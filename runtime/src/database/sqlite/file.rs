@@ -1,11 +1,13 @@
-//! What all connections of one file share: its paths, its quota, and the bound on its log of changes.
+//! What all connections of one file share: its paths, its identity, its quota, and the bound on its log of changes.
 //!
 //! A change is first written to the log, the file `-wal`. A checkpoint moves it into the file; the log is then used again
 //! from its beginning, unless somebody reads what it holds. Readers that overlap would let it grow without end.
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -17,9 +19,25 @@ use crate::database::limits::LOG_LEAST;
 /// The time after which a log that was too long counts as short again, if nothing has been written meanwhile.
 const CROWDED_FOR: Duration = Duration::from_secs(10);
 
+/// The time between looks at whether the path still leads to the file that is open.
+const LOOK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
+
+/// What tells a file from another one at its path: device and inode.
+pub(super) type FileIdentity = (u64, u64);
+
+/// The file that the connections have open.
+#[derive(Default)]
+struct FilePlace {
+    /// `None` until it has been opened.
+    identity: Option<FileIdentity>,
+    /// When the path last led to it.
+    seen: Option<Instant>,
+}
+
 /// The state of a file.
 pub(in crate::database) struct SqliteFile {
     pub(super) path: PathBuf,
+    place: Mutex<FilePlace>,
     /// Whether copies that were left beside it have been removed.
     pub(super) swept: Once,
     log: PathBuf,
@@ -34,7 +52,67 @@ impl SqliteFile {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let (origin, crowded_until_ms) = (Instant::now(), AtomicU64::new(0));
-        SqliteFile { path, swept: Once::new(), log: log.into(), quota, origin, crowded_until_ms }
+        let (place, swept) = (Mutex::default(), Once::new());
+        SqliteFile { path, place, swept, log: log.into(), quota, origin, crowded_until_ms }
+    }
+
+    fn place(&self) -> MutexGuard<'_, FilePlace> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process has had the file open: it is not made again then.
+    pub(super) fn is_known(&self) -> bool {
+        self.place().identity.is_some()
+    }
+
+    /// Notes that the file has been opened, and returns what tells it from another one.
+    ///
+    /// # Errors
+    /// It is another one than before, or is gone already.
+    pub(super) fn note_opened(&self) -> Result<FileIdentity, SqlError> {
+        let found = identity(&self.path).map_err(|_| self.lost())?;
+        let mut place = self.place();
+        match place.identity.get_or_insert(found) == &found {
+            true => Ok(found),
+            false => Err(self.lost()),
+        }
+    }
+
+    /// Checks now and then that the path leads to the file. Returns what tells it from another one, or `None` if it has
+    /// not been opened yet.
+    ///
+    /// # Errors
+    /// The file was removed or replaced: what is written to it would be lost.
+    pub(super) fn check_place(&self) -> Result<Option<FileIdentity>, SqlError> {
+        let mut place = self.place();
+        let Some(known) = place.identity else { return Ok(None) };
+        if place.seen.is_none_or(|seen| seen.elapsed() >= LOOK) {
+            if identity(&self.path).ok() != Some(known) {
+                return Err(self.lost());
+            }
+            place.seen = Some(Instant::now());
+        }
+        Ok(Some(known))
+    }
+
+    /// Whether the path leads to this file no longer.
+    pub(super) fn has_lost(&self, known: FileIdentity) -> bool {
+        identity(&self.path).ok() != Some(known)
+    }
+
+    /// Takes the file that is at the path now. A missing file stays `unavailable`.
+    pub(super) fn adopt(&self) {
+        let mut place = self.place();
+        if let (Some(_), Ok(found)) = (place.identity, identity(&self.path)) {
+            *place = FilePlace { identity: Some(found), seen: None };
+        }
+    }
+
+    fn lost(&self) -> SqlError {
+        SqlError::Unavailable(format!(
+            "{} was removed or replaced while the daemon had it open: restore the file and reload",
+            self.path.display()
+        ))
     }
 
     /// Returns the bytes that the file may have.
@@ -79,6 +157,11 @@ impl SqliteFile {
         let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
         length > self.quota().max(LOG_LEAST)
     }
+}
+
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    let file = std::fs::metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl MigratingConnection<'_> {
 
     fn execute(&self, sql: &str) -> Result<(), SqlError> {
         self.connection.execute_batch(sql).map_err(|error| match self.authorizer.take_reason() {
-            Some(reason) => SqlError::NotAllowed(reason),
+            Some(reason) => reason,
             None => failure::of(self.path, &error),
         })
     }

@@ -1,7 +1,7 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `open`, `statement`, `backup`;
-//! `connection`, the thread of one; `migrate`; `pool`.
+//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `patterns`, `functions`; `open`,
+//! `statement`, `backup`; `connection`, the thread of one; `migrate`; `pool`.
 
 mod authorizer;
 mod backup;
@@ -9,10 +9,12 @@ mod connection;
 mod control;
 mod failure;
 mod file;
+mod functions;
 mod memory;
 mod meter;
 mod migrate;
 mod open;
+mod patterns;
 mod pool;
 mod statement;
 

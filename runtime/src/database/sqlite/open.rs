@@ -13,9 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
 use super::control::StatementControl;
-use super::{failure, memory};
+use super::{failure, functions, memory};
 use crate::database::error::SqlError;
-use crate::database::limits::{MAX_MIGRATION, MAX_PARAMETERS, MAX_SQL, MAX_VALUE};
+use crate::database::limits::{FUNCTION_ARGUMENTS, MAX_MIGRATION, MAX_PARAMETERS, MAX_SQL, MAX_VALUE};
 
 /// Instructions of SQLite's machine between two looks at the clock: some tens of microseconds.
 const INSTRUCTIONS: i32 = 1000;
@@ -29,7 +29,7 @@ const CACHES: u64 = 128 << 20;
 /// Bytes of SQLite in the whole process at which statements fail, if memory is not counted by connection.
 const UNCOUNTED: u64 = 256 << 20;
 
-/// Opens a connection. Blocks.
+/// Opens a connection. Blocks. A file that was there before is not made again.
 ///
 /// # Errors
 /// The file cannot be opened, or is no database.
@@ -39,7 +39,9 @@ pub(super) fn open(
     authorizer: &Authorizer,
 ) -> Result<Connection, SqlError> {
     memory::count_by_thread();
-    make(path).map_err(|error| SqlError::Unavailable(format!("{}: {error}", path.display())))?;
+    if !control.file().is_known() {
+        make(path).map_err(|error| SqlError::Unavailable(format!("{}: {error}", path.display())))?;
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
@@ -47,8 +49,11 @@ pub(super) fn open(
         waits(&mut connection, control)?;
         settle(&connection)?;
         restrict(&connection)?;
-        let judge = authorizer.clone();
-        connection.authorizer(Some(move |context: AuthContext<'_>| judge.judge(context)))?;
+        functions::install(&connection, control)?;
+        let (judge, running) = (authorizer.clone(), control.clone());
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            judge.judge(context, || running.has_to_stop())
+        }))?;
         Ok(connection)
     });
     opened.map_err(|error| failure::of(path, &error))
@@ -120,6 +125,7 @@ fn restrict(connection: &Connection) -> rusqlite::Result<()> {
         (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS),
     ];
     for (limit, most) in limits {
         connection.set_limit(limit, most)?;

@@ -92,6 +92,7 @@ impl Sqlite {
     /// Those of [`backup::copy`].
     pub(in crate::database) async fn backup(&self) -> Result<File, SqlError> {
         const NUMBER: u64 = 1;
+        self.file.check_place()?;
         let control = Arc::new(StatementControl::new(self.file.clone()));
         control.begin_own(NUMBER, BACKUP);
         let _guard = CancelGuard { control: &control, number: NUMBER };
@@ -104,6 +105,11 @@ impl Sqlite {
         let (file, idle) = (self.file.clone(), Arc::downgrade(&self.idle));
         let started = tokio::spawn(async move { ConnectionThread::start(&file, idle) });
         started.await.unwrap_or_else(|error| Err(SqlError::Unavailable(format!("no thread: {error}"))))
+    }
+
+    /// Takes the file that is at the path now, where it was removed or replaced.
+    pub(in crate::database) fn adopt(&self) {
+        self.file.adopt();
     }
 
     /// Returns how many connections jobs have.

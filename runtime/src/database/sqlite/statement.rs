@@ -6,6 +6,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ffi};
 
 use super::authorizer::Authorizer;
+use super::control::StatementControl;
 use super::failure;
 use super::file::SqliteFile;
 use crate::database::error::SqlError;
@@ -20,15 +21,18 @@ const KEPT: usize = 4096;
 /// # Errors
 /// The statement is wrong, fails or returns too much; it has then changed nothing.
 pub(super) fn run(
-    file: &SqliteFile,
+    control: &StatementControl,
     connection: &Connection,
     authorizer: &Authorizer,
     (sql, parameters): (&str, &[SqlValue]),
 ) -> Result<SqlResult, SqlError> {
-    let wrong = |error: rusqlite::Error| match (authorizer.take_reason(), failure::of(&file.path, &error)) {
-        (Some(reason), SqlError::NotAllowed(_)) => SqlError::NotAllowed(reason),
-        (_, error) => error,
-    };
+    let file = control.file();
+    authorizer.begin(sql, !connection.is_autocommit());
+    let wrong = |error: rusqlite::Error| refused(authorizer, failure::of(&file.path, &error));
+    if connection.is_autocommit() {
+        forget_row_id(connection);
+        control.set_changes_before(connection.total_changes());
+    }
     if sql.len() <= KEPT {
         let mut statement = connection.prepare_cached(sql).map_err(wrong)?;
         check_log(file, connection, authorizer, (sql, &statement))?;
@@ -37,6 +41,14 @@ pub(super) fn run(
         let mut statement = connection.prepare(sql).map_err(wrong)?;
         check_log(file, connection, authorizer, (sql, &statement))?;
         run_prepared(&file.path, connection, authorizer, (&mut statement, parameters))
+    }
+}
+
+/// Returns the reason of the authorizer, if it is behind an error.
+fn refused(authorizer: &Authorizer, error: SqlError) -> SqlError {
+    match (authorizer.take_reason(), error) {
+        (Some(reason), SqlError::NotAllowed(_)) => reason,
+        (_, error) => error,
     }
 }
 
@@ -62,9 +74,7 @@ fn run_prepared(
     (statement, parameters): (&mut Statement<'_>, &[SqlValue]),
 ) -> Result<SqlResult, SqlError> {
     bind(path, statement, parameters)?;
-    if connection.is_autocommit() {
-        forget_row_id(connection);
-    }
+    authorizer.forget_calls();
     let before = connection.total_changes();
     // `INSERT ... RETURNING` has written when its first row comes, and may then return too much.
     let may_be_undone = !statement.readonly() && statement.column_count() > 0;
@@ -75,7 +85,8 @@ fn run_prepared(
     if may_be_undone {
         savepoint("SAVEPOINT _portcullis_statement")?;
     }
-    let mut result = collect(path, statement);
+    // It is prepared again if the schema has changed, and may be refused then.
+    let mut result = collect(path, statement).map_err(|error| refused(authorizer, error));
     if may_be_undone {
         result = result.and_then(|rows| savepoint("RELEASE _portcullis_statement").map(|()| rows));
         if result.is_err() {

@@ -56,6 +56,12 @@ async fn what_reaches_beyond_the_tables_is_refused() {
         "create virtual table t using dbstat".to_owned(),
         "select load_extension('x')".to_owned(),
         "create table _portcullis_migrations (a)".to_owned(),
+        "create view _portcullis_migrations as select 1 as number".to_owned(),
+        "create virtual table _portcullis_migrations using fts5(number)".to_owned(),
+        "create index _portcullis_migrations on notes (title)".to_owned(),
+        "alter table notes rename to \"_Portcullis_migrations\"".to_owned(),
+        "pragma defer_foreign_keys = 1".to_owned(),
+        "update temp.sqlite_master set sql = ''".to_owned(),
     ] {
         let error = run(&database, &sql).await.unwrap_err();
         assert!(matches!(error.code(), "not_allowed" | "invalid"), "{sql}: {error:?}");
@@ -328,4 +334,172 @@ async fn the_migration_that_runs_out_of_time_is_named_and_a_wait_before_it_is_no
     assert_eq!(migrating.await.unwrap().unwrap(), ["0002_test.sql"]);
     let error = database.migrate(files.to_vec()).await.unwrap_err().to_string();
     assert!(error.contains("0003_test.sql is not applied: it took longer than 3 s"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_and_columns_are_renamed_and_dropped() {
+    let (_place, database) = notes(1).await;
+    for sql in [
+        "alter table notes rename to papers",
+        "alter table papers rename column title to name",
+        "alter table papers add column size integer",
+        "alter table papers drop column size",
+        "create table again (id integer primary key, body text)",
+        "insert into again select id, '' from papers",
+        "drop table papers",
+        "alter table again rename to papers",
+    ] {
+        run(&database, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    let migrated = migration(1, "alter table papers rename to notes; alter table notes drop column body;");
+    database.migrate(vec![migrated]).await.unwrap();
+
+    assert_eq!(run(&database, "select * from notes").await.unwrap().columns, ["id"]);
+}
+
+#[tokio::test]
+async fn a_job_does_not_see_how_many_rows_another_has_changed() {
+    let (_place, database) = notes(1).await;
+    run(&database, "insert into notes (title) values ('a'), ('b')").await.unwrap();
+    let asked = "select changes(), total_changes()";
+    let is = |changes, total| [[SqlValue::Integer(changes), SqlValue::Integer(total)]];
+
+    assert_eq!(run(&database, asked).await.unwrap().rows, is(0, 0));
+
+    let mut session = DatabaseSession::default();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    assert_eq!(session.run(&database, statement(asked, &[])).await.unwrap().rows, is(0, 0));
+    session.run(&database, statement("update notes set title = title || 'x'", &[])).await.unwrap();
+    session.run(&database, statement("delete from notes where id = 1", &[])).await.unwrap();
+    assert_eq!(session.run(&database, statement(asked, &[])).await.unwrap().rows, is(1, 3));
+}
+
+#[tokio::test]
+async fn a_deferred_foreign_key_is_for_one_transaction() {
+    let (_place, database) = notes(1).await;
+    run(&database, "create table k (p integer references notes (id))").await.unwrap();
+    let mut session = DatabaseSession::default();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    for sql in
+        ["pragma defer_foreign_keys = 1", "insert into k values (7)", "insert into notes (id) values (7)"]
+    {
+        session.run(&database, statement(sql, &[])).await.unwrap();
+    }
+    session.run(&database, SqlCommand::Commit).await.unwrap();
+
+    assert_eq!(run(&database, "insert into k values (8)").await.unwrap_err().code(), "constraint");
+    let again = run(&database, "pragma defer_foreign_keys = 1").await.unwrap_err();
+    assert_eq!(again.code(), "not_allowed", "{again}");
+}
+
+/// A session whose statements may take 100 ms of processor time.
+fn brief_session() -> DatabaseSession {
+    let spent = AtomicU64::new(0);
+    let caller = SqlCaller::new(1, move |time| {
+        let time = u64::try_from(time.as_micros()).unwrap();
+        spent.fetch_add(time, Ordering::Relaxed) + time <= 100_000
+    });
+    DatabaseSession::of(Arc::new(caller))
+}
+
+#[tokio::test]
+async fn a_call_of_a_function_takes_no_minutes() {
+    let (_place, database) = notes(1).await;
+    let long = "hex(zeroblob(499000))";
+    let names = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000), \
+                 j(v) as (select json_group_object('k' || i, i) from n)";
+    let begun = Instant::now();
+    for (sql, code) in [
+        (format!("select length(ltrim({long}, replace(hex(zeroblob(30000)), '0', 'b') || '0'))"), None),
+        (format!("select length(trim({long} || 'a', {long} || 'a'))"), None),
+        (format!("select instr({long}, hex(zeroblob(200000)) || 'a')"), None),
+        (format!("select length(replace({long}, hex(zeroblob(200000)) || 'a', 'b'))"), None),
+        (format!("select length(unhex(replace({long}, '0', '-'), replace({long}, '0', 'b') || '-'))"), None),
+        (format!("{names} select length(json_patch(v, replace(v, 'k', 'l'))) from j"), Some("invalid")),
+    ] {
+        let outcome = run(&database, &sql).await;
+        assert_eq!(outcome.as_ref().err().map(SqlError::code), code, "{sql}: {outcome:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn calls_in_a_row_end_with_the_time_of_their_job() {
+    let (_place, database) = notes(1).await;
+    // Of three functions each, and no two alike: SQLite computes what is constant once.
+    let calls = |count: i32| {
+        let call = |size| format!("replace(hex(zeroblob({size})), '00000000', '1')");
+        (1..=count).map(|less| call(499_000 - less)).collect::<Vec<_>>().join(", ")
+    };
+    let many = format!("select {}", calls(400));
+    let refused = run(&database, &many).await.unwrap_err();
+    assert!(
+        refused.code() == "not_allowed" && refused.to_string().contains("calls of functions"),
+        "{refused}"
+    );
+    let patterns = format!("select {}", vec!["'a' like '%b'"; 51].join(", "));
+    assert_eq!(run(&database, &patterns).await.unwrap_err().code(), "not_allowed");
+    // They may have 1000 calls.
+    let fewer = format!("select {}", calls(300));
+
+    let begun = Instant::now();
+    let error = brief_session().run(&database, statement(&fewer, &[])).await.unwrap_err();
+
+    assert!(error.code() == "timeout" && error.to_string().contains("limits.cpu"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_statement_on_nested_views_is_stopped_while_it_is_prepared() {
+    let (_place, database) = notes(1).await;
+    run(&database, "create view v0 as select id as a from notes").await.unwrap();
+    for number in 1..=30 {
+        let below = number - 1;
+        let sql = format!("create view v{number} as select x.a from v{below} x join v{below} y on x.a = y.a");
+        run(&database, &sql).await.unwrap();
+    }
+
+    let begun = Instant::now();
+    for number in [12, 14, 30] {
+        let sql = format!("select count(*) from v{number}");
+        // SQLite itself refuses some, for their size.
+        let _refused = brief_session().run(&database, statement(&sql, &[])).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_database_whose_file_is_removed_is_unavailable_until_it_is_restored() {
+    let (place, database) = notes(2).await;
+    let (path, away) = (place.path().join("data/a.sqlite"), place.path().join("data/away.sqlite"));
+    let insert = "insert into notes (title) values (null)";
+    std::fs::rename(&path, &away).unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        match run(&database, insert).await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "what it writes is lost"),
+        }
+    };
+    assert!(error.code() == "unavailable" && error.to_string().contains("restore the file"), "{error}");
+    assert!(run(&database, insert).await.is_err() && !path.exists(), "an empty file is in its place");
+
+    // The same file is taken at once, and another one at a reload.
+    std::fs::rename(&away, &path).unwrap();
+    run(&database, insert).await.unwrap();
+    let other = rusqlite::Connection::open(&away).unwrap();
+    other.execute_batch("create table notes (id integer primary key, title text)").unwrap();
+    drop(other);
+    std::fs::rename(&away, &path).unwrap();
+    while run(&database, insert).await.is_ok() {
+        assert!(Instant::now() < deadline, "what it writes is lost");
+    }
+    for beside in ["data/a.sqlite-wal", "data/a.sqlite-shm"] {
+        // It may be gone with the last connection.
+        let _gone = std::fs::remove_file(place.path().join(beside));
+    }
+    database.apply();
+    assert_eq!(count(&database).await, 0);
 }

@@ -9,6 +9,7 @@ use redb::Database;
 
 use super::failure;
 use super::open::{Verify, open};
+use super::place::OpenPlace;
 use super::tables::StoredRows;
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
@@ -50,6 +51,7 @@ pub(super) struct Committer {
     pub(super) durability: Durability,
     pub(super) quota: StoreQuota,
     pub(super) current: Current,
+    pub(super) place: OpenPlace,
     /// The last attempt to open the file.
     pub(super) opened: Instant,
     /// Since when writes are acknowledged that are not on disk.
@@ -212,17 +214,27 @@ impl Committer {
         }
     }
 
-    /// Returns the open file. Opens it again if it failed a while ago.
+    /// Returns the open file. Opens it again if it failed a while ago. A file that was removed is not made again.
     fn open_file(&mut self) -> Result<Arc<OpenFile>, StoreError> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Err(error) = current else { return current };
+        let Err(error) = current else {
+            let Err(lost) = self.place.check(&self.path) else { return current };
+            // The file is closed when nobody has it.
+            drop(current);
+            self.discard(&lost);
+            return Err(lost);
+        };
         if self.opened.elapsed() < REOPEN_AFTER {
             return Err(error);
         }
         self.opened = Instant::now();
+        self.place.check_absence(&self.path)?;
         // A damage is looked for where there was one.
         let verify = if matches!(error, StoreError::Corrupt(_)) { Verify::Whole } else { Verify::AfterCrash };
         let file = open(&self.path, self.durability, verify).map(Arc::new);
+        if file.is_ok() {
+            self.place.note(&self.path);
+        }
         self.replace(file.clone());
         file
     }
@@ -274,6 +286,7 @@ mod tests {
             durability: Durability::Sync,
             quota: StoreQuota::new(1 << 20),
             current: current.clone(),
+            place: OpenPlace::default(),
             opened: Instant::now(),
             unflushed: None,
             last: (0, Duration::ZERO),

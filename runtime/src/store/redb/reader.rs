@@ -14,6 +14,7 @@ use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
+use super::place::OpenPlace;
 use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
@@ -74,8 +75,11 @@ impl Redb {
             let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
+                let mut place = OpenPlace::default();
+                place.note(&path);
                 let (unflushed, last, turns) = (None, (0, Duration::ZERO), WriteTurns::default());
-                Committer { path, durability, quota, current, opened, unflushed, last, turns }.run(&waiting);
+                Committer { path, durability, quota, current, place, opened, unflushed, last, turns }
+                    .run(&waiting);
             }
         });
         let thread = thread.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;

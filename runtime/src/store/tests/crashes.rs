@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -83,4 +84,30 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
     file.seek(SeekFrom::Start(at as u64)).unwrap();
     file.write_all(b"!").unwrap();
     refused(&flipped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_file_is_removed_is_unavailable_until_it_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, away) = (dir.path().join("a.redb"), dir.path().join("away.redb"));
+    let store = open_file(&path, Durability::Sync).await;
+    fill(&store, 1).await;
+    let set = || store.set("k", Bytes::from_static(b"v"), None, Condition::Always);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    fs::rename(&path, &away).unwrap();
+
+    let error = loop {
+        match set().await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "what it writes is lost"),
+        }
+    };
+    assert!(error.code() == "unavailable" && error.to_string().contains("restore the file"), "{error}");
+    assert!(set().await.is_err() && !path.exists());
+
+    fs::rename(&away, &path).unwrap();
+    while set().await.is_err() {
+        assert!(Instant::now() < deadline, "it is not opened again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
