@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
+use rustix::fs::OFlags;
 use tracing::{error, info, warn};
 
 use super::queue::Queue;
@@ -107,8 +108,12 @@ pub(super) fn settle(patience: Duration) {
 
 fn open(path: &Path) -> Result<File> {
     // 0640 is what Debian's logrotate rules for nginx and Apache create. A FIFO must not be waited for.
-    let opened =
-        File::options().append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK).open(path);
+    let opened = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
     let file = opened.with_context(|| format!("access_log_file: open {}", path.display()))?;
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
     ensure!(is_file, "access_log_file: {} is not a regular file", path.display());

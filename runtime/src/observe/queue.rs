@@ -12,6 +12,10 @@ const LINES: usize = 64 << 10;
 /// The most bytes in the queue: a slow reader costs no more memory than this, however long the lines are.
 const BYTES: usize = 16 << 20;
 
+/// How long the writer rests when it has written all lines. In a crowd of lines, each would wake it otherwise, which costs
+/// more than the line.
+const REST: Duration = Duration::from_millis(1);
+
 /// The queue. A line that does not fit is dropped and counted, so a stalled reader blocks nothing.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -26,12 +30,14 @@ struct QueuedLines {
     /// The first line stays in front while it is being written.
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// Whether the writer waits to be woken.
+    is_awaited: bool,
 }
 
 impl Queue {
     pub(super) const fn new() -> Queue {
         Queue {
-            waiting: Mutex::new(QueuedLines { lines: VecDeque::new(), bytes: 0 }),
+            waiting: Mutex::new(QueuedLines { lines: VecDeque::new(), bytes: 0, is_awaited: false }),
             grown: Condvar::new(),
             emptied: Condvar::new(),
             dropped: AtomicU64::new(0),
@@ -52,20 +58,33 @@ impl Queue {
         }
         waiting.bytes += line.len();
         waiting.lines.push_back(line.to_vec());
+        let is_awaited = std::mem::take(&mut waiting.is_awaited);
         drop(waiting);
-        self.grown.notify_one();
+        if is_awaited {
+            self.grown.notify_one();
+        }
     }
 
     /// Writes lines as they arrive, for ever.
     pub(super) fn drain(&self, mut out: impl Write) -> ! {
+        let mut is_rested = false;
         let mut waiting = self.lock();
         loop {
             let Some(line) = waiting.lines.front_mut().map(std::mem::take) else {
                 self.emptied.notify_all();
-                waiting = self.grown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                if is_rested {
+                    waiting.is_awaited = true;
+                    waiting = self.grown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                } else {
+                    is_rested = true;
+                    // Nobody wakes it before its rest is over.
+                    let rested = self.grown.wait_timeout(waiting, REST);
+                    waiting = rested.unwrap_or_else(PoisonError::into_inner).0;
+                }
                 continue;
             };
             drop(waiting);
+            is_rested = false;
             // The writer counts the lines that it cannot write.
             let _counted = out.write_all(&line).and_then(|()| out.flush());
             waiting = self.lock();

@@ -17,6 +17,9 @@ const TIME: Duration = Duration::from_secs(5);
 /// The limit on the response time of an operator's call, and of a refusal.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// The bytes that a pipe of the daemon holds.
+const PIPE: usize = 64 << 10;
+
 /// The number of greedy requests in progress.
 const GREEDY: usize = 4;
 
@@ -65,8 +68,10 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     }
     let recovery = start.elapsed();
     let ratio = ratio(among, alone);
+    // All come from one address, and a quarter of the line is for others.
+    let wanted = ASKED - 2 * SLOTS..=ASKED - 2 * SLOTS + SLOTS / 4;
     Ok(Outcome {
-        holds: ratio <= 2.0 && refused == ASKED - 2 * SLOTS,
+        holds: ratio <= 2.0 && wanted.contains(&refused),
         text: format!(
             "{ASKED} requests for {SLOTS} slots and {SLOTS} places in line: {} are refused at once; a neighbour's p99 \
              {among:.1?}, {alone:.1?} alone ({ratio:.1} times)",
@@ -76,11 +81,12 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Sends a request whose body is held back behind its first byte: where slots are scarce, a request without any waits for
-/// that before it asks for a slot. A body of this length is not read to its end before.
+/// Sends a request whose body is held back behind as much as a pipe holds: where slots are scarce, a request waits for
+/// that before it asks for a slot.
 fn hold(daemon: &Daemon) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(daemon.address)?;
-    stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\nx")?;
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n")?;
+    stream.write_all(&[b'x'; PIPE])?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }

@@ -44,10 +44,10 @@ pub(super) fn run(
     }
 }
 
-/// Returns the reason of the authorizer, if it is behind an error.
+/// Returns the reason of the authorizer, if it is behind an error. SQLite calls a refused function an error of the text.
 fn refused(authorizer: &Authorizer, error: SqlError) -> SqlError {
     match (authorizer.take_reason(), error) {
-        (Some(reason), SqlError::NotAllowed(_)) => reason,
+        (Some(reason), SqlError::NotAllowed(_) | SqlError::Invalid(_)) => reason,
         (_, error) => error,
     }
 }

@@ -9,6 +9,7 @@ mod server;
 #[cfg(feature = "postgres")]
 mod server_tls;
 mod sqlite;
+mod sqlite_time;
 mod suite;
 
 use std::path::Path;

@@ -194,8 +194,8 @@ impl HistoryEntry {
 
     /// Returns the bytes that it takes, with its counters and its place in a ring.
     pub(super) fn size(&self) -> usize {
-        /// Two counters of an `Arc`, and a pointer in a ring that may be half empty.
-        const PLACE: usize = 32;
+        /// Two counters of an `Arc`, and a size and a pointer in a ring that may be half empty.
+        const PLACE: usize = 48;
         let failure = |failure: &Option<Box<FailureSummary>>| {
             let size =
                 |one: &FailureSummary| size_of_val(one) + one.message.capacity() + one.stack.capacity();

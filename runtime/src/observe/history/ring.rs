@@ -16,10 +16,11 @@ struct Rings {
     ended: EntryRing,
 }
 
-/// Entries, oldest first, and their bytes.
+/// Entries, oldest first, and their bytes. The bytes of each stand beside it: an entry that is dropped is no longer in the
+/// processor's cache.
 #[derive(Default)]
 struct EntryRing {
-    entries: VecDeque<Arc<HistoryEntry>>,
+    entries: VecDeque<(usize, Arc<HistoryEntry>)>,
     bytes: usize,
 }
 
@@ -37,12 +38,15 @@ pub struct HistoryFigures {
 impl HandlerHistory {
     /// Adds an entry. Each ring keeps half of `share` bytes.
     pub(super) fn add(&self, entry: Arc<HistoryEntry>, share: usize) {
-        let has_failed = entry.has_failed();
+        let (has_failed, size) = (entry.has_failed(), entry.size());
         let mut rings = self.lock();
         let ring = if has_failed { &mut rings.failed } else { &mut rings.ended };
-        ring.bytes += entry.size();
-        ring.entries.push_back(entry);
+        ring.bytes += size;
+        ring.entries.push_back((size, entry));
+        // Usually one goes for one that comes. It is dropped when the lock is free again.
+        let _oldest = if ring.bytes > share / 2 { ring.pop() } else { None };
         ring.shrink_to(share / 2);
+        drop(rings);
     }
 
     /// Drops the oldest entries until the rest fits into `share` bytes.
@@ -55,7 +59,7 @@ impl HandlerHistory {
     /// Appends all entries.
     pub(super) fn collect(&self, all: &mut Vec<Arc<HistoryEntry>>) {
         let rings = self.lock();
-        all.extend(rings.failed.entries.iter().chain(&rings.ended.entries).cloned());
+        all.extend(rings.failed.entries.iter().chain(&rings.ended.entries).map(|(_, entry)| entry.clone()));
     }
 
     /// Adds what this handler holds to the figures.
@@ -73,12 +77,14 @@ impl HandlerHistory {
 }
 
 impl EntryRing {
+    fn pop(&mut self) -> Option<Arc<HistoryEntry>> {
+        let (size, oldest) = self.entries.pop_front()?;
+        self.bytes -= size;
+        Some(oldest)
+    }
+
     fn shrink_to(&mut self, bytes: usize) {
-        while self.bytes > bytes
-            && let Some(oldest) = self.entries.pop_front()
-        {
-            self.bytes -= oldest.size();
-        }
+        while self.bytes > bytes && self.pop().is_some() {}
         if self.entries.is_empty() {
             // The ring of a handler that is switched off takes nothing.
             self.entries = VecDeque::new();
