@@ -284,17 +284,3 @@ fn a_second_up_says_who_serves_the_directory() {
     assert!(ended.stderr.contains(&wanted), "{}", ended.stderr);
     assert_eq!(daemon.get("/").text(), "x");
 }
-
-#[test]
-fn a_configuration_of_defaults_alone_makes_no_warning_of_memory() {
-    // 256 jobs of 128 MiB: more than most hosts have.
-    let names = ["one", "two", "three", "four"];
-    let setup = names.iter().fold(Setup::new(""), |setup, name| setup.handler(name, "", &saying("x")));
-    let mut check = portcullis();
-    check.arg("check").arg("-c").arg(setup.path("portcullis.toml")).env("HOME", setup.path(""));
-
-    let ended = finish(&mut check, b"", PATIENCE);
-
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("limits.memory: jobs may have"), "{}", ended.stderr);
-}

@@ -45,13 +45,6 @@ const HISTORY: usize = 4 << 20;
 /// The default of `upgrade_grace`: how long the old process may run after an upgrade.
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
-impl Config {
-    /// Returns whether `jobs` is the default.
-    pub fn has_default_jobs(&self) -> bool {
-        self.jobs == JOBS
-    }
-}
-
 /// Converts a file. An error is reported, and a default replaces the value.
 pub(super) fn config(file: &File, base: &Path, directories: Directories, report: &Diagnostics<'_>) -> Config {
     let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));

@@ -6,7 +6,6 @@ use tracing::warn;
 
 use super::resource_demand;
 use crate::config::{Config, HandlerConfig, HttpLimits};
-use crate::job::Limits;
 use crate::wasm::Files;
 
 /// The highest limit that we ask for: the default of fs.nr_open on Linux. The kernel's table grows with its use.
@@ -123,12 +122,6 @@ fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
 }
 
 impl DescriptorShares {
-    /// Returns what `check` warns of: [`lack`](Self::lack), unless the defaults alone ask for it.
-    pub(super) fn warning(&self, config: &Config) -> Option<String> {
-        let of = |limits: &Limits| limits.handles + limits.outbound.at_once;
-        self.lack(config).filter(|_| resource_demand::is_chosen(config, of))
-    }
-
     /// Describes what the configuration asks for beyond the share of jobs, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let wanted = resource_demand::max(config, of_job);

@@ -90,38 +90,21 @@ impl Total {
         })
     }
 
-    /// Returns what `check` warns of: [`lack`](Self::lack), unless the defaults alone ask for it.
-    pub(super) fn warning(&self, config: &Config) -> Option<String> {
-        let is_chosen = matches!(self.source, MemorySource::Configured)
-            || resource_demand::is_chosen(config, |limits| limits.memory);
-        self.lack_of_one(config).or_else(|| self.lack_of_all(config).filter(|_| is_chosen))
-    }
-
     /// Describes what the configuration asks for beyond the limit, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
-        self.lack_of_one(config).or_else(|| self.lack_of_all(config))
-    }
-
-    /// Describes that one job may ask for more than its handler gets.
-    fn lack_of_one(&self, config: &Config) -> Option<String> {
         let bytes = self.bytes?;
+        let wanted = resource_demand::max(config, |handler| handler.limits.memory);
         let largest = config.handlers.iter().max_by_key(|handler| handler.limits.memory)?;
         let per_job = max_per_job(bytes);
-        (largest.limits.memory > per_job).then(|| {
-            format!(
+        if largest.limits.memory > per_job {
+            return Some(format!(
                 "handler.{}.limits.memory: a job may have {}, and one handler gets {} at most of {self}: beyond it \
                  memory is refused; lower limits.memory, or raise limits.total_memory",
                 largest.name,
                 Size(largest.limits.memory as u64),
                 mebibytes(per_job),
-            )
-        })
-    }
-
-    /// Describes that all jobs together may ask for more than there is.
-    fn lack_of_all(&self, config: &Config) -> Option<String> {
-        let bytes = self.bytes?;
-        let wanted = resource_demand::max(config, |handler| handler.limits.memory);
+            ));
+        }
         (wanted.sum > bytes).then(|| {
             format!(
                 "limits.memory: jobs may have {} at once ({wanted}), and there is {self}: beyond it a job is refused \

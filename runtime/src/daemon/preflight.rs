@@ -61,11 +61,11 @@ pub fn lacking(config: &Config) -> PreflightFindings {
         (Ok(()), _) => {}
     }
     match descriptors::shares(config) {
-        Ok(shares) => warnings.extend(shares.warning(config)),
+        Ok(shares) => warnings.extend(shares.lack(config)),
         Err(refusal) => errors.push(refusal),
     }
     let total = Total::of(config);
-    warnings.extend(total.warning(config));
+    warnings.extend(total.lack(config));
     warnings.extend(total.stores_lack());
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use crate::config::{Config, HandlerConfig};
-use crate::job::{Limits, Name};
+use crate::job::Name;
 
 /// The maximum that jobs may hold at the same time.
 pub(super) struct Demand {
@@ -35,15 +35,6 @@ pub(super) fn max(config: &Config, of_job: impl Fn(&HandlerConfig) -> usize) -> 
     demand
 }
 
-/// Returns whether the configuration sets a number that the demand comes from: `jobs`, `limits.concurrency`, or a limit that
-/// `of` returns. With the defaults most hosts have less than they add up to, which does no harm.
-pub(super) fn is_chosen(config: &Config, of: impl Fn(&Limits) -> usize) -> bool {
-    let defaults = Limits::default();
-    let default = (of(&defaults), defaults.concurrency);
-    let is_set = |limits: &Limits| (of(limits), limits.concurrency) != default;
-    !config.has_default_jobs() || config.handlers.iter().any(|handler| is_set(&handler.limits))
-}
-
 /// `up: 64 jobs, files: 64 jobs, report: 64 jobs and 3 more handlers`
 impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,35 +54,18 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    /// Reads a configuration with five handlers. `top` stands above them, `of_first` in the first one.
-    fn five(top: &str, of_first: &str) -> Config {
+    fn five_handlers() -> Config {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a.wasm"), "").unwrap();
-        let handler = |name: &str, lines: &str| format!("[handler.{name}]\nmodule = \"a.wasm\"\n{lines}\n");
-        let others = ["b", "c", "d", "e"].map(|name| handler(name, "")).concat();
-        parse(&format!("{top}\n{}{others}", handler("a", of_first)), place.path(), "p.toml").unwrap()
-    }
-
-    #[test]
-    fn what_the_defaults_add_up_to_is_not_chosen() {
-        let is_chosen = |top, of_first| is_chosen(&five(top, of_first), |limits| limits.memory);
-
-        assert!(!is_chosen("", ""));
-        assert!(!is_chosen("", "limits.time = \"1s\""));
-        for (top, of_first) in [
-            ("jobs = 300", ""),
-            ("limits.memory = \"64MiB\"", ""),
-            ("", "limits.memory = \"64MiB\""),
-            ("", "limits.concurrency = 65"),
-        ] {
-            assert!(is_chosen(top, of_first), "{top} {of_first}");
-        }
+        let handlers =
+            ["a", "b", "c", "d", "e"].map(|name| format!("[handler.{name}]\nmodule = \"a.wasm\"\n"));
+        parse(&format!("jobs = 1000\n{}", handlers.concat()), place.path(), "p.toml").unwrap()
     }
 
     #[test]
     fn of_many_handlers_three_are_named_and_the_others_counted() {
         let shown = |config: &Config| max(config, |_| 1).to_string();
-        let mut config = five("jobs = 1000", "");
+        let mut config = five_handlers();
 
         assert_eq!(shown(&config), "a: 64 jobs, b: 64 jobs, c: 64 jobs and 2 more handlers");
         config.handlers.pop();
