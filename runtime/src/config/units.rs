@@ -22,7 +22,6 @@ pub struct Mode(pub u32);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnitError(String);
 
-const BINARY: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 const DECIMAL: [(&str, u64); 4] =
     [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
 
@@ -48,7 +47,7 @@ impl FromStr for Size {
         let wanted = || UnitError("a size such as \"128MiB\" or \"64KiB\"".to_owned());
         let (number, unit) = split_number(text);
         let unit = unit.strip_prefix(' ').unwrap_or(unit);
-        let known = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == unit);
+        let known = ByteCount::UNITS.iter().chain(&DECIMAL).find(|(name, _)| *name == unit);
         let factor = match (known, unit) {
             (Some((_, factor)), _) => *factor,
             (None, "" | "B") => 1,

@@ -37,8 +37,7 @@ pub(super) async fn keep(state: Arc<DaemonState>) {
 
 async fn refresh(set: Arc<FetchedKeySet>) {
     let KeySetSource { gate, url, ca, .. } = &set.source;
-    let trust = ca.as_ref().map_or_else(|| Ok(Trust::system()), |pem| Trust::and(pem));
-    let trust = match trust {
+    let trust = match Trust::with(ca.as_deref()) {
         Ok(trust) => trust,
         Err(refusal) => {
             warn!("gate {gate}: outbound.ca: {refusal:#}");

@@ -49,7 +49,7 @@ export async function run(name, ...args) {
 }
 
 /** Runs a built-in job and calls `each` with every line of its output, until it ends or is aborted. */
-export async function follow(name, args, signal, each) {
+async function follow(name, args, signal, each) {
   const response = await request(`/jobs/${name}${query(args)}`, { method: "POST", signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let begun = "";
@@ -59,6 +59,31 @@ export async function follow(name, args, signal, each) {
     const lines = (begun + value).split("\n");
     begun = lines.pop();
     for (const line of lines) each(JSON.parse(line));
+  }
+}
+
+/** The output of a built-in job, as a view follows it until it begins again or stops. */
+export class Stream {
+  /** `ended` tells the reader that the daemon has ended the stream, and what to do. */
+  constructor(ended) {
+    Object.assign(this, { ended, ending: null, trouble: "" });
+  }
+
+  /** Follows a job instead of the one before. `trouble` says why no more lines come. */
+  async begin(name, args, each) {
+    this.stop();
+    const own = new AbortController();
+    [this.ending, this.trouble] = [own, ""];
+    try {
+      await follow(name, args, own.signal, each);
+      this.trouble = this.ended;
+    } catch (error) {
+      if (!own.signal.aborted) this.trouble = error.message;
+    }
+  }
+
+  stop() {
+    this.ending?.abort();
   }
 }
 

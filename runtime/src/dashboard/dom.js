@@ -50,8 +50,18 @@ export function say(text, kind = "good") {
   setText(said, text);
 }
 
+/** Asks before a change, makes it, and tells the reader what `make` returns, or why it failed. */
+export async function change(question, yes, make) {
+  if (!(await confirmed(question, yes))) return;
+  try {
+    say(await make());
+  } catch (error) {
+    say(error.message, "bad");
+  }
+}
+
 /** Asks before a change is made. */
-export function confirmed(question, yes) {
+function confirmed(question, yes) {
   const dialog = byId("confirm");
   setText(byId("confirm-question"), question);
   setText(byId("confirm-yes"), yes);

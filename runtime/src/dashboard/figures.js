@@ -86,7 +86,7 @@ function trialFigures(handler, before, seconds) {
   const { trial } = handler;
   const earlier = before?.trial?.version === trial.version ? before.trial.requests : null;
   const rate = earlier === null ? null : Math.max(trial.requests - earlier, 0) / seconds;
-  return { ...trial, handler: handler.name, beside: handler.version, rate };
+  return { ...trial, handler: handler.name, rate };
 }
 
 /** Returns the distribution of the requests between two histograms, or `null` if there were none. */

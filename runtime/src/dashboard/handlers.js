@@ -1,7 +1,7 @@
 // The table of handlers by version, with their trials.
 
 import { run } from "./api.js";
-import { Table, byId, confirmed, fillButtons, say, svg } from "./dom.js";
+import { Table, byId, change, fillButtons, svg } from "./dom.js";
 import { counted, ms, NONE, orDash, rate, size } from "./format.js";
 
 const bound = (max) => (Number.isFinite(max) ? `< ${ms(max)}` : "long");
@@ -94,22 +94,19 @@ function fillSpark(cell, row) {
 let mayChange = false;
 
 function fillActions(cell, row) {
-  if (!mayChange) return fillButtons(cell, []);
-  if (row.end) return fillButtons(cell, []);
+  if (!mayChange || row.end || row.trial) return fillButtons(cell, []);
   if (isTrial(row)) {
     return fillButtons(cell, [
       { label: "Promote", name: `Promote the trial of ${row.handler}`, click: () => promote(row) },
       { label: "End trial", name: `End trial of ${row.handler}`, click: () => rollBack(row.handler, true), danger: true },
     ]);
   }
-  if (row.trial) return fillButtons(cell, []);
   fillButtons(cell, [{ label: "Roll back", name: `Roll back ${row.name}`, click: () => rollBack(row.name, false) }]);
 }
 
 async function promote({ handler, version }) {
   const question = `Version ${version} of ${handler} will serve all requests at once. Its trial ends without a verdict.`;
-  if (!(await confirmed(question, "Promote"))) return;
-  await change(async () => {
+  await change(question, "Promote", async () => {
     const { old, new: serving } = await run("promote", handler);
     return `${handler}: ${serving} serves instead of ${old}`;
   });
@@ -119,19 +116,10 @@ async function rollBack(handler, isOnTrial) {
   const question = isOnTrial
     ? `The trial of ${handler} will end, and its version gets no more requests.`
     : `${handler} will go back to the version that served before.`;
-  if (!(await confirmed(question, isOnTrial ? "End trial" : "Roll back"))) return;
-  await change(async () => {
+  await change(question, isOnTrial ? "End trial" : "Roll back", async () => {
     const { old, new: serving, trial } = await run("rollback", handler);
     return trial ? `${handler}: the trial of ${old} is over, ${serving} goes on` : `${handler}: ${serving} serves instead of ${old}`;
   });
-}
-
-async function change(make) {
-  try {
-    say(await make());
-  } catch (error) {
-    say(error.message, "bad");
-  }
 }
 
 export function handlersView() {

@@ -1,7 +1,7 @@
 // The running jobs, each with a button that ends it.
 
 import { run } from "./api.js";
-import { Table, byId, confirmed, fillButtons, say } from "./dom.js";
+import { Table, byId, change, fillButtons } from "./dom.js";
 import { orDash, size, span } from "./format.js";
 
 let mayChange = false;
@@ -28,13 +28,10 @@ function fillActions(cell, job) {
 }
 
 async function end({ id, handler }) {
-  if (!(await confirmed(`Job ${id} of ${handler} will be ended. Its client gets 503.`, "Kill"))) return;
-  try {
+  await change(`Job ${id} of ${handler} will be ended. Its client gets 503.`, "Kill", async () => {
     const { killed } = await run("kill", id);
-    say(`killed ${killed}`);
-  } catch (error) {
-    say(error.message, "bad");
-  }
+    return `killed ${killed}`;
+  });
 }
 
 export function jobsView() {

@@ -1,6 +1,6 @@
 // What handlers write to stderr and how jobs end, as it comes.
 
-import { follow } from "./api.js";
+import { Stream } from "./api.js";
 import { byId, element, setText, showOptions } from "./dom.js";
 import { clock, counted } from "./format.js";
 
@@ -16,7 +16,8 @@ const PERIOD = 250;
 export function logsView() {
   const list = byId("logs-lines");
   let [lines, fresh, isPaused, isAgain] = [[], [], false, false];
-  let [ending, timer, trouble] = [null, null, ""];
+  const stream = new Stream("the daemon has ended the stream: choose the handler again");
+  let timer = null;
 
   const text = (line) =>
     line.dropped === undefined
@@ -49,25 +50,17 @@ export function logsView() {
       while (list.children.length > MOST) list.firstElementChild.remove();
     }
     if (atEnd && added.length > 0) list.scrollTop = list.scrollHeight;
-    setText(byId("logs-state"), trouble || `following, ${counted(list.children.length, "line")} shown`);
+    setText(byId("logs-state"), stream.trouble || `following, ${counted(list.children.length, "line")} shown`);
   }
 
-  async function listen() {
-    ending?.abort();
-    const own = new AbortController();
-    ending = own;
-    [lines, fresh, isAgain, trouble] = [[], [], true, ""];
+  function listen() {
+    [lines, fresh, isAgain] = [[], [], true];
     const handler = byId("logs-handler").value;
     const args = ["-f", "-n", BEFORE, ...(handler === "" ? [] : [handler])];
-    try {
-      await follow("logs", args, own.signal, (line) => {
-        fresh.push(line);
-        if (fresh.length > MOST) fresh.shift();
-      });
-      trouble = "the daemon has ended the stream: choose the handler again";
-    } catch (error) {
-      if (!own.signal.aborted) trouble = error.message;
-    }
+    stream.begin("logs", args, (line) => {
+      fresh.push(line);
+      if (fresh.length > MOST) fresh.shift();
+    });
   }
 
   byId("logs-form").onsubmit = (event) => event.preventDefault();
@@ -90,7 +83,7 @@ export function logsView() {
       showOptions(byId("logs-handler"), handlers.map(({ name }) => name));
     },
     stop() {
-      ending?.abort();
+      stream.stop();
       clearInterval(timer);
     },
   };

@@ -38,6 +38,9 @@ export function tree(text, handler) {
   return root;
 }
 
+/** Lists callees, those with the most samples first. */
+const inOrder = (callees) => [...callees.values()].sort((one, other) => other.count - one.count);
+
 /** Adds up the samples of each function, the most expensive first. */
 function functions(root) {
   const all = new Map();
@@ -68,7 +71,7 @@ function draw(box, root, wide, choose) {
     buttons.set(node, button);
     if (isDim) return;
     let from = left;
-    for (const callee of [...node.callees.values()].sort((one, other) => other.count - one.count)) {
+    for (const callee of inOrder(node.callees)) {
       const part = (width * callee.count) / node.count;
       add(callee, depth + 1, from, part, false);
       from += part;
@@ -106,9 +109,10 @@ export function profileView() {
   box.onkeydown = (event) => {
     const node = [...buttons.keys()].find((one) => buttons.get(one) === document.activeElement);
     if (!node) return;
-    const besides = [...(node.caller?.callees.values() ?? [])].filter((one) => buttons.has(one)).sort((one, other) => other.count - one.count);
+    const drawn = (callees) => inOrder(callees).filter((one) => buttons.has(one));
+    const besides = node.caller ? drawn(node.caller.callees) : [];
     const place = besides.indexOf(node);
-    const callees = [...node.callees.values()].filter((one) => buttons.has(one)).sort((one, other) => other.count - one.count);
+    const callees = drawn(node.callees);
     const next = { ArrowUp: node.caller, ArrowDown: callees[0], ArrowLeft: besides[place - 1], ArrowRight: besides[place + 1] }[event.key];
     if (!next || !buttons.has(next)) return;
     event.preventDefault();

@@ -1,6 +1,6 @@
 // Requests and jobs as they end, filtered by the daemon.
 
-import { follow } from "./api.js";
+import { Stream } from "./api.js";
 import { Table, byId, setText } from "./dom.js";
 import { ENDED } from "./history.js";
 import { counted } from "./format.js";
@@ -17,12 +17,13 @@ export function requestsView() {
     empty: "Nothing has ended since this view was opened.",
   });
   let [rows, count, dropped, isPaused] = [[], 0, 0, false];
-  let [ending, timer, trouble] = [null, null, ""];
+  const stream = new Stream("the daemon has ended the stream: Apply begins it again");
+  let timer = null;
 
   function show() {
     const lost = dropped > 0 ? `, ${dropped} left out: this browser was too slow` : "";
     const state = isPaused ? "paused" : "live";
-    setText(byId("requests-state"), trouble || `${state}, ${counted(count, "job")}${lost}`);
+    setText(byId("requests-state"), stream.trouble || `${state}, ${counted(count, "job")}${lost}`);
     if (!isPaused) table.update(rows);
   }
 
@@ -35,18 +36,10 @@ export function requestsView() {
     rows = [{ ...job, number: count }, ...rows.slice(0, MOST - 1)];
   }
 
-  async function listen() {
-    ending?.abort();
-    const own = new AbortController();
-    ending = own;
-    [rows, count, dropped, trouble] = [[], 0, 0, ""];
+  function listen() {
+    [rows, count, dropped] = [[], 0, 0];
     const filter = byId("requests-filter").value.trim();
-    try {
-      await follow("tap", filter === "" ? [] : [filter], own.signal, take);
-      trouble = "the daemon has ended the stream: Apply begins it again";
-    } catch (error) {
-      if (!own.signal.aborted) trouble = error.message;
-    }
+    stream.begin("tap", filter === "" ? [] : [filter], take);
   }
 
   byId("requests-form").onsubmit = (event) => {
@@ -64,7 +57,7 @@ export function requestsView() {
       timer = setInterval(show, PERIOD);
     },
     stop() {
-      ending?.abort();
+      stream.stop();
       clearInterval(timer);
     },
   };

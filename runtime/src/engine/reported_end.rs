@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::job::{Fault, HandlerVersion, JobDurations, Label, Status, StopReason, Tail, Usage};
-use crate::observe::history::{FailureSummary, JobSummary, PartTimes, VersionHistory, VersionLabel};
+use crate::job::{Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
+use crate::observe::history::{FailureSummary, JobSummary, VersionHistory, VersionLabel};
 use crate::observe::traces::{JobSpan, OpenSpan, SpanRef};
 
 /// The most bytes of a job's stderr that the history keeps.
@@ -117,7 +117,7 @@ impl ReportedEnd {
         let summary = JobSummary {
             started: Some(started),
             ended,
-            parts: parts(usage, ended),
+            parts: usage.timing.durations(ended),
             cpu: usage.cpu(),
             memory: usage.memory(),
             read: usage.body(),
@@ -130,12 +130,6 @@ impl ReportedEnd {
         };
         conclude(entry, (label, usage), span, summary);
     }
-}
-
-/// Returns how long each part of the job took.
-fn parts(usage: &Usage, ended: Instant) -> PartTimes {
-    let JobDurations { queue, instantiate, guest } = usage.timing.durations(ended);
-    PartTimes { queue, instantiate, guest }
 }
 
 /// Returns the history of the handler if the end of the job is wanted there.
@@ -192,7 +186,7 @@ pub(super) fn report_refused(
     let summary = JobSummary {
         started: None,
         ended,
-        parts: parts(usage, ended),
+        parts: usage.timing.durations(ended),
         cpu: Duration::ZERO,
         memory: 0,
         read: usage.body(),

@@ -44,10 +44,7 @@ impl Collector {
     /// # Errors
     /// The added certificates cannot be used.
     pub fn of(settings: &TraceSettings) -> Result<Arc<dyn SpanTransport>, String> {
-        let trust = match &settings.ca {
-            Some(pem) => Trust::and(pem).map_err(|error| format!("outbound.ca: {error:#}"))?,
-            None => Trust::system(),
-        };
+        let trust = Trust::with(settings.ca.as_deref()).map_err(|error| format!("outbound.ca: {error:#}"))?;
         let link = CollectorLink {
             dialer: Dialer::of_daemon(trust),
             timeout: settings.timeout,

@@ -150,14 +150,14 @@ mod tests {
 
     use super::*;
     use crate::job::JobId;
-    use crate::observe::history::{History, PartTimes, VersionLabel};
+    use crate::observe::history::{History, JobDurations, VersionLabel};
 
     fn job() -> JobSummary {
         let now = Instant::now();
         JobSummary {
             started: Some(now),
             ended: now,
-            parts: PartTimes::default(),
+            parts: JobDurations::default(),
             cpu: Duration::ZERO,
             memory: 0,
             read: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timing::JobDurations;
+use crate::observe::history::JobDurations;
 use crate::observe::latency::LatencyHistogram;
 use crate::observe::series::{SeriesLimit, SeriesPermit};
 

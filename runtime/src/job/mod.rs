@@ -73,7 +73,7 @@ pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
-pub use timing::{JobDurations, Timing};
+pub use timing::Timing;
 pub use usage::{Usage, thread_time};
 pub use version_counts::VersionCounts;
 pub use waits::{FromClient, OutputReader, Waits};

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::observe::history::JobDurations;
+
 /// Any point in the past; times of jobs are kept relative to it.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -18,17 +20,6 @@ pub struct Timing {
     begun: AtomicU64,
     ready: AtomicU64,
     ended: AtomicU64,
-}
-
-/// How long each part of a job took, or has taken so far.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct JobDurations {
-    /// The wait for a slot.
-    pub queue: Duration,
-    /// From the slot to the first instruction of the guest's entry point. `None` before the slot.
-    pub instantiate: Option<Duration>,
-    /// From there to the end of the job. This includes waits for its client. `None` if the guest was not entered.
-    pub guest: Option<Duration>,
 }
 
 impl Timing {

@@ -2,16 +2,19 @@
 
 use std::fmt;
 
-/// The binary units, largest first: a number is printed in the first that divides it.
-const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
 /// A number of bytes. It is printed without rounding, so that it can be compared with the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ByteCount(pub u64);
 
+impl ByteCount {
+    /// The binary units, largest first: a number is printed in the first that divides it.
+    pub const UNITS: [(&'static str, u64); 4] =
+        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+}
+
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor)) {
+        match ByteCount::UNITS.iter().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor)) {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}B", self.0),
         }

@@ -67,24 +67,19 @@ impl Queue {
 
     /// Writes lines as they arrive, for ever.
     pub(super) fn drain(&self, mut out: impl Write) -> ! {
-        let mut is_rested = false;
         let mut waiting = self.lock();
         loop {
             let Some(line) = waiting.lines.front_mut().map(std::mem::take) else {
                 self.emptied.notify_all();
-                if is_rested {
-                    waiting.is_awaited = true;
-                    waiting = self.grown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                } else {
-                    is_rested = true;
-                    // Nobody wakes it before its rest is over.
-                    let rested = self.grown.wait_timeout(waiting, REST);
-                    waiting = rested.unwrap_or_else(PoisonError::into_inner).0;
-                }
+                // Nobody wakes it before its rest is over.
+                let rested = self.grown.wait_timeout(waiting, REST);
+                waiting = rested.unwrap_or_else(PoisonError::into_inner).0;
+                waiting.is_awaited = waiting.lines.is_empty();
+                let grown = self.grown.wait_while(waiting, |waiting| waiting.lines.is_empty());
+                waiting = grown.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(waiting);
-            is_rested = false;
             // The writer counts the lines that it cannot write.
             let _counted = out.write_all(&line).and_then(|()| out.flush());
             waiting = self.lock();

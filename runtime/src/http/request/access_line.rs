@@ -12,9 +12,10 @@ use http::{Method, StatusCode, Version};
 use serde::Serialize;
 use tracing::{Level, info};
 
-use crate::job::{HandlerVersion, JobDurations, JobId};
+use crate::job::{HandlerVersion, JobId};
 use crate::net::Remote;
 use crate::observe::access_file::{self, AccessLogFormat};
+use crate::observe::history::JobDurations;
 use crate::observe::traces::TraceId;
 use crate::observe::{QueryMask, log, plain};
 

@@ -25,6 +25,14 @@ impl Trust {
         Trust { added: RootCertStore::empty(), config: OnceCell::new() }
     }
 
+    /// Trusts the authorities of the system, and those of a PEM file if there is one.
+    ///
+    /// # Errors
+    /// As [`and`](Trust::and).
+    pub fn with(pem: Option<&[u8]>) -> Result<Trust> {
+        pem.map_or_else(|| Ok(Trust::system()), Trust::and)
+    }
+
     /// Trusts the authorities of the system and those of a PEM file.
     ///
     /// # Errors

@@ -16,10 +16,7 @@ unsafe impl GlobalAlloc for ProfiledAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract, which is mimalloc's too.
         let memory = unsafe { MiMalloc.alloc(layout) };
-        if samples::is_on() && !memory.is_null() {
-            samples::allocated(memory.addr(), layout.size());
-        }
-        memory
+        noted(memory, layout)
     }
 
     #[inline]
@@ -36,10 +33,7 @@ unsafe impl GlobalAlloc for ProfiledAllocator {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
         let memory = unsafe { MiMalloc.alloc_zeroed(layout) };
-        if samples::is_on() && !memory.is_null() {
-            samples::allocated(memory.addr(), layout.size());
-        }
-        memory
+        noted(memory, layout)
     }
 
     #[inline]
@@ -55,4 +49,13 @@ unsafe impl GlobalAlloc for ProfiledAllocator {
         }
         moved
     }
+}
+
+/// Tells the profiler of new memory, if a profile runs, and returns it.
+#[inline]
+fn noted(memory: *mut u8, layout: Layout) -> *mut u8 {
+    if samples::is_on() && !memory.is_null() {
+        samples::allocated(memory.addr(), layout.size());
+    }
+    memory
 }

@@ -51,7 +51,7 @@ pub struct JobSummary {
     /// When it ended.
     pub ended: Instant,
     /// How long its parts took.
-    pub parts: PartTimes,
+    pub parts: JobDurations,
     /// Its CPU time.
     pub cpu: Duration,
     /// Its memory at the end, in bytes.
@@ -72,14 +72,14 @@ pub struct JobSummary {
     pub calls: Vec<CallSummary>,
 }
 
-/// How long the parts of a job took.
+/// How long each part of a job took, or has taken so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct PartTimes {
+pub struct JobDurations {
     /// The wait for a slot.
     pub queue: Duration,
-    /// Making the instance. `None` without a slot.
+    /// From the slot to the first instruction of the guest's entry point. `None` before the slot.
     pub instantiate: Option<Duration>,
-    /// Running the guest. `None` if it was not entered.
+    /// From there to the end of the job. This includes waits for its client. `None` if the guest was not entered.
     pub guest: Option<Duration>,
 }
 

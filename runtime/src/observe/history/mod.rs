@@ -9,7 +9,7 @@ mod tap;
 
 pub use self::ring::HistoryFigures;
 pub use entry::{
-    CallSummary, FailureSummary, HistoryEntry, JobSummary, PartTimes, RequestSummary, VersionLabel,
+    CallSummary, FailureSummary, HistoryEntry, JobDurations, JobSummary, RequestSummary, VersionLabel,
 };
 pub use store::{History, VersionHistory};
 pub use tap::{TapBatch, TapListener};

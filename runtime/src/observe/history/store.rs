@@ -169,7 +169,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::observe::history::{FailureSummary, PartTimes};
+    use crate::observe::history::{FailureSummary, JobDurations};
 
     fn label(handler: &str) -> VersionLabel {
         VersionLabel { handler: handler.to_owned(), version: "1".to_owned(), kind: "wasip1".to_owned() }
@@ -192,7 +192,7 @@ mod tests {
         JobSummary {
             started: Some(now),
             ended: now,
-            parts: PartTimes::default(),
+            parts: JobDurations::default(),
             cpu: Duration::ZERO,
             memory: 0,
             read: 0,

@@ -1,6 +1,6 @@
 //! Sampled stacks in the formats of profile viewers.
 //!
-//! Floors, lowest first: `collapsed`, `firefox`, `flame_graph`, `pprof`.
+//! Floors, lowest first: `collapsed`, `firefox`, `pprof`; `flame_graph`.
 
 mod collapsed;
 mod firefox;

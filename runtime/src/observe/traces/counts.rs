@@ -22,7 +22,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All reasons, in the order of their counts.
+    /// All reasons, in the order of their definition, which is that of their counts.
     pub const ALL: [DropReason; 3] =
         [DropReason::QueueFull, DropReason::NotDelivered, DropReason::TraceLimit];
 
@@ -34,14 +34,6 @@ impl DropReason {
             DropReason::TraceLimit => "trace_limit",
         }
     }
-
-    fn place(self) -> usize {
-        match self {
-            DropReason::QueueFull => 0,
-            DropReason::NotDelivered => 1,
-            DropReason::TraceLimit => 2,
-        }
-    }
 }
 
 impl TraceCounts {
@@ -50,7 +42,7 @@ impl TraceCounts {
     }
 
     pub(super) fn dropped(&self, reason: DropReason, spans: usize) {
-        self.dropped[reason.place()].fetch_add(spans as u64, Ordering::Relaxed);
+        self.dropped[reason as usize].fetch_add(spans as u64, Ordering::Relaxed);
     }
 
     pub(super) fn export_failed(&self) {
@@ -64,7 +56,7 @@ impl TraceCounts {
 
     /// Returns the number of spans that were dropped for a reason.
     pub fn all_dropped(&self, reason: DropReason) -> u64 {
-        self.dropped[reason.place()].load(Ordering::Relaxed)
+        self.dropped[reason as usize].load(Ordering::Relaxed)
     }
 
     /// Returns the number of requests that the collector did not take.

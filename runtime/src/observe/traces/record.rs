@@ -7,7 +7,7 @@ use opentelemetry::trace::TraceState;
 use opentelemetry::{SpanId, TraceId};
 
 use super::guest::GuestSpan;
-use crate::observe::history::{PartTimes, RequestSummary, VersionLabel};
+use crate::observe::history::{JobDurations, RequestSummary, VersionLabel};
 
 /// A span of a request: the request itself, and its way through the gates.
 pub struct RequestSpan {
@@ -32,7 +32,7 @@ pub struct JobSpan {
     /// When it ended.
     pub ended: Instant,
     /// How long its parts took.
-    pub parts: PartTimes,
+    pub parts: JobDurations,
     /// Its CPU time.
     pub cpu: Duration,
     /// Its memory at the end, in bytes.

@@ -290,7 +290,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::history::{PartTimes, RequestSummary, VersionLabel};
+    use crate::observe::history::{JobDurations, RequestSummary, VersionLabel};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -324,7 +324,7 @@ mod tests {
             job: 0xe5,
             started: Some(started),
             ended: started + 5 * SECOND,
-            parts: PartTimes { queue: SECOND, instantiate: Some(2 * SECOND), guest: Some(3 * SECOND) },
+            parts: JobDurations { queue: SECOND, instantiate: Some(2 * SECOND), guest: Some(3 * SECOND) },
             cpu: SECOND,
             memory: 65536,
             status: 134,

@@ -141,7 +141,7 @@ mod tests {
     use opentelemetry::SpanId;
 
     use super::*;
-    use crate::observe::history::{PartTimes, VersionLabel};
+    use crate::observe::history::{JobDurations, VersionLabel};
     use crate::observe::traces::context::TRACEPARENT;
     use crate::observe::traces::guest::{GuestSpan, GuestSpanKind, GuestSpanStatus};
     use crate::observe::traces::job_spans::JobSpans;
@@ -174,7 +174,7 @@ mod tests {
             job: 1,
             started: Some(now),
             ended: now,
-            parts: PartTimes { queue: second, instantiate: Some(second), guest: Some(second) },
+            parts: JobDurations { queue: second, instantiate: Some(second), guest: Some(second) },
             cpu: second,
             memory: 0,
             status: 0,

@@ -131,7 +131,7 @@ impl AcmeCertificates {
     /// Returns the authorities to trust for requests to the server: the system's, and those of `ca`.
     pub fn trust(&self) -> Trust {
         // `load` has checked the file.
-        self.authorities.as_deref().and_then(|pem| Trust::and(pem).ok()).unwrap_or_else(Trust::system)
+        Trust::with(self.authorities.as_deref()).unwrap_or_else(|_| Trust::system())
     }
 
     /// Returns whether a host is to have a certificate from the server.
