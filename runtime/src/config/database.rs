@@ -1,5 +1,7 @@
 //! Reads `[database.NAME]` and `handler.NAME.databases`: the databases, and the handlers that may open them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::nearest::Names;
@@ -59,15 +61,18 @@ impl<'f> Databases<'f> {
     ) -> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
         let mut sound: Vec<DatabaseConfig> = Vec::new();
+        let mut names: HashMap<DatabaseUrl, &str> = HashMap::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
-            match sound.iter().find(|other| is_same(&other.options, &database.options)) {
-                Some(other) => {
-                    let message =
-                        format!("{} is database {:?} already", database.options.url, other.options.name);
+            match names.entry(identity(&database.options.url)) {
+                Entry::Occupied(other) => {
+                    let message = format!("{} is database {:?} already", database.options.url, other.get());
                     report.add(at.line, &format!("{}.url", at.key), message);
                 }
-                None => sound.push(database),
+                Entry::Vacant(place) => {
+                    place.insert(name);
+                    sound.push(database);
+                }
             }
         }
         Databases { written, sound, base }
@@ -168,10 +173,12 @@ fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
     }
 }
 
-/// Whether two databases are one, also if a symbolic link leads to its file.
-fn is_same(one: &DatabaseOptions, other: &DatabaseOptions) -> bool {
-    let real = |options: &DatabaseOptions| options.file().map(real_path);
-    one.url == other.url || real(one).is_some_and(|path| real(other) == Some(path))
+/// Returns a URL that two databases share only if they are one, also if a symbolic link leads to its file.
+fn identity(url: &DatabaseUrl) -> DatabaseUrl {
+    match url {
+        DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(real_path(path)),
+        DatabaseUrl::Postgres(_) => url.clone(),
+    }
 }
 
 /// Returns the path without symbolic links. The file need not be there, and then neither its directory.
