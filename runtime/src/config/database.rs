@@ -93,8 +93,7 @@ impl<'f> Databases<'f> {
         if let Some(database) = self.sound.iter().find(|database| database.options.name == name) {
             return Ok(database.clone());
         }
-        let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
-        if name == DEFAULT && !names.contains(DEFAULT) {
+        if name == DEFAULT && !self.written.iter().any(|(name, _)| name == DEFAULT) {
             let url = embedded(self.base)?;
             let options = DatabaseOptions {
                 name: DEFAULT.to_owned(),
