@@ -10,9 +10,8 @@ use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store::state_dir;
 use super::store_names::WrittenStores;
-use super::{schema, secret, store_names, values};
+use super::{authorities, schema, secret, store_names, values};
 use crate::database::{DatabaseCa, DatabaseOptions, DatabaseUrl};
-use crate::operator_file::{self, ReadFile};
 
 /// The name of the database that needs no table.
 const DEFAULT: &str = "default";
@@ -22,9 +21,6 @@ const QUOTA: u64 = 256 << 20;
 
 /// The default of `connections`: SQLite has one writer at a time, so that more of them would wait.
 const CONNECTIONS: usize = 8;
-
-/// The largest file of certificates: twice the size of a system's own.
-const LARGEST_CA: u64 = 1 << 20;
 
 /// A database that a handler may open, under the handler's name for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,13 +131,7 @@ fn database(
     let is_server = matches!(url, Some(DatabaseUrl::Postgres(_)));
     let ca = report.settle(table.ca.as_ref(), None, |path| match base.join(path) {
         _ if !is_server => Err("is for postgres: leave the key out".to_owned()),
-        path => {
-            report.depends_on(&path);
-            match operator_file::read(&path, LARGEST_CA) {
-                Ok(ReadFile { bytes, .. }) => Ok(Some(DatabaseCa { path, pem: bytes.into() })),
-                Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
-            }
-        }
+        path => Ok(Some(DatabaseCa { pem: authorities::read(&path, report)?, path })),
     });
     let password = report.settle(table.password.as_ref(), None, |written| {
         let source = secret::source(written, base)?;
