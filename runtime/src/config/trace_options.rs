@@ -19,8 +19,7 @@ pub(super) fn read(
     TraceOptions {
         is_set: true,
         endpoint: report.settle(traces.endpoint.as_ref(), None, |url| {
-            let told = |message: String| message.trim_start_matches("endpoint: ").to_owned();
-            TraceSettings::url("endpoint", url).map_err(told)?;
+            TraceSettings::url(url)?;
             Ok(Some(url.clone()))
         }),
         ratio: report.settle(traces.ratio.as_ref(), None, |ratio| match ratio.0 {

@@ -103,11 +103,17 @@ impl TraceOptions {
             return Ok(None);
         }
         refuse(&set)?;
+        let of = |name: &'static str| move |message: String| format!("{name}: {message}");
         let endpoint = match (&self.endpoint, named, base) {
-            (Some(endpoint), _, _) => TraceSettings::url("endpoint", endpoint)?,
+            (Some(endpoint), _, _) => TraceSettings::url(endpoint).map_err(of("endpoint"))?,
             // The URL of one signal is used as it is.
-            (None, Some(whole), _) => checked("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &whole)?,
-            (None, None, Some(base)) => TraceSettings::url("OTEL_EXPORTER_OTLP_ENDPOINT", &base)?,
+            (None, Some(whole), _) => {
+                checked(&whole).map_err(of("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))?;
+                whole
+            }
+            (None, None, Some(base)) => {
+                TraceSettings::url(&base).map_err(of("OTEL_EXPORTER_OTLP_ENDPOINT"))?
+            }
             (None, None, None) => format!("{COLLECTOR}{PATH}"),
         };
         let millis = |name: &'static str, default| Ok::<_, String>(number(&set, name)?.unwrap_or(default));
@@ -135,31 +141,30 @@ impl TraceSettings {
     /// Makes the URL of traces from that of a collector.
     ///
     /// # Errors
-    /// It is no URL of a collector. The message begins with `name`.
-    pub fn url(name: &str, base: &str) -> Result<String, String> {
-        let base = checked(name, base)?;
+    /// It is no URL of a collector.
+    pub fn url(base: &str) -> Result<String, String> {
+        checked(base)?;
         let base = base.trim_end_matches('/');
         Ok(if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") })
     }
 }
 
 /// Checks the URL of a collector.
-fn checked(name: &str, url: &str) -> Result<String, String> {
+fn checked(url: &str) -> Result<(), String> {
     let wanted = "wanted http://HOST:PORT or https://HOST:PORT";
-    let bare =
-        format!("{name}: {wanted} without a user or a query; credentials go into OTEL_EXPORTER_OTLP_HEADERS");
+    let bare = format!("{wanted} without a user or a query; credentials go into OTEL_EXPORTER_OTLP_HEADERS");
     // First: the other messages show the URL, as `status` does, and a password must not be shown.
     if names_user(url) {
         return Err(bare);
     }
     if url.starts_with("grpc") || url.ends_with(":4317") || url.ends_with(":4317/") {
         return Err(format!(
-            "{name}: {url:?} is an endpoint for gRPC, which is not spoken: {wanted}, mostly with port 4318"
+            "{url:?} is an endpoint for gRPC, which is not spoken: {wanted}, mostly with port 4318"
         ));
     }
-    let uri = Uri::from_str(url).map_err(|error| format!("{name}: {wanted}, found {url:?}: {error}"))?;
+    let uri = Uri::from_str(url).map_err(|error| format!("{wanted}, found {url:?}: {error}"))?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    if is_http && uri.authority().is_some() && uri.query().is_none() { Ok(url.to_owned()) } else { Err(bare) }
+    if is_http && uri.authority().is_some() && uri.query().is_none() { Ok(()) } else { Err(bare) }
 }
 
 /// Reports whether a text has a user where a URL has one, valid or not.
