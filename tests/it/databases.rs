@@ -235,8 +235,7 @@ fn a_database_that_cannot_be_reached_is_in_status_and_plan_and_its_password_nowh
     let setup = Setup::new(config).handler("users", "databases = [\"app\"]", &module);
     let daemon = setup.file("password", b"s3cret\n").start();
 
-    let shown =
-        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let shown = daemon.verb(&["status"]);
 
     let shown = told(&shown);
     let wanted = "app postgres://127.0.0.1:1/app, 0 of 8 connections in use: the database cannot be reached";

@@ -73,9 +73,7 @@ fn ask(daemon: &Daemon, seed: u8) -> u16 {
 }
 
 fn admin(daemon: &Daemon, verb: &str) -> Value {
-    let mut command = portcullis();
-    command.args([verb, "--json", "--socket"]).arg(daemon.path("admin.sock"));
-    serde_json::from_slice(&finish(&mut command, b"", PATIENCE).stdout).unwrap()
+    serde_json::from_slice(&daemon.verb(&[verb, "--json"]).stdout).unwrap()
 }
 
 #[test]

@@ -34,9 +34,7 @@ fn two_daemons_count_one_limit_together() {
     assert_eq!(Client::tcp_from(Ipv4Addr::new(127, 0, 0, 3), other.port()).get("/").status(), 200);
     assert!(other.metric("portcullis_store_operations_total", &["operation=\"rate\"", "end=\"ok\""]) >= 2.0);
     assert_eq!(other.metric("portcullis_rate_limit_fallbacks_total", &["store=\"limits\""]), 0.0);
-    let mut verb = portcullis();
-    verb.args(["explain", "GET", "/", "--socket"]).arg(one.path("admin.sock"));
-    let explained = String::from_utf8(finish(&mut verb, b"", PATIENCE).stdout).unwrap();
+    let explained = String::from_utf8(one.verb(&["explain", "GET", "/"]).stdout).unwrap();
     assert!(explained.contains("3/h, burst 3, by address, in store limits (route * /)"), "{explained}");
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message as _;
 
-use crate::harness::{Daemon, Origin, PATIENCE, Program, Response, Setup, finish, guests, portcullis, until};
+use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
 
 /// The program that makes spans of its own.
 const GUEST: &str = "otel";
@@ -316,9 +316,7 @@ fn a_collector_that_is_down_is_one_warning_and_a_metric_and_delays_nobody() {
     daemon.counted("portcullis_trace_spans_dropped_total", &["not_delivered"], 12.0);
 
     assert_eq!(daemon.metric("portcullis_trace_spans_sent_total", &[]), 0.0);
-    let status =
-        finish(portcullis().arg("status").arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
-    let text = String::from_utf8(status.stdout).unwrap();
+    let text = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     let wanted =
         format!("to http://127.0.0.1:{free}/v1/traces, 100% of new traces, parents from trusted proxies");
     assert!(text.contains(&wanted) && text.contains("0 spans sent, 12 dropped"), "{text}");

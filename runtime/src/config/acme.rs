@@ -98,18 +98,18 @@ fn domains(written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>
     let written = written.map_or(&[][..], |list| &list.value);
     let mut domains: Vec<String> = Vec::new();
     for (position, at) in written.iter().enumerate() {
+        if position == MOST {
+            report.add(at.line, &at.key, format!("wanted {MOST} hosts at most"));
+            break;
+        }
         let domain = report.settle(Some(at), None, |text| {
             let domain = domain(text)?;
             match domains.contains(&domain) {
-                _ if position >= MOST => Err(format!("wanted {MOST} hosts at most")),
                 true => Err(format!("{domain:?} is in the list already")),
                 false => Ok(Some(domain)),
             }
         });
         domains.extend(domain);
-        if position >= MOST {
-            break;
-        }
     }
     domains
 }

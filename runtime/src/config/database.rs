@@ -1,5 +1,7 @@
 //! Reads `[database.NAME]` and `handler.NAME.databases`: the databases, and the handlers that may open them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::nearest::Names;
@@ -8,9 +10,8 @@ use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store::state_dir;
 use super::store_names::WrittenStores;
-use super::{schema, secret, store_names, values};
+use super::{authorities, schema, secret, store_names, values};
 use crate::database::{DatabaseCa, DatabaseOptions, DatabaseUrl};
-use crate::operator_file::{self, ReadFile};
 
 /// The name of the database that needs no table.
 const DEFAULT: &str = "default";
@@ -20,9 +21,6 @@ const QUOTA: u64 = 256 << 20;
 
 /// The default of `connections`: SQLite has one writer at a time, so that more of them would wait.
 const CONNECTIONS: usize = 8;
-
-/// The largest file of certificates: twice the size of a system's own.
-const LARGEST_CA: u64 = 1 << 20;
 
 /// A database that a handler may open, under the handler's name for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,15 +57,18 @@ impl<'f> Databases<'f> {
     ) -> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
         let mut sound: Vec<DatabaseConfig> = Vec::new();
+        let mut names: HashMap<DatabaseUrl, &str> = HashMap::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
-            match sound.iter().find(|other| is_same(&other.options, &database.options)) {
-                Some(other) => {
-                    let message =
-                        format!("{} is database {:?} already", database.options.url, other.options.name);
+            match names.entry(identity(&database.options.url)) {
+                Entry::Occupied(other) => {
+                    let message = format!("{} is database {:?} already", database.options.url, other.get());
                     report.add(at.line, &format!("{}.url", at.key), message);
                 }
-                None => sound.push(database),
+                Entry::Vacant(place) => {
+                    place.insert(name);
+                    sound.push(database);
+                }
             }
         }
         Databases { written, sound, base }
@@ -88,8 +89,7 @@ impl<'f> Databases<'f> {
         if let Some(database) = self.sound.iter().find(|database| database.options.name == name) {
             return Ok(database.clone());
         }
-        let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
-        if name == DEFAULT && !names.contains(DEFAULT) {
+        if name == DEFAULT && !self.written.iter().any(|(name, _)| name == DEFAULT) {
             let url = embedded(self.base)?;
             let options = DatabaseOptions {
                 name: DEFAULT.to_owned(),
@@ -131,13 +131,7 @@ fn database(
     let is_server = matches!(url, Some(DatabaseUrl::Postgres(_)));
     let ca = report.settle(table.ca.as_ref(), None, |path| match base.join(path) {
         _ if !is_server => Err("is for postgres: leave the key out".to_owned()),
-        path => {
-            report.depends_on(&path);
-            match operator_file::read(&path, LARGEST_CA) {
-                Ok(ReadFile { bytes, .. }) => Ok(Some(DatabaseCa { path, pem: bytes.into() })),
-                Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
-            }
-        }
+        path => Ok(Some(DatabaseCa { pem: authorities::read(&path, report)?, path })),
     });
     let password = report.settle(table.password.as_ref(), None, |written| {
         let source = secret::source(written, base)?;
@@ -168,10 +162,12 @@ fn url(text: &str, base: &Path) -> Result<DatabaseUrl, String> {
     }
 }
 
-/// Whether two databases are one, also if a symbolic link leads to its file.
-fn is_same(one: &DatabaseOptions, other: &DatabaseOptions) -> bool {
-    let real = |options: &DatabaseOptions| options.file().map(real_path);
-    one.url == other.url || real(one).is_some_and(|path| real(other) == Some(path))
+/// Returns a URL that two databases share only if they are one, also if a symbolic link leads to its file.
+fn identity(url: &DatabaseUrl) -> DatabaseUrl {
+    match url {
+        DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(real_path(path)),
+        DatabaseUrl::Postgres(_) => url.clone(),
+    }
 }
 
 /// Returns the path without symbolic links. The file need not be there, and then neither its directory.

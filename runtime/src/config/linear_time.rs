@@ -26,7 +26,7 @@ fn routes(number: usize, route: impl Fn(usize) -> String) -> String {
     HANDLER.to_owned() + &lines(number, |at| format!("[[route]]\nhandler = \"one\"\n{}", route(at)))
 }
 
-const LISTS: [(&str, Lists); 16] = [
+const LISTS: [(&str, Lists); 17] = [
     ("unknown keys", |number| lines(number, |at| format!("key{at} = 1"))),
     ("unknown keys of a handler", |number| HANDLER.to_owned() + &lines(number, |at| format!("key{at} = 1"))),
     ("handlers", |number| lines(number, |at| format!("[handler.h{at}]\nmodule = \"one.wasm\""))),
@@ -52,6 +52,7 @@ const LISTS: [(&str, Lists); 16] = [
     ("secrets", |number| {
         format!("{HANDLER}secrets = {{{}}}", list(number, |at| format!("S{at} = \"s{at}\"")))
     }),
+    ("databases", |number| lines(number, |at| format!("[database.d{at}]\nurl = \"sqlite:d{at}.sqlite\""))),
     ("mounts", |number| {
         let mount = |at| format!("{{ host = \"h{at}\", guest = \"/g{at}\" }}");
         format!("{HANDLER}mounts = [{}]", list(number, mount))

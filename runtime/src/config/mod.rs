@@ -1,13 +1,15 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `reader`; `calls`,
-//! `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`, `trace_schema`; `route_schema`; `schema`; `compile`,
-//! `request_handling`, `cors`, `http`, `logging`, `proxies`, `schedule`, `secret`, `target`, `websocket`; `store`; `acme`,
-//! `database`, `rate_limit`; `tls`, `route_model`; `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`,
-//! `untrusted_paths`, `outbound`, `restart`, `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`;
-//! `static_files`; `response_rules`; `group`; `route`; `convert`.
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `authorities`,
+//! `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`, `trace_schema`;
+//! `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`, `schedule`,
+//! `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`; `model`;
+//! `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
+//! `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`; `response_rules`; `group`;
+//! `route`; `convert`.
 
 mod acme;
+mod authorities;
 mod before;
 mod calls;
 mod cargo;

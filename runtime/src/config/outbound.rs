@@ -5,11 +5,9 @@ use std::path::Path;
 use super::model::{Ca, OutboundConfig};
 use super::reader::Keyed;
 use super::report::Diagnostics;
-use super::schema;
-use super::values;
+use super::{authorities, schema, values};
 use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
-use crate::operator_file::{self, ReadFile};
 
 /// The highest `calls` of one job.
 const MOST_CALLS: usize = 10_000;
@@ -34,9 +32,6 @@ pub(super) fn limits(
     }
 }
 
-/// The largest file of certificates: twice the size of a system's own.
-const LARGEST_CA: u64 = 1 << 20;
-
 /// Reads the file of certificates of `[outbound]`.
 pub(super) fn ca(
     written: Option<&Keyed<schema::Outbound>>,
@@ -46,11 +41,7 @@ pub(super) fn ca(
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
-        report.depends_on(&path);
-        match operator_file::read(&path, LARGEST_CA) {
-            Ok(ReadFile { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
-            Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
-        }
+        Ok(Some(Ca { pem: authorities::read(&path, report)?, path }))
     })
 }
 

@@ -84,8 +84,7 @@ impl<'f> Stores<'f> {
         if let Some(store) = self.sound.iter().find(|store| store.options.name == name) {
             return Ok(store.clone());
         }
-        let names = Names::new(self.written.iter().map(|(name, _)| name.as_str()));
-        if name == DEFAULT && !names.contains(DEFAULT) {
+        if name == DEFAULT && !self.written.iter().any(|(name, _)| name == DEFAULT) {
             return Ok(StoreConfig { options: embedded(self.base)?, password: None });
         }
         let known = self.written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]);

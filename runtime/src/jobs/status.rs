@@ -55,7 +55,6 @@ impl ReplyJob for TellStatus {
         let tls = self.state.tls();
         let Budgets { memory, descriptors, .. } = engine.budgets();
         let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
-        let refusal = |(time, reason)| format!("{}: {reason}", written(time));
         Ok(StatusReply {
             version: build::VERSION.to_owned(),
             commit: build::COMMIT.map(str::to_owned),
@@ -65,8 +64,8 @@ impl ReplyJob for TellStatus {
             generation: catalog.generation,
             published: engine.live().published().map(written),
             reloaded: succeeded.map(written),
-            reload_refused: refused.map(refusal),
-            secrets_refused: secrets_refused.map(refusal),
+            reload_refused: refused.map(failure),
+            secrets_refused: secrets_refused.map(failure),
             generations_alive: Alive::count(),
             handlers: catalog.handlers.len(),
             routes: catalog.routes.len(),
@@ -109,6 +108,11 @@ fn written(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// Describes when and why something failed.
+fn failure((time, why): (SystemTime, String)) -> String {
+    format!("{}: {why}", written(time))
+}
+
 /// Describes a database: `app sqlite:/var/lib/app.sqlite, 1 of 8 connections in use`, and why it cannot be used.
 async fn database(database: Arc<SharedDatabase>) -> String {
     let DatabaseOptions { name, url, connections, .. } = database.options();
@@ -147,6 +151,6 @@ fn acme(report: DomainReport) -> AcmeReport {
         domain,
         days_left: term.map(|term| term.left().div_euclid(DAY)),
         next: (next > SystemTime::now()).then(|| written(next)),
-        error: error.map(|(time, why)| format!("{}: {why}", written(time))),
+        error: error.map(failure),
     }
 }

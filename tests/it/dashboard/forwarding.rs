@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Dashboard, bearer};
-use crate::harness::{Client, Crowd, Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{Client, Crowd, Daemon, Program, Setup, until};
 
 fn setup() -> Setup {
     Setup::one("", &Program::text().say("hi").wasm())
@@ -19,6 +19,15 @@ fn running(daemon: &Daemon, name: &str) -> usize {
     client.send("POST /jobs/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let jobs: Vec<Value> = serde_json::from_slice(&client.response().body).unwrap();
     jobs.iter().filter(|job| job["handler"] == name).count()
+}
+
+/// Listens to jobs as they end, through the dashboard.
+fn listen(daemon: &Daemon, dashboard: &Dashboard) -> Client {
+    let session = dashboard.session();
+    let mut client = Client::tcp(dashboard.port);
+    client.send(format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}\r\n", dashboard.port));
+    until("the listener", || (running(daemon, "tap") == 1).then_some(()));
+    client
 }
 
 #[test]
@@ -125,10 +134,7 @@ fn only_what_the_page_shows_can_be_asked_for() {
 fn a_stream_ends_when_its_reader_goes() {
     let daemon = setup().start();
     let dashboard = Dashboard::of(&daemon);
-    let session = dashboard.session();
-    let mut client = Client::tcp(dashboard.port);
-    client.send(format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}\r\n", dashboard.port));
-    until("the listener", || (running(&daemon, "tap") == 1).then_some(()));
+    let mut client = listen(&daemon, &dashboard);
 
     assert_eq!(daemon.get("/").text(), "hi");
 
@@ -146,10 +152,7 @@ fn a_stream_ends_when_its_reader_goes() {
 fn a_listener_that_has_heard_nothing_ends_with_its_reader_too() {
     let daemon = setup().start();
     let dashboard = Dashboard::of(&daemon);
-    let session = dashboard.session();
-    let mut client = Client::tcp(dashboard.port);
-    client.send(format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}\r\n", dashboard.port));
-    until("the listener", || (running(&daemon, "tap") == 1).then_some(()));
+    let client = listen(&daemon, &dashboard);
 
     drop(client);
 
@@ -220,8 +223,7 @@ fn a_daemon_that_has_gone_is_said_at_the_start_and_later() {
     let gone = dashboard.ask("POST", "/jobs/status", &session);
     assert_eq!(gone.status(), 502);
     assert!(gone.text().contains("no daemon listens at"), "{}", gone.text());
-    let ended =
-        finish(portcullis().args(["dashboard", "--socket"]).arg(daemon.path("admin.sock")), b"", PATIENCE);
+    let ended = daemon.verb(&["dashboard"]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("no daemon listens at"), "{}", ended.stderr);
 }
@@ -232,9 +234,7 @@ fn a_taken_port_is_told_with_what_to_do() {
     let dashboard = Dashboard::of(&daemon);
     let port = dashboard.port.to_string();
 
-    let mut second = portcullis();
-    second.args(["dashboard", "--port", &port, "--socket"]).arg(daemon.path("admin.sock"));
-    let ended = finish(&mut second, b"", PATIENCE);
+    let ended = daemon.verb(&["dashboard", "--port", &port]);
 
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("choose another with --port"), "{}", ended.stderr);

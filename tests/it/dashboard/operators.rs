@@ -11,7 +11,7 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
 
-use crate::harness::{Client, PATIENCE, Program, Response, Setup, finish, portcullis};
+use crate::harness::{Client, Program, Response, Setup};
 
 /// Works as another user. Credentials belong to a thread, and the kernel tells those of the thread that connects.
 fn as_another_user<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -80,7 +80,7 @@ fn a_group_that_may_read_sees_everything_and_changes_nothing() {
         assert!(refused.text().contains("admin_group_access"), "{}", refused.text());
     }
     // root, whose daemon it is, may do everything.
-    let killed = finish(portcullis().args(["kill", "77", "--socket"]).arg(socket()), b"", PATIENCE);
+    let killed = daemon.verb(&["kill", "77"]);
     assert!(killed.stderr.contains("no job"), "{}", killed.stderr);
     assert_eq!(daemon.get("/").text(), "hi");
 }
@@ -116,19 +116,15 @@ fn users_who_may_only_read_do_not_lock_root_out() {
     let daemon =
         open_to_all("admin_group_access = \"read\"\n[http]\nfirst_byte = \"10m\"\nhead = \"10m\"").start();
     let socket = daemon.path("admin.sock");
-    let crowd = as_another_user({
-        let socket = socket.clone();
-        move || {
-            // Beyond the share of its user, a connection is closed at once.
-            let begin =
-                |mut stream: UnixStream| stream.write_all(b"GET /metrics HTTP/1.1\r\n").map(|()| stream);
-            (0..80).filter_map(|_| UnixStream::connect(&socket).and_then(begin).ok()).collect::<Vec<_>>()
-        }
+    let crowd = as_another_user(move || {
+        // Beyond the share of its user, a connection is closed at once.
+        let begin = |mut stream: UnixStream| stream.write_all(b"GET /metrics HTTP/1.1\r\n").map(|()| stream);
+        (0..80).filter_map(|_| UnixStream::connect(&socket).and_then(begin).ok()).collect::<Vec<_>>()
     });
     assert!(crowd.len() >= 40, "{}", crowd.len());
 
     for _ in 0..3 {
-        let status = finish(portcullis().args(["status", "--socket"]).arg(&socket), b"", PATIENCE);
+        let status = daemon.verb(&["status"]);
 
         assert_eq!(status.code, Some(0), "{}", status.stderr);
     }

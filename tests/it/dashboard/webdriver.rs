@@ -1,13 +1,12 @@
 //! Chromium, driven over the WebDriver protocol (W3C): HTTP with JSON.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, found, until};
+use crate::harness::{Client, found, on_path, until};
 
 /// The key of an element in a reply: WebDriver §12.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -18,13 +17,6 @@ pub(super) struct Browser {
     port: u16,
     session: String,
     home: TempDir,
-}
-
-/// Finds a program of the host.
-fn on_path(program: &str) -> PathBuf {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut files = std::env::split_paths(&paths).map(|dir| dir.join(program));
-    files.find(|file| file.is_file()).unwrap()
 }
 
 impl Browser {
@@ -57,7 +49,7 @@ impl Browser {
         ];
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
-            "goog:chromeOptions": { "binary": on_path("chromium"), "args": flags },
+            "goog:chromeOptions": { "binary": on_path("chromium").unwrap(), "args": flags },
             "goog:loggingPrefs": { "browser": "ALL" },
         }}});
         let begun = browser.request("POST", "/session", Some(capabilities)).unwrap();

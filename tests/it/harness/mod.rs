@@ -33,4 +33,4 @@ pub(crate) use log::Log;
 pub(crate) use origin::Origin;
 pub(crate) use random::Random;
 pub(crate) use store_server::StoreServer;
-pub(crate) use tool::found;
+pub(crate) use tool::{found, on_path};

@@ -48,9 +48,7 @@ fn certificate(port: u16, config: &Arc<ClientConfig>) -> Option<Vec<u8>> {
 
 /// Returns what `status` says of the host.
 fn status(daemon: &Daemon) -> Value {
-    let mut verb = portcullis();
-    verb.args(["status", "--json", "--socket"]).arg(daemon.path("admin.sock"));
-    let ended = finish(&mut verb, b"", PATIENCE);
+    let ended = daemon.verb(&["status", "--json"]);
     serde_json::from_slice::<Value>(&ended.stdout).unwrap()["acme"][0].clone()
 }
 

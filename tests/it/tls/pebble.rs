@@ -15,6 +15,8 @@ pub(super) struct Pebble {
     pub(super) http_port: u16,
     api_port: u16,
     root_port: u16,
+    /// The address of the name server.
+    dns: String,
     server: Option<Child>,
     /// The name server, which leads every name to 127.0.0.1.
     names: Child,
@@ -50,9 +52,8 @@ impl Pebble {
         names.args(["-dns01", &dns, "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""]);
         names.arg("-management").arg(format!("127.0.0.1:{manage_port}"));
         let names = names.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::fs::write(dir.path().join("dns"), &dns).unwrap();
-        let mut pebble = Pebble { tls_port, http_port, api_port, root_port, server: None, names, dir };
-        within(PATIENCE, "the name server", || TcpStream::connect(&dns).ok());
+        let mut pebble = Pebble { tls_port, http_port, api_port, root_port, dns, server: None, names, dir };
+        within(PATIENCE, "the name server", || TcpStream::connect(&pebble.dns).ok());
         pebble.start();
         Some(pebble)
     }
@@ -66,7 +67,7 @@ impl Pebble {
     pub(super) fn start(&mut self) {
         let mut command = Command::new("pebble");
         command.arg("-config").arg(self.dir.path().join("pebble.json"));
-        command.arg("-dnsserver").arg(std::fs::read_to_string(self.dir.path().join("dns")).unwrap());
+        command.arg("-dnsserver").arg(&self.dns);
         // Otherwise it waits at random, refuses good nonces, and leaves validations out.
         command
             .env("PEBBLE_VA_NOSLEEP", "1")

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
-use super::prepared::{KeptOptions, NamedDatabaseOptions, NamedStoreOptions};
+use super::prepared::{KeptOptions, NamedOptions};
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, HandlerConfig, Recording};
 use crate::confine::Untrusted;
-use crate::database::{DatabaseGrant, DatabasePool};
+use crate::database::{DatabaseGrant, DatabaseOptions, DatabasePool};
 use crate::http::outbound::{Grant, OutboundCaller};
 use crate::job::{
     Access, Captures, Env, Grants, HandlerVersion, Intake, Kind, Mount, OutputFormat, Policy, Recorder, Slots,
@@ -20,7 +20,7 @@ use crate::net::outbound::{System, Trust};
 use crate::observe::history::{History, VersionLabel};
 use crate::record::{HandlerRecorder, Masked, Store};
 use crate::scratch::Scratch;
-use crate::store::{StoreGrant, StorePool};
+use crate::store::{StoreGrant, StoreOptions, StorePool};
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
 /// What all handlers share.
@@ -157,15 +157,17 @@ pub(super) fn make(
 }
 
 /// Finds the stores that a handler's jobs may open.
-fn open_by(granted: Vec<NamedStoreOptions>, stores: &StorePool) -> Arc<[StoreGrant]> {
-    let grant = |NamedStoreOptions { name, options }| StoreGrant { name, store: stores.get(&options) };
+fn open_by(granted: Vec<NamedOptions<StoreOptions>>, stores: &StorePool) -> Arc<[StoreGrant]> {
+    let grant = |NamedOptions { name, options }| StoreGrant { name, store: stores.get(&options) };
     granted.into_iter().map(grant).collect()
 }
 
 /// Finds the databases that a handler's jobs may open.
-fn granted_databases(granted: Vec<NamedDatabaseOptions>, databases: &DatabasePool) -> Arc<[DatabaseGrant]> {
-    let grant =
-        |NamedDatabaseOptions { name, options }| DatabaseGrant { name, database: databases.get(&options) };
+fn granted_databases(
+    granted: Vec<NamedOptions<DatabaseOptions>>,
+    databases: &DatabasePool,
+) -> Arc<[DatabaseGrant]> {
+    let grant = |NamedOptions { name, options }| DatabaseGrant { name, database: databases.get(&options) };
     granted.into_iter().map(grant).collect()
 }
 

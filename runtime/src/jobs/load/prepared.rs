@@ -29,22 +29,15 @@ pub(super) struct Prepared {
 /// The stores and databases that a handler may open, by its names for them, with their passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct KeptOptions {
-    pub(super) stores: Vec<NamedStoreOptions>,
-    pub(super) databases: Vec<NamedDatabaseOptions>,
+    pub(super) stores: Vec<NamedOptions<StoreOptions>>,
+    pub(super) databases: Vec<NamedOptions<DatabaseOptions>>,
 }
 
-/// A store that a handler may open, and the handler's name for it.
+/// A store or database that a handler may open, and the handler's name for it.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct NamedStoreOptions {
+pub(super) struct NamedOptions<T> {
     pub(super) name: String,
-    pub(super) options: StoreOptions,
-}
-
-/// A database that a handler may open, and the handler's name for it.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct NamedDatabaseOptions {
-    pub(super) name: String,
-    pub(super) options: DatabaseOptions,
+    pub(super) options: T,
 }
 
 /// Returns the stores and databases that a handler may open, with their passwords.
@@ -53,11 +46,10 @@ pub(super) struct NamedDatabaseOptions {
 /// A password is missing.
 pub(super) fn kept(config: &HandlerConfig) -> Result<KeptOptions> {
     let store = |grant: &StoreGrantConfig| {
-        Ok(NamedStoreOptions { name: grant.name.clone(), options: credential::store(&grant.store)? })
+        Ok(NamedOptions { name: grant.name.clone(), options: credential::store(&grant.store)? })
     };
     let database = |grant: &DatabaseGrantConfig| {
-        let options = credential::database(&grant.database)?;
-        Ok(NamedDatabaseOptions { name: grant.name.clone(), options })
+        Ok(NamedOptions { name: grant.name.clone(), options: credential::database(&grant.database)? })
     };
     Ok(KeptOptions {
         stores: config.stores.iter().map(store).collect::<Result<_>>()?,
