@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
-use crate::database::caller::{SqlCaller, thread_time};
+use crate::database::caller::SqlCaller;
+use crate::observe::threads::thread_time;
 
 /// How often SQLite's machine is looked at between two readings of the thread's clock, which is a system call.
 const LOOKS: u32 = 16;

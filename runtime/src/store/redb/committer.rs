@@ -13,11 +13,11 @@ use super::place::OpenPlace;
 use super::tables::StoredRows;
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
+use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::StoreQuota;
 use crate::store::rows;
 use crate::store::value::{Durability, Outcome};
-use crate::store::work;
 
 /// Writes of one commit. More make the commit longer for the first of them.
 const MAX_WRITES: usize = 1024;
@@ -130,7 +130,7 @@ impl Committer {
     fn commit(&mut self, mut batch: Vec<Pending>) {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
-        let (begun, start) = (Instant::now(), work::thread_time());
+        let (begun, start) = (Instant::now(), thread_time());
         let outcomes = self.open_file().and_then(|file| {
             let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
             if file.committed() && outcomes.is_ok() {
@@ -144,7 +144,7 @@ impl Committer {
             outcomes.inspect_err(|error| self.discard(error))
         });
         self.last = (batch.len(), begun.elapsed());
-        share(&batch, work::thread_time().saturating_sub(start));
+        share(&batch, thread_time().saturating_sub(start));
         match outcomes {
             Ok(outcomes) => {
                 let is_late = self.durability == Durability::Relaxed && self.unflushed.is_none();

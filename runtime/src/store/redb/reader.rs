@@ -19,6 +19,7 @@ use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
+use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
 use crate::store::rows::{self, PageBuilder, is_live};
@@ -194,10 +195,10 @@ impl Redb {
         let (path, file) = (self.path.clone(), self.open_file()?);
         let payer = work::payer();
         let read = tokio::task::spawn_blocking(move || {
-            let start = work::thread_time();
+            let start = thread_time();
             let read = read(&path, &file, reads);
             if let Some(payer) = payer {
-                payer.add_read(work::thread_time().saturating_sub(start));
+                payer.add_read(thread_time().saturating_sub(start));
             }
             read
         });
