@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
-
+use crate::confine;
 use crate::database::caller::SqlCaller;
 use crate::observe::threads::thread_time;
 
@@ -105,7 +103,7 @@ impl SlowThread {
         let nice = NICE[(*others).min(NICE.len() - 1)];
         *others += 1;
         // Refused, it computes beside the threads that serve.
-        let _refused = setpriority_process(Some(gettid()), nice);
+        let _refused = confine::serve_last(nice);
         SlowThread { line }
     }
 }
