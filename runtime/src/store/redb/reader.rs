@@ -14,11 +14,11 @@ use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
-use super::place::OpenPlace;
 use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
+use crate::file_place::{FileIdentity, FilePlace};
 use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
@@ -76,8 +76,8 @@ impl Redb {
             let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
-                let mut place = OpenPlace::default();
-                place.note(&path);
+                let mut place = FilePlace::default();
+                place.note(FileIdentity::at(&path));
                 let (unflushed, last, turns) = (None, (0, Duration::ZERO), WriteTurns::default());
                 Committer { path, durability, quota, current, place, opened, unflushed, last, turns }
                     .run(&waiting);
