@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// A job that runs statements.
 pub struct SqlCaller {
     line: usize,
@@ -32,9 +30,4 @@ impl fmt::Debug for SqlCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlCaller").field("line", &self.line).finish_non_exhaustive()
     }
-}
-
-/// Returns the processor time of this thread.
-pub(super) fn thread_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! Migrations: the statements that bring a database to the schema that its handlers expect.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::error::SqlError;
 use super::limits::MIGRATION;
 
@@ -52,6 +54,12 @@ impl Migration {
         let number = number.and_then(|(digits, _)| digits.parse().ok());
         number.ok_or_else(|| format!("{file}: a migration has a name such as 0001_users.sql"))
     }
+}
+
+/// Returns the time for the record of a migration: milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Compares the files, in the order of their numbers, with the applied migrations. Returns those that are to be applied.

@@ -1,6 +1,6 @@
 //! SQL databases that handlers are granted: an SQLite file or a PostgreSQL server, a connection of its own for each job.
 //!
-//! Floors, lowest first: `syntax`; `error`, `literal`, `value`; `limits`; `caller`, `home`, `turns`, `migrations`; the back ends
+//! Floors, lowest first: `syntax`; `error`, `literal`, `value`; `limits`; `caller`, `turns`, `migrations`; the back ends
 //! `sqlite` and `postgres`; `counts`, `health`, `url`; `backend`; `shared`; `session`, which a job has.
 //!
 //! | situation | holds on every back end |
@@ -15,7 +15,6 @@ mod caller;
 mod counts;
 mod error;
 mod health;
-mod home;
 mod limits;
 pub mod literal;
 mod migrations;

@@ -9,10 +9,10 @@ use super::backend::DatabaseLease;
 use super::caller::SqlCaller;
 use super::counts;
 use super::error::SqlError;
-use super::home::at_home;
 use super::limits::{self, PATIENCE};
 use super::shared::SharedDatabase;
 use super::value::{SqlCommand, SqlResult};
+use crate::runtime_context::polled_in;
 
 /// A job's use of a database. Dropping it rolls back an open transaction and stops a statement that runs.
 ///
@@ -42,7 +42,9 @@ impl DatabaseSession {
         command: SqlCommand,
     ) -> Result<SqlResult, SqlError> {
         let (operation, begun) = (counts::place(&command), Instant::now());
-        let outcome = at_home(database.home(), self.execute(database, command)).await;
+        // Boxed: the futures of statements on a server are large.
+        let work = Box::pin(self.execute(database, command));
+        let outcome = polled_in(database.home(), work).await;
         database.count(operation, &outcome, begun.elapsed());
         outcome
     }

@@ -140,7 +140,7 @@ pub(super) fn first_words(sql: &str) -> Vec<String> {
     let mut from = 0;
     let mut first = Vec::new();
     for end in ends {
-        first.extend(words(&sql[from..end]).into_iter().next());
+        first.extend(leading_words(&sql[from..end], 1));
         from = end + 1;
     }
     first

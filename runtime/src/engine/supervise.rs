@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::admission::PoolPermit;
 use super::slow_lane::{Lane, Ticket};
-use crate::job::{Fault, HandlerVersion, Job, JobId, Kind, Run, Status, Usage, thread_time};
+use crate::job::{Fault, HandlerVersion, Job, JobId, Kind, Run, Status, Usage};
 use crate::observe::profile;
+use crate::observe::threads::thread_time;
 
 /// The CPU time after which a job moves to the slow lane: a fraction of a tick, and many times what a job
 /// takes that only answers.

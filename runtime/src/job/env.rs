@@ -310,7 +310,7 @@ mod tests {
             let mut configured = Env::new();
             (0..variables).for_each(|number| configured.set(format!("NAME_{number}"), "value").unwrap());
             configured.set("NAME_7", "last").unwrap();
-            let before = crate::job::thread_time();
+            let before = crate::observe::threads::thread_time();
             for _ in 0..requests {
                 let mut env = Env::new();
                 env.set("NAME_99", "of the request").unwrap();
@@ -318,7 +318,7 @@ mod tests {
                 env.set("NAME_100", "set later").unwrap();
                 assert_eq!((env.len(), env.get("NAME_7")), (variables, Some("last")));
             }
-            crate::job::thread_time() - before
+            crate::observe::threads::thread_time() - before
         };
         // The same number of variables in all. A linear search for each of them would take 50 times as long.
         let (few, many) = (cost(1_000, 500), cost(50_000, 10));

@@ -74,7 +74,7 @@ pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
 pub use timing::Timing;
-pub use usage::{Usage, thread_time};
+pub use usage::Usage;
 pub use version_counts::VersionCounts;
 pub use waits::{FromClient, OutputReader, Waits};
 

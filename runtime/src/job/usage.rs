@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::{FailureGuard, JobEnds, Timing, Waits};
 use crate::observe::traces::JobSpans;
 
@@ -31,12 +29,6 @@ pub struct Usage {
     pub ends: JobEnds,
     /// Its span, if it is traced.
     pub spans: JobSpans,
-}
-
-/// Returns the CPU time of this thread. The wall clock would also charge a job for time in which another thread
-/// has the processor or the process is throttled.
-pub fn thread_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 impl Usage {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A thread of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thread {
@@ -14,6 +16,12 @@ pub struct Thread {
     pub state: char,
     /// Its CPU time.
     pub cpu: Duration,
+}
+
+/// Returns the CPU time of this thread. The wall clock would also charge a job for time in which another thread
+/// has the processor or the process is throttled.
+pub fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Lists the threads that can be read. A thread that ends meanwhile is left out.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::error::StoreError;
@@ -53,7 +52,7 @@ struct StoreSlot {
     users: AtomicUsize,
     /// Whether it is left to the next process.
     left: AtomicBool,
-    /// The runtime in which it is opened.
+    /// The runtime of the daemon; `None` stands for the one in which a job is polled.
     home: Option<Handle>,
 }
 
@@ -139,7 +138,7 @@ impl SharedStore {
     pub async fn open_to_end(&self) -> Result<&KeyValue, StoreError> {
         let slot = self.slot.clone();
         // A task of its own: the caller may be a job that is killed meanwhile.
-        let opening = spawn(self.slot.home.as_ref(), async move { slot.open().await });
+        let opening = self.slot.home().spawn(async move { slot.open().await });
         let ended = |error| StoreError::Unavailable(format!("opening was ended: {error}"));
         opening.await.unwrap_or_else(|error| Err(ended(error.to_string())))?;
         self.slot.opened.get().ok_or_else(|| ended(self.options.url.to_string()))
@@ -200,6 +199,11 @@ impl SharedStore {
 }
 
 impl StoreSlot {
+    /// Returns the runtime in which it is opened.
+    fn home(&self) -> Handle {
+        self.home.clone().unwrap_or_else(Handle::current)
+    }
+
     async fn open(&self) -> Result<(), StoreError> {
         let open = async || {
             if let Some(error) = self.failure() {
@@ -269,17 +273,6 @@ impl fmt::Debug for StoreGrant {
     }
 }
 
-/// Starts a task in the runtime `home`, or in the current one without it.
-fn spawn<T: Send + 'static>(
-    home: Option<&Handle>,
-    work: impl Future<Output = T> + Send + 'static,
-) -> JoinHandle<T> {
-    match home {
-        Some(home) => home.spawn(work),
-        None => tokio::spawn(work),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::runtime::{Builder, Runtime};
@@ -293,9 +286,12 @@ mod tests {
     #[test]
     fn what_opens_a_store_runs_at_home_whatever_a_job_is_polled_in() {
         let (home, elsewhere) = (runtime("home"), runtime("elsewhere"));
+        let (name, quota, durability) = ("a".to_owned(), 0, Durability::Sync);
+        let options = StoreOptions { name, url: StoreUrl::Memory, quota, durability };
+        let store = StorePool::within(Some(home.handle().clone())).get(&options);
         let name = async { std::thread::current().name().map(str::to_owned) };
 
-        let found = elsewhere.block_on(async { spawn(Some(home.handle()), name).await.unwrap() });
+        let found = elsewhere.block_on(async { store.slot.home().spawn(name).await.unwrap() });
 
         assert_eq!(found.as_deref(), Some("home"));
     }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 tokio::task_local! {
     /// The account of the operation that this task runs.
     static PAYER: Arc<StoreWork>;
@@ -66,11 +64,6 @@ impl StoreWork {
 /// Returns the account of the operation that this task runs, if it has one.
 pub(super) fn payer() -> Option<Arc<StoreWork>> {
     PAYER.try_with(Arc::clone).ok()
-}
-
-/// Returns the processor time of this thread.
-pub(super) fn thread_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 fn nanos(time: Duration) -> u64 {

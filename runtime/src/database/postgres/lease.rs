@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::connect::{CONNECT, PostgresConnector};
 use super::look_ups::{KnownLookUps, TypeLookUps};
@@ -198,7 +198,7 @@ impl PostgresLease {
         let answer = client.simple_query(IS_OUTSIDE).await;
         match answer {
             Ok(messages) => {
-                if messages.iter().find_map(first_value) == Some("t") {
+                if first_row(&messages).and_then(|row| row.get(0)) == Some("t") {
                     (self.since, self.has_failed) = (None, false);
                 }
             }
@@ -284,12 +284,8 @@ async fn give_back(
 /// Reads the first row of an answer: whether no transaction is open, no statement of SQL is prepared, and of the protocol
 /// as many as tokio-postgres keeps.
 fn found_clean(messages: &[SimpleQueryMessage], kept: usize) -> bool {
-    let row = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
     let kept = kept.to_string();
-    row.is_some_and(|row| {
+    first_row(messages).is_some_and(|row| {
         ["t", "0", kept.as_str()]
             .into_iter()
             .enumerate()
@@ -304,11 +300,11 @@ impl Drop for ReturningClient {
     }
 }
 
-fn first_value(message: &SimpleQueryMessage) -> Option<&str> {
-    match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
+fn first_row(messages: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Applies migrations to a database on a server, on a connection of its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -86,9 +84,7 @@ async fn run(client: &Client, Migration { number, file, sql, digest }: &Migratio
     execute(client, "BEGIN").await?;
     execute(client, sql).await?;
     execute(client, RESET).await?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    let recorded = client.execute(migrations::RECORD, &[number, file, digest, &now_ms]).await;
+    let recorded = client.execute(migrations::RECORD, &[number, file, digest, &migrations::now_ms()]).await;
     recorded.map(drop).map_err(|error| failure::of(&error))
 }
 

@@ -27,10 +27,10 @@ pub(super) async fn run(
     is_open: bool,
     look_ups: &mut TypeLookUps,
 ) -> Result<SqlResult, SqlError> {
-    let words = syntax::words(sql);
-    let first = words.first().map(String::as_str).unwrap_or_default();
+    let first = syntax::leading_words(sql, 1).pop().unwrap_or_default();
     let writes = |word: &String| ["INSERT", "UPDATE", "DELETE", "MERGE"].contains(&word.as_str());
-    let is_reading = READING.contains(&first) || first == "WITH" && !words.iter().any(writes);
+    let is_reading =
+        READING.contains(&first.as_str()) || first == "WITH" && !syntax::words(sql).iter().any(writes);
     let prepared = client.prepare(&syntax::numbered(sql)).await;
     let statement = prepared.map_err(|error| {
         look_ups.note_failure();

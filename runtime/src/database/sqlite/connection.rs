@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 
 use super::authorizer::{Author, Authorizer};
 use super::control::{StatementControl, StatementTerms};
-use super::file::{FileIdentity, SqliteFile};
+use super::file::SqliteFile;
 use super::{backup, failure, memory, open, statement};
 use crate::database::caller::SqlCaller;
 use crate::database::error::SqlError;
 use crate::database::limits::{CONNECTION_MEMORY, STATEMENT, TRANSACTION};
 use crate::database::value::{SqlCommand, SqlResult};
+use crate::file_place::FileIdentity;
 
 /// The stack of a connection's thread: SQLite's parser recurses with the depth of an expression, which is bounded.
 const STACK: usize = 1 << 20;

@@ -3,9 +3,7 @@
 //! A change is first written to the log, the file `-wal`. A checkpoint moves it into the file; the log is then used again
 //! from its beginning, unless somebody reads what it holds. Readers that overlap would let it grow without end.
 
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,28 +13,15 @@ use rusqlite::Connection;
 use super::authorizer::Authorizer;
 use crate::database::error::SqlError;
 use crate::database::limits::LOG_LEAST;
+use crate::file_place::{FileIdentity, FilePlace};
 
 /// The time after which a log that was too long counts as short again, if nothing has been written meanwhile.
 const CROWDED_FOR: Duration = Duration::from_secs(10);
 
-/// The time between looks at whether the path still leads to the file that is open.
-const LOOK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
-
-/// What tells a file from another one at its path: device and inode.
-pub(super) type FileIdentity = (u64, u64);
-
-/// The file that the connections have open.
-#[derive(Default)]
-struct FilePlace {
-    /// `None` until it has been opened.
-    identity: Option<FileIdentity>,
-    /// When the path last led to it.
-    seen: Option<Instant>,
-}
-
 /// The state of a file.
 pub(in crate::database) struct SqliteFile {
     pub(super) path: PathBuf,
+    /// The file that the connections have open.
     place: Mutex<FilePlace>,
     /// Whether copies that were left beside it have been removed.
     pub(super) swept: Once,
@@ -62,7 +47,7 @@ impl SqliteFile {
 
     /// Whether this process has had the file open: it is not made again then.
     pub(super) fn is_known(&self) -> bool {
-        self.place().identity.is_some()
+        self.place().identity().is_some()
     }
 
     /// Notes that the file has been opened, and returns what tells it from another one.
@@ -70,12 +55,14 @@ impl SqliteFile {
     /// # Errors
     /// It is another one than before, or is gone already.
     pub(super) fn note_opened(&self) -> Result<FileIdentity, SqlError> {
-        let found = identity(&self.path).map_err(|_| self.lost())?;
+        let found = FileIdentity::at(&self.path).ok_or_else(|| self.lost())?;
         let mut place = self.place();
-        match place.identity.get_or_insert(found) == &found {
-            true => Ok(found),
-            false => Err(self.lost()),
+        match place.identity() {
+            None => place.note(Some(found)),
+            Some(known) if known == found => {}
+            Some(_) => return Err(self.lost()),
         }
+        Ok(found)
     }
 
     /// Checks now and then that the path leads to the file. Returns what tells it from another one, or `None` if it has
@@ -85,26 +72,24 @@ impl SqliteFile {
     /// The file was removed or replaced: what is written to it would be lost.
     pub(super) fn check_place(&self) -> Result<Option<FileIdentity>, SqlError> {
         let mut place = self.place();
-        let Some(known) = place.identity else { return Ok(None) };
-        if place.seen.is_none_or(|seen| seen.elapsed() >= LOOK) {
-            if identity(&self.path).ok() != Some(known) {
-                return Err(self.lost());
-            }
-            place.seen = Some(Instant::now());
+        match place.is_lost(&self.path) {
+            true => Err(self.lost()),
+            false => Ok(place.identity()),
         }
-        Ok(Some(known))
     }
 
     /// Whether the path leads to this file no longer.
     pub(super) fn has_lost(&self, known: FileIdentity) -> bool {
-        identity(&self.path).ok() != Some(known)
+        FileIdentity::at(&self.path) != Some(known)
     }
 
     /// Takes the file that is at the path now. A missing file stays `unavailable`.
     pub(super) fn adopt(&self) {
         let mut place = self.place();
-        if let (Some(_), Ok(found)) = (place.identity, identity(&self.path)) {
-            *place = FilePlace { identity: Some(found), seen: None };
+        if place.identity().is_some()
+            && let Some(found) = FileIdentity::at(&self.path)
+        {
+            place.note(Some(found));
         }
     }
 
@@ -157,11 +142,6 @@ impl SqliteFile {
         let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
         length > self.quota().max(LOG_LEAST)
     }
-}
-
-fn identity(path: &Path) -> io::Result<FileIdentity> {
-    let file = std::fs::metadata(path)?;
-    Ok((file.dev(), file.ino()))
 }
 
 #[cfg(test)]

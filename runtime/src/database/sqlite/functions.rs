@@ -5,7 +5,7 @@
 //! These look at it when they begin. What they return is what SQLite's functions do, because indexes and views have them.
 
 use std::borrow::Cow;
-use std::ffi::c_uint;
+use std::ffi::{c_int, c_uint};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::functions::{Context, FunctionFlags};
@@ -52,37 +52,36 @@ struct SqlFunctions {
     plain: Mutex<Option<Connection>>,
 }
 
+/// One of the functions.
+type SqlFunction = fn(&SqlFunctions, &Context<'_>) -> rusqlite::Result<SqlAnswer>;
+
 /// Gives a connection the functions.
 pub(super) fn install(connection: &Connection, control: &Arc<StatementControl>) -> rusqlite::Result<()> {
     let functions = Arc::new(SqlFunctions { control: control.clone(), plain: Mutex::default() });
     let session = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
     let pure = session | FunctionFlags::SQLITE_DETERMINISTIC;
-    let own = functions.clone();
-    connection.create_scalar_function("instr", 2, pure, move |context| own.instr(context))?;
-    let own = functions.clone();
-    connection.create_scalar_function("replace", 3, pure, move |context| own.replace(context))?;
-    let own = functions.clone();
-    connection.create_scalar_function("unhex", 2, pure, move |context| own.unhex(context))?;
-    // Those of one argument take time for its length.
-    for (name, ends) in [("trim", (true, true)), ("ltrim", (true, false)), ("rtrim", (false, true))] {
+    let list: [(&str, c_int, FunctionFlags, SqlFunction); 9] = [
+        ("instr", 2, pure, SqlFunctions::instr),
+        ("replace", 3, pure, SqlFunctions::replace),
+        ("unhex", 2, pure, SqlFunctions::unhex),
+        // Those of one argument take time for its length.
+        ("trim", 2, pure, |own, context| own.trim(context, (true, true))),
+        ("ltrim", 2, pure, |own, context| own.trim(context, (true, false))),
+        ("rtrim", 2, pure, |own, context| own.trim(context, (false, true))),
+        ("jsonb_patch", 2, pure, |own, context| own.patch(context, "SELECT jsonb_patch(?1, ?2)")),
+        ("changes", 0, session, |own, context| own.changes(context, false)),
+        ("total_changes", 0, session, |own, context| own.changes(context, true)),
+    ];
+    for (name, arguments, flags, function) in list {
         let own = functions.clone();
-        connection.create_scalar_function(name, 2, pure, move |context| own.trim(context, ends))?;
+        connection.create_scalar_function(name, arguments, flags, move |context| function(&own, context))?;
     }
-    let own = functions.clone();
     let json = pure | FunctionFlags::SQLITE_RESULT_SUBTYPE;
     connection.create_scalar_function("json_patch", 2, json, move |context| {
-        let patched = own.patch(context, "SELECT json_patch(?1, ?2)")?;
+        let patched = functions.patch(context, "SELECT json_patch(?1, ?2)")?;
         let mark = matches!(patched, SqlAnswer::Text(_)).then_some(JSON);
         Ok((patched, mark))
-    })?;
-    let own = functions.clone();
-    connection.create_scalar_function("jsonb_patch", 2, pure, move |context| {
-        own.patch(context, "SELECT jsonb_patch(?1, ?2)")
-    })?;
-    let own = functions.clone();
-    connection.create_scalar_function("changes", 0, session, move |context| own.changes(context, false))?;
-    connection
-        .create_scalar_function("total_changes", 0, session, move |context| functions.changes(context, true))
+    })
 }
 
 impl SqlFunctions {

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
-
-use crate::database::caller::{SqlCaller, thread_time};
+use crate::confine;
+use crate::database::caller::SqlCaller;
+use crate::observe::threads::thread_time;
 
 /// How often SQLite's machine is looked at between two readings of the thread's clock, which is a system call.
 const LOOKS: u32 = 16;
@@ -104,7 +103,7 @@ impl SlowThread {
         let nice = NICE[(*others).min(NICE.len() - 1)];
         *others += 1;
         // Refused, it computes beside the threads that serve.
-        let _refused = setpriority_process(Some(gettid()), nice);
+        let _refused = confine::serve_last(nice);
         SlowThread { line }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -117,9 +117,8 @@ impl MigratingConnection<'_> {
     }
 
     fn record(&self, Migration { number, file, digest, .. }: &Migration) -> Result<(), SqlError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let recorded = self.connection.execute(migrations::RECORD, (number, file, digest, now_ms));
+        let row = (number, file, digest, migrations::now_ms());
+        let recorded = self.connection.execute(migrations::RECORD, row);
         recorded.map(drop).map_err(|error| failure::of(self.path, &error))
     }
 }

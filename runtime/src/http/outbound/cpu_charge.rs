@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::job::{Usage, thread_time};
+use crate::job::Usage;
+use crate::observe::threads::thread_time;
 
 /// The job that pays for a connection, or `None` while no call uses it. Clones share it.
 #[derive(Clone, Default)]

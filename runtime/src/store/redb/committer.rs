@@ -9,15 +9,15 @@ use redb::Database;
 
 use super::failure;
 use super::open::{Verify, open};
-use super::place::OpenPlace;
 use super::tables::StoredRows;
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
+use crate::file_place::{FileIdentity, FilePlace};
+use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::StoreQuota;
 use crate::store::rows;
 use crate::store::value::{Durability, Outcome};
-use crate::store::work;
 
 /// Writes of one commit. More make the commit longer for the first of them.
 const MAX_WRITES: usize = 1024;
@@ -51,7 +51,7 @@ pub(super) struct Committer {
     pub(super) durability: Durability,
     pub(super) quota: StoreQuota,
     pub(super) current: Current,
-    pub(super) place: OpenPlace,
+    pub(super) place: FilePlace,
     /// The last attempt to open the file.
     pub(super) opened: Instant,
     /// Since when writes are acknowledged that are not on disk.
@@ -130,7 +130,7 @@ impl Committer {
     fn commit(&mut self, mut batch: Vec<Pending>) {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
-        let (begun, start) = (Instant::now(), work::thread_time());
+        let (begun, start) = (Instant::now(), thread_time());
         let outcomes = self.open_file().and_then(|file| {
             let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
             if file.committed() && outcomes.is_ok() {
@@ -144,7 +144,7 @@ impl Committer {
             outcomes.inspect_err(|error| self.discard(error))
         });
         self.last = (batch.len(), begun.elapsed());
-        share(&batch, work::thread_time().saturating_sub(start));
+        share(&batch, thread_time().saturating_sub(start));
         match outcomes {
             Ok(outcomes) => {
                 let is_late = self.durability == Durability::Relaxed && self.unflushed.is_none();
@@ -218,9 +218,12 @@ impl Committer {
     fn open_file(&mut self) -> Result<Arc<OpenFile>, StoreError> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Err(error) = current else {
-            let Err(lost) = self.place.check(&self.path) else { return current };
+            if !self.place.is_lost(&self.path) {
+                return current;
+            }
             // The file is closed when nobody has it.
             drop(current);
+            let lost = failure::lost(&self.path);
             self.discard(&lost);
             return Err(lost);
         };
@@ -228,12 +231,14 @@ impl Committer {
             return Err(error);
         }
         self.opened = Instant::now();
-        self.place.check_absence(&self.path)?;
+        if self.place.identity().is_some() && FileIdentity::at(&self.path).is_none() {
+            return Err(failure::lost(&self.path));
+        }
         // A damage is looked for where there was one.
         let verify = if matches!(error, StoreError::Corrupt(_)) { Verify::Whole } else { Verify::AfterCrash };
         let file = open(&self.path, self.durability, verify).map(Arc::new);
         if file.is_ok() {
-            self.place.note(&self.path);
+            self.place.note(FileIdentity::at(&self.path));
         }
         self.replace(file.clone());
         file
@@ -286,7 +291,7 @@ mod tests {
             durability: Durability::Sync,
             quota: StoreQuota::new(1 << 20),
             current: current.clone(),
-            place: OpenPlace::default(),
+            place: FilePlace::default(),
             opened: Instant::now(),
             unflushed: None,
             last: (0, Duration::ZERO),

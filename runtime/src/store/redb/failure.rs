@@ -37,6 +37,14 @@ pub(super) fn corrupt(path: impl std::fmt::Display, what: &str) -> StoreError {
     ))
 }
 
+/// Makes the error of a file to which its path leads no longer.
+pub(super) fn lost(path: &Path) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{} was removed or replaced while the daemon had it open: restore the file",
+        path.display()
+    ))
+}
+
 /// Runs an operation. redb panics on some damages of a file; the panic becomes an error.
 pub(super) fn guarded<T>(
     path: &Path,

@@ -14,11 +14,12 @@ use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
-use super::place::OpenPlace;
 use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
+use crate::file_place::{FileIdentity, FilePlace};
+use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
 use crate::store::rows::{self, PageBuilder, is_live};
@@ -75,8 +76,8 @@ impl Redb {
             let current: Current = Arc::new(RwLock::new(Ok(file)));
             if opened.send(Ok(current.clone())).is_ok() {
                 let opened = Instant::now();
-                let mut place = OpenPlace::default();
-                place.note(&path);
+                let mut place = FilePlace::default();
+                place.note(FileIdentity::at(&path));
                 let (unflushed, last, turns) = (None, (0, Duration::ZERO), WriteTurns::default());
                 Committer { path, durability, quota, current, place, opened, unflushed, last, turns }
                     .run(&waiting);
@@ -194,10 +195,10 @@ impl Redb {
         let (path, file) = (self.path.clone(), self.open_file()?);
         let payer = work::payer();
         let read = tokio::task::spawn_blocking(move || {
-            let start = work::thread_time();
+            let start = thread_time();
             let read = read(&path, &file, reads);
             if let Some(payer) = payer {
-                payer.add_read(work::thread_time().saturating_sub(start));
+                payer.add_read(thread_time().saturating_sub(start));
             }
             read
         });

@@ -5,7 +5,6 @@
 //! would take entries away without telling the quota.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::error::StoreError;
 use super::limits::{self, MAX_BATCH_BYTES, PER_ENTRY, StoreQuota};
 use super::rate_count::{RateCount, RateRequest};
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, prefix_end};
+use crate::runtime_context::polled_in;
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -79,14 +79,10 @@ impl Redis {
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
         let mut connection = self.connection.clone();
         // The scripts are told apart by their digest; the server keeps them until it restarts.
-        let mut answer = pin!(script.invoke_async(&mut connection));
+        let answer = pin!(script.invoke_async(&mut connection));
         // The connection is made again where an operation finds it broken. Within the file threads of a job, no name is
         // looked up, and it would end with them.
-        poll_fn(|context| {
-            let _here = self.home.enter();
-            answer.as_mut().poll(context)
-        })
-        .await
+        polled_in(Some(&self.home), answer).await
     }
 
     fn reading(&self) -> ScriptInvocation<'_> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use crate::job::{Usage, thread_time};
+use crate::job::Usage;
+use crate::observe::threads::thread_time;
 
 thread_local! {
     /// The thread's processor time up to the last charge; `None` on other threads.

@@ -20,6 +20,7 @@ use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
 use crate::confine::{self, LandlockRules};
 use crate::job::{Fault, Usage};
+use crate::runtime_context::polled_in;
 
 /// How long threads wait for the next job before they end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -192,13 +193,10 @@ impl ThreadLease {
         // polled by the daemon's workers.
         let mut job = pin!(job);
         let mut charged = ChargedJob::new(usage);
-        let job = poll_fn(|context| {
-            let _here = self.0.handle.enter();
-            job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker())))
-        });
+        let job = poll_fn(|context| job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker()))));
         tokio::select! {
             biased;
-            outcome = job => outcome,
+            outcome = polled_in(Some(&self.0.handle), job) => outcome,
             fault = self.0.refused.fault() => Err(fault),
         }
     }

@@ -85,8 +85,8 @@ fn stay_on(core: usize) {
 
 /// Computes for so much of this thread's time.
 fn compute(time: Duration) {
-    let begun = crate::job::thread_time();
-    while crate::job::thread_time() - begun < time {}
+    let begun = crate::observe::threads::thread_time();
+    while crate::observe::threads::thread_time() - begun < time {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

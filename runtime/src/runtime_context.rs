@@ -1,22 +1,24 @@
-//! Runs the work of jobs in the runtime of the daemon.
+//! Polls a future in the context of another tokio runtime.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 
 use tokio::runtime::Handle;
 
-/// Runs work with `home` as the current runtime. `None` leaves the one that is current.
+/// Polls `work` with `runtime` as the current runtime. `None` leaves the one that is current.
 ///
 /// A job with mounts is polled within the runtime of its file threads. These may open nothing but the mounts, and end
-/// when the handler is idle: no connection may depend on them.
+/// when the handler is idle. No connection may depend on them, so such work is polled in the daemon's runtime.
 ///
 /// # Cancel safety
 /// That of the work, which is dropped in the runtime that is current then.
-pub(super) fn at_home<T>(home: Option<&Handle>, work: impl Future<Output = T>) -> impl Future<Output = T> {
-    // Boxed: the futures of statements on a server are large.
-    let mut work = Box::pin(work);
+pub fn polled_in<T>(
+    runtime: Option<&Handle>,
+    mut work: impl Future<Output = T> + Unpin,
+) -> impl Future<Output = T> {
     poll_fn(move |context| {
-        let _here = home.map(Handle::enter);
-        work.as_mut().poll(context)
+        let _here = runtime.map(Handle::enter);
+        Pin::new(&mut work).poll(context)
     })
 }
 
@@ -36,7 +38,7 @@ mod tests {
         let name = || std::thread::current().name().map(str::to_owned);
         let work = async { tokio::spawn(async move { name() }).await.unwrap() };
 
-        let found = elsewhere.block_on(at_home(Some(home.handle()), work));
+        let found = elsewhere.block_on(polled_in(Some(home.handle()), Box::pin(work)));
 
         assert_eq!(found.as_deref(), Some("home"));
     }

@@ -1,0 +1,81 @@
+//! Whether a path still leads to the file that is open.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The time between two looks.
+const LOOK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
+
+/// What tells a file from another one at its path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+/// The file that is open.
+#[derive(Debug, Default)]
+pub struct FilePlace {
+    /// `None` until one has been open.
+    identity: Option<FileIdentity>,
+    /// When the path last led to it.
+    seen: Option<Instant>,
+}
+
+impl FileIdentity {
+    /// Returns the identity of the file at a path. `None` if there is none, or it cannot be looked at.
+    pub fn at(path: &Path) -> Option<FileIdentity> {
+        let file = fs::metadata(path).ok()?;
+        Some(FileIdentity { device: file.dev(), inode: file.ino() })
+    }
+}
+
+impl FilePlace {
+    /// Notes which file is open. With `None`, every path counts as leading to it.
+    pub fn note(&mut self, identity: Option<FileIdentity>) {
+        *self = FilePlace { identity, seen: None };
+    }
+
+    /// Returns the identity of the open file. `None` until one has been open.
+    pub fn identity(&self) -> Option<FileIdentity> {
+        self.identity
+    }
+
+    /// Whether the path leads to the file no longer: what is written to it would be lost. Looks once a second.
+    pub fn is_lost(&mut self, path: &Path) -> bool {
+        let Some(known) = self.identity else { return false };
+        if self.seen.is_some_and(|seen| seen.elapsed() < LOOK) {
+            return false;
+        }
+        let is_lost = FileIdentity::at(path) != Some(known);
+        if !is_lost {
+            self.seen = Some(Instant::now());
+        }
+        is_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_replaced_is_lost_until_the_other_one_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let mut place = FilePlace::default();
+        assert!(!place.is_lost(&path), "none has been open");
+        fs::write(&path, "1").unwrap();
+        place.note(FileIdentity::at(&path));
+
+        fs::rename(&path, dir.path().join("b")).unwrap();
+        assert!(place.is_lost(&path));
+        fs::write(&path, "2").unwrap();
+        assert!(place.is_lost(&path));
+
+        place.note(FileIdentity::at(&path));
+        assert!(!place.is_lost(&path));
+    }
+}
