@@ -103,8 +103,7 @@ impl Service for HandlerService {
     }
 
     fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
-        let rules = log.and_then(RequestLog::rules);
-        ErrorFormat::of(rules.map_or(&catalog.errors, |rules| &rules.errors))
+        ErrorFormat::of(catalog.error_pages(log.and_then(RequestLog::rules)))
     }
 
     fn finish(
@@ -116,7 +115,7 @@ impl Service for HandlerService {
         if let Some(FinishedRequest { head, peer, log }) = request {
             let rules = log.rules();
             if log.is_refused() {
-                error_page::apply(rules.map_or(&catalog.errors, |rules| &rules.errors), response);
+                error_page::apply(catalog.error_pages(rules), response);
             }
             gate_pass::tell(log.cookies(), response.headers_mut());
             if let Some(rules) = rules {

@@ -177,8 +177,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                     }
                     refusal => {
                         self.server.refused.count(refusal.code());
-                        let rules = behind.found.route.rules.as_deref();
-                        let pages = rules.map_or(&self.pinned.errors, |rules| &rules.errors);
+                        let pages = self.pinned.error_pages(behind.found.route.rules.as_deref());
                         let (details, reason) = (self.settings.details, self.pinned.reason_header);
                         let format = ErrorFormat::of(pages);
                         let mut response = refusal.into_response(&head.headers, details, reason, format);
