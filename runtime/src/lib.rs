@@ -52,7 +52,8 @@
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route, again behind a `http::request::rewrite` |
 //! | `http::request::rate_limit` | counts for the limits before the gates, and for the others behind them |
 //! | `http::request::gates` | asks the gates of the route |
-//! | `http::middleware` | drives the two above, and runs a middleware around what stands behind it |
+//! | `http::gate_chain` | drives the two above |
+//! | `http::middleware` | runs a middleware around what stands behind it |
 //! | `http::request::direct_response`, `http::static_files` | answer for routes without a handler |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |

@@ -2,7 +2,7 @@
 
 use super::cors::Cors;
 use super::generation_count::Alive;
-use super::response_rules::ErrorPages;
+use super::response_rules::{ErrorPages, ResponseRules};
 use super::routes::Routes;
 use super::trial::{Ballot, Rules, Trial};
 use super::trial_version::{Percent, TrialVersion};
@@ -55,6 +55,11 @@ pub enum ReasonHeader {
 }
 
 impl Catalog {
+    /// Returns the error pages of a route with these rules, or those of requests without a route.
+    pub fn error_pages<'c>(&'c self, rules: Option<&'c ResponseRules>) -> &'c ErrorPages {
+        rules.map_or(&self.errors, |rules| &rules.errors)
+    }
+
     /// Makes the next generation with these handlers and routes.
     pub fn next(&self, handlers: BTreeMap<Name, Arc<HandlerVersion>>, routes: Routes) -> Catalog {
         Catalog { generation: self.generation + 1, handlers, routes, ..Catalog::default() }

@@ -9,14 +9,12 @@ use http::{HeaderName, HeaderValue, Method, Response};
 use http_body::Body as _;
 
 use super::context::{Server, Settings};
-use super::middleware::{GateChain, PassedCount};
 use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::access_log::RequestLog;
 use super::request::cgi_job::{RoutedRequest, harmless};
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::{self, GatePass};
 use super::request::logged_job::LoggedJob;
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits};
@@ -24,7 +22,7 @@ use super::request::response_body::Body;
 use super::request::running_job::RunningJob;
 use super::request::spooled_body::SpoolSpace;
 use super::request::{
-    acme_challenge, compress, direct_response, error_page, h2_rules, health, rate_limit, rewrite,
+    acme_challenge, compress, direct_response, error_page, gate_pass, h2_rules, health, rewrite,
 };
 use super::server::accept::AcceptLoop;
 use super::service::{FinishedRequest, RequestContext, Service};
@@ -32,8 +30,7 @@ use super::static_files::file_response::FileRequest;
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
 use crate::catalog::{
-    Ballot, Catalog, Cors, EntryChecks, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles, Upgrade,
-    VersionHeader,
+    Ballot, Catalog, Cors, Lookup, Match, ReasonHeader, RouteTarget, StaticFiles, Upgrade, VersionHeader,
 };
 use crate::cgi::path;
 use crate::job::{HandlerVersion, Intake, Job, Kind};
@@ -103,8 +100,7 @@ impl Service for HandlerService {
     }
 
     fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
-        let rules = log.and_then(RequestLog::rules);
-        ErrorFormat::of(rules.map_or(&catalog.errors, |rules| &rules.errors))
+        ErrorFormat::of(catalog.error_pages(log.and_then(RequestLog::rules)))
     }
 
     fn finish(
@@ -116,7 +112,7 @@ impl Service for HandlerService {
         if let Some(FinishedRequest { head, peer, log }) = request {
             let rules = log.rules();
             if log.is_refused() {
-                error_page::apply(rules.map_or(&catalog.errors, |rules| &rules.errors), response);
+                error_page::apply(catalog.error_pages(rules), response);
             }
             gate_pass::tell(log.cookies(), response.headers_mut());
             if let Some(rules) = rules {
@@ -210,34 +206,6 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
             // Boxed, so that requests to routes without checks stay small.
             Some(checks) => Box::pin(self.guarded(&found, checks, body, log)).await,
         }
-    }
-
-    /// Makes the checks of the route, then goes on. The client gets the cookies of gates whatever comes of it.
-    async fn guarded(
-        self,
-        found: &Match<'_, '_>,
-        checks: &EntryChecks,
-        body: &mut DrainBody,
-        log: &mut RequestLog,
-    ) -> Result<Response<Body>, Refusal> {
-        let mut pass = GatePass::default();
-        let outcome = self.checked(found, (checks, &mut pass), body, log).await;
-        log.gates_told(pass.into_cookies());
-        outcome
-    }
-
-    /// Counts the request for the limits before the gates, then lets the gates and what is behind them answer.
-    async fn checked(
-        self,
-        found: &Match<'_, '_>,
-        (checks, pass): (&EntryChecks, &mut GatePass),
-        body: &mut DrainBody,
-        log: &mut RequestLog,
-    ) -> Result<Response<Body>, Refusal> {
-        let quota = rate_limit::admit(&checks.limits, self.peer, &self.head.headers, None).await?;
-        let passed = PassedCount::default();
-        let chain = GateChain { found, gates: &checks.gates, limits: &checks.limits_behind, passed: &passed };
-        self.pass_gates(chain, (pass, quota), body, log).await
     }
 
     /// Lets the target of the route answer.

@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::Uri;
@@ -14,15 +12,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
 
+use super::gate_chain::GateChain;
 use super::outbound::cdn_loop::CDN_LOOP;
 use super::refusal::Refusal;
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
 use super::request::error_page;
-use super::request::gate_pass::{self, GatePass};
-use super::request::gates::GateDecision;
+use super::request::gate_pass;
 use super::request::logged_job::LoggedJob;
-use super::request::rate_limit::{self, RemainingQuota};
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_body;
 use super::request::reserved_fields::unforged;
@@ -31,73 +28,16 @@ use super::request::runtime_bound_body::RuntimeBoundBody;
 use super::service::RequestContext;
 use super::wire::client_memory::MemoryAccount;
 use super::wire::progress::Progress;
-use crate::catalog::{Catalog, Match, RouteGate, RouteLimit};
+use crate::catalog::Catalog;
 use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
 use crate::observe::traces::{TRACEPARENT, TRACESTATE};
 
 /// How many requests a middleware may pass on for each that it gets: it may try again, and not without end.
 const MOST_PASSED: usize = 8;
 
-/// How many all middlewares of a route may pass on for one request of a client. Where each of several tries again, what
-/// stands behind the last one is asked as often as the product says.
-const MOST_IN_CHAIN: usize = 64;
-
-/// What stands between a request and the answer of its route.
-#[derive(Clone, Copy)]
-pub(super) struct GateChain<'r> {
-    /// The route.
-    pub(super) found: &'r Match<'r, 'r>,
-    /// The gates that are still to be passed.
-    pub(super) gates: &'r [RouteGate],
-    /// The limits that count what has passed all gates.
-    pub(super) limits: &'r [RouteLimit],
-    /// What the middlewares of the route have passed on so far.
-    pub(super) passed: &'r PassedCount,
-}
-
-/// Counts what the middlewares of a route pass on for one request of a client.
-#[derive(Default)]
-pub(super) struct PassedCount(AtomicUsize);
-
-impl PassedCount {
-    /// Counts one more. Returns `false` if it is one too many.
-    fn take(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) < MOST_IN_CHAIN
-    }
-}
-
-impl<'a> RequestContext<'a, Arc<Catalog>> {
-    /// Asks the gates of a chain in their order, counts the request for the limits behind them, and lets the target of the
-    /// route answer. `pass` is what gates before the chain have told, and `quota` what is left of the limits before it.
-    pub(super) async fn pass_gates<'r>(
-        self,
-        chain: GateChain<'r>,
-        (pass, mut quota): (&mut GatePass, RemainingQuota<'r>),
-        body: &mut DrainBody,
-        log: &mut RequestLog,
-    ) -> Result<Response<Body>, Refusal> {
-        let GateChain { found, gates, limits, .. } = chain;
-        let decision = self.routed(found).ask_gates(&self.server.engine, gates, pass, log).await;
-        log.user_named(pass.user());
-        let mut response = match decision? {
-            GateDecision::Answer(response) => *response,
-            GateDecision::Pass => {
-                let behind = rate_limit::admit(limits, self.peer, &self.head.headers, pass.user()).await?;
-                quota = quota.and(behind);
-                RequestContext { pass, ..self }.go_on(found, body, log).await?
-            }
-            GateDecision::PassOn { entry, behind } => {
-                // Boxed, so that requests without a middleware stay small.
-                let behind = GateChain { gates: behind, ..chain };
-                Box::pin(RequestContext { pass, ..self }.around(entry, behind, body, log)).await?
-            }
-        };
-        quota.tell(response.headers_mut());
-        Ok(response)
-    }
-
+impl RequestContext<'_, Arc<Catalog>> {
     /// Runs a middleware around what stands behind it. Its response is the response.
-    async fn around(
+    pub(super) async fn around(
         self,
         entry: &Arc<HandlerVersion>,
         behind: GateChain<'_>,
@@ -177,8 +117,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                     }
                     refusal => {
                         self.server.refused.count(refusal.code());
-                        let rules = behind.found.route.rules.as_deref();
-                        let pages = rules.map_or(&self.pinned.errors, |rules| &rules.errors);
+                        let pages = self.pinned.error_pages(behind.found.route.rules.as_deref());
                         let (details, reason) = (self.settings.details, self.pinned.reason_header);
                         let format = ErrorFormat::of(pages);
                         let mut response = refusal.into_response(&head.headers, details, reason, format);
@@ -191,20 +130,6 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         // The middleware may have ended meanwhile.
         let _gone = answer.send(response);
         user
-    }
-
-    /// As [`pass_gates`](RequestContext::pass_gates), boxed: a chain with several middlewares calls it within itself.
-    fn pass_gates_boxed<'r>(
-        self,
-        chain: GateChain<'r>,
-        pass: &'r mut GatePass,
-        body: &'r mut DrainBody,
-        log: &'r mut RequestLog,
-    ) -> BoxFuture<'r, Result<Response<Body>, Refusal>>
-    where
-        'a: 'r,
-    {
-        Box::pin(self.pass_gates(chain, (pass, RemainingQuota::default()), body, log))
     }
 
     /// Makes the head for what stands behind a middleware: its fields and its query. Method, path and host stay the
@@ -293,14 +218,6 @@ mod tests {
         };
 
         assert!(refused.is_ok_and(|given| given.is_err()) && sender.is_closed());
-    }
-
-    #[test]
-    fn all_middlewares_of_a_route_together_pass_on_so_many_requests() {
-        let passed = PassedCount::default();
-
-        assert!((0..MOST_IN_CHAIN).all(|_| passed.take()));
-        assert!(!passed.take());
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 //! | 5 | `upgrade` | connections that leave HTTP |
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
+//! | 7 | `gate_chain` | the limits and gates of a route, in front of its target |
 //! | 7 | `middleware` | handlers that stand around others |
 //! | 8 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
 //!
@@ -29,6 +30,7 @@ mod admin;
 mod assumptions;
 mod collector;
 mod context;
+mod gate_chain;
 mod handlers;
 mod limits;
 mod middleware;

@@ -62,6 +62,25 @@ impl fmt::Display for ProxyHeaderError {
     }
 }
 
+// `v2::IPv4` and `v2::IPv6` are the same types.
+impl From<v1::IPv4> for ProxiedConnection {
+    fn from(ends: v1::IPv4) -> ProxiedConnection {
+        ProxiedConnection {
+            client: (ends.source_address, ends.source_port).into(),
+            server: (ends.destination_address, ends.destination_port).into(),
+        }
+    }
+}
+
+impl From<v1::IPv6> for ProxiedConnection {
+    fn from(ends: v1::IPv6) -> ProxiedConnection {
+        ProxiedConnection {
+            client: (ends.source_address, ends.source_port).into(),
+            server: (ends.destination_address, ends.destination_port).into(),
+        }
+    }
+}
+
 /// Reads a header, and no byte behind it. Information besides addresses is dropped.
 ///
 /// # Errors
@@ -107,14 +126,8 @@ fn of_version_1(header: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     let read = v1::Header::try_from(header).map_err(|error| ProxyHeaderError::Invalid(error.to_string()))?;
     Ok(match read.addresses {
         v1::Addresses::Unknown => ProxyClient::Unnamed,
-        v1::Addresses::Tcp4(ends) => ProxyClient::Named(ProxiedConnection {
-            client: (ends.source_address, ends.source_port).into(),
-            server: (ends.destination_address, ends.destination_port).into(),
-        }),
-        v1::Addresses::Tcp6(ends) => ProxyClient::Named(ProxiedConnection {
-            client: (ends.source_address, ends.source_port).into(),
-            server: (ends.destination_address, ends.destination_port).into(),
-        }),
+        v1::Addresses::Tcp4(ends) => ProxyClient::Named(ends.into()),
+        v1::Addresses::Tcp6(ends) => ProxyClient::Named(ends.into()),
     })
 }
 
@@ -128,14 +141,8 @@ fn of_version_2(header: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     }
     Ok(match read.addresses {
         v2::Addresses::Unspecified | v2::Addresses::Unix(_) => ProxyClient::Unnamed,
-        v2::Addresses::IPv4(ends) => ProxyClient::Named(ProxiedConnection {
-            client: (ends.source_address, ends.source_port).into(),
-            server: (ends.destination_address, ends.destination_port).into(),
-        }),
-        v2::Addresses::IPv6(ends) => ProxyClient::Named(ProxiedConnection {
-            client: (ends.source_address, ends.source_port).into(),
-            server: (ends.destination_address, ends.destination_port).into(),
-        }),
+        v2::Addresses::IPv4(ends) => ProxyClient::Named(ends.into()),
+        v2::Addresses::IPv6(ends) => ProxyClient::Named(ends.into()),
     })
 }
 

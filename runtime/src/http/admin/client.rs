@@ -1,23 +1,20 @@
 //! The client of the admin API: runs a job in a daemon that listens on a Unix socket.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use http::header::{CONNECTION, HOST, TE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use tokio::task::JoinHandle;
 
+use super::daemon_connection::{self, DaemonConnection};
 use super::run_job::{ENCODED, JOB_ENV, JOB_ERROR, JOB_STATUS};
 use crate::job::Status;
-use crate::net;
 
 /// A call of a job.
 #[derive(Clone, Default, Debug)]
@@ -36,7 +33,7 @@ pub struct JobCall {
 pub struct JobReply {
     body: ReplyBody,
     outcome: Option<JobOutcome>,
-    connection: JoinHandle<()>,
+    _connection: DaemonConnection,
 }
 
 enum ReplyBody {
@@ -84,15 +81,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let stream = match net::connect(socket).await {
-        Ok(stream) => stream,
-        Err(error) => bail!(unreachable(socket, &error)),
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(async move {
-        // A connection error is reported by the body that fails with it.
-        let _told = connection.await;
-    });
+    let (mut sender, connection) = daemon_connection::connect(socket).await?;
     let request = request(call, stdin)?;
     // The body may be a stream that cannot be moved.
     let request = request.map(Box::pin);
@@ -100,23 +89,6 @@ where
         format!("the daemon at {} closed the connection before it answered", socket.display())
     })?;
     JobReply::of(response, connection).await
-}
-
-/// Says what to do about a socket that cannot be opened.
-fn unreachable(socket: &Path, error: &std::io::Error) -> String {
-    let path = socket.display();
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-            "no daemon listens at {path}: start one with `portcullis up`, or with `portcullis serve` and \
-             admin = \"unix://...\" in its configuration; if one runs, call this in the directory that `up` serves, or \
-             give --socket PATH, which is DIR/.portcullis.sock for `up`"
-        ),
-        ErrorKind::PermissionDenied => format!(
-            "{path}: permission denied: run as its owner, or set admin_group and admin_mode in the \
-             daemon's configuration"
-        ),
-        _ => format!("{path}: {error}"),
-    }
 }
 
 fn request<B>(call: JobCall, body: B) -> Result<Request<B>> {
@@ -135,16 +107,16 @@ fn request<B>(call: JobCall, body: B) -> Result<Request<B>> {
 }
 
 impl JobReply {
-    async fn of(response: Response<Incoming>, connection: JoinHandle<()>) -> Result<JobReply> {
+    async fn of(response: Response<Incoming>, connection: DaemonConnection) -> Result<JobReply> {
         let (head, body) = response.into_parts();
         let outcome = JobOutcome::of(&head.headers);
         if head.status == StatusCode::OK {
-            return Ok(JobReply { body: ReplyBody::Stdout(body), outcome, connection });
+            return Ok(JobReply { body: ReplyBody::Stdout(body), outcome, _connection: connection });
         }
         let text = Limited::new(body, REFUSAL).collect().await;
         let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).trim_end().to_owned());
         let text = text.unwrap_or_else(|_| head.status.to_string());
-        Ok(JobReply { body: ReplyBody::Refusal(text), outcome, connection })
+        Ok(JobReply { body: ReplyBody::Refusal(text), outcome, _connection: connection })
     }
 
     /// Waits for the next piece of the job's stdout. Returns `None` at its end.
@@ -175,12 +147,6 @@ impl JobReply {
                 JobOutcome { status: Status::ERROR, error }
             }
         }
-    }
-}
-
-impl Drop for JobReply {
-    fn drop(&mut self) {
-        self.connection.abort();
     }
 }
 

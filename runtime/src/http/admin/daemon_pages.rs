@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::profile_request::{HeapMeasure, ProfileFormat, ProfileRequest};
+use super::profile_request::{HeapMeasure, ProfileFormat, ProfileRequest, write_profile};
 use crate::http::refusal::Refusal;
 use crate::observe::heap::{HeapCount, HeapCounts, HeapRun, PERIOD};
 use crate::observe::profile::StackCounts;
@@ -36,17 +35,13 @@ pub(super) async fn heap(request: ProfileRequest) -> Result<Vec<u8>, Refusal> {
     }
     let (run, began) = (HeapRun::begin(), SystemTime::now());
     sleep(request.time).await;
-    // A thread of its own: the names of functions are read from the program's file.
-    let written = spawn_blocking(move || {
+    // The names of functions are read from the program's file.
+    write_profile(move || {
         let counts = run.counts();
         drop(run);
         write_heap(&counts, request, began)
-    });
-    match written.await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(Refusal::Malformed(format!("{error:#}"))),
-        Err(_) => Err(Refusal::Internal),
-    }
+    })
+    .await
 }
 
 fn write_heap(counts: &HeapCounts, request: ProfileRequest, began: SystemTime) -> anyhow::Result<Vec<u8>> {

@@ -20,11 +20,13 @@
 //! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `run_job` | jobs over HTTP |
 //! | `operators` | the service that answers by `run_job` or `observe` |
+//! | `daemon_connection` | a connection to the admin socket, for its clients |
 //! | `client` | the client of `run_job` |
 //! | `forward` | the dashboard on a loopback port, for a browser with a token |
 
 pub(in crate::http) mod acme_metrics;
 pub mod client;
+mod daemon_connection;
 pub(in crate::http) mod daemon_metrics;
 mod daemon_pages;
 pub(in crate::http) mod dashboard_files;

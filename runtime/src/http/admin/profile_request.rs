@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+
 use crate::http::refusal::Refusal;
 
 /// The longest profile, in seconds. Its client waits for it.
@@ -96,6 +98,20 @@ impl ProfileFormat {
             ProfileFormat::Pprof => "application/octet-stream",
             ProfileFormat::Firefox => "application/json",
         }
+    }
+}
+
+/// Writes a profile on a thread of its own.
+///
+/// # Errors
+/// It cannot be written in its format.
+pub(super) async fn write_profile(
+    write: impl FnOnce() -> anyhow::Result<Vec<u8>> + Send + 'static,
+) -> Result<Vec<u8>, Refusal> {
+    match spawn_blocking(write).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(Refusal::Malformed(format!("{error:#}"))),
+        Err(_) => Err(Refusal::Internal),
     }
 }
 

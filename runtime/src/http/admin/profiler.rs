@@ -10,11 +10,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::daemon_pages;
-use super::profile_request::{ProfileFormat, ProfileRequest, TEXT};
+use super::profile_request::{ProfileFormat, ProfileRequest, TEXT, write_profile};
 use crate::engine::{Engine, JobSnapshot};
 use crate::http::refusal::Refusal;
 use crate::http::request::response_body::Body;
@@ -129,8 +128,8 @@ async fn profile(ProfileRequest { time, format, of }: ProfileRequest) -> Result<
     sleep(time).await;
     let stacks = look.stacks();
     drop(look);
-    // A thread of its own: thousands of stacks take a while to draw.
-    let written = spawn_blocking(move || match format {
+    // Thousands of stacks take a while to draw.
+    write_profile(move || match format {
         ProfileFormat::Collapsed => Ok(stacks::collapsed(&stacks).into_bytes()),
         ProfileFormat::Svg if stacks.is_empty() => {
             bail!("no handler has computed, so there is nothing to draw")
@@ -146,12 +145,8 @@ async fn profile(ProfileRequest { time, format, of }: ProfileRequest) -> Result<
             Ok(stacks::pprof(&head, samples))
         }
         ProfileFormat::Firefox => stacks::firefox(&stacks, began, PERIOD),
-    });
-    match written.await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(Refusal::Malformed(format!("{error:#}"))),
-        Err(_) => Err(Refusal::Internal),
-    }
+    })
+    .await
 }
 
 /// Writes a line for each job: its name, its usage, and where it is.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
 use crate::job::Usage;
 use crate::job::outbound::{OutboundOutcome, Tally};
 use crate::observe::brief;
 use crate::observe::history::CallSummary;
-use crate::observe::traces::{CallSpan, SpanId, SpanRef, TRACEPARENT, TRACESTATE};
+use crate::observe::traces::{CallSpan, SpanId, SpanRef, TRACEPARENT};
 
 /// The most bytes of an origin that the history keeps.
 const ORIGIN: usize = 128;
@@ -75,14 +75,7 @@ impl TracedCall {
         let place = parent.below();
         let (host, port) = (request.uri().host().unwrap_or_default(), port(request.uri()));
         let (method, host, parent) = (request.method().clone(), brief(host, ORIGIN), parent.id());
-        let fields = request.headers_mut();
-        fields.remove(TRACESTATE);
-        let values = [(TRACEPARENT, Some(place.traceparent())), (TRACESTATE, place.tracestate())];
-        for (name, value) in values {
-            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                fields.insert(name, value);
-            }
-        }
+        place.put(request.headers_mut());
         TracedCall { place, parent, method, host, port, status: None }
     }
 

@@ -108,26 +108,15 @@ pub(in crate::http) fn apply(
     if head.method == Method::HEAD {
         return;
     }
-    let body = std::mem::replace(response.body_mut(), Body::empty());
-    let is_whole = body.has_length() && (1..=WHOLE).contains(&body.here().len());
-    let encoded = if is_whole { whole_body(coding, body.here()).map(Body::full) } else { None };
-    let encoded = match encoded {
-        Some(encoded) => encoded,
-        None if is_whole => {
-            *response.body_mut() = body;
-            return;
-        }
-        None => match PLACES.take(peer.origin()) {
-            Some(place) => {
-                let last =
-                    if head.version == Version::HTTP_2 { LastFrame::OfBody } else { LastFrame::OfLength };
-                Body::from_source(Compressed::new(coding, body, last, place))
-            }
-            None => {
-                *response.body_mut() = body;
-                return;
-            }
-        },
+    let body = response.body();
+    let encoded = if body.has_length() && (1..=WHOLE).contains(&body.here().len()) {
+        let Some(encoded) = whole_body(coding, body.here()) else { return };
+        Body::full(encoded)
+    } else {
+        let Some(place) = PLACES.take(peer.origin()) else { return };
+        let last = if head.version == Version::HTTP_2 { LastFrame::OfBody } else { LastFrame::OfLength };
+        let body = std::mem::replace(response.body_mut(), Body::empty());
+        Body::from_source(Compressed::new(coding, body, last, place))
     };
     *response.body_mut() = encoded;
     let headers = response.headers_mut();

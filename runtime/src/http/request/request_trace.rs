@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
 
 use crate::access::AddressSet;
 use crate::job::{Env, Usage};
@@ -63,11 +63,7 @@ pub(super) fn variables(usage: &Usage, env: &mut Env) {
 
 /// Adds the fields of a traced job.
 pub(super) fn fields(usage: &Usage, fields: &mut HeaderMap) {
-    let Some(span) = usage.spans.job() else { return };
-    let values = [(TRACEPARENT, Some(span.traceparent())), (TRACESTATE, span.tracestate())];
-    for (name, value) in values {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            fields.insert(name, value);
-        }
+    if let Some(span) = usage.spans.job() {
+        span.put(fields);
     }
 }

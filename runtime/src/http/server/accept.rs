@@ -13,7 +13,6 @@ use super::{connection, proxy_protocol, tls};
 use crate::http::context::{Accepted, Settings};
 use crate::http::limits::connections::ConnectionPermit;
 use crate::http::limits::handshakes::HandshakeSlot;
-use crate::http::limits::party::Party;
 use crate::http::request::panic::told;
 use crate::http::service::Service;
 use crate::http::timeouts::ACCEPT_DRAIN;
@@ -148,6 +147,6 @@ async fn introduce<S: Service>(
         let reading = pin!(async { named = proxy_protocol::peer(accepted, stream).await });
         seat.serve(reading).await;
     }
-    let party = |peer: &Peer| Party::of(counted_for(&*accepted.service, &accepted.settings, peer));
-    named.filter(|peer| seat.move_to(peer, party(peer)))
+    let Accepted { service, settings, .. } = accepted;
+    named.filter(|peer| seat.move_to(peer, service.party(peer, counted_for(&**service, settings, peer))))
 }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::TraceState;
 use opentelemetry::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 
-use super::context;
+use super::context::{self, TRACEPARENT, TRACESTATE};
 use super::counts::DropReason;
 use super::exporter::SpanQueue;
 use super::guest::GuestSpan;
@@ -205,6 +206,16 @@ impl SpanRef {
     /// Returns the `tracestate` of the trace. `None` if there is none.
     pub fn tracestate(&self) -> Option<String> {
         (self.trace.state != TraceState::NONE).then(|| self.trace.state.header())
+    }
+
+    /// Names the span as the caller in the fields of a request. Replaces the fields that are there.
+    pub fn put(&self, fields: &mut HeaderMap) {
+        fields.remove(TRACESTATE);
+        for (name, value) in [(TRACEPARENT, Some(self.traceparent())), (TRACESTATE, self.tracestate())] {
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                fields.insert(name, value);
+            }
+        }
     }
 
     /// Returns the members of `tracestate`.

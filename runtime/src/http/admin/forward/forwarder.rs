@@ -23,13 +23,13 @@ use tokio::task::JoinSet;
 
 use super::dashboard_tokens::DashboardTokens;
 use super::rejection::Rejection;
-use super::relayed_body::{DaemonConnection, RelayedBody};
+use super::relayed_body::RelayedBody;
 use super::site_check::{self, ForwardTarget};
 use super::visits::{Visit, Visits};
 use crate::http::admin::client::{self, JobCall};
-use crate::http::admin::dashboard_files;
+use crate::http::admin::{daemon_connection, dashboard_files};
 use crate::job::builtin;
-use crate::net::{self, LoopbackListener};
+use crate::net::LoopbackListener;
 
 /// How long a connection may wait for the rest of a request head, or for the next request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -184,15 +184,8 @@ impl Bound {
             request = request.header(ACCEPT, accept);
         }
         let request = request.body(Empty::<Bytes>::new())?;
-        let socket = &self.forwarder.socket;
-        let unreachable = || format!("no daemon listens at {}", socket.display());
-        let stream = net::connect(socket).await.with_context(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Made before the wait, which ends with the browser: so does the job then.
-        let connection = DaemonConnection(tokio::spawn(async move {
-            // A connection error is reported by the body that fails with it.
-            let _told = connection.await;
-        }));
+        // The wait ends with the browser, and so does the connection with its job.
+        let (mut sender, connection) = daemon_connection::connect(&self.forwarder.socket).await?;
         let (head, body) = sender.send_request(request).await?.into_parts();
         let mut response = Response::new(RelayedBody { body, _connection: connection }.boxed_unsync());
         *response.status_mut() = head.status;

@@ -6,16 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
-use tokio::task::JoinHandle;
 
-/// The connection to the daemon. Dropping it closes the connection, which ends the job.
-pub(super) struct DaemonConnection(pub(super) JoinHandle<()>);
-
-impl Drop for DaemonConnection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+use crate::http::admin::daemon_connection::DaemonConnection;
 
 /// The body of a reply of the daemon.
 pub(super) struct RelayedBody {
