@@ -5,13 +5,13 @@ use std::pin::Pin;
 
 use tokio::runtime::Handle;
 
-/// Polls `work` with `runtime` as the current runtime. `None` leaves the one that is current.
+/// Polls `work` with `runtime` as the current runtime. `None` keeps the current one.
 ///
 /// A job with mounts is polled within the runtime of its file threads. These may open nothing but the mounts, and end
 /// when the handler is idle. No connection may depend on them, so such work is polled in the daemon's runtime.
 ///
 /// # Cancel safety
-/// That of the work, which is dropped in the runtime that is current then.
+/// The same as of the work. It is dropped in the runtime that is current then.
 pub fn polled_in<T>(
     runtime: Option<&Handle>,
     mut work: impl Future<Output = T> + Unpin,

@@ -92,7 +92,7 @@ impl SqlCommand {
     }
 }
 
-/// Whether no transaction follows the one that a statement with these last words ends.
+/// Reports whether a COMMIT or ROLLBACK with these last words ends the transaction and begins no other.
 fn is_end(words: &[&str]) -> bool {
     matches!(words, [] | ["AND", "NO", "CHAIN"])
 }

@@ -130,7 +130,7 @@ mod tests {
     use crate::engine::idle;
     use crate::job::{Limits, Slots};
 
-    /// Makes a handler version with this many slots, of which all are taken.
+    /// Makes a handler version whose slots are all taken.
     fn full(name: &str, concurrency: usize) -> Arc<HandlerVersion> {
         let limits = Limits { concurrency, ..Limits::default() };
         let slots = Slots::new(&limits);

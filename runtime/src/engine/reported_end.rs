@@ -58,7 +58,7 @@ impl ReportedEnd {
         ReportedEnd::Failed(Box::new(ReportedFailure { status, told: status.to_string(), summary }))
     }
 
-    /// The end of a job with a fault. Words of the guest count as stderr, of which `limit` bytes are logged.
+    /// Describes the end of a job by a fault. The guest's own words count as stderr, so at most `limit` bytes are logged.
     pub(super) fn fault(fault: &Fault, limit: u64) -> ReportedEnd {
         let (status, summary) = (fault.status(), fault.summary());
         let (whole, short) = (fault.to_string(), fault.without_words());

@@ -37,7 +37,7 @@ impl ReplyJob for Promote {
     }
 }
 
-/// Finds the version on trial and the one that serves.
+/// Finds the version on trial and the serving version.
 ///
 /// # Errors
 /// There is no such handler, no trial, or its version has failed while the promotion waited for its turn.

@@ -164,7 +164,8 @@ impl OwnConnection {
         let _unheard = timeout(CONNECT, self.connector.cancel(&self.client.cancel_token())).await;
     }
 
-    /// Ends the connection with a message to the server, which would log one that breaks off. Waits 3 s at the most.
+    /// Closes the connection with the Terminate message of the protocol, and waits up to 3 s until it is sent. Without it,
+    /// the server logs a lost connection.
     pub(super) async fn close(self) {
         let OwnConnection { client, mut task, .. } = self;
         // The task sends the message when nobody has the client any more, and every answer has come.

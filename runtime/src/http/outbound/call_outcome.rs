@@ -90,7 +90,7 @@ impl TracedCall {
     }
 }
 
-/// Returns the port of a URL: the one that it names, or the default of its scheme.
+/// Returns the port of a URL, or the default port of its scheme.
 fn port(url: &Uri) -> Option<u16> {
     let default = match url.scheme_str() {
         Some("https") => Some(443),

@@ -170,7 +170,7 @@ impl RequestLog {
         self.rules.as_deref()
     }
 
-    /// Notes the user that gates have named. `None` leaves one that was named before.
+    /// Records the user name from the gates. `None` keeps an earlier name.
     pub(in crate::http) fn user_named(&mut self, user: Option<&str>) {
         self.user = user.map(access_line::cut_user).or_else(|| self.user.take());
     }
