@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 25] = [
     "access",
     "acme",
     "budget",
@@ -23,6 +23,7 @@ const MODULES: [&str; 23] = [
     "dashboard",
     "database",
     "engine",
+    "file_place",
     "files",
     "http",
     "job",
@@ -31,6 +32,7 @@ const MODULES: [&str; 23] = [
     "observe",
     "operator_file",
     "record",
+    "runtime_context",
     "scratch",
     "store",
     "wasm",
