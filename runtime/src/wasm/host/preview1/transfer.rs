@@ -88,10 +88,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             Box::new(async move {
                 let (memory, state) = parts(&mut caller)?;
                 let (fd, vectors) = (Fd::from(fd), Vectors::new(at, count));
-                let outcome = match is_stream(&mut state.wasi, memory, fd) {
-                    true => pour(&mut state.wasi, memory, fd, vectors).await,
-                    false => write(state, memory, fd, vectors, Position::Current).await,
-                };
+                let outcome = write_on(state, memory, fd, vectors).await;
                 told(memory, outcome, result)
             })
         },
@@ -131,6 +128,20 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// Writes to a stream, or to a file at its position.
+async fn write_on(state: &mut State, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
+    if state.tmp.is_none()
+        && let Some(vector) = vectors.small(memory)?
+    {
+        state.wasi.set_hostcall_fuel(VECTOR + GULP);
+        return state.wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, vector.alone()).await;
+    }
+    match is_stream(&mut state.wasi, memory, fd) {
+        true => pour(&mut state.wasi, memory, fd, vectors).await,
+        false => write(state, memory, fd, vectors, Position::Current).await,
+    }
 }
 
 /// Reports whether a descriptor is one of stdio. Those have no position.
@@ -312,6 +323,16 @@ impl Vectors {
     fn get(self, memory: &mut [u8], position: usize) -> Result<Vector, Error> {
         let at = self.at + position * VECTOR;
         Ok(Vector { at, place: number(memory, at)?, length: number(memory, at + 4)? })
+    }
+
+    /// Returns the only vector of a call that moves so few bytes that a stream and a file take them in the same way.
+    fn small(self, memory: &mut [u8]) -> Result<Option<Vector>, Error> {
+        if self.count != 1 {
+            return Ok(None);
+        }
+        let vector = self.get(memory, 0)?;
+        bytes(memory, vector.place, vector.length)?;
+        Ok((1..=GULP).contains(&vector.length).then_some(vector))
     }
 
     /// Returns the first vector that is not empty, and the total bytes of all. The total is exact up to
