@@ -67,6 +67,22 @@ fn a_client_of_http_1_0_is_not_promised_a_connection_whose_end_is_that_of_the_bo
 }
 
 #[test]
+fn a_client_of_http_1_0_that_asks_for_it_keeps_its_connection_behind_an_answer_of_known_length() {
+    let hello = Program::new().say("Content-Type: text/plain\nContent-Length: 6\n\nhello\n");
+    let daemon = Setup::one("", &hello.wasm()).start();
+    let mut client = daemon.client();
+
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.text()), (200, "hello\n"));
+        assert_eq!(answer.field("connection"), Some("keep-alive"));
+    }
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert!(client.rest().ends_with(b"\r\n\r\nhello\n"), "closed behind the answer, as is usual in HTTP/1.0");
+}
+
+#[test]
 fn the_crumbs_of_a_cookie_are_one_field_and_one_value() {
     let daemon = setup("").start();
     let mut client = Frames::begin(daemon.client(), &[]);

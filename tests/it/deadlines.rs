@@ -129,7 +129,8 @@ fn a_body_that_stops_coming_breaks_the_answer_off_at_its_deadline() {
 #[test]
 fn a_body_that_stops_coming_before_the_answer_is_a_408() {
     let module = Program::new().swallow().say("Content-Type: text/plain\n\nread\n").wasm();
-    let daemon = Setup::one("", &module).prepend("[http]\nbody_idle = \"300ms\"\n").start();
+    let settings = "reason_header = true\n[http]\nbody_idle = \"300ms\"\n";
+    let daemon = Setup::one("", &module).prepend(settings).start();
     let mut client = daemon.client();
     let start = Instant::now();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n12345");
@@ -137,7 +138,7 @@ fn a_body_that_stops_coming_before_the_answer_is_a_408() {
     let response = client.response();
 
     on_time(start);
-    assert_eq!(response.status(), 408);
+    assert_eq!((response.status(), response.field("x-portcullis-reason")), (408, Some("body_idle")));
     assert!(response.text().ends_with("no byte of the request body came for 300ms\n"), "{}", response.text());
     assert!(client.rest().is_empty());
 }
@@ -145,7 +146,8 @@ fn a_body_that_stops_coming_before_the_answer_is_a_408() {
 #[test]
 fn a_client_that_does_not_read_is_closed_at_the_write_deadline() {
     let module = Program::text().pour(2048).wasm();
-    let daemon = Setup::one("", &module).prepend("[http]\nwrite_idle = \"300ms\"\n").flag("-D").start();
+    let settings = "access_log = true\n[http]\nwrite_idle = \"300ms\"\n";
+    let daemon = Setup::one("", &module).prepend(settings).flag("-D").start();
     let mut client = daemon.client();
     let start = Instant::now();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -156,6 +158,7 @@ fn a_client_that_does_not_read_is_closed_at_the_write_deadline() {
     let whole = 2048u64 << 16;
     let seen = until("what was sent by then", || Some(client.drop_bytes(whole)));
     assert!(seen < whole, "{seen}");
+    assert!(daemon.log.line("GET / -> 200 ").contains(" (write_idle) (broken off) for "));
 }
 
 #[test]

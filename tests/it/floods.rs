@@ -18,6 +18,7 @@ fn daemon(settings: &str) -> Daemon {
         .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
         .handler("late", "", &Program::text().sleep(Duration::from_millis(500)).say("late\n").wasm())
         .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
+        .handler("echo", "body = \"stream\"", &Program::text().echo().wasm())
         .start()
 }
 
@@ -139,8 +140,49 @@ fn users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers() {
         let of_it = std::iter::repeat_with(|| client.next()).filter(|frame| frame.stream == 1);
         let answer: Vec<_> = of_it.take(2).collect();
         assert_eq!((answer[0].status(), &answer[1].payload[..]), (200, &b"late\n"[..]), "{cancelled}");
+        if cancelled < 1000 {
+            // So few refuse nothing.
+            let next = stream(cancelled + 1);
+            client.send(get(next, "/hello"));
+            let head = std::iter::repeat_with(|| client.next()).find(|frame| frame.stream == next).unwrap();
+            assert_eq!(head.status(), 200);
+        }
     }
     assert_eq!(daemon.log.count("(flood)"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn behind_a_thousand_cancels_no_stream_begins_and_those_that_were_begun_end() {
+    const CANCELLED: u32 = 1001;
+    const NO_ERROR: u32 = 0;
+    let daemon = daemon("");
+    let mut client = Frames::begin(daemon.client(), &[]);
+    client.send([head(1, "POST", "/echo", &[], 0), frame(kind::DATA, 0, 1, b"one ")].concat());
+    assert_eq!((client.next().status(), client.next().payload), (200, b"one ".to_vec()));
+
+    let cancel = |number| [get(stream(number), "/sleep"), reset(stream(number))].concat();
+    client.send((1..=CANCELLED).flat_map(cancel).collect::<Vec<_>>());
+
+    // The first GOAWAY announces the end, the second names the last stream that was begun (RFC 9113 §6.8).
+    for last in [u32::MAX >> 1, stream(CANCELLED)] {
+        let away = std::iter::repeat_with(|| client.next()).find(|frame| frame.kind == kind::GOAWAY).unwrap();
+        assert_eq!((&away.payload[..4], away.code()), (&last.to_be_bytes()[..], NO_ERROR));
+    }
+    client.send(get(stream(CANCELLED + 1), "/hello"));
+    client.send(frame(kind::DATA, flag::END_STREAM, 1, b"two"));
+    let mut rest = Vec::new();
+    while rest != b"two" {
+        let frame = client.next();
+        assert_eq!((frame.kind, frame.stream), (kind::DATA, 1), "{frame:?}");
+        rest.extend(frame.payload);
+    }
+    let late = stream(CANCELLED + 1).to_be_bytes();
+    assert!(
+        !client.0.rest().windows(4).any(|bytes| bytes == late),
+        "a frame of the stream that came too late"
+    );
+    assert_eq!(daemon.so_far("portcullis_requests_total", &["handler=\"hello\""]), 0.0);
+    daemon.log.line("has cancelled too many requests: no new ones are accepted on this connection");
 }
 
 #[test]

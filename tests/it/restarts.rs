@@ -1,4 +1,5 @@
-//! Restarts under load, with sockets held by a manager, behind a proxy, and with a delay for load balancers.
+//! Restarts under load, with sockets held by a manager, in each version of HTTP, behind a proxy, and with a delay for
+//! load balancers.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::frames::{Frames, flag, frame, head, kind};
 use crate::harness::{Client, Log, PATIENCE, Program, Setup, found, reaped, until};
 use crate::lifecycle::{configuration, hello, port};
+use crate::tls::site::{offering, secure};
 use crate::upgrade::Successors;
 
 /// How often each test restarts the daemon.
@@ -25,8 +28,8 @@ struct Restarted {
 }
 
 impl Restarted {
-    fn new(module: &[u8]) -> Restarted {
-        let setup = Setup::new(&configuration("[\"fd://\"]", "grace = \"5s\"\n")).file("one.wasm", module);
+    fn new(setup: Setup) -> Restarted {
+        let setup = setup.prepend("listen = [\"fd://\"]\ngrace = \"5s\"\n");
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         Restarted { setup, socket, serving: None }
     }
@@ -58,11 +61,11 @@ impl Restarted {
         assert_eq!(status.code(), Some(0));
     }
 
-    /// Restarts the daemon while clients ask `port`, and returns how many answers there were.
-    fn under_load(&mut self, port: u16) -> usize {
+    /// Restarts the daemon while clients send requests, and returns how many answers there were.
+    fn under_load(&mut self, post: impl Fn(&AtomicBool) -> usize + Sync) -> usize {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post_until(port, &over))).collect();
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post(&over))).collect();
             let restarts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 for _ in 0..RESTARTS {
                     // Lets some load build up before each stop.
@@ -81,10 +84,10 @@ impl Restarted {
 
 /// Posts again and again over kept connections, until the server announces the last response on one. Nothing is sent
 /// twice: a request without an answer fails the test.
-fn post_until(port: u16, over: &AtomicBool) -> usize {
+fn post_until(connect: impl Fn() -> Client, over: &AtomicBool) -> usize {
     let (mut answers, mut kept) = (0, None);
     while !over.load(Ordering::Relaxed) {
-        let mut client = kept.take().unwrap_or_else(|| Client::tcp(port));
+        let mut client = kept.take().unwrap_or_else(&connect);
         client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
         let answer = client.response();
         assert_eq!((answer.status(), answer.text()), (200, "hello\n"), "request {answers}");
@@ -94,15 +97,74 @@ fn post_until(port: u16, over: &AtomicBool) -> usize {
     answers
 }
 
-#[test]
-fn restarts_under_load_break_no_request_on_a_kept_connection() {
-    let mut daemons = Restarted::new(&hello());
-    daemons.start();
+/// As [`post_until`], over HTTP/2: each request has a stream of its own, until a GOAWAY comes.
+fn post_over_http2_until(connect: impl Fn() -> Client, over: &AtomicBool) -> usize {
+    let (mut answers, mut kept) = (0, None);
+    while !over.load(Ordering::Relaxed) {
+        let (mut client, stream) = kept.take().unwrap_or_else(|| (Frames::begin(connect(), &[]), 1));
+        let fields = head(stream, "POST", "/", &[("content-length", "5")], 0);
+        client.send([fields, frame(kind::DATA, flag::END_STREAM, stream, b"hello")].concat());
+        let (answer, is_last) = answered(&mut client, stream);
+        assert_eq!(answer, b"hello\n", "request {answers}");
+        answers += 1;
+        kept = (!is_last && !client.is_told_to_go()).then_some((client, stream + 2));
+    }
+    answers
+}
 
-    let answers = daemons.under_load(daemons.port());
+/// Receives the response of a stream with status 200. Returns its body, and whether a GOAWAY came meanwhile.
+fn answered(client: &mut Frames, stream: u32) -> (Vec<u8>, bool) {
+    let (mut body, mut is_last) = (Vec::new(), false);
+    loop {
+        let frame = client.next();
+        match (frame.kind, frame.stream) {
+            (kind::GOAWAY, 0) => is_last = true,
+            (kind::HEADERS, id) if id == stream => assert_eq!(frame.status(), 200),
+            (kind::DATA, id) if id == stream => body.extend(&frame.payload),
+            _ => panic!("{frame:?} on a connection with stream {stream}"),
+        }
+        if frame.ends() {
+            return (body, is_last);
+        }
+    }
+}
+
+/// Restarts a daemon of this setup under load, and asserts that each request was answered.
+fn restarted_under_load(setup: Setup, post: impl Fn(u16, &AtomicBool) -> usize + Sync) {
+    let mut daemons = Restarted::new(setup);
+    daemons.start();
+    let port = daemons.port();
+
+    let answers = daemons.under_load(|over| post(port, over));
 
     assert!(answers > 8 * RESTARTS, "{answers}");
     daemons.stop();
+}
+
+#[test]
+fn restarts_under_load_break_no_request_on_a_kept_connection() {
+    let setup = Setup::one("", &hello());
+    restarted_under_load(setup, |port, over| post_until(|| Client::tcp(port), over));
+}
+
+#[test]
+fn restarts_under_load_break_no_request_on_a_kept_connection_over_tls() {
+    let config = offering(&["http/1.1"]);
+    let connect = |port| Client::tls(port, config.clone(), "127.0.0.1");
+    restarted_under_load(secure("", &hello()), |port, over| post_until(|| connect(port), over));
+}
+
+#[test]
+fn restarts_under_load_break_no_stream_of_http2() {
+    let setup = Setup::one("", &hello());
+    restarted_under_load(setup, |port, over| post_over_http2_until(|| Client::tcp(port), over));
+}
+
+#[test]
+fn restarts_under_load_break_no_stream_of_http2_over_tls() {
+    let config = offering(&["h2"]);
+    let connect = |port| Client::tls(port, config.clone(), "127.0.0.1");
+    restarted_under_load(secure("", &hello()), |port, over| post_over_http2_until(|| connect(port), over));
 }
 
 #[test]
@@ -110,7 +172,7 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
     if !found(&["nginx"], "nginx-light") {
         return;
     }
-    let mut daemons = Restarted::new(&hello());
+    let mut daemons = Restarted::new(Setup::one("", &hello()));
     daemons.start();
     let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = daemons.setup.path("nginx");
@@ -138,7 +200,9 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
     let mut nginx = command.stderr(Stdio::null()).spawn().unwrap();
     until("nginx listens", || TcpStream::connect(("127.0.0.1", front)).ok());
 
-    let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemons.under_load(front)));
+    let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        daemons.under_load(|over| post_until(|| Client::tcp(front), over))
+    }));
 
     // SIGTERM to the master, so that it stops its workers as well.
     kill_process(Pid::from_child(&nginx), Signal::TERM).unwrap();

@@ -118,16 +118,21 @@ fn a_secret_whose_directory_is_moved_away_or_removed_is_told_as_one_that_cannot_
     becomes(&daemon, "KEY", "s3cond");
 }
 
-/// Writes a version of the secrets to a directory, as a kubelet does.
-fn project(dir: &Path, version: &str, value: &str) {
+/// Writes a version of these files to a directory, and switches to it, as a kubelet does.
+pub(crate) fn project(dir: &Path, version: &str, files: &[(&str, &[u8])]) {
     fs::create_dir(dir.join(version)).unwrap();
-    fs::write(dir.join(version).join("key"), value).unwrap();
+    for (name, bytes) in files {
+        fs::write(dir.join(version).join(name), bytes).unwrap();
+    }
     let _none = fs::remove_file(dir.join("..data_tmp"));
     symlink(version, dir.join("..data_tmp")).unwrap();
     let old = fs::read_link(dir.join("..data"));
     fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
-    if let Ok(old) = old {
-        fs::remove_dir_all(dir.join(old)).unwrap();
+    match old {
+        Ok(old) => fs::remove_dir_all(dir.join(old)).unwrap(),
+        Err(_) => files.iter().for_each(|(name, _)| {
+            symlink(format!("..data/{name}"), dir.join(name)).unwrap();
+        }),
     }
 }
 
@@ -136,13 +141,12 @@ fn a_mounted_secret_that_is_switched_is_taken_up_without_a_warning() {
     let setup = serving("KEY = { file = \"mounted/key\" }");
     let dir = setup.path("mounted");
     fs::create_dir(&dir).unwrap();
-    project(&dir, "..1", "f1rst");
-    symlink("..data/key", dir.join("key")).unwrap();
+    project(&dir, "..1", &[("key", b"f1rst")]);
     let daemon = setup.start();
     assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"));
 
     for (version, value) in [("..2", "s3cond"), ("..3", "th1rd"), ("..4", "f0urth")] {
-        project(&dir, version, value);
+        project(&dir, version, &[("key", value.as_bytes())]);
         becomes(&daemon, "KEY", value);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{Daemon, Program, Setup, found, never, until};
+use crate::secrets::project;
 
 fn saying(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
@@ -105,6 +106,33 @@ fn a_bind_mounted_file_that_is_written_in_place_is_seen() {
         fs::write(&source, saying(text)).unwrap();
         becomes(&daemon, text);
     }
+}
+
+#[test]
+fn a_config_map_that_is_switched_is_followed_without_a_warning() {
+    let setup = Setup::one("", &saying("first")).prepend("watch = true\n");
+    let (dir, config) = (setup.path(""), setup.path("portcullis.toml"));
+    let first = fs::read_to_string(&config).unwrap();
+    fs::remove_file(&config).unwrap();
+    fs::remove_file(setup.path("one.wasm")).unwrap();
+    let switch = |version: &str, config: &str, text: &str| {
+        project(&dir, version, &[("portcullis.toml", config.as_bytes()), ("one.wasm", &saying(text))]);
+    };
+    switch("..1", &first, "first");
+    let daemon = setup.start();
+    assert_eq!(daemon.get("/").text(), "first");
+
+    // First the module alone, then the configuration as well.
+    switch("..2", &first, "second");
+    becomes(&daemon, "second");
+    let route = "[[route]]\npath = \"/more\"\nhandler = \"one\"\n";
+    switch("..3", &format!("{first}{route}"), "third");
+    until("the new route", || (daemon.get("/more").text() == "third").then_some(()));
+    switch("..4", &first, "fourth");
+    until("the old routes", || (daemon.get("/more").status() == 404).then_some(()));
+
+    assert_eq!(daemon.get("/").text(), "fourth");
+    assert_eq!(daemon.log.count(" WARN ") + daemon.log.count(" ERROR "), 0, "{}", daemon.log.text());
 }
 
 #[test]

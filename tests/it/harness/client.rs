@@ -14,7 +14,7 @@ use super::PATIENCE;
 pub(crate) struct Client {
     pub(super) stream: Stream,
     /// Received bytes that are not consumed yet.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 pub(super) enum Stream {

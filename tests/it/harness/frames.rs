@@ -76,9 +76,21 @@ impl Frames {
         }
     }
 
+    /// Reports whether a GOAWAY is among the bytes that have been read and not taken. Reads nothing.
+    pub(crate) fn is_told_to_go(&self) -> bool {
+        let mut rest = &self.0.buffer[..];
+        while let [a, b, c, kind, ..] = *rest {
+            if kind == kind::GOAWAY {
+                return true;
+            }
+            rest = rest.get(9 + length([a, b, c])..).unwrap_or_default();
+        }
+        false
+    }
+
     fn any(&mut self) -> Frame {
         let head = self.0.take(9);
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let length = length([head[0], head[1], head[2]]);
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
         Frame { kind: head[3], flags: head[4], stream, payload: self.0.take(length) }
     }
@@ -101,6 +113,11 @@ impl Frames {
         }
         answer
     }
+}
+
+/// Returns the length of a payload from the first bytes of its frame (RFC 9113 §4.1).
+fn length([a, b, c]: [u8; 3]) -> usize {
+    usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
 }
 
 impl Frame {

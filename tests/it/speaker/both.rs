@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{BOTH, SERVICE};
 use crate::bodiless;
-use crate::harness::frames::{Frames, get, kind};
+use crate::harness::frames::{Frames, flag, get, head, kind};
 use crate::harness::{Daemon, PATIENCE, finish, found, guests, portcullis, until};
 
 /// Sends a request on a connection of its own, and expects a failure of the handler with this text.
@@ -290,6 +290,28 @@ fn a_request_over_http_2_is_answered_with_its_body() {
 
             assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
             assert_eq!(String::from_utf8(ended.stdout).unwrap(), wanted, "{guest:?}");
+        }
+    }
+}
+
+#[test]
+fn the_crumbs_of_a_cookie_are_one_field_of_a_component() {
+    for guest in BOTH {
+        let daemon = guest.serving("");
+        let crumbs: Vec<String> = (0..110).map(|number| format!("c{number}=v")).collect();
+        let fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", crumb.as_str())).collect();
+        let joined = crumbs.join("; ");
+
+        let mut frames = Frames::begin(daemon.client(), &[]);
+        frames.send(head(1, "GET", "/facts", &fields, flag::END_STREAM));
+        let over_http2 = frames.answer(1);
+        let over_http1 = daemon.client().ask("GET", "/facts", &format!("Cookie: {joined}\r\n"));
+
+        assert_eq!((over_http2.status, over_http1.status()), (200, 200));
+        for text in [over_http2.body, over_http1.body].map(|body| String::from_utf8(body).unwrap()) {
+            let told: Vec<&str> =
+                text.lines().filter_map(|line| line.strip_prefix("field cookie: ")).collect();
+            assert_eq!(told, [joined.as_str()], "{guest:?}");
         }
     }
 }

@@ -72,6 +72,23 @@ fn a_client_that_speaks_in_clear_is_told_to_use_tls() {
 }
 
 #[test]
+fn a_large_upload_that_is_refused_at_once_still_shows_its_client_the_answer() {
+    const PIECES: usize = 60;
+    let daemon = secure("", &hello()).start();
+    let mut client = client(&daemon);
+    let piece = vec![b'x'; 1 << 20];
+    let length = PIECES * piece.len();
+    client.send(format!("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
+
+    // Like a client that reads the response only after it has sent everything.
+    for _ in 0..PIECES {
+        client.send(&piece);
+    }
+
+    assert_eq!(client.response().status(), 404);
+}
+
+#[test]
 fn old_versions_are_refused() {
     if !programs() {
         return;

@@ -77,6 +77,13 @@ pub(super) fn trusting_roots(root: &str, identity: Option<&Pair>) -> Arc<ClientC
     })
 }
 
+/// Makes a client that trusts the usual authority and offers these protocols (ALPN, RFC 7301).
+pub(crate) fn offering(protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut config = (*trusting(Authority::usual(), None)).clone();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
 /// Connects over TLS, trusting the usual authority.
 pub(super) fn client(daemon: &Daemon) -> Client {
     Client::tls(daemon.port(), trusting(Authority::usual(), None), "127.0.0.1")

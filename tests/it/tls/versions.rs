@@ -1,10 +1,8 @@
 //! The version of HTTP over TLS is the one negotiated by ALPN.
 
-use std::sync::Arc;
-
-use super::site::{environment, secure, trusting};
+use super::site::{self, environment, secure};
 use crate::harness::frames::{Frames, get};
-use crate::harness::{Authority, Client, Daemon};
+use crate::harness::{Client, Daemon};
 
 const COUNTED: &str = "portcullis_refused_total";
 
@@ -16,9 +14,7 @@ fn daemon() -> Daemon {
 
 /// Connects and offers these protocols.
 fn offering(daemon: &Daemon, protocols: &[&str]) -> Client {
-    let mut config = (*trusting(Authority::usual(), None)).clone();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    Client::tls(daemon.port(), Arc::new(config), "127.0.0.1")
+    Client::tls(daemon.port(), site::offering(protocols), "127.0.0.1")
 }
 
 #[test]

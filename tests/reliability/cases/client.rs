@@ -352,7 +352,11 @@ fn bodies() -> Vec<Case> {
             131,
             "many cancels of HTTP/2 at one moment",
             "no new streams; what is under way is answered",
-            &["floods::users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers"],
+            &[
+                "floods::users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers",
+                "floods::behind_a_thousand_cancels_no_stream_begins_and_those_that_were_begun_end",
+                "floods::the_end_of_a_flood_names_what_was_begun",
+            ],
         ),
         case(
             33,

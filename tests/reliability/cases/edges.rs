@@ -1,8 +1,15 @@
-//! What programs, servers and clients do at the edges of WASI and HTTP: cases 121 to 127, and 138.
+//! What programs, servers and clients do at the edges of WASI and HTTP: cases 121 to 127, 138, and 140 to 142.
 
 use super::{Case, case};
 
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = interfaces();
+    cases.extend(amounts());
+    cases
+}
+
+/// What WASI and HTTP leave open.
+fn interfaces() -> Vec<Case> {
     vec![
         case(
             121,
@@ -76,6 +83,51 @@ pub(super) fn cases() -> Vec<Case> {
                     "http2::data_behind_the_end_of_a_stream_resets_that_stream_alone",
                     "http2::data_behind_the_end_of_a_stream_at_work_closes_the_connection_and_ends_its_jobs",
                     "http2_heads::a_pseudo_field_among_trailers_is_left_out",
+                ],
+            )
+        },
+    ]
+}
+
+/// Large transfers, and a great many modules.
+fn amounts() -> Vec<Case> {
+    vec![
+        Case {
+            figures: &["slow-link-upload"],
+            ..case(
+                140,
+                "a large body that comes at the pace of a slow link",
+                "answered, however long it takes: `limits.time` is the handler's",
+                &[
+                    "transfers::megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_less",
+                    "transfers::a_slow_upload_is_not_the_time_of_a_program_or_of_one_that_it_calls",
+                    "transfers::a_slow_upload_is_not_the_time_of_a_component_that_speaks_http",
+                    "transfers::a_slow_upload_over_http2_is_not_the_handlers_time",
+                ],
+            )
+        },
+        Case {
+            figures: &["slow-link-download"],
+            ..case(
+                141,
+                "a large response that is taken at the pace of a link",
+                "whole, however long it takes: `limits.time` is the handler's",
+                &[
+                    "transfers::megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_less",
+                    "transfers::a_slow_download_is_not_the_handlers_time",
+                    "transfers::a_slow_download_is_not_the_time_of_a_component_that_speaks_http",
+                ],
+            )
+        },
+        Case {
+            figures: &["modules"],
+            ..case(
+                142,
+                "more modules than the cache has room for",
+                "what the configuration names is not evicted: the next start compiles nothing",
+                &[
+                    "cached::of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_start",
+                    "cached::what_a_request_keeps_from_being_evicted_is_evicted_when_it_ends",
                 ],
             )
         },

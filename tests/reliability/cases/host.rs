@@ -152,6 +152,9 @@ fn faults() -> Vec<Case> {
             "no request on a kept connection is broken, with a proxy in front or without; load balancers are told before",
             &[
                 "restarts::restarts_under_load_break_no_request_on_a_kept_connection",
+                "restarts::restarts_under_load_break_no_request_on_a_kept_connection_over_tls",
+                "restarts::restarts_under_load_break_no_stream_of_http2",
+                "restarts::restarts_under_load_break_no_stream_of_http2_over_tls",
                 "restarts::restarts_behind_nginx_turn_no_post_into_a_502",
                 "restarts::during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered",
             ],

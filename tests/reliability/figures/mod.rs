@@ -1,13 +1,15 @@
 //! Figures: the properties that are measured and not proved by a test.
 //!
-//! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `directories`, `fairness`, `idle`, `noise`,
-//! `recovery`, `slow`, `untaken`, which do not use one another.
+//! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `directories`, `fairness`, `idle`, `links`,
+//! `modules`, `noise`, `recovery`, `slow`, `untaken`, which do not use one another.
 
 mod appetite;
 mod bomb;
 mod directories;
 mod fairness;
 mod idle;
+mod links;
+mod modules;
 mod noise;
 mod recovery;
 mod slow;
@@ -25,12 +27,14 @@ use crate::cases::Figure;
 use crate::ground::{Daemon, PATIENCE};
 
 /// All figures, in the order in which they are measured.
-pub(crate) const ALL: [&Figure; 21] = [
+pub(crate) const ALL: [&Figure; 24] = [
     &slow::HEADS,
     &slow::BODIES,
     &slow::READERS,
     &slow::BODIES_OF_ONE,
     &slow::READERS_OF_ONE,
+    &links::UPLOAD,
+    &links::DOWNLOAD,
     &untaken::RESPONSES,
     &noise::REQUESTS,
     &idle::CONNECTIONS,
@@ -47,6 +51,7 @@ pub(crate) const ALL: [&Figure; 21] = [
     &recovery::CRASHED,
     &recovery::TRAPS,
     &recovery::GROWTH,
+    &modules::STARTS,
 ];
 
 /// Finds figures by their names.

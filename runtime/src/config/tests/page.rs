@@ -4,6 +4,8 @@ use super::*;
 use std::path::PathBuf;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
+const OPERATING: &str = include_str!("../../../docs/operating.md");
+const UNIT: &str = include_str!("../../../systemd/portcullis.service");
 const KEYS: [&str; 5] = [
     include_str!("../schema.rs"),
     include_str!("../route_schema.rs"),
@@ -58,6 +60,29 @@ fn what_the_page_shows_can_be_pasted_and_is_the_default() {
         (&least.routes[0].methods, &least.routes[0].host),
         (&whole.routes[0].methods, &whole.routes[0].host)
     );
+}
+
+#[test]
+fn the_defaults_fit_what_stops_the_daemon_and_what_stands_in_front_of_it() {
+    /// What `docker stop` and Kubernetes (`terminationGracePeriodSeconds`) wait before SIGKILL.
+    const UNTIL_KILLED: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(30)];
+    /// How long AWS's load balancers and nginx's upstreams (`keepalive_timeout`) keep an idle connection.
+    const KEPT_IN_FRONT: Duration = Duration::from_secs(60);
+    /// What systemd has left for what remains.
+    const REST: Duration = Duration::from_secs(15);
+    let Config { grace, shutdown_delay, http, .. } = read("").unwrap();
+
+    assert_eq!((grace, shutdown_delay), (Duration::from_secs(8), Duration::ZERO));
+    assert_eq!(http.keep_alive, Duration::from_secs(75));
+    assert!(UNTIL_KILLED.iter().all(|limit| shutdown_delay + grace < *limit));
+    assert!(http.keep_alive > KEPT_IN_FRONT);
+    let stop = UNIT.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(Duration::from_secs(stop.parse().unwrap()) > shutdown_delay + grace + REST, "{stop}");
+    for told in
+        ["| `docker stop` (10 s, then SIGKILL) | `0s` | `8s`, the default |", "`keep_alive` is 75 s, "]
+    {
+        assert!(OPERATING.contains(told), "operating.md does not say {told:?}");
+    }
 }
 
 #[test]
