@@ -172,3 +172,98 @@ fn a_program_whose_reader_has_gone_learns_it() {
         assert!(ended.stderr.contains("ended BrokenPipe"), "{kind}: {}", ended.stderr);
     }
 }
+
+/// A component that makes one call, and then writes two bytes to its stdout. Its memory has room for 16 MiB and a
+/// page in front of them.
+fn calling(call: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+          (import "wasi:io/error@0.2.0" (instance $errors (export "error" (type (sub resource)))))
+          (alias export $errors "error" (type $error))
+          (import "wasi:io/streams@0.2.0" (instance $streams
+            (export "output-stream" (type $s (sub resource)))
+            (alias outer 1 $error (type $e)) (export "error" (type $f (eq $e)))
+            (type $failure (variant (case "last-operation-failed" (own $f)) (case "closed")))
+            (export "stream-error" (type $g (eq $failure)))
+            (type $write (func (param "self" (borrow $s)) (param "contents" (list u8)) (result (result (error $g)))))
+            (export "[method]output-stream.write" (func (type $write)))
+            (export "[method]output-stream.blocking-write-and-flush" (func (type $write)))))
+          (alias export $streams "output-stream" (type $stream))
+          (import "wasi:cli/stdout@0.2.0" (instance $stdout
+            (alias outer 1 $stream (type $s)) (export "output-stream" (type $t (eq $s)))
+            (export "get-stdout" (func (result (own $t))))))
+          (import "wasi:random/random@0.2.0" (instance $random
+            (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+          (core module $memory
+            (memory (export "memory") 258)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536)))
+          (core instance $libc (instantiate $memory))
+          (core func $get (canon lower (func $stdout "get-stdout")))
+          (core func $write (canon lower (func $streams "[method]output-stream.write")
+            (memory (core memory $libc "memory"))))
+          (core func $flush (canon lower (func $streams "[method]output-stream.blocking-write-and-flush")
+            (memory (core memory $libc "memory"))))
+          (core func $some (canon lower (func $random "get-random-bytes")
+            (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+          (core module $m
+            (import "" "get" (func $get (result i32)))
+            (import "" "write" (func $write (param i32 i32 i32 i32)))
+            (import "" "flush" (func $flush (param i32 i32 i32 i32)))
+            (import "" "random" (func $random (param i64 i32)))
+            (func (export "run") (result i32) (local $out i32)
+              (local.set $out (call $get))
+              {call}
+              (call $write (local.get $out) (i32.const 65536) (i32.const 2) (i32.const 0))
+              (i32.const 0)))
+          (core instance $i (instantiate $m (with "" (instance
+            (export "get" (func $get)) (export "write" (func $write)) (export "flush" (func $flush))
+            (export "random" (func $some))))))
+          (func $run (result (result)) (canon lift (core func $i "run")))
+          (instance $e (export "run" (func $run)))
+          (export "wasi:cli/run@0.2.0" (instance $e)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_call_of_a_component_passes_as_much_as_the_manual_says_and_one_byte_more_is_refused_in_its_words() {
+    const MOST: usize = 16 << 20;
+    // What WASI 0.2 defines for this function.
+    const FLUSHED: usize = 4096;
+    let write = |size: usize| {
+        format!("(call $write (local.get $out) (i32.const 65536) (i32.const {size}) (i32.const 0))")
+    };
+    let flush = |size: usize| {
+        format!("(call $flush (local.get $out) (i32.const 65536) (i32.const {size}) (i32.const 0))")
+    };
+    let random = |size: usize| format!("(call $random (i64.const {size}) (i32.const 0))");
+    let too_much = "one call passes more than 16MiB: pass it in parts";
+    let settings = "output = \"raw\"\nlimits.cpu = \"20s\"";
+    let mut setup = Setup::new("reason_header = true\n");
+    let cases = [
+        (write(MOST), Ok(MOST + 2)),
+        (write(MOST + 1), Err(too_much)),
+        (random(MOST), Ok(2)),
+        (random(MOST + 1), Err(too_much)),
+        (flush(FLUSHED), Ok(FLUSHED + 2)),
+        (flush(FLUSHED + 1), Err("blocking-write-and-flush (expected at most 4096)")),
+    ];
+    for (number, (call, _)) in cases.iter().enumerate() {
+        setup = setup.handler(&format!("c{number}"), settings, &calling(call));
+    }
+    let daemon = setup.start();
+
+    for (number, (call, wanted)) in cases.iter().enumerate() {
+        let response = daemon.get(&format!("/c{number}"));
+
+        match wanted {
+            Ok(size) => assert_eq!((response.status(), response.body.len()), (200, *size), "{call}"),
+            Err(part) => {
+                let reason = response.field("x-portcullis-reason");
+                assert_eq!((response.status(), reason), (502, Some("trapped")), "{call}");
+                assert!(response.text().contains(part), "{call}: {}", response.text());
+                daemon.log.line(&format!("{part} (trapped)"));
+            }
+        }
+    }
+}

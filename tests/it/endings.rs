@@ -1,10 +1,11 @@
 //! How a job ends whose response is complete, whose client has left, or which gives up by itself.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never, within};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, guests, never, until, within};
 
 /// Long enough for a client to receive a whole response and leave.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -246,4 +247,78 @@ fn a_head_without_a_body_is_not_held_back_for_long() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
 
     assert!(client.head().starts_with("HTTP/1.1 200 "));
+}
+
+/// The mount of the guests that put away a file.
+pub(crate) const DATA: &str = "mounts = [{ host = \"data\", guest = \"/data\", write = true }]";
+
+/// Adds the directory of that mount, and the admin socket.
+pub(crate) fn with_data(setup: Setup) -> Setup {
+    fs::create_dir(setup.path("data")).unwrap();
+    setup.prepend("admin = \"unix://admin.sock\"\n")
+}
+
+/// Waits until this many files were put away and every job has ended.
+fn put_away(daemon: &Daemon, handler: &str, files: usize) {
+    let count = || fs::read_dir(daemon.path("data")).unwrap().count();
+    until("every job to put away its file", || (count() == files).then_some(()));
+    daemon.counted("portcullis_jobs_running", &[handler], 0.0);
+}
+
+/// Sends requests whose clients leave as soon as they have the whole response. Each job must go on to its own end, put
+/// away a file, and be counted once, for what it was.
+pub(crate) fn each_job_goes_on_behind_its_whole_response(daemon: &Daemon, handler: &str, target: &str) {
+    // So many that a race shows. Of 400 jobs that were cut down at random, 156 trapped.
+    const REQUESTS: usize = 400;
+    const CLIENTS: usize = 8;
+    std::thread::scope(|scope| {
+        let asking = || {
+            for _ in 0..REQUESTS / CLIENTS {
+                let response = daemon.get(target);
+                assert_eq!((response.status(), response.text()), (200, "hello"), "{target}");
+            }
+        };
+        (0..CLIENTS).for_each(|_| drop(scope.spawn(asking)));
+    });
+
+    put_away(daemon, handler, REQUESTS);
+    daemon.counted("portcullis_requests_total", &[handler], REQUESTS as f64);
+    daemon.counted("portcullis_job_guest_duration_seconds_count", &[handler], REQUESTS as f64);
+    assert_eq!(daemon.so_far("portcullis_request_failures_total", &[handler]), 0.0);
+    assert_eq!(daemon.so_far("portcullis_failures_total", &[]), 0.0, "{}", daemon.log.text());
+}
+
+/// Has a client leave in the middle of a response. The job must go on to its own end and put away a file.
+pub(crate) fn a_job_outlives_its_client(daemon: &Daemon, handler: &str, target: &str) {
+    let mut client = daemon.client();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    client.reset();
+
+    fs::write(daemon.path("data/go"), "").unwrap();
+
+    // The file that it waits for is one of them.
+    put_away(daemon, handler, 2);
+    assert_eq!(failures(daemon, "cancelled"), 0.0);
+}
+
+#[test]
+fn a_program_behind_its_whole_response_puts_away_its_file_whenever_its_client_leaves() {
+    for kind in ["behind", "behind-wasip2"] {
+        let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+        let daemon = with_data(Setup::one(&format!("args = [\"whole\"]\n{DATA}"), &module)).start();
+
+        each_job_goes_on_behind_its_whole_response(&daemon, "handler=\"one\"", "/");
+    }
+}
+
+#[test]
+fn a_program_that_finishes_without_its_client_puts_away_its_file() {
+    for kind in ["behind", "behind-wasip2"] {
+        let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+        let settings = format!("client_leaves = \"finish\"\n{DATA}");
+        let daemon = with_data(Setup::one(&settings, &module)).start();
+
+        a_job_outlives_its_client(&daemon, "handler=\"one\"", "/");
+    }
 }

@@ -1,8 +1,10 @@
 //! JavaScript, as a component that contains its engine and answers `fetch` events.
 
+use std::io::Write as _;
+
 use super::tools::npm;
-use super::{build, tried};
-use crate::harness::{Origin, Setup};
+use super::{LONG, build, tried};
+use crate::harness::{Daemon, Origin, Response, Setup};
 
 /// The exports of the component in WIT. The tool knows what the two resources mean.
 pub(super) const WIT: &str = "package local:app;
@@ -28,6 +30,9 @@ async function answer(request) {
   if (url.pathname === "/pieces") {
     return new Response(pieces(300, 20));
   }
+  if (url.pathname === "/pass") {
+    return new Response(passed(request.body.getReader(), 4096));
+  }
   if (url.pathname === "/large") {
     return new Response("x".repeat(2_500_000));
   }
@@ -39,6 +44,25 @@ async function answer(request) {
   return new Response(`${request.method} ${url.search} ${text.toUpperCase()}`, {
     status: 201,
     headers: { "Content-Type": "text/plain", "X-Made-With": "JavaScript" },
+  });
+}
+
+// Passes a body on, in pieces of this size at most.
+function passed(reader, size) {
+  let rest = new Uint8Array(0);
+  return new ReadableStream({
+    async pull(controller) {
+      while (rest.length === 0) {
+        const { done, value } = await reader.read();
+        if (done) {
+          controller.close();
+          return;
+        }
+        rest = value;
+      }
+      controller.enqueue(rest.subarray(0, size));
+      rest = rest.subarray(size);
+    },
   });
 }
 
@@ -55,13 +79,31 @@ function pieces(count, size) {
 }
 "#;
 
+/// Sends a body in chunks of 4 KiB while the response is read.
+fn pass(daemon: &Daemon, body: &[u8]) -> Response {
+    let mut all = b"POST /pass HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.chunks(4096) {
+        write!(all, "{:x}\r\n", chunk.len()).unwrap();
+        all.extend_from_slice(chunk);
+        all.extend_from_slice(b"\r\n");
+    }
+    all.extend_from_slice(b"0\r\n\r\n");
+    let mut client = daemon.client().patient(LONG);
+    let mut socket = client.socket().try_clone().unwrap();
+    std::thread::scope(|scope| {
+        // The job may end early. Then the response tells more than this error.
+        scope.spawn(move || drop(socket.write_all(&all)));
+        client.response()
+    })
+}
+
 #[test]
-fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
+fn a_service_worker_in_javascript_answers_and_asks_whom_it_may_and_passes_on_the_largest_body() {
     let Some(tools) = npm() else { return };
     let origin = Origin::text("127.0.0.1", "asked");
     let url = format!("http://127.0.0.1:{}/", origin.port());
     let setup = Setup::new(&format!(
-        "[handler.j]\nmodule = \"j.wasm\"\nlimits.cpu = \"10s\"\nallow = [\"{}\"]\nallow_addresses = [\"127.0.0.1\"]\n\
+        "[handler.j]\nmodule = \"j.wasm\"\nlimits.cpu = \"60s\"\nlimits.time = \"300s\"\nallow = [\"{}\"]\nallow_addresses = [\"127.0.0.1\"]\n\
          [[route]]\npath = \"/{{word}}\"\nhandler = \"j\"\n",
         url.trim_end_matches('/')
     ))
@@ -76,6 +118,9 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
     let asked = daemon.client().submit("POST", "/ask", "", url.as_bytes());
     let thrown = daemon.client().get("/throws");
     let [pieces, large] = ["/pieces", "/large"].map(|target| daemon.client().get(target));
+    // As large as `limits.body` allows by default, within the other limits as they are by default.
+    let body: Vec<u8> = (0..16_usize << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    let passed = pass(&daemon, &body);
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("JavaScript")));
     assert_eq!(response.text(), "POST ?a=b SHOUT IT");
@@ -85,4 +130,5 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
     assert!(matches!(thrown.status(), 500 | 502), "{}", thrown.text());
     assert_eq!((pieces.status(), pieces.body.len()), (200, 6_000), "300 pieces of 20 bytes");
     assert_eq!((large.status(), large.body.len()), (200, 2_500_000));
+    assert!(passed.status() == 200 && passed.body == body, "{} {}", passed.status(), passed.body.len());
 }

@@ -4,7 +4,7 @@
 //! tried".
 //!
 //! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `components`, `crates`, `go`, `javascript`,
-//! `python`, `ruby`, `wsgi`, `zig`; `hono`, `spin_javascript`, `stores`.
+//! `python`, `ruby`, `zig`; `hono`, `spin_javascript`, `stores`, `wsgi`.
 
 mod assemblyscript;
 mod c;
@@ -24,7 +24,9 @@ mod zig;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Response, Setup, figure, finish, within};
+use serde_json::Value;
+
+use crate::harness::{Daemon, Response, Setup, figure, finish, until, within};
 
 /// The time limit for a tool of another language on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
@@ -60,4 +62,23 @@ fn tried(name: &str, setup: Setup, ask: impl Fn(&Daemon) -> Response) -> (Daemon
     let each = began.elapsed() / TIMES;
     figure(&format!("{name}: compiled in {compiled:.1?}, {each:.1?} a request; neither is optimised"));
     (daemon, first)
+}
+
+/// Sends a request whose job takes memory until it is refused more, and then ends by itself, as the runtimes of most
+/// languages do. The response, the log and the history must say that it met its limit.
+fn meets_its_memory_limit(daemon: &Daemon, handler: &str, target: &str, limit: &str) {
+    let response = daemon.client().patient(LONG).get(target);
+
+    assert_eq!(response.status(), 502, "{target}: {}", response.text());
+    let told = format!("memory limit of {limit} (limits.memory)");
+    let line = daemon.log.line(&told);
+    assert!(line.contains("(memory_limit)"), "{line}");
+    let failed = until("the failure in the history", || {
+        let listed = daemon.verb(&["history", "--json", "--failed", handler]).stdout;
+        let jobs: Vec<Value> = serde_json::from_slice(&listed).unwrap();
+        jobs.into_iter().find(|job| job["outcome"] == "memory_limit")
+    });
+    assert!(failed["message"].as_str().is_some_and(|message| message.contains(&told)), "{failed}");
+    let shown = daemon.verb(&["show", failed["id"].as_str().unwrap()]).stdout;
+    assert!(String::from_utf8(shown).unwrap().contains(&told), "{failed}");
 }

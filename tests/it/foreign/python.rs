@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::tools::pip;
-use super::{HTTP, build, serve, tried};
+use super::{HTTP, build, meets_its_memory_limit, serve, tried};
 use crate::harness::{Program, Setup};
 
 /// The exports of a command component, in WIT.
@@ -142,6 +142,35 @@ fn a_gate_in_python_lets_pass_and_turns_away() {
     assert_eq!((refused.status(), refused.text()), (401, "who are you?\n"));
 }
 
+/// A script that reads its body at once, writes it to files in one call each, reads it from one, and answers with it at once.
+pub(super) const BYTES: &str = r#"
+import os, sys
+
+body = sys.stdin.buffer.read()
+with open("/data/whole", "wb") as file:
+    file.write(body)
+with open("/data/whole", "rb") as file:
+    assert file.read() == body
+with open("/data/once", "wb", buffering=0) as file:
+    told = file.write(body)
+assert 0 < told == os.stat("/data/once").st_size, told
+print("Content-Type: application/octet-stream\n", flush=True)
+sys.stdout.buffer.write(body)
+sys.stdout.flush()
+"#;
+
+/// A body for that script, larger than what the host moves at once.
+pub(super) fn megabytes() -> Vec<u8> {
+    (0..4_000_000_usize).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+/// A script that takes all the memory that it gets.
+pub(super) const ALL: &str = r#"
+held = []
+while True:
+    held.append(bytearray(32 << 10))
+"#;
+
 /// An interpreter that runs the script it is given, as a CGI server does.
 const INTERPRETER: &str = r#"
 import os, sys
@@ -155,22 +184,27 @@ class Run(exports.Run):
 "#;
 
 #[test]
-fn python_runs_the_script_that_the_url_leads_to() {
-    let settings =
-        "args = [\"{script}\"]\nscripts = \"/site\"\nmounts = [{ host = \"site\", guest = \"/site\" }]";
+fn python_runs_the_script_that_the_url_leads_to_which_moves_megabytes_at_once_and_ends_at_its_memory_limit() {
+    let settings = "args = [\"{script}\"]\nscripts = \"/site\"\n\
+        mounts = [{ host = \"site\", guest = \"/site\" }, { host = \"data\", guest = \"/data\", write = true }]";
     let setup = Setup::new(&format!(
-        "[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n{settings}\n[[route]]\npath = \"/cgi/{{*path}}\"\nhandler = \"p\"\n",
+        "admin = \"unix://admin.sock\"\n[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n{settings}\n[[route]]\npath = \"/cgi/{{*path}}\"\nhandler = \"p\"\n",
     ))
     .file("command.wit", COMMAND.as_bytes())
     .file("app.py", INTERPRETER.as_bytes());
     std::fs::create_dir_all(setup.path("site/tools")).unwrap();
+    std::fs::create_dir(setup.path("data")).unwrap();
     let hello = b"import os\nprint('Content-Type: text/plain\\n')\nprint('hello', os.environ['PATH_INFO'])\n";
     let setup = setup.file("site/tools/hello.py", hello).file("site/index.py", b"print('Status: 204\\n')\n");
+    let setup = setup.file("site/bytes.py", BYTES.as_bytes()).file("site/all.py", ALL.as_bytes());
     let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
     let daemon = serve(setup);
 
     let hello = daemon.get("/cgi/tools/hello.py/and/more");
+    let moved = daemon.client().submit("POST", "/cgi/bytes.py", "", &megabytes());
 
     assert_eq!((hello.status(), hello.text()), (200, "hello /and/more\n"));
     assert_eq!((daemon.get("/cgi/").status(), daemon.get("/cgi/tools/none.py").status()), (204, 404));
+    assert!(moved.status() == 200 && moved.body == megabytes(), "{} {}", moved.status(), moved.body.len());
+    meets_its_memory_limit(&daemon, "p", "/cgi/all.py", "128MiB");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::tools::{filled, npm};
-use super::{LONG, build, tried};
+use super::{LONG, build, meets_its_memory_limit, tried};
 use crate::harness::Setup;
 
 /// The modules that turn it into a program, with the names by which `wasm-merge` joins them.
@@ -13,15 +13,20 @@ const GLUE: [(&str, &str, &str); 3] = [
     ("main", "main", include_str!("ruby/main.wat")),
 ];
 
+/// With the query `all`, it takes all the memory that it gets.
 const APP: &str = r#"
 require "json"
+if ENV["QUERY_STRING"] == "all"
+  held = []
+  loop { held << "x" * 32_768 }
+end
 text = $stdin.read
 puts "Content-Type: application/json", ""
 puts JSON.generate({ "ruby" => RUBY_VERSION[0, 3], "text" => text.reverse, "query" => ENV["QUERY_STRING"] })
 "#;
 
 #[test]
-fn a_ruby_script_is_a_handler() {
+fn a_ruby_script_is_a_handler_and_ends_at_its_memory_limit() {
     let Some(tools) = npm() else { return };
     let library = tools.place.join("node_modules/@ruby/3.4-wasm-wasi/dist/ruby+stdlib.wasm");
     let merged = filled("ruby-3.4", |place| {
@@ -37,7 +42,8 @@ fn a_ruby_script_is_a_handler() {
     });
     let Some(merged) = merged else { return };
     let setup = Setup::new(
-        "[handler.r]\nmodule = \"ruby.wasm\"\nmounts = [{ host = \"app\", guest = \"/app\" }]\n\
+        "admin = \"unix://admin.sock\"\n\
+         [handler.r]\nmodule = \"ruby.wasm\"\nmounts = [{ host = \"app\", guest = \"/app\" }]\n\
          limits.memory = \"256MiB\"\nlimits.cpu = \"60s\"\nlimits.time = \"300s\"\n\
          [[route]]\npath = \"/ruby\"\nhandler = \"r\"\n",
     );
@@ -45,10 +51,11 @@ fn a_ruby_script_is_a_handler() {
     fs::write(setup.path("app/app.rb"), APP).unwrap();
     fs::copy(merged.join("ruby.wasm"), setup.path("ruby.wasm")).unwrap();
 
-    let (_daemon, response) = tried("Ruby 3.4, CGI", setup, |daemon| {
+    let (daemon, response) = tried("Ruby 3.4, CGI", setup, |daemon| {
         daemon.client().patient(LONG).submit("POST", "/ruby?a=b", "", b"stressed")
     });
 
     let told = "{\"ruby\":\"3.4\",\"text\":\"desserts\",\"query\":\"a=b\"}\n";
     assert_eq!((response.status(), response.text()), (200, told));
+    meets_its_memory_limit(&daemon, "r", "/ruby?all", "256MiB");
 }

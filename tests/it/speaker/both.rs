@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{BOTH, SERVICE};
 use crate::bodiless;
+use crate::endings::{self, DATA, with_data};
 use crate::harness::frames::{Frames, flag, get, head, kind};
 use crate::harness::{Daemon, PATIENCE, finish, found, guests, portcullis, until};
 
@@ -157,6 +158,24 @@ fn what_is_written_behind_a_head_that_was_all_that_was_asked_for_is_taken_where_
         assert_eq!(daemon.client().ask("HEAD", "/heavy/200", "").status(), 200, "{guest:?}");
 
         daemon.log.line("p: all taken");
+    }
+}
+
+#[test]
+fn a_handler_behind_its_whole_response_puts_away_its_file_whenever_its_client_leaves() {
+    for guest in BOTH {
+        let daemon = with_data(guest.setup(DATA)).start();
+
+        endings::each_job_goes_on_behind_its_whole_response(&daemon, "handler=\"p\"", "/whole");
+    }
+}
+
+#[test]
+fn a_handler_that_finishes_without_its_client_puts_away_its_file() {
+    for guest in BOTH {
+        let daemon = with_data(guest.setup(&format!("client_leaves = \"finish\"\n{DATA}"))).start();
+
+        endings::a_job_outlives_its_client(&daemon, "handler=\"p\"", "/outlive");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::build::{BuildOptions, build};
+use crate::job::Intake;
 use std::process::Command;
 
 fn text(path: impl AsRef<Path>) -> String {
@@ -30,6 +31,23 @@ fn a_new_handler_in_an_empty_directory_builds_and_its_test_passes() {
         .current_dir(&created.dir)
         .status();
     assert!(tested.unwrap().success());
+}
+
+#[test]
+fn a_new_handler_gets_a_body_of_unknown_length_whole_and_its_configuration_names_the_other_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let created = new(dir.path(), "hi").unwrap();
+    // A configuration is read only if its modules exist.
+    fs::create_dir(dir.path().join("build")).unwrap();
+    fs::write(dir.path().join("build/hi.wasm"), "").unwrap();
+    let written = text(&created.config);
+    let intake = |text: &str| {
+        let config = crate::config::parse(text, dir.path(), "portcullis.toml").unwrap();
+        config.handlers[0].conduct.intake()
+    };
+
+    assert_eq!(intake(&written), Intake::Whole);
+    assert_eq!(intake(&written.replace("# body = ", "body = ")), Intake::Stream);
 }
 
 #[test]

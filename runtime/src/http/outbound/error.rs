@@ -36,3 +36,63 @@ fn has_left(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Empty;
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use rustix::io::Errno;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// A connection that receives nothing, and whose writes fail with this error.
+    struct UnwritableIo(Errno);
+
+    impl AsyncRead for UnwritableIo {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for UnwritableIo {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(self.0.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Sends a request over such a connection.
+    async fn sent(errno: Errno) -> OutboundError {
+        let io = TokioIo::new(UnwritableIo(errno));
+        let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(io).await.unwrap();
+        let _driver = tokio::spawn(connection);
+        let request = Request::get("/").body(Empty::new()).unwrap();
+        blame(&sender.send_request(request).await.unwrap_err())
+    }
+
+    /// What is incomplete is sent once more over a new connection, if it can be. Which of these errors a request
+    /// meets depends on how far the kernel is with a connection that the server has left.
+    #[tokio::test]
+    async fn a_connection_that_its_server_has_left_is_known_whichever_error_says_so() {
+        for errno in [Errno::PIPE, Errno::CONNRESET, Errno::CONNABORTED, Errno::NOTCONN] {
+            assert_eq!(sent(errno).await, OutboundError::Incomplete, "{errno}");
+        }
+
+        let other = sent(Errno::NETDOWN).await;
+        assert!(matches!(other, OutboundError::Protocol(_)), "{other:?}");
+    }
+}

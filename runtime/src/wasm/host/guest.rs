@@ -9,6 +9,7 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
+use super::call_size;
 use super::handles::{self, DescriptorCount};
 use super::memory_meter::{Meter, TABLE_ELEMENT};
 use super::stdio::{GoneReader, Stdin, Stdout};
@@ -16,10 +17,6 @@ use super::tmp::Tmp;
 use super::trap;
 use crate::job::{Job, Limits, Needs, Output};
 use crate::observe::profile;
-
-/// Bytes that one call may copy between a guest and the host if it cannot be split: the strings and lists
-/// of a component. The host needs this much memory during the call. wasmtime's default is 128 MiB.
-const CALL: usize = 16 << 20;
 
 /// The WASI context of a guest, under construction.
 pub(in crate::wasm) struct Wasi {
@@ -34,7 +31,7 @@ impl Wasi {
     /// Starts a context with these preopened directories.
     pub(in crate::wasm) fn with(files: WasiFilesystemCtx) -> Wasi {
         let mut rest = WasiCtxBuilder::new();
-        rest.max_random_size(CALL as u64);
+        rest.max_random_size(call_size::MOST as u64);
         // Otherwise a guest could make sockets and never use them, and no limit counts their descriptors.
         rest.allow_tcp(false).allow_udp(false);
         Wasi { rest, files, tmp: None }
@@ -125,7 +122,7 @@ pub(in crate::wasm) fn bound<S: Send>(
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
     });
-    store.set_hostcall_fuel(CALL);
+    store.set_hostcall_fuel(call_size::MOST);
     handles::bound_own(store, limits.handles);
     handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
 }

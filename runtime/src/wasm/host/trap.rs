@@ -3,10 +3,11 @@
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::call_size;
 use super::handles;
 use super::memory_meter::{Meter, shortage};
 use crate::job::{Fault, Status};
-use crate::observe::brief;
+use crate::observe::{ByteCount, brief};
 
 /// Maximum bytes of a reported name: a module's names can have any length.
 const NAME: usize = 200;
@@ -59,6 +60,13 @@ pub(in crate::wasm) fn conclude(
     // The guest's own message is on its stderr, where the engine looks for it.
     if error.is::<ThrownException>() {
         return Err(Fault::trapped("it has thrown an exception that it does not catch", stack));
+    }
+    if call_size::is_exceeded(&error) {
+        let most = ByteCount(call_size::MOST as u64);
+        return Err(Fault::trapped(
+            format_args!("one call passes more than {most}: pass it in parts"),
+            stack,
+        ));
     }
     Err(match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),

@@ -195,6 +195,37 @@ pub fn read(name: &str) -> String {
     std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
 }
 
+/// Announces the length of its response, and puts away a file a moment after it.
+pub fn whole(request: &IncomingRequest, out: ResponseOutparam) {
+    let body = begin(out, 200, &[("content-length", "5")]);
+    write(&body, b"hello");
+    finish(body, None);
+    subscribe_duration(5_000_000).block();
+    put_away(request);
+}
+
+/// Begins its response, waits until the file `go` exists, and goes on with more than a pipe holds and a file.
+pub fn outlive(request: &IncomingRequest, out: ResponseOutparam) {
+    let body = begin(out, 200, &[]);
+    let stream = body.write().expect("a stream");
+    stream.blocking_write_and_flush(b"begun\n").expect("to be taken");
+    while !std::path::Path::new("/data/go").exists() {
+        subscribe_duration(5_000_000).block();
+    }
+    for _ in 0..64 {
+        stream.blocking_write_and_flush(&[b'x'; 4096]).expect("to be taken");
+    }
+    drop(stream);
+    finish(body, None);
+    put_away(request);
+}
+
+/// Writes a file that is named after the request.
+fn put_away(request: &IncomingRequest) {
+    let id = request.headers().get("portcullis-request-id").concat();
+    std::fs::write(format!("/data/{}", String::from_utf8_lossy(&id)), "put away").expect("a file");
+}
+
 /// Responds after this many milliseconds.
 pub fn sleep(out: ResponseOutparam, word: &str) {
     let time = Duration::from_millis(word.parse().unwrap_or(0));

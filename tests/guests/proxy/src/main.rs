@@ -47,6 +47,8 @@ impl Guest for Proxy {
             "ask" => text(out, &good::ask(&request)),
             "call" => text(out, &good::call(word, &request)),
             "read" => text(out, &good::read(word)),
+            "whole" => good::whole(&request, out),
+            "outlive" => good::outlive(&request, out),
             "tmp" => text(out, &good::tmp(word)),
             "sleep" => good::sleep(out, word),
             "refuse" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("no".to_owned())))),

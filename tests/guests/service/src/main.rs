@@ -55,6 +55,8 @@ impl Guest for Service {
             "send" => text(&send::send(&body(request).await).await),
             "call" => text(&call(word, &body(request).await)),
             "read" => text(&read(word)),
+            "whole" => whole(&request),
+            "outlive" => outlive(&request),
             "sleep" => {
                 wait_for(word.parse().unwrap_or(0) * 1_000_000).await;
                 text("slept\n")
@@ -271,6 +273,39 @@ fn call(word: &str, body: &str) -> String {
 /// Reads a file of the mount /data.
 fn read(name: &str) -> String {
     std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
+}
+
+/// Announces the length of its response, and puts away a file a moment after it.
+fn whole(request: &Request) -> Answer {
+    let place = place(request);
+    answer(&[("content-length", "5")], move |mut body| async move {
+        body.write_all(b"hello".to_vec()).await;
+        drop(body);
+        wait_for(5_000_000).await;
+        std::fs::write(place, "put away").expect("a file");
+        Ok(None)
+    })
+}
+
+/// Begins its response, waits until the file `go` exists, and goes on with more than a pipe holds and a file.
+fn outlive(request: &Request) -> Answer {
+    let place = place(request);
+    answer(&[], move |mut body| async move {
+        body.write_all(b"begun\n".to_vec()).await;
+        while !std::path::Path::new("/data/go").exists() {
+            wait_for(5_000_000).await;
+        }
+        assert!(body.write_all(vec![b'x'; 256 << 10]).await.is_empty(), "not taken");
+        drop(body);
+        std::fs::write(place, "put away").expect("a file");
+        Ok(None)
+    })
+}
+
+/// Returns the path of a file that is named after the request.
+fn place(request: &Request) -> String {
+    let id = request.get_headers().get("portcullis-request-id").concat();
+    format!("/data/{}", String::from_utf8_lossy(&id))
 }
 
 /// The target requires a `main`, which is never run.
