@@ -47,6 +47,7 @@ fn a_json_line_has_the_job_the_route_and_the_parts_of_the_time() {
         assert_eq!(line[key], wanted, "{key}: {line}");
     }
     assert_eq!(line["job"].as_str().map(str::len), Some(16));
+    assert_eq!(line["version"].as_str().map(str::len), Some(12));
     assert!(line["client"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
     let parts =
         ["queue_ms", "instantiate_ms", "guest_ms", "send_ms"].map(|part| line[part].as_f64().unwrap());
@@ -204,6 +205,23 @@ fn without_a_file_there_is_nothing_to_reopen() {
     assert!(refused.stderr.contains("set access_log_file"), "{}", refused.stderr);
     daemon.log.line("not reopened: ");
     assert_eq!(daemon.get("/").status(), 200);
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_again_stays_in_use() {
+    let daemon = logging("access_log = \"common\"\naccess_log_file = \"access.log\"").start();
+    let (file, before) = (daemon.path("access.log"), daemon.path("access.log.1"));
+    fs::rename(&file, &before).unwrap();
+    fs::create_dir(&file).unwrap();
+
+    let refused = daemon.verb(&["log-reopen"]);
+    daemon.signal(Signal::USR1);
+
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("access_log_file: open "), "{}", refused.stderr);
+    daemon.log.line("not reopened: access_log_file: open ");
+    daemon.get("/still");
+    assert!(lines(&before, 1)[0].contains("] \"GET /still HTTP/1.1\" 404 "), "{:?}", lines(&before, 1));
 }
 
 #[test]
