@@ -104,6 +104,7 @@ mod tap;
 mod tls;
 mod tmp;
 mod top;
+mod trace_contexts;
 mod traces;
 mod unread;
 mod up;
