@@ -108,7 +108,11 @@ fn the_user_that_a_gate_has_named_is_in_the_line_whatever_the_response_is() {
 #[test]
 fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    for (lines, is_json) in [("log = \"json\"\naccess_log = \"json\"", true), ("access_log = true", false)] {
+    for (lines, access, is_json) in [
+        ("log = \"json\"\naccess_log = \"json\"", "\"target\":\"/\"", true),
+        ("log = \"json\"\naccess_log = true", "GET / -> 502", true),
+        ("access_log = true", "GET / -> 502", false),
+    ] {
         let daemon = Setup::one("", &Program::new().complain("told by the guest\n").trap().wasm())
             .prepend(&format!("{lines}\n"))
             .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
@@ -117,7 +121,6 @@ fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
         let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
         assert_eq!(daemon.client().submit("GET", "/", &field, b"").status(), 502);
 
-        let access = if is_json { "\"target\":\"/\"" } else { "GET / -> 502" };
         for part in ["told by the guest", "trapped: ", access] {
             let line = daemon.log.line(part);
             let named = serde_json::from_str::<Value>(&line).ok().map(|line| line["trace_id"].clone());

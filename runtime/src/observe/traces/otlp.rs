@@ -204,12 +204,13 @@ mod tests {
     #[test]
     fn the_spans_that_a_response_refuses_are_read_with_the_reason() {
         // `partial_success { rejected_spans: 300, error_message: "full" }`, with a field that is not known.
-        let message = [&[0x0a, 14, 0x08, 0xac, 0x02, 0x12, 4][..], b"full", &[0x1d, 1, 2, 3, 4][..]].concat();
+        let message =
+            [&[0x0a_u8, 14, 0x08, 0xac, 0x02, 0x12, 4][..], b"full", &[0x1d, 1, 2, 3, 4][..]].concat();
         let wanted = RefusedSpans { count: 300, why: "full".to_owned() };
         assert_eq!(refused(&message), Some(wanted));
 
         for none in [
-            &[][..],
+            &[0_u8; 0][..],
             // `partial_success {}`, and one with a warning alone.
             &[0x0a, 0],
             &[0x0a, 3, 0x12, 1, b'x'],
