@@ -47,6 +47,7 @@ fn a_json_line_has_the_job_the_route_and_the_parts_of_the_time() {
         assert_eq!(line[key], wanted, "{key}: {line}");
     }
     assert_eq!(line["job"].as_str().map(str::len), Some(16));
+    assert_eq!(line["version"].as_str().map(str::len), Some(12));
     assert!(line["client"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
     let parts =
         ["queue_ms", "instantiate_ms", "guest_ms", "send_ms"].map(|part| line[part].as_f64().unwrap());
@@ -107,7 +108,11 @@ fn the_user_that_a_gate_has_named_is_in_the_line_whatever_the_response_is() {
 #[test]
 fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    for (lines, is_json) in [("log = \"json\"\naccess_log = \"json\"", true), ("access_log = true", false)] {
+    for (lines, access, is_json) in [
+        ("log = \"json\"\naccess_log = \"json\"", "\"target\":\"/\"", true),
+        ("log = \"json\"\naccess_log = true", "GET / -> 502", true),
+        ("access_log = true", "GET / -> 502", false),
+    ] {
         let daemon = Setup::one("", &Program::new().complain("told by the guest\n").trap().wasm())
             .prepend(&format!("{lines}\n"))
             .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
@@ -116,7 +121,6 @@ fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
         let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
         assert_eq!(daemon.client().submit("GET", "/", &field, b"").status(), 502);
 
-        let access = if is_json { "\"target\":\"/\"" } else { "GET / -> 502" };
         for part in ["told by the guest", "trapped: ", access] {
             let line = daemon.log.line(part);
             let named = serde_json::from_str::<Value>(&line).ok().map(|line| line["trace_id"].clone());
@@ -204,6 +208,23 @@ fn without_a_file_there_is_nothing_to_reopen() {
     assert!(refused.stderr.contains("set access_log_file"), "{}", refused.stderr);
     daemon.log.line("not reopened: ");
     assert_eq!(daemon.get("/").status(), 200);
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_again_stays_in_use() {
+    let daemon = logging("access_log = \"common\"\naccess_log_file = \"access.log\"").start();
+    let (file, before) = (daemon.path("access.log"), daemon.path("access.log.1"));
+    fs::rename(&file, &before).unwrap();
+    fs::create_dir(&file).unwrap();
+
+    let refused = daemon.verb(&["log-reopen"]);
+    daemon.signal(Signal::USR1);
+
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("access_log_file: open "), "{}", refused.stderr);
+    daemon.log.line("not reopened: access_log_file: open ");
+    daemon.get("/still");
+    assert!(lines(&before, 1)[0].contains("] \"GET /still HTTP/1.1\" 404 "), "{:?}", lines(&before, 1));
 }
 
 #[test]

@@ -105,6 +105,7 @@ mod tap;
 mod tls;
 mod tmp;
 mod top;
+mod trace_contexts;
 mod traces;
 mod transfers;
 mod unread;

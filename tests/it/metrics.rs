@@ -99,6 +99,41 @@ fn a_client_that_leaves_is_counted_without_a_status() {
 }
 
 #[test]
+fn no_method_host_or_path_of_a_client_makes_a_series() {
+    let daemon = sleeping(Duration::ZERO, "").start();
+    // Returns how many of the requests the handler has answered.
+    let ask = |number: usize| {
+        let asked = [
+            ("GET", "/".to_owned(), format!("host{number}.example")),
+            ("GET", format!("/b/{number}?x={number}"), "b.example".to_owned()),
+            ("GET", format!("/nowhere/{number}"), format!("host{number}.example")),
+            ("GET", format!("/b/{number}"), format!("host{number}.example")),
+            (["PUT", "PURGE", "MADE-UP", "LOCK"][number % 4], "/".to_owned(), "b.example".to_owned()),
+        ];
+        let answered = asked.into_iter().filter(|(method, target, host)| {
+            let mut client = daemon.client();
+            client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
+            client.response().status() == 200
+        });
+        answered.count()
+    };
+    let series = |answered: usize| {
+        daemon.counted("portcullis_requests_total", &["handler=\"one\""], answered as f64);
+        let text = daemon.metrics();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let answered: usize = (0..4).map(&ask).sum();
+    let before = series(answered);
+
+    let more: usize = (4..28).map(&ask).sum();
+
+    let after = series(answered + more);
+    assert!(answered >= 8 && before.len() > 100, "{before:?}");
+    assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
 fn openmetrics_is_negotiated_and_its_exemplars_name_jobs_of_the_log() {
     let daemon = sleeping(Duration::from_millis(1), "").start();
     daemon.get("/");

@@ -273,11 +273,19 @@ fn processor_time_is_a_metric_of_each_handler_without_debug_mode() {
 
 #[test]
 fn without_debug_mode_there_is_no_profiler_and_a_reload_switches_it() {
+    const PAGES: [&str; 7] = [
+        "/debug/",
+        "/debug/profile?seconds=1",
+        "/debug/jobs",
+        "/debug/vars",
+        "/debug/heap?seconds=1",
+        "/debug/threads",
+        "/debug/pprof/",
+    ];
     let daemon = setup().start();
     let status = |path: &str| page(&daemon, path).status();
-    for path in ["/debug/", "/debug/profile", "/debug/jobs", "/debug/vars", "/debug/pprof/"] {
-        assert_eq!(status(path), 404, "{path}");
-    }
+    let are_absent = || PAGES.iter().for_each(|path| assert_eq!(status(path), 404, "{path}"));
+    are_absent();
 
     let config = daemon.path("portcullis.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -285,9 +293,21 @@ fn without_debug_mode_there_is_no_profiler_and_a_reload_switches_it() {
     daemon.signal(rustix::process::Signal::HUP);
     daemon.log.line("reloaded: generation 2");
 
-    assert_eq!(status("/debug/vars"), 200);
+    let mut kept = Client::unix(&daemon.path("admin.sock"));
+    let mut vars = || {
+        kept.send("GET /debug/vars HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        kept.response().status()
+    };
+    assert_eq!((status("/debug/threads"), vars()), (200, 200));
     assert!(page(&daemon, "/debug/").text().contains("/debug/profile"));
     assert_eq!(daemon.get("/debug/").status(), 404, "clients have no profiler");
+
+    std::fs::write(&config, text).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.log.line("reloaded: generation 3");
+
+    are_absent();
+    assert_eq!(vars(), 404, "on a connection from before");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `top` in a terminal of tmux: what it shows, its letters, its end, and what it says elsewhere.
+//! `top` and `tap` in a terminal of tmux: what they show, their keys, their end, and what `top` says elsewhere.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -17,7 +17,8 @@ impl Terminal {
     fn start(width: u16, words: &[String]) -> Terminal {
         let terminal = Terminal { dir: tempfile::tempdir().unwrap() };
         let quoted = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-        let script = format!("{quoted}; echo \"ended with $?\"; exec cat");
+        // An interrupt ends the program, and not the shell.
+        let script = format!("trap : INT; {quoted}; echo \"ended with $?\"; exec cat");
         let width = width.to_string();
         let started =
             terminal.tmux(&["new-session", "-d", "-x", &width, "-y", "12", &script]).output().unwrap();
@@ -63,10 +64,10 @@ fn setup() -> Setup {
         .prepend("admin = \"unix://admin.sock\"\n")
 }
 
-fn words(daemon: &Daemon) -> Vec<String> {
+fn words(daemon: &Daemon, verb: &str) -> Vec<String> {
     let program = portcullis().get_program().to_str().unwrap().to_owned();
     let socket = daemon.path("admin.sock").to_str().unwrap().to_owned();
-    vec![program, "top".to_owned(), "--socket".to_owned(), socket]
+    vec![program, verb.to_owned(), "--socket".to_owned(), socket]
 }
 
 /// Returns the row of a handler.
@@ -82,7 +83,7 @@ fn handlers_are_shown_with_their_load_and_sorted_by_a_letter_until_q() {
     let mut daemon = setup().start();
     assert_eq!(daemon.get("/bad").status(), 502);
     let crowd = Crowd::on(daemon.port(), "/", 2);
-    let terminal = Terminal::start(120, &words(&daemon));
+    let terminal = Terminal::start(120, &words(&daemon, "top"));
 
     let has_load = |screen: &str| {
         let columns = row(screen, "one").map(|row| row.split_whitespace().collect::<Vec<_>>());
@@ -109,7 +110,7 @@ fn handlers_are_shown_with_their_load_and_sorted_by_a_letter_until_q() {
 #[test]
 fn without_a_terminal_or_a_daemon_top_says_what_to_do() {
     let daemon = setup().start();
-    let words = words(&daemon);
+    let words = words(&daemon, "top");
 
     let ended = finish(portcullis().args(&words[1..]), b"", PATIENCE);
 
@@ -128,7 +129,7 @@ fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
     let sorry = Program::new().say("Status: 503\n\nsorry").wasm();
     let daemon = setup().handler("sorry", "", &sorry).start();
     assert_eq!((daemon.get("/bad").status(), daemon.get("/sorry").status()), (502, 503));
-    let terminal = Terminal::start(80, &words(&daemon));
+    let terminal = Terminal::start(80, &words(&daemon, "top"));
 
     // Everything is drawn at once, and the last line comes last.
     let screen = terminal.shows("the handlers", |screen| screen.contains("q end"));
@@ -138,4 +139,27 @@ fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
     assert!(row(&screen, "sorry").unwrap().contains("5xx 1"), "{screen}");
     terminal.press("Escape");
     terminal.shows("the end", |screen| screen.contains("ended with 0"));
+}
+
+#[test]
+fn tap_prints_what_it_is_asked_for_until_it_is_interrupted() {
+    if !found(&["tmux"], "tmux") {
+        return;
+    }
+    let daemon = setup().start();
+    let mut words = words(&daemon, "tap");
+    words.push("status>=500".to_owned());
+    let terminal = Terminal::start(200, &words);
+
+    // The first requests may come before the listener.
+    let screen = until("a failure", || {
+        assert_eq!((daemon.get("/").status(), daemon.get("/bad").status()), (200, 502));
+        Some(terminal.screen()).filter(|screen| screen.contains("(trapped)"))
+    });
+
+    assert!(screen.contains(" GET /bad -> 502, ") && screen.contains(" by bad@"), "{screen}");
+    assert!(!screen.contains("GET / ->"), "{screen}");
+    terminal.press("C-c");
+    // 128 and the number of SIGINT.
+    terminal.shows("the end", |screen| screen.contains("ended with 130"));
 }

@@ -339,7 +339,8 @@ mod tests {
         assert!(with[0].contains(" 1 # {job_id=\"00000000000000e5\"} 0.002 "), "{text}");
         let traced = " 2 # {job_id=\"00000000000000e6\",trace_id=\"0000000000000000000000000000002a\"} 2 ";
         assert!(with[1].contains(traced), "{text}");
-        assert!(text.contains("# TYPE requests counter\nrequests_total{"), "{text}");
+        let counter = "# TYPE requests counter\nrequests_total{route=\"/a\\\"\\\\\\n\"} 3\n";
+        assert!(text.contains(counter), "{text}");
         assert!(!text.contains("old") && text.ends_with("# EOF\n"), "{text}");
     }
 

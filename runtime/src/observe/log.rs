@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::fs::fstat;
+use serde_json::json;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
@@ -15,7 +16,7 @@ use tracing_subscriber::fmt::format::{Format, Full, Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{MakeWriter, format};
 
-use super::log_format::{EventFormat, shown};
+use super::log_format::{EventFormat, LogFormat, shown};
 use super::queue::Queue;
 use super::writes::LOG;
 use super::{access_file, filter};
@@ -63,12 +64,7 @@ impl<W: Write> Write for LineWriter<W> {
             Err(_) => drop(LOG.fail()),
             Ok(()) => {
                 if let Some(lost) = LOG.succeed() {
-                    let told = format!(
-                        "{}{} WARN {lost} lines before this one are lost: the log could not be written\n",
-                        priority(tracing::Level::WARN),
-                        now()
-                    );
-                    let _lost_as_well = self.0.write_all(told.as_bytes());
+                    let _lost_as_well = self.0.write_all(lost_lines(LogFormat::current(), lost).as_bytes());
                 }
             }
         }
@@ -77,6 +73,20 @@ impl<W: Write> Write for LineWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// Makes the line that says how many lines before it are lost. It is written directly: an event would come behind all
+/// lines of the queue.
+fn lost_lines(format: LogFormat, lost: u64) -> String {
+    let message = format!("{lost} lines before this one are lost: the log could not be written");
+    let (prefix, time) = (priority(tracing::Level::WARN), now());
+    match format {
+        LogFormat::Text => format!("{prefix}{time} WARN {message}\n"),
+        LogFormat::Json => {
+            let line = json!({ "time": time, "level": "WARN", "target": module_path!(), "message": message });
+            format!("{prefix}{line}\n")
+        }
     }
 }
 
@@ -291,5 +301,15 @@ mod tests {
             "{text}"
         );
         assert_eq!(LOG.failures() - before, 2);
+    }
+
+    #[test]
+    fn the_line_about_lost_lines_is_json_where_the_log_is() {
+        let line = lost_lines(LogFormat::Json, 7);
+
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&told["level"], &told["target"]), (&"WARN".into(), &"portcullis::observe::log".into()));
+        assert!(told["message"].as_str().unwrap().starts_with("7 lines before this one are lost"), "{told}");
+        assert!(line.ends_with("}\n") && told["time"].as_str().unwrap().ends_with('Z'), "{line}");
     }
 }

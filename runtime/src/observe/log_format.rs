@@ -35,6 +35,11 @@ impl LogFormat {
     pub fn apply(self) {
         IS_JSON.store(self == LogFormat::Json, Ordering::Relaxed);
     }
+
+    /// Returns the format in effect.
+    pub(super) fn current() -> LogFormat {
+        if IS_JSON.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text }
+    }
 }
 
 /// Returns a value as a field of an event, in JSON alone. A line of text goes without it, so that it stays short.

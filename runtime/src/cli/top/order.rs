@@ -67,6 +67,7 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::Durations;
     use super::*;
 
     #[test]
@@ -76,5 +77,54 @@ mod tests {
         }
         // `q` ends the program.
         assert_eq!(Order::of('q'), None);
+    }
+
+    #[test]
+    fn a_letter_puts_the_largest_figure_first_and_equal_rows_in_the_order_of_their_names() {
+        let row = |name: &str| HandlerFigures {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            rate: None,
+            durations: None,
+            running: 0,
+            slots: 1,
+            waiting: 0,
+            places: 1,
+            cpu: None,
+            memory: 0,
+            failing: None,
+            reasons: Vec::new(),
+        };
+        let times = |p50, p99, max| Some(Durations { p50, p99, max });
+        let rows = [
+            HandlerFigures { rate: Some(2.0), durations: times(1.0, 5.0, 9.0), ..row("a") },
+            HandlerFigures { durations: times(2.0, 3.0, 9.0), running: 2, memory: 7, ..row("b") },
+            HandlerFigures {
+                cpu: Some(0.5),
+                waiting: 3,
+                reasons: vec![("trapped".to_owned(), 1)],
+                ..row("c")
+            },
+            HandlerFigures { durations: times(0.5, 4.0, f64::INFINITY), ..row("d") },
+        ];
+
+        for (letter, wanted) in [
+            ('n', "abcd"),
+            ('r', "abcd"),
+            ('5', "badc"),
+            ('9', "adbc"),
+            ('x', "dabc"),
+            ('u', "bacd"),
+            ('w', "cabd"),
+            ('c', "cabd"),
+            ('m', "bacd"),
+            ('f', "cabd"),
+        ] {
+            let order = Order::of(letter).unwrap();
+            let mut sorted: Vec<&HandlerFigures> = rows.iter().rev().collect();
+            sorted.sort_by(|one, other| order.compare(one, other));
+            let names: String = sorted.iter().map(|row| row.name.as_str()).collect();
+            assert_eq!(names, wanted, "{letter}");
+        }
     }
 }

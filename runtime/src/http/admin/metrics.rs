@@ -185,5 +185,9 @@ mod tests {
         assert!(text.contains("portcullis_sandbox{memory=\"on_demand\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_connections_limit 7\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
+        // A name that is on its way out says which one replaces it.
+        let replaced =
+            "# HELP portcullis_tls_handshakes Deprecated: use portcullis_tls_handshakes_in_progress.";
+        assert!(text.contains(replaced), "{text}");
     }
 }

@@ -16,6 +16,7 @@ use crate::job::{HandlerVersion, JobId};
 use crate::net::Remote;
 use crate::observe::access_file::{self, AccessLogFormat};
 use crate::observe::history::JobDurations;
+use crate::observe::log_format::json_field;
 use crate::observe::traces::TraceId;
 use crate::observe::{QueryMask, log, plain};
 
@@ -145,7 +146,9 @@ impl LoggedRequest {
     /// Writes the line.
     pub(in crate::http) fn write(&self, response: &LoggedResponse<'_>) {
         match self.format {
-            AccessLogFormat::Text => emit_text(format_args!("{}", TextLine { request: self, response })),
+            AccessLogFormat::Text => {
+                emit_text(format_args!("{}", TextLine { request: self, response }), response.trace);
+            }
             AccessLogFormat::Common => emit(self.common(response)),
             AccessLogFormat::Combined => emit(self.combined(response)),
             AccessLogFormat::Json => emit(json(&self.json(response))),
@@ -239,7 +242,9 @@ pub(in crate::http) fn refused(
 ) {
     let asked = mask.mask(asked);
     match format {
-        AccessLogFormat::Text => emit_text(format_args!("{asked} -> {end} ({code}) for {remote}")),
+        AccessLogFormat::Text => {
+            emit_text(format_args!("{asked} -> {end} ({code}) for {remote}"), None);
+        }
         AccessLogFormat::Common => emit(common(remote, None, &asked, status, bytes)),
         AccessLogFormat::Combined => emit(common(remote, None, &asked, status, bytes) + " \"-\" \"-\""),
         AccessLogFormat::Json => emit(json(&JsonLine {
@@ -305,12 +310,12 @@ fn emit(mut line: String) {
     }
 }
 
-/// Writes a line of text, to the file with its time or to the log.
-fn emit_text(line: fmt::Arguments<'_>) {
+/// Writes a line of text, to the file with its time or to the log. The log has the trace as well if it is JSON.
+fn emit_text(line: fmt::Arguments<'_>, trace: Option<TraceId>) {
     if access_file::is_open() {
         access_file::write(&format!("{} {line}\n", log::now()));
     } else {
-        info!("{line}");
+        info!(trace_id = json_field(trace), "{line}");
     }
 }
 

@@ -1,13 +1,19 @@
 //! The ended jobs of one handler, in two rings: failures, and all others.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::HistoryEntry;
 
 /// The ended jobs of one handler, over all its versions.
-#[derive(Default)]
-pub(super) struct HandlerHistory(Mutex<Rings>);
+pub(super) struct HandlerHistory {
+    rings: Mutex<Rings>,
+    /// Whether a job has ended. From then on, the handler has a part of the memory.
+    has_part: AtomicBool,
+    /// The number of handlers with a part.
+    parts: Arc<AtomicUsize>,
+}
 
 #[derive(Default)]
 struct Rings {
@@ -36,6 +42,20 @@ pub struct HistoryFigures {
 }
 
 impl HandlerHistory {
+    /// Makes an empty history. `parts` counts the handlers with a part of the memory.
+    pub(super) fn of(parts: &Arc<AtomicUsize>) -> HandlerHistory {
+        HandlerHistory { rings: Mutex::default(), has_part: AtomicBool::new(false), parts: parts.clone() }
+    }
+
+    /// Gives the handler a part of the memory. Returns `false` if it has one.
+    pub(super) fn take_part(&self) -> bool {
+        let is_new = !self.has_part.load(Ordering::Relaxed) && !self.has_part.swap(true, Ordering::Relaxed);
+        if is_new {
+            self.parts.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
     /// Adds an entry. Each ring keeps half of `share` bytes.
     pub(super) fn add(&self, entry: Arc<HistoryEntry>, share: usize) {
         let (has_failed, size) = (entry.has_failed(), entry.size());
@@ -72,7 +92,15 @@ impl HandlerHistory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Rings> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for HandlerHistory {
+    fn drop(&mut self) {
+        if *self.has_part.get_mut() {
+            self.parts.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

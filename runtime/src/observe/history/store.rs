@@ -14,13 +14,16 @@ use super::tap::{TapListener, Taps};
 /// Gets a failure that the run of a job does not show: the number of the job, the name of its handler, and the text.
 type FailureListener = Box<dyn Fn(u64, &str, String) + Send + Sync>;
 
-/// The ended jobs of all handlers. Each handler has an equal part of the memory, half of it for failures.
+/// The ended jobs of all handlers. Each handler whose jobs have ended has an equal part of the memory, half of it for
+/// failures.
 #[derive(Default)]
 pub struct History {
     /// The bytes of all entries together. 0 keeps nothing.
     limit: AtomicUsize,
-    /// The bytes of each handler.
+    /// The bytes of each handler with a part.
     share: AtomicUsize,
+    /// The number of handlers with a part.
+    parts: Arc<AtomicUsize>,
     /// The handlers by name. A handler that no version refers to is gone.
     handlers: Mutex<BTreeMap<String, Weak<HandlerHistory>>>,
     taps: Arc<Taps>,
@@ -40,7 +43,7 @@ impl History {
         let mut handlers = self.lock();
         let place = handlers.entry(label.handler.clone()).or_default();
         let handler = place.upgrade().unwrap_or_else(|| {
-            let handler = Arc::default();
+            let handler = Arc::new(HandlerHistory::of(&self.parts));
             *place = Arc::downgrade(&handler);
             handler
         });
@@ -48,22 +51,26 @@ impl History {
             // A plan makes handlers that are never used. This keeps their number below that of the others.
             handlers.retain(|_, handler| handler.strong_count() > 0);
         }
-        self.divide(handlers.len());
+        self.divide(&handlers);
         VersionHistory { history: self.clone(), handler, label: Arc::new(label) }
     }
 
-    /// Sets the bytes of all entries together, and divides them among the handlers that are in use. 0 keeps nothing.
+    /// Sets the bytes of all entries together. 0 keeps nothing.
     pub fn resize(&self, limit: usize) {
         let mut handlers = self.lock();
         handlers.retain(|_, handler| handler.strong_count() > 0);
         self.limit.store(limit, Ordering::Relaxed);
-        self.divide(handlers.len());
-        let share = self.share.load(Ordering::Relaxed);
-        handlers.values().filter_map(Weak::upgrade).for_each(|handler| handler.shrink_to(share));
+        self.divide(&handlers);
     }
 
-    fn divide(&self, handlers: usize) {
-        self.share.store(self.limit.load(Ordering::Relaxed) / handlers.max(1), Ordering::Relaxed);
+    /// Divides the memory among the handlers with a part, and drops what no longer fits. The number of parts is a power of
+    /// two, so that the first jobs of many handlers rarely change their size.
+    fn divide(&self, handlers: &BTreeMap<String, Weak<HandlerHistory>>) {
+        let parts = self.parts.load(Ordering::Relaxed).next_power_of_two();
+        let share = self.limit.load(Ordering::Relaxed) / parts;
+        if share < self.share.swap(share, Ordering::Relaxed) {
+            handlers.values().filter_map(Weak::upgrade).for_each(|handler| handler.shrink_to(share));
+        }
     }
 
     /// Reports whether anything listens to the ends of requests.
@@ -157,7 +164,10 @@ impl VersionHistory {
             self.history.taps.send(&entry);
         }
         if share > 0 {
-            self.handler.add(entry, share);
+            if self.handler.take_part() {
+                self.history.divide(&self.history.lock());
+            }
+            self.handler.add(entry, self.history.share.load(Ordering::Relaxed));
         }
     }
 }
@@ -258,6 +268,29 @@ mod tests {
         history.resize(1 << 20);
 
         assert_eq!((ids(&history), history.lock().len()), (vec![1, 2], 1));
+    }
+
+    #[test]
+    fn handlers_without_jobs_have_no_part_and_the_others_stay_within_the_bound() {
+        const LIMIT: usize = 64 << 10;
+        let history = history(LIMIT);
+        let versions: Vec<_> = (0..1000).map(|number| history.of(label(&number.to_string()))).collect();
+        let fail = |version: &VersionHistory, first: u64| {
+            (first..first + 40).for_each(|id| version.add((id, None, None), Some(job(Some(true))), None));
+        };
+
+        fail(&versions[0], 0);
+
+        assert!(history.figures().jobs >= 20, "{:?}", history.figures());
+        (1..).zip(&versions[1..9]).for_each(|(number, version)| fail(version, 100 * number));
+        let (kept, figures) = (ids(&history), history.figures());
+        assert!((0..9).all(|number| kept.contains(&(100 * number + 39))), "{kept:?}");
+        assert!(figures.bytes <= LIMIT, "{figures:?}");
+        // The parts of handlers that are removed are free.
+        drop(versions);
+        let next = history.of(label("next"));
+        fail(&next, 5000);
+        assert!(history.figures().jobs >= 20, "{:?}", history.figures());
     }
 
     #[test]

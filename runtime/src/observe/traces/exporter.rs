@@ -1,36 +1,17 @@
 //! Sends spans to the collector: a bounded queue, and the task that empties it.
 
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{Request, Response};
-use opentelemetry::KeyValue;
-use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::counts::{DropReason, TraceCounts};
+use super::otlp::{OtlpExporter, RefusedSpans, SpanTransport};
 use super::record::FinishedTrace;
 use super::settings::TraceSettings;
-use crate::observe::build;
-
-/// Carries requests to the collector.
-///
-/// This is a trait because the HTTP client lies in a layer above.
-pub trait SpanTransport: Send + Sync + 'static {
-    /// Sends a request and reads the response. A body that cannot be read is left out. Dropping the future ends the exchange.
-    ///
-    /// # Errors
-    /// There is no response; the text says why.
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>>;
-}
 
 /// The queue before the exporter. Its task ends when the queue was dropped and is empty.
 pub(super) struct SpanQueue {
@@ -60,13 +41,13 @@ enum ExporterMessage {
 struct Exporter {
     queue: mpsc::Receiver<ExporterMessage>,
     waiting: Arc<AtomicUsize>,
-    client: SpanExporter,
+    client: OtlpExporter,
     settings: TraceSettings,
     counts: Arc<TraceCounts>,
-    /// Why the last request failed.
-    failure: Arc<Mutex<String>>,
     /// Whether the collector took nothing the last time, which was logged.
     is_down: bool,
+    /// Whether it took a part only, which was logged.
+    is_partial: bool,
     /// Closes the channel at the end of the task.
     _ends: watch::Sender<()>,
 }
@@ -83,8 +64,8 @@ impl SpanQueue {
     ) -> Result<SpanQueue, String> {
         // Each message is a span or more.
         let (sender, queue) = mpsc::channel(settings.queue);
-        let (waiting, failure) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
-        let client = client(settings, transport, failure.clone())?;
+        let waiting = Arc::<AtomicUsize>::default();
+        let client = OtlpExporter::new(settings, transport)?;
         let (ends, ended) = watch::channel(());
         let exporter = Exporter {
             queue,
@@ -92,8 +73,8 @@ impl SpanQueue {
             client,
             settings: settings.clone(),
             counts: counts.clone(),
-            failure,
             is_down: false,
+            is_partial: false,
             _ends: ends,
         };
         // Not aborted with the queue: spans that wait are still sent.
@@ -198,21 +179,28 @@ impl Exporter {
             let sent = timeout(self.settings.timeout, self.client.export(batch)).await;
             batch = rest;
             let outcome = match sent {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(self.reason(&error)),
+                Ok(outcome) => outcome,
                 Err(_) => Err(format!("no response within {:?}", self.settings.timeout)),
             };
             self.tell(outcome, spans);
         }
     }
 
-    fn tell(&mut self, outcome: Result<(), String>, spans: usize) {
+    fn tell(&mut self, outcome: Result<Option<RefusedSpans>, String>, spans: usize) {
         let endpoint = &self.settings.endpoint;
         match outcome {
-            Ok(()) => {
-                self.counts.sent(spans);
+            Ok(refused) => {
+                let lost = refused.as_ref().map_or(0, |refused| refused.count.min(spans));
+                self.counts.sent(spans - lost);
                 if std::mem::take(&mut self.is_down) {
                     info!("traces: {endpoint} takes spans again");
+                }
+                let was_partial = std::mem::replace(&mut self.is_partial, refused.is_some());
+                if let Some(RefusedSpans { why, .. }) = refused {
+                    self.counts.dropped(DropReason::NotDelivered, lost);
+                    if !was_partial {
+                        warn!("traces: {endpoint} has refused {lost} of {spans} spans: {why}");
+                    }
                 }
             }
             Err(why) => {
@@ -224,73 +212,15 @@ impl Exporter {
             }
         }
     }
-
-    /// Returns why a request failed. The exporter itself says no more than that the network did.
-    fn reason(&self, error: &impl fmt::Display) -> String {
-        let failure = std::mem::take(&mut *self.failure.lock().unwrap_or_else(PoisonError::into_inner));
-        if failure.is_empty() { error.to_string() } else { failure }
-    }
-}
-
-/// Makes the exporter of the SDK, which encodes spans.
-fn client(
-    settings: &TraceSettings,
-    transport: Arc<dyn SpanTransport>,
-    failure: Arc<Mutex<String>>,
-) -> Result<SpanExporter, String> {
-    let built = SpanExporter::builder()
-        .with_http()
-        .with_http_client(CollectorClient { transport, failure })
-        .with_endpoint(settings.endpoint.clone())
-        .with_protocol(Protocol::HttpBinary)
-        .with_timeout(settings.timeout)
-        // Its retries would block the thread.
-        .with_retry_policy(RetryPolicy::disabled())
-        .build();
-    let mut client = built.map_err(|error| error.to_string())?;
-    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", build::VERSION));
-    if !settings.has_service_name {
-        resource = resource.with_service_name("portcullis");
-    }
-    client.set_resource(&resource.build());
-    Ok(client)
-}
-
-/// Lets the exporter of the SDK send its requests by a transport.
-struct CollectorClient {
-    transport: Arc<dyn SpanTransport>,
-    failure: Arc<Mutex<String>>,
-}
-
-impl HttpClient for CollectorClient {
-    fn send_bytes<'life, 'future>(
-        &'life self,
-        request: Request<Bytes>,
-    ) -> BoxFuture<'future, Result<Response<Bytes>, HttpError>>
-    where
-        'life: 'future,
-        Self: 'future,
-    {
-        Box::pin(async move {
-            let outcome = self.transport.send(request).await;
-            if let Err(why) = &outcome {
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(why);
-            }
-            outcome.map_err(HttpError::from)
-        })
-    }
-}
-
-impl fmt::Debug for CollectorClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CollectorClient")
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+    use http::{Request, Response};
     use opentelemetry::trace::TraceState;
     use opentelemetry::{SpanId, TraceId};
     use tokio::sync::Semaphore;
@@ -299,28 +229,38 @@ mod tests {
     use crate::observe::traces::record::{OperationSpan, SpanFacts, SpanRecord};
     use crate::observe::traces::settings::TraceOptions;
 
-    /// A collector that answers every request with a status, once it may.
+    /// A collector that answers every request with a status and a body, once it may.
     struct Fixed {
         status: u16,
+        body: &'static [u8],
         may: Arc<Semaphore>,
     }
 
     impl SpanTransport for Fixed {
         fn send(&self, _request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-            let (may, status) = (self.may.clone(), self.status);
+            let (may, status, body) = (self.may.clone(), self.status, self.body);
             Box::pin(async move {
                 may.acquire().await.unwrap().forget();
-                Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+                Ok(Response::builder().status(status).body(Bytes::from_static(body)).unwrap())
             })
         }
     }
 
     fn queue(status: u16, permits: usize, most: usize) -> (SpanQueue, Arc<Semaphore>) {
+        answered(status, b"", permits, most)
+    }
+
+    fn answered(
+        status: u16,
+        body: &'static [u8],
+        permits: usize,
+        most: usize,
+    ) -> (SpanQueue, Arc<Semaphore>) {
         let options = TraceOptions { is_set: true, ..TraceOptions::default() };
         let complete = options.complete(|_| None).unwrap().unwrap();
         let settings = TraceSettings { queue: most, batch: 1, delay: Duration::from_millis(1), ..complete };
         let may = Arc::new(Semaphore::new(permits));
-        let transport = Arc::new(Fixed { status, may: may.clone() });
+        let transport = Arc::new(Fixed { status, body, may: may.clone() });
         (SpanQueue::start(&settings, transport, Arc::default()).unwrap(), may)
     }
 
@@ -372,5 +312,18 @@ mod tests {
 
         let counts = queue.counts();
         assert_eq!((counts.all_dropped(DropReason::NotDelivered), counts.failed_exports()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn spans_that_a_response_refuses_are_not_counted_as_sent() {
+        // `partial_success { rejected_spans: 1 }`
+        let (queue, _may) = answered(200, &[0x0a, 2, 0x08, 1], 9, 9);
+
+        (0..2).for_each(|_| queue.send(trace()));
+        queue.exporter().flush().await;
+
+        let counts = queue.counts();
+        assert_eq!((counts.all_sent(), counts.all_dropped(DropReason::NotDelivered)), (0, 2));
+        assert_eq!(counts.failed_exports(), 0);
     }
 }

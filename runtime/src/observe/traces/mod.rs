@@ -4,15 +4,17 @@
 //! history and the access log have too. When the last one has ended, the trace goes to the exporter if it is sampled or
 //! has failed, and is dropped otherwise. Spans are assembled by the exporter's task, and not by the request.
 //!
-//! Floors, lowest first: `context`, `counts`, `guest`, `settings`; `record`; `spans`; `exporter`; `trace`; `job_spans`,
-//! `tracer`.
+//! Floors, lowest first: `context`, `counts`, `guest`, `resource`; `record`, `settings`; `otlp`, `spans`; `exporter`;
+//! `trace`; `job_spans`, `tracer`.
 
 mod context;
 mod counts;
 mod exporter;
 mod guest;
 mod job_spans;
+mod otlp;
 mod record;
+mod resource;
 mod settings;
 mod spans;
 mod trace;
@@ -20,10 +22,10 @@ mod tracer;
 
 pub use context::{RemoteParent, TRACEPARENT, TRACESTATE, span_id, trace_id};
 pub use counts::{DropReason, TraceCounts};
-pub use exporter::SpanTransport;
 pub use guest::{GuestEvent, GuestLink, GuestSpan, GuestSpanKind, GuestSpanStatus};
 pub use job_spans::JobSpans;
 pub use opentelemetry::{SpanId, TraceId};
+pub use otlp::SpanTransport;
 pub use record::{CallSpan, JobSpan, JobTrigger, OperationSpan, RequestSpan};
 pub use settings::{TraceOptions, TraceSettings, TraceTrust};
 pub use trace::{OpenSpan, SpanRef};

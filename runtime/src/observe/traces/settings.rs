@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::resource;
+
 /// What the configuration says of traces.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct TraceOptions {
@@ -53,8 +55,8 @@ pub struct TraceSettings {
     pub queue: usize,
     /// The most spans of one request.
     pub batch: usize,
-    /// Whether the environment names the service.
-    pub(super) has_service_name: bool,
+    /// What spans say of the daemon that has made them.
+    pub(super) resource: Vec<(String, String)>,
 }
 
 /// The path of traces, which is appended to the URL of a collector (OTLP §OTLP/HTTP Request).
@@ -117,7 +119,6 @@ impl TraceOptions {
             None => millis("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000)?,
         };
         let queue = size(&set, "OTEL_BSP_MAX_QUEUE_SIZE", 2048)?;
-        let attributes = set("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         Ok(Some(TraceSettings {
             endpoint,
             ratio: self.ratio.map_or_else(|| sampled(&set), Ok)?,
@@ -127,7 +128,7 @@ impl TraceOptions {
             delay: Duration::from_millis(millis("OTEL_BSP_SCHEDULE_DELAY", 5000)?),
             queue,
             batch: size(&set, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?.min(queue),
-            has_service_name: set("OTEL_SERVICE_NAME").is_some() || names_service(&attributes),
+            resource: resource::attributes(&set),
         }))
     }
 }
@@ -166,12 +167,6 @@ fn checked(url: &str) -> Result<String, String> {
 fn names_user(url: &str) -> bool {
     let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
-}
-
-/// Reports whether attributes, such as `service.name=shop,k8s.pod=a`, name the service.
-fn names_service(attributes: &str) -> bool {
-    let mut keys = attributes.split(',').filter_map(|pair| pair.split_once('=')).map(|(key, _)| key.trim());
-    keys.any(|key| key == "service.name")
 }
 
 /// Reports whether the environment switches traces off.
@@ -322,18 +317,6 @@ mod tests {
         assert_eq!((settings.endpoint.as_str(), settings.ratio), ("https://own/v1/traces", 0.5));
         let shown = "to https://own/v1/traces, 50% of new traces, parents from trusted proxies";
         assert_eq!(settings.to_string(), shown);
-    }
-
-    #[test]
-    fn the_service_is_named_by_its_own_attribute_alone() {
-        for (attributes, is_named) in [
-            ("a=b, service.name=shop", true),
-            ("k8s.service.name=shop", false),
-            ("service.namespace=shop,service.name", false),
-        ] {
-            let settings = complete(&on(), &[("OTEL_RESOURCE_ATTRIBUTES", attributes)]).unwrap().unwrap();
-            assert_eq!(settings.has_service_name, is_named, "{attributes}");
-        }
     }
 
     #[test]

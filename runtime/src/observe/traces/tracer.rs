@@ -13,7 +13,8 @@ use tracing::error;
 
 use super::context::RemoteParent;
 use super::counts::{DropReason, TraceCounts};
-use super::exporter::{RunningExporter, SpanQueue, SpanTransport};
+use super::exporter::{RunningExporter, SpanQueue};
+use super::otlp::SpanTransport;
 use super::record::JobTrigger;
 use super::settings::{TraceSettings, TraceTrust};
 use super::trace::{OpenSpan, TraceStart};
