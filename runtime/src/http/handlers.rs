@@ -182,12 +182,16 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let found = match self.pinned.routes.lookup(host, method, path) {
             Lookup::Found(found) => found,
             Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),
-            Lookup::NotFound => return Err(Refusal::NoRoute),
+            Lookup::NotFound => {
+                log.rules = self.pinned.routes.group_of(host, path).map(|group| group.rules.clone());
+                return Err(Refusal::NoRoute);
+            }
             Lookup::UnsupportedVersion { route, message } => {
                 log.route_found(route);
                 return Err(Refusal::ApiVersion(message));
             }
-            Lookup::MethodNotAllowed { allow } => {
+            Lookup::MethodNotAllowed { route, allow } => {
+                log.route_found(route);
                 let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 if method != Method::OPTIONS {
                     return Err(Refusal::WrongMethod(allow));
