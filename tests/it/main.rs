@@ -103,6 +103,7 @@ mod swapped;
 mod tap;
 mod tls;
 mod tmp;
+mod tokens;
 mod top;
 mod traces;
 mod unread;
