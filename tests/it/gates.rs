@@ -175,6 +175,33 @@ fn a_handler_lets_pass_or_answers_and_tells_what_clients_cannot() {
 }
 
 #[test]
+fn a_gate_removes_and_sets_fields_for_the_handler_and_for_the_client() {
+    let says = "Status: 204\nRemove-Fields: Authorization, Cookie\nResponse-X-User: ada\n\
+                Remove-Response-Fields: Server\n\n";
+    let named = Program::new().say("Content-Type: text/plain\nServer: guest\nX-User: me\n\n").wasm();
+    let component = fs::read(guests().join("proxy.wasm")).unwrap();
+    let daemon = setup("\"opens\"", "")
+        .handler("named", "", &named)
+        .add("before = [\"opens\"]\n")
+        .handler("opens", "", &gate(says))
+        .add("[handler.p]\nmodule = \"p.wasm\"\n[[route]]\npath = \"/{verb}\"\nhandler = \"p\"\nbefore = [\"opens\"]\n")
+        .file("p.wasm", &component)
+        .start();
+    let sent = "Authorization: Basic YWRhOng=\r\nCookie: s=1\r\nX-Kept: yes\r\nRemove-Fields: X-Kept\r\n";
+    let ask = |path: &str| daemon.client().ask("GET", path, sent);
+
+    let (program, component, named) = (ask("/env"), ask("/facts"), ask("/named"));
+
+    let seen = ["HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_X_KEPT"].map(|name| variable(&program, name));
+    assert_eq!(seen, ["-", "-", "yes"]);
+    let fields = ["authorization", "cookie", "x-kept"].map(|name| format!("field {name}: "));
+    let seen = fields.map(|field| component.text().lines().any(|line| line.starts_with(&field)));
+    assert_eq!(seen, [false, false, true], "{}", component.text());
+    assert_eq!((named.field("server"), named.field("x-user")), (None, Some("ada")));
+    assert_eq!((program.field("x-user"), program.field("cache-control")), (Some("ada"), Some("private")));
+}
+
+#[test]
 fn a_gate_that_fails_is_an_error_and_never_a_pass() {
     let pass = "Status: 204\n\n";
     let flood = format!("Status: 200\nContent-Type: text/plain\n\n{}", "x".repeat(60_000));
@@ -283,7 +310,9 @@ fn an_empty_segment_or_its_escape_leads_round_no_gate() {
     );
     let daemon = setup.start();
 
-    assert_eq!(daemon.get("/admin/x").status(), 403);
+    for path in ["/admin/x", "/admin%2Fx", "/%61dmin/x", "/admin/"] {
+        assert_eq!(daemon.get(path).status(), 403, "{path}");
+    }
     for path in ["//admin/x", "/%2Fadmin/x", "///admin//x"] {
         let refused = daemon.get(path);
         assert_eq!(refused.status(), 400, "{path}");

@@ -104,6 +104,7 @@ mod swapped;
 mod tap;
 mod tls;
 mod tmp;
+mod tokens;
 mod top;
 mod trace_contexts;
 mod traces;

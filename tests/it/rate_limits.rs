@@ -135,6 +135,26 @@ fn a_limit_by_user_counts_who_has_passed_the_gates_wherever_they_come_from() {
 }
 
 #[test]
+fn the_addresses_of_one_network_of_ipv6_count_together_and_those_of_ipv4_do_not() {
+    let route = "[[route]]\npath = \"/\"\nrespond = { body = \"x\" }\nlimit = { rate = \"1/h\" }\n";
+    let daemon = Setup::new(&format!("trusted_proxies = [\"127.0.0.1\"]\n{route}")).start();
+    let mut client = daemon.client();
+
+    for (address, wanted) in [
+        ("2001:db8:1:2::1", 200),
+        ("2001:db8:1:2:ffff::9", 429),
+        ("[2001:db8:1:2::3]:4711", 429),
+        ("2001:db8:1:3::1", 200),
+        ("::ffff:203.0.113.7", 200),
+        ("::ffff:203.0.113.8", 200),
+        ("203.0.113.7", 429),
+    ] {
+        let response = client.ask("GET", "/", &format!("X-Forwarded-For: {address}\r\n"));
+        assert_eq!(response.status(), wanted, "{address}");
+    }
+}
+
+#[test]
 fn a_flood_of_keys_takes_no_more_memory() {
     // The limit of the route counts every key. That of the handler then refuses, so that no jobs are measured.
     let daemon = Setup::one("limit = { rate = \"1/d\", by = \"all\" }", &Program::text().wasm())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jsonwebtoken::{decode, decode_header, get_current_timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::key_set::FetchedKeySet;
 use super::token_keys::{self, TokenClaims, TokenKey, TokenKeyRing, TokenKeySource};
@@ -49,6 +50,7 @@ struct Subject {
     sub: Option<String>,
     /// Seconds since 1970, which may have a fraction (RFC 7519 §2).
     exp: f64,
+    iss: Option<Value>,
 }
 
 impl TokenRules {
@@ -125,9 +127,16 @@ fn verify(TokenKeyRing { keys, verified }: &TokenKeyRing, token: &str) -> Result
     // A set may have several keys of one name, such as one for each algorithm.
     for key in keys.iter().filter(fits) {
         match decode::<Subject>(token, &key.key, &key.validation) {
+            // The crate takes a list that has the wanted one too. An issuer is one text (RFC 7519 §4.1.1).
+            Ok(decoded)
+                if key.validation.iss.is_some()
+                    && !decoded.claims.iss.as_ref().is_some_and(Value::is_string) =>
+            {
+                refused = TokenError::Invalid("the issuer is no text".to_owned());
+            }
             Ok(decoded) => {
                 let is_sound = |subject: &String| !subject.is_empty() && !subject.contains(char::is_control);
-                let Subject { sub, exp } = decoded.claims;
+                let Subject { sub, exp, iss: _ } = decoded.claims;
                 let subject = sub.filter(is_sound);
                 let left = exp + key.validation.leeway as f64 - get_current_timestamp() as f64;
                 let left = Duration::try_from_secs_f64(left).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
 //! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `entry_checks`, `wildcard`, `host`,
-//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `path_tree`, `target`, `trial_version`;
-//! `routes`; `generation`; `replaced`; `serving`.
+//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `group`, `path_tree`, `target`,
+//! `trial_version`; `routes`; `generation`; `replaced`; `serving`.
 
 mod api_version;
 mod coding;
@@ -10,6 +10,7 @@ mod cors;
 mod entry_checks;
 mod generation;
 mod generation_count;
+mod group;
 mod host;
 mod path_tree;
 mod pattern;
@@ -31,6 +32,7 @@ pub use cors::Cors;
 pub use entry_checks::{EntryChecks, RouteGate, RouteLimit};
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
+pub use group::RouteGroup;
 pub use pattern::{PathCapture, captures};
 pub use response_rules::{ErrorPage, ErrorPages, FieldChanges, ResponseRules};
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, conflicts};

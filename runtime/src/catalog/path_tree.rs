@@ -49,8 +49,8 @@ pub(super) enum Clash {
 pub(super) enum PathMatch<'t, 'p> {
     /// A route, and the values of its captures.
     Route(usize, CaptureValues<'t, 'p>),
-    /// The path has routes, but only for these methods.
-    Methods(&'t [Method]),
+    /// The path has routes, but only for these methods. `first` is the first of the routes.
+    Methods { first: usize, allow: &'t [Method] },
     /// No route.
     Nothing,
 }
@@ -104,7 +104,7 @@ impl Table {
         let leaf = &self.leaves[*found.value];
         match leaf.taker(method) {
             Some(route) => PathMatch::Route(route, CaptureValues(found.params)),
-            None => PathMatch::Methods(&leaf.allow),
+            None => PathMatch::Methods { first: leaf.first, allow: &leaf.allow },
         }
     }
 

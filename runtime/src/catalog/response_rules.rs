@@ -104,7 +104,25 @@ impl fmt::Display for ResponseRules {
     }
 }
 
+/// The fields that the daemon sets itself, because they describe the connection or the message.
+const OWN: [&str; 9] = [
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 impl FieldChanges {
+    /// Reports whether a field may be changed: it does not describe the connection or the message.
+    pub fn may_change(name: &HeaderName) -> bool {
+        !OWN.contains(&name.as_str())
+    }
+
     /// Adds the changes of a route to those of its group.
     pub fn and(mut self, route: FieldChanges) -> FieldChanges {
         self.remove.extend(route.remove);

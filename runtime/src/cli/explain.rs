@@ -34,7 +34,9 @@ fn found(found: &ExplainedRoute) {
     field("route", &text(&found.route));
     field("host", &text(&found.host));
     field("method", &text(&found.method));
-    for (label, value) in [("upgrade", &found.upgrade), ("version prefix", &found.api_version)] {
+    let facts =
+        [("upgrade", &found.upgrade), ("group", &found.group), ("version prefix", &found.api_version)];
+    for (label, value) in facts {
         field(label, &value.as_ref().map(|value| text(value)).unwrap_or_default());
     }
     for (name, value) in &found.captures.0 {

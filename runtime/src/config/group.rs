@@ -10,7 +10,7 @@ use super::report::Diagnostics;
 use super::response_rules;
 use super::route_schema::{Group, Route};
 use super::schema::File;
-use crate::catalog::{ResponseRules, VersionRange};
+use crate::catalog::{ResponseRules, RouteGroup, VersionRange};
 
 /// The place of the version in a prefix.
 const VERSION: &str = "{version}";
@@ -21,17 +21,10 @@ pub(super) struct Groups<'a> {
     list: Vec<(&'a str, GroupConfig)>,
 }
 
-/// What the routes of a group have in common.
-#[derive(Clone, Default)]
+/// A group as configured.
 pub(super) struct GroupConfig {
-    /// The beginning of every path, without a final slash.
-    pub(super) prefix: String,
-    /// The supported versions.
-    pub(super) versions: Option<Arc<VersionRange>>,
-    /// The host of routes without one.
-    pub(super) host: Option<String>,
-    /// What happens to the responses.
-    pub(super) rules: ResponseRules,
+    /// What its routes have in common.
+    pub(super) shared: Arc<RouteGroup>,
     /// The gates of the routes, behind those of all routes.
     pub(super) before: Vec<String>,
 }
@@ -47,7 +40,8 @@ impl<'a> Groups<'a> {
     ) -> Groups<'a> {
         let written = file.group.as_ref().map_or(&[][..], |table| &table.value.0);
         let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
-        let list = written.iter().map(|(name, at)| (name.as_str(), one(at, of_all, gates, base, report)));
+        let list = written.iter().map(|(name, at)| (name.as_str(), at));
+        let list = list.map(|named| (named.0, one(named, of_all, gates, base, report)));
         Groups { names, list: list.collect() }
     }
 
@@ -65,7 +59,7 @@ impl<'a> Groups<'a> {
 }
 
 fn one(
-    Keyed { value: group, key, .. }: &Keyed<Group>,
+    (name, Keyed { value: group, key, .. }): (&str, &Keyed<Group>),
     of_all: &ResponseRules,
     gates: &GateNames<'_>,
     base: &Path,
@@ -85,13 +79,14 @@ fn one(
         (None, Some(before)) => Some(Arc::new(VersionRange::any(before))),
         (None, None) => None,
     };
-    GroupConfig {
+    let shared = RouteGroup {
+        name: name.to_owned(),
         prefix: if before.is_some() { String::new() } else { prefix },
         versions,
         host: group.host.as_ref().map(|at| at.value.clone()),
-        rules: response_rules::of_group(group, of_all, base, report),
-        before: gates.of_group(group.before.as_ref(), report),
-    }
+        rules: Arc::new(response_rules::of_group(group, of_all, base, report)),
+    };
+    GroupConfig { shared: Arc::new(shared), before: gates.of_group(group.before.as_ref(), report) }
 }
 
 /// Reads the beginning of every path: a fixed path, or one segment that ends with the version.

@@ -85,14 +85,15 @@ fn one(
     let respond = route.respond.as_ref().map(|at| TargetConfig::Respond(target::respond(&at.value, report)));
     let files = static_files::read(route, base, report);
     let rewrite = target::rewrite(route, &captures, report).map(TargetConfig::Rewrite);
-    let group = groups.of(route, report).cloned();
-    let rules = group.as_ref().map_or(rules, |group| &group.rules);
+    let group = groups.of(route, report);
+    let shared = group.map(|group| &group.shared);
+    let rules = shared.map_or(rules, |group| &group.rules);
     let rules = response_rules::of_route(route, rules, base, report);
     let upgrade = websocket::read(written, report);
     let limit = rate_limit::read(route.limit.as_ref(), stores, report);
-    let of_group = group.as_ref().map_or(&[][..], |group| &group.before);
+    let of_group = group.map_or(&[][..], |group| &group.before);
     let before = gates.of_route(route.before.as_ref(), of_group, handler.as_ref(), report);
-    let of_group = group.as_ref().and_then(|group| group.versions.clone());
+    let of_group = shared.and_then(|group| group.versions.clone());
     let versions = of_group.or_else(|| versions.cloned());
     if let (Some(range), Some(at)) = (&versions, &route.path)
         && range.is_named_in(&at.value)
@@ -110,11 +111,13 @@ fn one(
         None if files.is_some() && methods.is_empty() => vec![Method::GET],
         Some(Upgrade::Tcp) | None => methods,
     };
-    let group = group.unwrap_or_default();
+    let prefix = shared.map_or("", |group| &group.prefix);
+    let host = route.host.as_ref().map(|at| at.value.clone());
     Some(RouteConfig {
-        path: group.prefix + &route.path.as_ref()?.value,
+        path: format!("{prefix}{}", route.path.as_ref()?.value),
         methods,
-        host: route.host.as_ref().map(|at| at.value.clone()).or(group.host),
+        host: host.or_else(|| shared.and_then(|group| group.host.clone())),
+        group: shared.cloned(),
         versions,
         target: handler
             .map(TargetConfig::Handler)

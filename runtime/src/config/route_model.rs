@@ -7,7 +7,7 @@ use http::Method;
 
 use super::rate_limit::RateLimitConfig;
 use crate::catalog::{
-    FixedResponse, Redirect, ResponseRules, StaticOptions, Template, Upgrade, VersionRange,
+    FixedResponse, Redirect, ResponseRules, RouteGroup, StaticOptions, Template, Upgrade, VersionRange,
 };
 use crate::job::Name;
 
@@ -24,6 +24,8 @@ pub struct RouteConfig {
     pub target: TargetConfig,
     /// The protocol that its clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
+    /// Its group. `None` if it belongs to none.
+    pub group: Option<Arc<RouteGroup>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
     /// What happens to its responses.

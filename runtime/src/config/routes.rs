@@ -22,8 +22,11 @@ impl Config {
     /// Lists the files of error pages, with the line of their route.
     pub(super) fn error_pages(&self) -> impl Iterator<Item = (usize, &Path)> {
         let of_all = self.response_rules.errors.files().map(|page| (0, page));
-        let of_routes = self.routes.iter();
-        of_all.chain(of_routes.flat_map(|route| route.rules.errors.files().map(|page| (route.line, page))))
+        let of_routes = self.routes.iter().flat_map(|route| {
+            let of_group = route.group.iter().flat_map(|group| group.rules.errors.files());
+            route.rules.errors.files().chain(of_group).map(|page| (route.line, page))
+        });
+        of_all.chain(of_routes)
     }
 
     /// Makes the routing table from the routes and the handlers. `limits` are those in service: a limit with the same
@@ -43,7 +46,7 @@ impl Config {
         let mut errors = Vec::new();
         let mut checks = ChecksOfRoutes::new(self, handlers, limits);
         for (position, route) in self.routes.iter().enumerate() {
-            let RouteConfig { path, methods, host, target, upgrade, rules, versions, .. } = route;
+            let RouteConfig { path, methods, host, target, upgrade, rules, group, versions, .. } = route;
             let target = match target {
                 TargetConfig::Handler(name) => match handlers.get(name) {
                     Some(entry) => RouteTarget::Handler(entry.clone()),
@@ -82,6 +85,7 @@ impl Config {
                 host: host.clone(),
                 target,
                 upgrade: upgrade.clone(),
+                group: group.clone(),
                 versions: versions.clone(),
                 checks,
                 rules: (!rules.is_empty()).then(|| Arc::new(rules.clone())),

@@ -10,26 +10,13 @@ use super::reader::{Keyed, NamedTable, Scalar};
 use super::report::Diagnostics;
 use super::route_schema::{Respond, Route};
 use super::values;
-use crate::catalog::{FixedResponse, PathCapture, Redirect, Template};
+use crate::catalog::{FieldChanges, FixedResponse, PathCapture, Redirect, Template};
 
 /// The statuses of a redirect (RFC 9110 §15.4).
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// The type of a body without a `Content-Type`.
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// The fields that the daemon sets itself, because they describe the connection or the message.
-const OWN: [&str; 9] = [
-    "connection",
-    "content-length",
-    "date",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Reports a route that has no target, or more than one, or keys of another target.
 pub(super) fn exactly_one(Keyed { value: route, key, line }: &Keyed<Route>, report: &Diagnostics<'_>) {
@@ -148,9 +135,10 @@ fn field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
 /// Reads the name of a field that a route may change.
 pub(super) fn field_name(name: &str) -> Result<HeaderName, String> {
     values::header(name)?;
-    let lower = name.to_ascii_lowercase();
-    if OWN.contains(&lower.as_str()) {
-        return Err(format!("{name} is set by the daemon itself: leave it out"));
+    match HeaderName::try_from(name) {
+        Ok(own) if !FieldChanges::may_change(&own) => {
+            Err(format!("{name} is set by the daemon itself: leave it out"))
+        }
+        read => read.map_err(|error| error.to_string()),
     }
-    HeaderName::try_from(lower).map_err(|error| error.to_string())
 }

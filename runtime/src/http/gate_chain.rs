@@ -45,7 +45,7 @@ impl PassedCount {
 }
 
 impl<'a> RequestContext<'a, Arc<Catalog>> {
-    /// Makes the checks of the route, then goes on. The client gets the cookies of gates whatever comes of it.
+    /// Makes the checks of the route, then goes on. The client gets what gates tell it whatever comes of it.
     pub(super) async fn guarded(
         self,
         found: &Match<'_, '_>,
@@ -55,7 +55,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     ) -> Result<Response<Body>, Refusal> {
         let mut pass = GatePass::default();
         let outcome = self.checked(found, (checks, &mut pass), body, log).await;
-        log.gates_told(pass.into_cookies());
+        log.told = pass.into_response();
         outcome
     }
 

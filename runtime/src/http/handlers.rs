@@ -100,7 +100,7 @@ impl Service for HandlerService {
     }
 
     fn error_format(&self, catalog: &Arc<Catalog>, log: Option<&RequestLog>) -> ErrorFormat {
-        ErrorFormat::of(catalog.error_pages(log.and_then(RequestLog::rules)))
+        ErrorFormat::of(catalog.error_pages(log.and_then(|log| log.rules.as_deref())))
     }
 
     fn finish(
@@ -110,11 +110,11 @@ impl Service for HandlerService {
         response: &mut Response<Body>,
     ) {
         if let Some(FinishedRequest { head, peer, log }) = request {
-            let rules = log.rules();
+            let rules = log.rules.as_deref();
             if log.is_refused() {
                 error_page::apply(catalog.error_pages(rules), response);
             }
-            gate_pass::tell(log.cookies(), response.headers_mut());
+            gate_pass::tell(log.told.as_deref(), response.headers_mut());
             if let Some(rules) = rules {
                 rules.fields.apply(response.headers_mut());
                 compress::apply((head, peer), &rules.compress, response);
@@ -182,12 +182,16 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let found = match self.pinned.routes.lookup(host, method, path) {
             Lookup::Found(found) => found,
             Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),
-            Lookup::NotFound => return Err(Refusal::NoRoute),
+            Lookup::NotFound => {
+                log.rules = self.pinned.routes.group_of(host, path).map(|group| group.rules.clone());
+                return Err(Refusal::NoRoute);
+            }
             Lookup::UnsupportedVersion { route, message } => {
                 log.route_found(route);
                 return Err(Refusal::ApiVersion(message));
             }
-            Lookup::MethodNotAllowed { allow } => {
+            Lookup::MethodNotAllowed { route, allow } => {
+                log.route_found(route);
                 let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 if method != Method::OPTIONS {
                     return Err(Refusal::WrongMethod(allow));

@@ -95,14 +95,14 @@ impl RequestContext<'_, Arc<Catalog>> {
         let mut log = RequestLog::new(progress.clone());
         let mut body = DrainBody::passed(body, &progress);
         let request = RequestContext { head: &head, span: span.as_ref(), ..self };
-        let mut pass = self.pass.without_cookies();
+        let mut pass = self.pass.facts();
         let work = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log);
         // A middleware that has dropped its call may pass on another request.
         let outcome = while_awaited(&mut answer, work).await;
         let user = log.take_user();
         let Some(outcome) = outcome else { return user };
         let tell = |mut response: Response<Body>| {
-            gate_pass::tell(&pass.into_cookies(), response.headers_mut());
+            gate_pass::tell(pass.into_response().as_deref(), response.headers_mut());
             response
         };
         let response = match outcome {

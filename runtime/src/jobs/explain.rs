@@ -92,7 +92,7 @@ impl Request {
                     }
                 }
             }
-            Lookup::MethodNotAllowed { allow: methods } => {
+            Lookup::MethodNotAllowed { allow: methods, .. } => {
                 allow = Some(methods.iter().map(ToString::to_string).collect());
                 (Some(405), "the most specific path has routes, but none for this method")
             }
@@ -126,7 +126,7 @@ impl Request {
     }
 
     fn found(&self, found: &Match<'_, '_>) -> ExplainedRoute {
-        let RouteSpec { target, methods, host, upgrade, .. } = &found.route.spec;
+        let RouteSpec { target, methods, host, upgrade, group, .. } = &found.route.spec;
         let captures = found.captures().map(|(capture, value)| (capture.name.clone(), value.to_owned()));
         let method = match (methods.contains(&self.method), methods.is_empty()) {
             (true, _) => "is listed",
@@ -139,6 +139,7 @@ impl Request {
             host: host.as_deref().unwrap_or("every host").to_owned(),
             method: method.to_owned(),
             upgrade: upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
+            group: group.as_ref().map(|group| group.name.clone()),
             api_version: found.api_version().map(str::to_owned),
             limits: describe::rate_limits(found.route),
             before: describe::gates(found.route),
@@ -183,7 +184,7 @@ impl Request {
     fn miss(&self, alone: &Routes, route: &Route) -> Option<String> {
         let finds = |host: Option<&str>, path: &str| match alone.lookup(host, &self.method, path) {
             Lookup::Found(_) => Some(None),
-            Lookup::MethodNotAllowed { allow } => {
+            Lookup::MethodNotAllowed { allow, .. } => {
                 let allow: Vec<&str> = allow.iter().map(Method::as_str).collect();
                 Some(Some(format!("takes {}", allow.join(", "))))
             }

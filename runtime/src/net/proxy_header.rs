@@ -124,6 +124,10 @@ async fn more(
 
 fn of_version_1(header: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     let read = v1::Header::try_from(header).map_err(|error| ProxyHeaderError::Invalid(error.to_string()))?;
+    if read.addresses != v1::Addresses::Unknown && header.contains(&b'+') {
+        // The crate parses a port as a number of Rust, which may have a sign.
+        return Err(ProxyHeaderError::Invalid("a port is not written in digits".to_owned()));
+    }
     Ok(match read.addresses {
         v1::Addresses::Unknown => ProxyClient::Unnamed,
         v1::Addresses::Tcp4(ends) => ProxyClient::Named(ends.into()),
@@ -209,8 +213,34 @@ mod tests {
             (large, "65535 bytes of addresses are announced"),
             (b"PROXY TCP4 203.0.113.7 nobody 4711 443\r\n".to_vec(), "the header of the PROXY protocol: "),
             (b"PROXY TCP4 1.2.3.4 1.2".to_vec(), "within the header"),
+            (b"PROXY TCP4 203.0.113.7 198.51.100.1 +4711 443\r\n".to_vec(), "not written in digits"),
+            (
+                b"PROXY TCP4 203.0.113.7 198.51.100.1 04711 443\r\n".to_vec(),
+                "the header of the PROXY protocol: ",
+            ),
+            (
+                b"PROXY TCP4 203.0.113.7  198.51.100.1 4711 443\r\n".to_vec(),
+                "the header of the PROXY protocol: ",
+            ),
+            (
+                b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443 1\r\n".to_vec(),
+                "the header of the PROXY protocol: ",
+            ),
+            (
+                b"PROXY TCP4 2001:db8::7 198.51.100.1 4711 443\r\n".to_vec(),
+                "the header of the PROXY protocol: ",
+            ),
+            (
+                b"PROXY UDP4 203.0.113.7 198.51.100.1 4711 443\r\n".to_vec(),
+                "the header of the PROXY protocol: ",
+            ),
             (version_2(1, 0x12, &[0; 12]), "it announces datagrams"),
             (version_2(1, 0x11, &[0; 4]), "the header of the PROXY protocol: "),
+            // Another command, family and transport, and another version.
+            (version_2(2, 0x11, &[0; 12]), "the header of the PROXY protocol: "),
+            (version_2(1, 0x41, &[0; 12]), "the header of the PROXY protocol: "),
+            (version_2(1, 0x13, &[0; 12]), "the header of the PROXY protocol: "),
+            (version_2(0x11, 0x11, &[0; 12]), "the header of the PROXY protocol: "),
         ] {
             let refused = ends(&bytes).await.unwrap_err();
             assert!(refused.contains(part), "{refused}");

@@ -6,7 +6,7 @@ mod browser;
 mod files;
 mod forwarding;
 mod operators;
-mod webdriver;
+pub(crate) mod webdriver;
 
 use std::process::{Child, Stdio};
 

@@ -12,7 +12,7 @@ use crate::harness::{Client, found, on_path, until};
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one page. Dropping it ends it.
-pub(super) struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     port: u16,
     session: String,
@@ -21,7 +21,7 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Starts a browser without a window. `None` if it is not installed.
-    pub(super) fn start() -> Option<Browser> {
+    pub(crate) fn start() -> Option<Browser> {
         if !found(&["chromium", "chromedriver"], "chromium chromium-driver") {
             return None;
         }
@@ -79,7 +79,7 @@ impl Browser {
     }
 
     /// Opens an address.
-    pub(super) fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         self.command("/url", json!({ "url": url })).unwrap();
     }
 
@@ -90,7 +90,7 @@ impl Browser {
 
     /// Runs the body of a function in the page, and returns what it returns or promises. The DevTools protocol compiles
     /// it, which the policy of the page does not forbid.
-    pub(super) fn run(&self, body: &str, args: &[&str]) -> Value {
+    pub(crate) fn run(&self, body: &str, args: &[&str]) -> Value {
         let call = format!("(function () {{\n{body}\n}}).apply(null, {})", json!(args));
         let params = json!({ "expression": call, "returnByValue": true, "awaitPromise": true });
         let reply = self.devtools("Runtime.evaluate", params);

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
+use crate::dashboard::webdriver::Browser;
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, reaped};
 
 /// The longest text of these guests: it fits into the memory for their texts.
 const LINES: usize = 1500;
@@ -82,8 +83,13 @@ fn the_client_chooses_and_caches_are_told() {
         );
         assert_eq!((sent.field("etag"), sent.body.len()), (Some("\"1\""), 3000));
     }
-    let head = daemon.client().ask("HEAD", "/", "Accept-Encoding: gzip\r\n");
-    assert_eq!((head.field("content-encoding"), head.field("vary")), (None, Some("Accept-Encoding")));
+    let head = |fields: &str| daemon.client().ask("HEAD", "/", fields);
+    let coded = head("Accept-Encoding: gzip\r\n");
+    assert_eq!((coded.field("content-encoding"), coded.field("vary")), (None, Some("Accept-Encoding")));
+    // The length of the response to GET is another one, and so is its tag.
+    assert_eq!((coded.field("content-length"), coded.field("etag")), (None, Some("W/\"1\"")));
+    let plain = head("");
+    assert_eq!((plain.field("content-length"), plain.field("etag")), (Some("3000"), Some("\"1\"")));
 }
 
 #[test]
@@ -147,6 +153,51 @@ fn events_arrive_at_once_although_they_are_compressed() {
     client.send("2\r\ngo\r\n0\r\n\r\n");
     encoded.extend(client.chunks());
     assert_eq!(decoded(&encoded), event.repeat(2));
+}
+
+#[test]
+fn curl_shows_an_event_of_every_coding_before_the_next_one() {
+    if !found(&["curl"], "curl") {
+        return;
+    }
+    let event = "data: the same event\n\n";
+    let program = Program::new().say("Content-Type: text/event-stream\n\n").say(event).sleep_for_ever();
+    let daemon = Setup::one("", &program.wasm()).prepend("compress = [\"zstd\", \"br\", \"gzip\"]\n").start();
+    for coding in ["zstd", "br", "gzip"] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sN", "--compressed", "-H", &format!("Accept-Encoding: {coding}")]);
+        curl.arg(format!("http://127.0.0.1:{}/", daemon.port()));
+        let mut curl = curl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+
+        let mut shown = vec![0; event.len()];
+        // The end of the job would end curl, so this does not wait for ever.
+        let read = curl.stdout.take().unwrap().read_exact(&mut shown);
+
+        curl.kill().unwrap();
+        reaped(&mut curl, PATIENCE);
+        assert!(read.is_ok() && shown == event.as_bytes(), "{coding}: {}", shown.escape_ascii());
+    }
+}
+
+#[test]
+fn chromium_reads_every_coding() {
+    let Some(browser) = Browser::start() else { return };
+    let (text, codings) = (text(), ["zstd", "br", "gzip"]);
+    let routes = codings.map(|coding| {
+        format!("[[route]]\npath = \"/{coding}\"\nhandler = \"one\"\ncompress = [\"{coding}\"]\n")
+    });
+    let module = guest("Content-Type: text/plain; charset=utf-8", &text);
+    let daemon = Setup::one("", &module).add(&routes.concat()).start();
+    browser.open(&format!("http://127.0.0.1:{}/", daemon.port()));
+
+    for coding in codings {
+        let script = "return fetch(arguments[0]).then(async (response) =>
+            [response.headers.get('content-encoding'), await response.text()])";
+        let read = browser.run(script, &[&format!("/{coding}")]);
+
+        assert_eq!(read[0], coding);
+        assert!(read[1] == text.as_str(), "{coding}: {}", read[1].to_string().len());
+    }
 }
 
 #[test]

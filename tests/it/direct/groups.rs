@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Program, Setup};
+use crate::harness::{Daemon, Program, Response, Setup};
 
 const GROUPS: &str = r#"
 admin = "unix://admin.sock"
@@ -112,14 +112,21 @@ fn a_version_outside_the_range_is_refused_as_by_docker() {
         ),
         ("1.42", "client version 1.42 is too new. Maximum supported API version is 1.41"),
         ("2", "client version 2 is too new. Maximum supported API version is 1.41"),
+        (
+            "1.9",
+            "client version 1.9 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+        ),
+        (
+            "1.99999999999999999999",
+            "client version 1.99999999999999999999 is too new. Maximum supported API version is 1.41",
+        ),
     ] {
         let refused = daemon.get(&format!("/v{version}/info"));
         assert_eq!((refused.status(), refused.field("content-type")), (400, Some("application/json")));
         assert_eq!(serde_json::from_slice::<Value>(&refused.body).unwrap(), json!({ "message": said }));
         assert_eq!(refused.field("api-version"), Some("1.41"));
     }
-    assert_eq!(daemon.client().ask("POST", "/v1.30/info", "").status(), 405);
-    assert_eq!(daemon.get("/v1.30/nowhere").status(), 404);
+    assert_eq!(daemon.get("/v01.030/info").status(), 200, "leading zeros make no difference");
     assert_eq!(daemon.get("/v1.30/web/page/a").status(), 404);
 }
 
@@ -137,6 +144,39 @@ fn a_prefix_and_a_host_belong_to_every_route_of_a_group() {
 }
 
 #[test]
+fn an_answer_below_a_prefix_has_the_fields_and_the_form_of_its_group_if_no_route_gives_it() {
+    let daemon = serve();
+    let mut client = daemon.client();
+    let mut ask = |method: &str, host: &str, target: &str| {
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.response()
+    };
+    let keys = |response: &Response| -> Vec<String> {
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        body.as_object().map(|body| body.keys().cloned().collect()).unwrap_or_default()
+    };
+
+    let denied = ask("POST", "h", "/v1.30/info");
+    assert_eq!((denied.status(), denied.field("allow")), (405, Some("GET, HEAD, OPTIONS")));
+    assert_eq!((denied.field("api-version"), denied.field("x-own")), (Some("1.41"), Some("yes")));
+    assert_eq!(keys(&denied), ["message"]);
+    let absent = ask("GET", "h", "/v1.30/nowhere");
+    assert_eq!((absent.status(), absent.field("api-version")), (404, Some("1.41")));
+    assert_eq!(
+        (keys(&absent), absent.field("content-type")),
+        (vec!["message".into()], Some("application/json"))
+    );
+    let page = ask("GET", "www.example.org", "/web/nowhere");
+    assert_eq!(page.status(), 404);
+    assert!(keys(&page).iter().any(|key| key == "error"), "{}", page.text());
+    for (host, target) in [("h", "/nowhere"), ("h", "/web/nowhere"), ("www.example.org", "/website")] {
+        let other = ask("GET", host, target);
+        assert_eq!((other.status(), keys(&other)), (404, Vec::new()), "{host}{target}");
+        assert_eq!(other.field("api-version"), None, "{host}{target}");
+    }
+}
+
+#[test]
 fn explain_tells_the_versions_and_what_happens_to_responses() {
     let daemon = serve();
     let explain = |url: &str| -> Value {
@@ -144,7 +184,7 @@ fn explain_tells_the_versions_and_what_happens_to_responses() {
     };
 
     let told = explain("/v1.30/info");
-    assert_eq!(told["route"]["api_version"], json!("1.30"));
+    assert_eq!((&told["route"]["group"], &told["route"]["api_version"]), (&json!("api"), &json!("1.30")));
     assert_eq!(told["route"]["responses"], json!("errors message, fields api-version x-own"));
     let told = explain("/v1.2/info");
     assert_eq!(

@@ -1,5 +1,7 @@
 //! Redirects and fixed responses of routes.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Authority, Client, Daemon, Setup};
@@ -135,4 +137,32 @@ fn requests_in_clear_are_sent_to_https_except_health_checks() {
     assert_eq!(plain.ask("POST", "/nowhere", "").status(), 308);
     assert_eq!(plain.get("/healthz").status(), 200);
     assert_eq!(Client::unix(&daemon.path("p.sock")).get("/gone").status(), 410);
+}
+
+#[test]
+fn the_scheme_that_decides_is_that_of_a_trusted_proxy_and_nobody_elses() {
+    let pair = Authority::usual().server(&["127.0.0.1", "localhost"]);
+    let daemon = Setup::new(&format!("https = \"redirect\"\ntrusted_proxies = [\"127.0.0.3\"]\n{ROUTES}"))
+        .prepend("listen = [\"tcp://127.0.0.2:0\", \"tcp://127.0.0.1:0\"]\n")
+        .add("[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nplain = [\"tcp://127.0.0.1:0\"]\n")
+        .file("cert.pem", pair.cert.as_bytes())
+        .file("key.pem", pair.key.as_bytes())
+        .under(&AS_CONFIGURED)
+        .start();
+    let line = daemon.log.line("listening on tcp://127.0.0.1:");
+    let clear: u16 = line.rsplit_once(':').unwrap().1.parse().unwrap();
+    let ask = |last: u8, fields: &str| {
+        Client::tcp_from(Ipv4Addr::new(127, 0, 0, last), clear).ask("GET", "/gone", fields).status()
+    };
+
+    for (fields, of_proxy) in [
+        ("", 308),
+        ("X-Forwarded-Proto: https\r\n", 410),
+        ("Forwarded: for=203.0.113.7;proto=https\r\n", 410),
+        ("X-Forwarded-Proto: http\r\n", 308),
+        // The nearest proxy wrote the last one.
+        ("X-Forwarded-Proto: https, http\r\n", 308),
+    ] {
+        assert_eq!((ask(3, fields), ask(4, fields)), (of_proxy, 308), "{fields}");
+    }
 }

@@ -111,14 +111,63 @@ fn nothing_else_passes() {
         ("no end", without("exp")),
         ("an end that is no number", with("exp", json!("soon"))),
         ("not yet valid", with("nbf", json!(now() + 120))),
+        ("a negative end", with("exp", json!(-1))),
+        ("an end beyond all numbers", with("exp", json!(1e300))),
+        ("a start that is no number", with("nbf", json!("0"))),
         ("another issuer", with("iss", json!("them"))),
         ("no issuer", without("iss")),
+        ("a list of issuers", with("iss", json!(["them", "us"]))),
         ("another audience", with("aud", json!("other"))),
+        ("the audience in other letters", with("aud", json!("API"))),
+        ("an audience that is longer", with("aud", json!(["api2", "other"]))),
+        ("an empty list of audiences", with("aud", json!([]))),
         ("no audience", without("aud")),
+        ("a subject that is no text", with("sub", json!(7))),
         ("two parts", format!("{}.{}", parts[0], parts[1])),
         ("four parts", format!("{good}.x")),
         ("nothing", String::new()),
         ("too long", format!("{good}{}", "x".repeat(LONGEST))),
+    ] {
+        assert!(rules.verify(&token).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn nothing_passes_by_what_the_header_says_or_by_a_member_that_comes_twice() {
+    let rules = TokenRules::new(&TokenKeySource::Secret(SECRET), &claims(&[Algorithm::HS256])).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+    let own = hmac::Key::new(hmac::HMAC_SHA256, b"a key that the client has made up");
+    let of = |header: &str, body: &str, key: &hmac::Key| {
+        let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(body));
+        format!("{message}.{}", BASE64.encode(hmac::sign(key, message.as_bytes())))
+    };
+    let (plain, good) = (r#"{"alg":"HS256"}"#, body().to_string());
+    let twice = |more: &str| good.replacen('{', &format!("{{{more},"), 1);
+    assert!(rules.verify(&of(r#"{"typ":"JWT","alg":"HS256","kid":"any"}"#, &good, &key)).is_ok());
+
+    for (what, token) in [
+        // RFC 7515 §4.1.11: what is critical and unknown is refused, and so is an empty list.
+        ("an extension", of(r#"{"alg":"HS256","crit":["x"],"x":1}"#, &good, &key)),
+        ("no extension", of(r#"{"alg":"HS256","crit":[]}"#, &good, &key)),
+        ("a body that is not encoded", of(r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#, &good, &key)),
+        ("two algorithms", of(r#"{"alg":"none","alg":"HS256"}"#, &good, &key)),
+        ("an algorithm that is no text", of(r#"{"alg":["HS256"]}"#, &good, &key)),
+        ("no algorithm at all", of(r#"{"typ":"JWT"}"#, &good, &key)),
+        (
+            "a key of its own",
+            of(
+                r#"{"alg":"HS256","jwk":{"kty":"oct","k":"YSBrZXkgdGhhdCB0aGUgY2xpZW50IGhhcyBtYWRlIHVw"}}"#,
+                &good,
+                &own,
+            ),
+        ),
+        ("a place for keys", of(r#"{"alg":"HS256","jku":"https://them.example/jwks"}"#, &good, &own)),
+        ("two ends", of(plain, &twice(r#""exp":1"#), &key)),
+        ("two issuers", of(plain, &twice(r#""iss":"them""#), &key)),
+        ("two audiences", of(plain, &twice(r#""aud":"other""#), &key)),
+        ("two subjects", of(plain, &twice(r#""sub":"root""#), &key)),
+        ("a body that is no object", of(plain, &format!("[{good}]"), &key)),
+        ("padding", format!("{}=", of(plain, &good, &key))),
     ] {
         assert!(rules.verify(&token).is_err(), "{what}");
     }

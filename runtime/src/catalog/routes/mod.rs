@@ -13,6 +13,7 @@ use http::Method;
 
 use super::api_version::VersionRange;
 use super::entry_checks::EntryChecks;
+use super::group::RouteGroup;
 use super::host::{self, RouteHost};
 use super::path_tree::{CaptureValues, Clash, PathMatch, Table};
 use super::pattern::{PathCapture, PathPattern};
@@ -35,6 +36,8 @@ pub struct Routes {
     tables: Arc<Tables>,
     /// The different version ranges of groups.
     ranges: Arc<[Arc<VersionRange>]>,
+    /// The groups that have routes.
+    groups: Arc<[Arc<RouteGroup>]>,
     has_rewrites: bool,
     has_gates: bool,
 }
@@ -66,6 +69,8 @@ pub struct RouteSpec {
     pub upgrade: Option<Upgrade>,
     /// What happens to its responses. `None` if nothing does.
     pub rules: Option<Arc<ResponseRules>>,
+    /// Its group. `None` if it belongs to none.
+    pub group: Option<Arc<RouteGroup>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
     /// What a request must pass before it is answered. `None` if nothing.
@@ -78,6 +83,8 @@ pub enum Lookup<'r, 'p> {
     Found(Match<'r, 'p>),
     /// The path has routes, but none for this method.
     MethodNotAllowed {
+        /// The first route of the path.
+        route: &'r Route,
         /// The methods of the path, sorted; HEAD where there is GET, and always OPTIONS.
         allow: &'r [Method],
     },
@@ -133,10 +140,16 @@ impl Routes {
                 ranges.push(range.clone());
             }
         }
+        let mut groups: Vec<Arc<RouteGroup>> = Vec::new();
+        for group in specs.iter().filter_map(|spec| spec.group.as_ref()) {
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
-        Ok(Routes { list, tables, ranges: ranges.into(), has_rewrites, has_gates })
+        Ok(Routes { list, tables, ranges: ranges.into(), groups: groups.into(), has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -155,14 +168,20 @@ impl Routes {
                         Err(message) => Lookup::UnsupportedVersion { route: found.route, message },
                     };
                 }
-                Lookup::MethodNotAllowed { allow } => denied = Some(allow),
+                Lookup::MethodNotAllowed { route, allow } => denied = Some((route, allow)),
                 Lookup::Found(_) | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => {}
             }
         }
         match (self.find(host, method, path), denied) {
-            (Lookup::NotFound, Some(allow)) => Lookup::MethodNotAllowed { allow },
+            (Lookup::NotFound, Some((route, allow))) => Lookup::MethodNotAllowed { route, allow },
             (found, _) => found,
         }
+    }
+
+    /// Finds the group of a request that no route answers. The path must be percent-decoded, once.
+    pub fn group_of(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
+        let covering = self.groups.iter().filter(|group| group.covers(host, path));
+        covering.max_by_key(|group| group.rank()).map(|group| &**group)
     }
 
     /// Makes the same table with another version of one handler.
@@ -209,7 +228,9 @@ impl Routes {
                 PathMatch::Route(position, values) => {
                     return Lookup::Found(Match::new(&self.list[position], values, path));
                 }
-                PathMatch::Methods(allow) => return Lookup::MethodNotAllowed { allow },
+                PathMatch::Methods { first, allow } => {
+                    return Lookup::MethodNotAllowed { route: &self.list[first], allow };
+                }
                 PathMatch::Nothing => {}
             }
         }

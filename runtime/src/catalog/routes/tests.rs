@@ -11,6 +11,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
     RouteSpec {
         upgrade: None,
         rules: None,
+        group: None,
         versions: None,
         checks: None,
         pattern: pattern.to_owned(),
@@ -40,7 +41,7 @@ fn ask(routes: &Routes, host: Option<&str>, method: &str, path: &str) -> String 
     let words: Vec<String> = match routes.lookup(host, &method.parse().unwrap(), path) {
         Lookup::NotFound => vec!["404".to_owned()],
         Lookup::UnsupportedVersion { message, .. } => vec!["400".to_owned(), message],
-        Lookup::MethodNotAllowed { allow } => {
+        Lookup::MethodNotAllowed { allow, .. } => {
             ["405".to_owned()].into_iter().chain(allow.iter().map(ToString::to_string)).collect()
         }
         Lookup::Found(found) => {

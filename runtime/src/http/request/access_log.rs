@@ -12,7 +12,7 @@ use super::access_line::{self, LoggedRequest, LoggedResponse, LoggedRun};
 use super::cgi_job::RoutedRequest;
 use super::logged_job::LoggedJob;
 use super::request_trace::RequestTrace;
-use crate::catalog::{Ballot, ResponseRules, Route};
+use crate::catalog::{Ballot, FieldChanges, ResponseRules, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
 use crate::job::{
@@ -45,10 +45,10 @@ pub(in crate::http) struct RequestLog {
     capture: Option<Capture>,
     /// The code of the refusal, if the daemon answers instead of a handler.
     reason: Option<&'static str>,
-    /// What happens to the response, if its route has rules.
-    rules: Option<Arc<ResponseRules>>,
-    /// The cookies that gates have told, for the response.
-    cookies: Vec<HeaderValue>,
+    /// What happens to the response, if its route has rules, or the group of a request without a route.
+    pub(in crate::http) rules: Option<Arc<ResponseRules>>,
+    /// What gates have told for the response.
+    pub(in crate::http) told: Option<Box<FieldChanges>>,
     /// The user that gates have named.
     user: Option<String>,
     line: Option<Box<LoggedRequest>>,
@@ -99,7 +99,7 @@ impl RequestLog {
             capture: None,
             reason: None,
             rules: None,
-            cookies: Vec::new(),
+            told: None,
             user: None,
             line: None,
             story: None,
@@ -165,11 +165,6 @@ impl RequestLog {
         self.line.iter_mut().for_each(|line| line.route = Some(route.label.clone()));
     }
 
-    /// Returns what happens to the response.
-    pub(in crate::http) fn rules(&self) -> Option<&ResponseRules> {
-        self.rules.as_deref()
-    }
-
     /// Records the user name from the gates. `None` keeps an earlier name.
     pub(in crate::http) fn user_named(&mut self, user: Option<&str>) {
         self.user = user.map(access_line::cut_user).or_else(|| self.user.take());
@@ -178,16 +173,6 @@ impl RequestLog {
     /// Takes the user out.
     pub(in crate::http) fn take_user(&mut self) -> Option<String> {
         self.user.take()
-    }
-
-    /// Notes the cookies that gates have told.
-    pub(in crate::http) fn gates_told(&mut self, cookies: Vec<HeaderValue>) {
-        self.cookies = cookies;
-    }
-
-    /// Returns the cookies that gates have told.
-    pub(in crate::http) fn cookies(&self) -> &[HeaderValue] {
-        &self.cookies
     }
 
     /// Reports whether the daemon answers with an error instead of the target of the route.

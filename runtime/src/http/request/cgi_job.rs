@@ -60,11 +60,12 @@ impl RoutedRequest<'_> {
     /// handler.
     fn env(self, job: &Job) -> Env {
         let RoutedRequest { found, head, peer, pass, .. } = self;
+        let shown = pass.shown(&head.headers);
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
             version: head.version,
-            headers: &head.headers,
+            headers: &shown,
             script_name: found.script_name,
             path_info: found.path_info,
             matched_route: &found.route.pattern,

@@ -106,7 +106,8 @@ pub(in crate::http) fn apply(
     vary(response.headers_mut());
     let Some(coding) = Coding::accepted(&head.headers, offered).next() else { return };
     if head.method == Method::HEAD {
-        return;
+        // Only GET finds out whether the body becomes smaller, and its length then (RFC 9110 §8.6, §9.3.2).
+        return unsettle(response.headers_mut());
     }
     let body = response.body();
     let encoded = if body.has_length() && (1..=WHOLE).contains(&body.here().len()) {
@@ -121,6 +122,11 @@ pub(in crate::http) fn apply(
     *response.body_mut() = encoded;
     let headers = response.headers_mut();
     headers.insert(CONTENT_ENCODING, coding.value());
+    unsettle(headers);
+}
+
+/// Changes the fields that hold for the bytes of a body alone.
+fn unsettle(headers: &mut HeaderMap) {
     headers.remove(CONTENT_LENGTH);
     // The ranges of a client would be those of the compressed body, which is another one each time.
     headers.remove(ACCEPT_RANGES);

@@ -1,12 +1,24 @@
 //! What the gates of a route tell the handler behind them, and the response.
 
-use http::header::{CACHE_CONTROL, SET_COOKIE};
-use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
 
+use http::header::{CACHE_CONTROL, HOST, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::catalog::FieldChanges;
 use crate::job::Env;
 
-/// The prefix of the fields by which a gate tells something, and with `_` that of the variables.
+/// The prefix of the fields by which a gate tells the handler something, and with `_` that of the variables.
 const PREFIX: &str = "gate-";
+
+/// The prefix of the fields by which a gate sets those of the response.
+const RESPONSE_PREFIX: &str = "response-";
+
+/// Lists the fields of the client that the handler does not see.
+const REMOVE: HeaderName = HeaderName::from_static("remove-fields");
+
+/// Lists the fields of the handler that the client does not see.
+const REMOVE_FROM_RESPONSE: HeaderName = HeaderName::from_static("remove-response-fields");
 
 /// What gates have told. Clients cannot forge any of it: their fields become variables with `HTTP_`, and their fields
 /// that begin with `Portcullis-` are dropped.
@@ -18,8 +30,10 @@ pub(in crate::http) struct GatePass {
     auth_type: Option<String>,
     /// Facts by their name in lower case, such as `role`. A later gate replaces those of an earlier one.
     facts: Vec<(String, String)>,
-    /// Cookies for the client.
-    cookies: Vec<HeaderValue>,
+    /// The fields of the client that the handler does not see.
+    removed: Vec<HeaderName>,
+    /// The fields of the response, cookies among them. `None` if there are none. Boxed, because few gates have any.
+    response: Option<Box<FieldChanges>>,
 }
 
 impl GatePass {
@@ -29,18 +43,31 @@ impl GatePass {
         self.auth_type = Some(auth_type.to_owned());
     }
 
-    /// Takes what a handler tells that lets the request pass: `Remote-User`, `Gate-NAME` and `Set-Cookie`. Values that
-    /// are not UTF-8 are left out.
+    /// Takes what a handler tells that lets the request pass: `Remote-User`, `Gate-NAME` and `Remove-Fields` for the
+    /// handler, `Set-Cookie`, `Response-NAME` and `Remove-Response-Fields` for the response. Values for the handler that
+    /// are not UTF-8 are left out, and so are fields that describe the connection or the message.
     pub(in crate::http) fn take(&mut self, gate: &str, told: &HeaderMap) {
         if let Some(user) = told.get("remote-user").and_then(text).filter(|user| !user.is_empty()) {
             self.name_user(user, gate);
         }
+        // What a route is found by stays.
+        self.removed.extend(listed(told, &REMOVE).filter(|name| *name != HOST));
+        let mut changes =
+            FieldChanges { remove: listed(told, &REMOVE_FROM_RESPONSE).collect(), ..FieldChanges::default() };
         for (name, value) in told {
-            let Some((name, value)) = name.as_str().strip_prefix(PREFIX).zip(text(value)) else { continue };
-            self.facts.retain(|(known, _)| known != name);
-            self.facts.push((name.to_owned(), value.to_owned()));
+            if let Some((name, value)) = name.as_str().strip_prefix(PREFIX).zip(text(value)) {
+                self.facts.retain(|(known, _)| known != name);
+                self.facts.push((name.to_owned(), value.to_owned()));
+            } else if let Some(name) = name.as_str().strip_prefix(RESPONSE_PREFIX).and_then(changeable) {
+                changes.set.insert(name, value.clone());
+            } else if *name == SET_COOKIE {
+                changes.add.append(SET_COOKIE, value.clone());
+            }
         }
-        self.cookies.extend(told.get_all(SET_COOKIE).iter().cloned());
+        if changes != FieldChanges::default() {
+            let before = self.response.take().map(|before| *before).unwrap_or_default();
+            self.response = Some(Box::new(before.and(changes)));
+        }
     }
 
     /// Adds the variables of a program: `REMOTE_USER`, `AUTH_TYPE` and `GATE_NAME`.
@@ -63,38 +90,59 @@ impl GatePass {
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 
+    /// Returns the fields of a client that the handler sees.
+    pub(super) fn shown<'f>(&self, fields: &'f HeaderMap) -> Cow<'f, HeaderMap> {
+        let mut shown = Cow::Borrowed(fields);
+        for name in self.removed.iter().filter(|name| fields.contains_key(*name)) {
+            shown.to_mut().remove(name);
+        }
+        shown
+    }
+
     /// Returns the user.
     pub(in crate::http) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// Returns what gates have told, but for the cookies.
-    pub(in crate::http) fn without_cookies(&self) -> GatePass {
-        let GatePass { user, auth_type, facts, cookies: _ } = self;
+    /// Returns the user and the facts, for what stands behind a middleware: that has got the request without the fields
+    /// that were removed, and the fields of the response are told at its own response.
+    pub(in crate::http) fn facts(&self) -> GatePass {
+        let GatePass { user, auth_type, facts, .. } = self;
         GatePass {
             user: user.clone(),
             auth_type: auth_type.clone(),
             facts: facts.clone(),
-            cookies: Vec::new(),
+            ..GatePass::default()
         }
     }
 
-    /// Returns the cookies for the client, which the response has whatever it is: a session that a gate has renewed must
-    /// not be lost with a failure of the handler.
-    pub(in crate::http) fn into_cookies(self) -> Vec<HeaderValue> {
-        self.cookies
+    /// Returns what the client is told, whatever the response is: a session that a gate has renewed must not be lost with
+    /// a failure of the handler.
+    pub(in crate::http) fn into_response(self) -> Option<Box<FieldChanges>> {
+        self.response
     }
 }
 
-/// Adds the cookies of gates to a response. It is for one client then, so shared caches must not keep it unless the
-/// handler says what they may do (RFC 9111 §5.2.2.7).
-pub(in crate::http) fn tell(cookies: &[HeaderValue], response: &mut HeaderMap) {
-    for cookie in cookies {
-        response.append(SET_COOKIE, cookie.clone());
-    }
-    if !cookies.is_empty() && !response.contains_key(CACHE_CONTROL) {
+/// Changes the fields of a response as gates have told. With a field of theirs it is for one client, so shared caches must
+/// not keep it unless the response says what they may do (RFC 9111 §5.2.2.7).
+pub(in crate::http) fn tell(told: Option<&FieldChanges>, response: &mut HeaderMap) {
+    let Some(told) = told else { return };
+    told.apply(response);
+    let is_personal = !told.set.is_empty() || !told.add.is_empty();
+    if is_personal && !response.contains_key(CACHE_CONTROL) {
         response.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// Iterates over the names in a list of fields. Names that are invalid, or of fields that nobody may change, are left out.
+fn listed(told: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = HeaderName> {
+    let values = told.get_all(name).iter().filter_map(text);
+    values.flat_map(|value| value.split(',')).filter_map(|name| changeable(name.trim()))
+}
+
+/// Reads the name of a field that a gate may change.
+fn changeable(name: &str) -> Option<HeaderName> {
+    HeaderName::try_from(name).ok().filter(FieldChanges::may_change)
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {
@@ -111,6 +159,10 @@ fn variable(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn value(text: &'static str) -> HeaderValue {
+        HeaderValue::from_static(text)
+    }
 
     #[test]
     fn the_last_gate_that_tells_something_is_believed() {
@@ -135,13 +187,44 @@ mod tests {
             .into();
         assert_eq!(found, ["bob", "second", "none", "1", ""]);
         assert_eq!(pass.user(), Some("bob"));
-        let cookies = pass.into_cookies();
+        let told = pass.into_response();
         for (says, wanted) in [(None, "private"), (Some("no-store"), "no-store")] {
             let said = says.map(|says| (CACHE_CONTROL, HeaderValue::from_static(says)));
             let mut response = HeaderMap::from_iter(said);
-            tell(&cookies, &mut response);
-            assert_eq!(response[SET_COOKIE], cookies[0]);
-            assert_eq!(response[CACHE_CONTROL], wanted);
+            tell(told.as_deref(), &mut response);
+            assert_eq!((&response[SET_COOKIE], &response[CACHE_CONTROL]), (&value("s=1"), &value(wanted)));
         }
+    }
+
+    #[test]
+    fn a_gate_removes_and_sets_fields_but_not_those_of_the_message() {
+        let fields = |all: &[(&'static str, &'static str)]| {
+            let mut fields = HeaderMap::new();
+            for &(name, text) in all {
+                fields.append(name, value(text));
+            }
+            fields
+        };
+        let mut pass = GatePass::default();
+        pass.take(
+            "first",
+            &fields(&[
+                ("remove-fields", "Authorization, cookie,"),
+                ("remove-fields", "host, content-length, no name"),
+                ("response-x-user", "ada"),
+                ("response-content-length", "7"),
+                ("remove-response-fields", "Server, Date"),
+            ]),
+        );
+        pass.take("second", &fields(&[("response-x-user", "bob")]));
+        let sent =
+            fields(&[("authorization", "x"), ("cookie", "a=1"), ("host", "h"), ("content-length", "3")]);
+        let mut response = fields(&[("server", "guest"), ("date", "now"), ("x-user", "me")]);
+
+        let shown = pass.shown(&sent);
+        assert_eq!(*shown, fields(&[("host", "h"), ("content-length", "3")]));
+        assert_eq!(*pass.facts().shown(&sent), sent, "a middleware has got them removed already");
+        tell(pass.into_response().as_deref(), &mut response);
+        assert_eq!(response, fields(&[("date", "now"), ("x-user", "bob"), ("cache-control", "private")]));
     }
 }

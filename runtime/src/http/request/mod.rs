@@ -12,7 +12,7 @@
 //! | `panic` | the guard that lets a panic end only its own request |
 //! | `runtime_bound_body` | a body that stays within the runtime of the daemon |
 //! | `request_trace` | the span of a request, and what its job is told of it |
-//! | `gate_pass` | what gates tell the handler behind them |
+//! | `gate_pass` | what gates tell the handler behind them, and the client |
 //! | `cgi_job` | the job of a CGI handler |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |

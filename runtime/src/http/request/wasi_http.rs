@@ -91,7 +91,7 @@ impl RoutedRequest<'_> {
 
     /// Adds the daemon's own fields to those of the client.
     fn fields(self, id: JobId) -> HeaderMap {
-        let mut fields = unforged(self.head.headers.clone());
+        let mut fields = unforged(self.pass.shown(&self.head.headers).into_owned());
         join_crumbs(&mut fields);
         let mut add = |name, value: &str| {
             // A value that is invalid in a field is left out, just as a variable with a NUL is.

@@ -83,6 +83,8 @@ pub struct ExplainedRoute {
     pub method: String,
     /// The protocol that it upgrades to; `null` for none.
     pub upgrade: Option<String>,
+    /// The group that it belongs to; `null` for none.
+    pub group: Option<String>,
     /// The version prefix that was taken off the path; `null` for none.
     pub api_version: Option<String>,
     /// The rate limits that count the request.
