@@ -24,6 +24,7 @@ mod corpus;
 mod cramped;
 mod crowd;
 mod dashboard;
+mod database_servers;
 mod databases;
 mod deadlines;
 mod direct;
