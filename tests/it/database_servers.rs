@@ -63,7 +63,7 @@ fn migrations_of_a_server_are_applied_up_to_the_one_that_fails() {
     let copy = daemon.path("copy.sqlite");
     for (words, why) in [
         (&["app", "copy users to stdout"][..], "COPY is not allowed"),
-        (&["app", "--backup", copy.to_str().unwrap()], "use pg_dump"),
+        (&["app", "--backup", copy.to_str().unwrap()][..], "use pg_dump"),
     ] {
         let refused = sql(&daemon, words);
         assert!(refused.code == Some(1) && refused.stderr.contains(why), "{}", refused.stderr);

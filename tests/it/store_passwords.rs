@@ -100,7 +100,7 @@ fn a_password_in_a_url_is_shown_nowhere_and_a_guest_is_told_no_address() {
     .handler("redis", &settings("down", "stores = { default = \"r\" }"), &stores)
     .handler("nats", &settings("down", "stores = { default = \"n\" }"), &stores)
     .handler("postgres", &settings("down", "databases = { main = \"p\" }"), &sql)
-    .handler("failing", &settings("", "stores = [\"r\"]\ndatabases = [\"p\"]"), &Program::new().trap().wasm())
+    .handler("failing", &settings("none", "stores = [\"r\"]\ndatabases = [\"p\"]"), &Program::new().trap().wasm())
     .start();
 
     let told = ["redis", "nats", "postgres"].map(|name| daemon.get(&format!("/{name}")).text().to_owned());
