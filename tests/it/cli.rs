@@ -160,14 +160,25 @@ fn a_new_handler_is_built_and_served() {
     let setup = Setup::new("");
     let dir = setup.path("portcullis.toml").parent().unwrap().to_owned();
 
-    let made = finish(portcullis().args(["new", "hi"]).current_dir(&dir), b"", PATIENCE);
+    for words in
+        [&["new", "hi"][..], &["new", "counts", "--template", "store"], &["new", "book", "--template", "sql"]]
+    {
+        let made = finish(portcullis().args(words).current_dir(&dir), b"", PATIENCE);
+        assert_eq!(made.code, Some(0), "{words:?}: {}", made.stderr);
+    }
 
-    assert_eq!(made.code, Some(0), "{}", made.stderr);
     let built =
         finish(portcullis().arg("build").current_dir(&dir).env("CARGO_TARGET_DIR", target), b"", BUILD);
     assert_eq!(built.code, Some(0), "{}", built.stderr);
-    let daemon = setup.start();
+    let state = setup.path("state");
+    let daemon = setup.env("XDG_STATE_HOME", state).start();
     assert_eq!(daemon.get("/hi/ada").text(), "Hello, ada!\n");
+    for visit in 1..=2 {
+        for handler in ["counts", "book"] {
+            let wanted = format!("Hello, ada! Visits: {visit}\n");
+            assert_eq!(daemon.get(&format!("/{handler}/ada")).text(), wanted, "{handler}");
+        }
+    }
 }
 
 #[test]

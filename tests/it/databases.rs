@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::harness::{Client, Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
 
 /// Serves the guest "sql" under a name for each verb, with one database.
@@ -113,6 +116,56 @@ fn a_client_that_leaves_takes_its_transaction_along() {
 }
 
 #[test]
+fn an_open_transaction_ends_with_its_job_that_is_killed_and_with_the_daemon() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("app.sqlite");
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let config = format!(
+        "admin = \"unix://admin.sock\"\ngrace = \"500ms\"\n\
+         [database.app]\nurl = \"sqlite:{}\"\nconnections = 1\n",
+        file.display()
+    );
+    let settings = |verb: &str| {
+        format!(
+            "output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\n\
+             limits = {{ time = \"120s\", cpu = \"120s\" }}"
+        )
+    };
+    let start = || {
+        let setup = Setup::new(&config).handler("spin", &settings("spin"), &module);
+        setup.handler("plain", &settings("plain"), &module).start()
+    };
+    // With a row that is not committed.
+    let begin = |daemon: &Daemon| {
+        let mut client = daemon.client();
+        client.send("GET /spin HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let labels = ["operation=\"statement\"", "end=\"ok\""];
+        daemon.counted("portcullis_database_operations_total", &labels, 2.0);
+        client
+    };
+    let plain = |daemon: &Daemon| daemon.get("/plain").text().to_owned();
+
+    let mut daemon = start();
+    let _client = begin(&daemon);
+    let jobs: Value = serde_json::from_slice(&daemon.verb(&["jobs", "--json"]).stdout).unwrap();
+    let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == "spin").expect("it runs");
+    assert_eq!(daemon.verb(&["kill", job["id"].as_str().unwrap()]).code, Some(0));
+    assert_eq!(plain(&daemon), "[\"one\"]\n", "after a kill");
+
+    for signal in [Signal::TERM, Signal::KILL] {
+        daemon = start();
+        let _client = begin(&daemon);
+        daemon.signal(signal);
+        if signal == Signal::TERM {
+            daemon.wait(PATIENCE);
+        }
+        drop(daemon);
+        daemon = start();
+        assert_eq!(plain(&daemon), "[\"one\"]\n", "after {signal:?}");
+    }
+}
+
+#[test]
 fn a_damaged_database_is_refused_with_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("app.sqlite");
@@ -130,7 +183,7 @@ fn a_damaged_database_is_refused_with_what_to_do() {
     );
 }
 
-fn ask(daemon: &Daemon, verb: &str) -> Ended {
+pub(crate) fn ask(daemon: &Daemon, verb: &str) -> Ended {
     let mut command = portcullis();
     command.arg(verb).arg("-c").arg(daemon.path("portcullis.toml"));
     if verb == "plan" {
@@ -139,7 +192,7 @@ fn ask(daemon: &Daemon, verb: &str) -> Ended {
     finish(&mut command, b"", PATIENCE)
 }
 
-fn told(ended: &Ended) -> String {
+pub(crate) fn told(ended: &Ended) -> String {
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
@@ -193,7 +246,7 @@ fn a_migration_that_fails_or_has_changed_is_refused() {
     assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n");
 }
 
-fn sql(daemon: &Daemon, args: &[&str]) -> Ended {
+pub(crate) fn sql(daemon: &Daemon, args: &[&str]) -> Ended {
     let mut command = portcullis();
     command.arg("sql").args(args).arg("--socket").arg(daemon.path("admin.sock"));
     finish(&mut command, b"select count(*) as n from users", PATIENCE)

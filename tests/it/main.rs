@@ -25,6 +25,7 @@ mod cors;
 mod cramped;
 mod crowd;
 mod dashboard;
+mod database_servers;
 mod databases;
 mod deadlines;
 mod direct;

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{Daemon, PATIENCE, Setup, StoreServer, finish, portcullis, until};
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, StoreServer, finish, guests, portcullis, until};
 use crate::stores::{add, shortener};
 
 /// Every character that has a meaning in a URL.
@@ -10,9 +12,13 @@ const PASSWORD: &str = "s3cret:@/%?#[] é";
 
 fn servers() -> Vec<(StoreServer, &'static str)> {
     let redis = StoreServer::redis(&["--requirepass", PASSWORD]).map(|server| (server, ""));
+    let digest: String =
+        Sha256::digest(PASSWORD.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let of_user = ["--user", "ada", "on", &format!("#{digest}"), "~*", "&*", "+@all"];
+    let of_user = StoreServer::redis(&of_user).map(|server| (server, "ada@"));
     let nats = StoreServer::nats(&["--user", "ada", "--pass", PASSWORD]).map(|server| (server, "ada@"));
     let token = StoreServer::nats(&["--auth", PASSWORD]).map(|server| (server, ""));
-    [redis, nats, token].into_iter().flatten().collect()
+    [redis, of_user, nats, token].into_iter().flatten().collect()
 }
 
 fn serving(url: &str, password: &str) -> Setup {
@@ -77,4 +83,52 @@ fn a_missing_password_keeps_the_gate_shut() {
 
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("store.default.password: there is no file"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_password_in_a_url_is_shown_nowhere_and_a_guest_is_told_no_address() {
+    let [stores, sql] = ["stores.wasm", "sql.wasm"].map(|file| fs::read(guests().join(file)).unwrap());
+    let settings = |verb: &str, grant: &str| {
+        format!("output = \"raw\"\nrecord = \"failures\"\nargs = [{verb:?}]\n{grant}")
+    };
+    // Nothing listens on port 1.
+    let daemon = Setup::new(
+        "admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\n\
+         [store.r]\nurl = \"redis://ada:s3cret@127.0.0.1:1\"\n[store.n]\nurl = \"nats://ada:s3cret@127.0.0.1:1\"\n\
+         [database.p]\nurl = \"postgres://ada:s3cret@127.0.0.1:1/app\"\n",
+    )
+    .handler("redis", &settings("down", "stores = { default = \"r\" }"), &stores)
+    .handler("nats", &settings("down", "stores = { default = \"n\" }"), &stores)
+    .handler("postgres", &settings("down", "databases = { main = \"p\" }"), &sql)
+    .handler("failing", &settings("none", "stores = [\"r\"]\ndatabases = [\"p\"]"), &Program::new().trap().wasm())
+    .start();
+
+    let told = ["redis", "nats", "postgres"].map(|name| daemon.get(&format!("/{name}")).text().to_owned());
+    let failed = daemon.get("/failing").text().to_owned();
+    let recorded = until("the failed job to be recorded", || {
+        let files = fs::read_dir(daemon.path("failures")).ok()?.map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))
+    });
+
+    let why = "it cannot be reached: see the daemon's log)\n";
+    let store = format!("Some(Unavailable: store default: {why}");
+    assert_eq!(told, [store.clone(), store, format!("Some(Unavailable: database main: {why}")]);
+    let config = daemon.path("portcullis.toml");
+    let config = config.to_str().unwrap();
+    let shown = [
+        failed,
+        fs::read_to_string(recorded).unwrap(),
+        run(&daemon, &["status", "--json"]),
+        run(&daemon, &["store", "list", "--json"]),
+        run(&daemon, &["plan", "-c", config, "--json"]),
+        run(&daemon, &["explain", "GET", "/postgres", "--json"]),
+        run(&daemon, &["history", "--json"]),
+        run(&daemon, &["sql", "p", "select 1"]),
+        run(&daemon, &["store", "get", "n", "a"]),
+        daemon.metrics(),
+        daemon.log.text(),
+    ];
+    for text in shown {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
 }

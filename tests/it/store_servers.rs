@@ -1,11 +1,13 @@
 //! Stores in a server, and what the daemon does without it; stores that a check or a plan tries.
 
 use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, StoreServer, finish, portcullis, until};
+use crate::harness::{Authority, Daemon, PATIENCE, Program, Setup, StoreServer, finish, portcullis, until};
 use crate::stores::{add, hits, is_followed, shortener};
 
 /// The shortener over a store with this URL, beside a handler without a store.
@@ -71,6 +73,47 @@ fn a_daemon_starts_without_the_server_of_a_store_and_finds_it_later() {
         server.start();
         until("the store to be opened", || (daemon.get("/links").status() == 200).then_some(()));
         assert_eq!(error(&daemon), Value::Null);
+    }
+}
+
+/// Starts servers with TLS, whose certificate is put into this directory. Returns them with the URL of a store in each.
+fn servers_with_tls(dir: &Path) -> Vec<(StoreServer, String)> {
+    let pair = Authority::usual().server(&["127.0.0.1"]);
+    let file = |name: &str, text: String| {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (cert, key) = (file("cert.pem", pair.cert), file("key.pem", pair.key));
+    // Beside the port without TLS.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let flags = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let redis = StoreServer::redis(&[&flags[..], &["--tls-auth-clients", "no"]].concat());
+    let redis = redis.map(|server| (server, format!("rediss://127.0.0.1:{port}")));
+    let nats = StoreServer::nats(&["--tls", "--tlscert", &cert, "--tlskey", &key]);
+    let nats = nats.map(|server| {
+        let url = format!("tls://127.0.0.1:{}", server.port);
+        (server, url)
+    });
+    [redis, nats].into_iter().flatten().collect()
+}
+
+#[test]
+fn a_server_with_tls_is_used_if_its_certificate_is_trusted_and_refused_otherwise() {
+    let place = tempfile::tempdir().unwrap();
+    for (_server, url) in servers_with_tls(place.path()) {
+        let trusting = serving(&url).file("ca.pem", Authority::usual().cert.as_bytes());
+        let authorities = trusting.path("ca.pem");
+        let trusting = trusting.env("SSL_CERT_FILE", authorities).start();
+        let stranger = serving(&url).start();
+
+        let slug = add(&mut trusting.client());
+
+        assert!(is_followed(&trusting.get(&format!("/l/{slug}"))), "{url}");
+        assert_eq!(error(&trusting), Value::Null, "{url}");
+        assert_eq!(stranger.get("/links").status(), 500, "{url}");
+        let why = error(&stranger);
+        assert!(why.as_str().is_some_and(|why| why.contains("certificate")), "{url}: {why}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stores: what handlers keep, across jobs, daemons and crashes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -118,6 +119,47 @@ fn a_relaxed_store_loses_nothing_when_the_daemon_is_terminated() {
 }
 
 #[test]
+fn links_keep_to_their_contract() {
+    let daemon = shortener("stores = [\"default\"]", "[store.default]\nurl = \"memory:\"\n").start();
+    let mut client = daemon.client();
+    let mut post =
+        |kind: &str, body: &str| client.submit("POST", "/links", &format!("{kind}\r\n"), body.as_bytes());
+    let json = "Content-Type: application/json";
+
+    let made = post(json, r#"{"url": "https://example.org/?a=b&c"}"#);
+    let slug = made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned();
+    assert_eq!((made.status(), made.text()), (201, format!("{{\"slug\":\"{slug}\"}}").as_str()));
+    for (kind, body, status) in [
+        (json, r#"{"url": "ftp://example.org/"}"#, 422),
+        (json, r#"{"url": "https://example.org/a b"}"#, 422),
+        (json, r#"{"link": "https://example.org/"}"#, 400),
+        (json, "https://example.org/", 400),
+        ("Content-Type: text/plain", r#"{"url": "https://example.org/"}"#, 415),
+        ("Content-Type: application/x-www-form-urlencoded", "url=https%3A%2F%2Fexample.org%2Fform", 303),
+    ] {
+        assert_eq!(post(kind, body).status(), status, "{body}");
+    }
+    let other = post(json, r#"{"url": "https://example.org/?a=b&c"}"#);
+    assert_ne!(other.field("location"), made.field("location"), "each link counts for itself");
+
+    let followed = daemon.get(&format!("/l/{slug}"));
+    assert_eq!((followed.status(), followed.field("location")), (302, Some("https://example.org/?a=b&c")));
+    assert_eq!(daemon.client().ask("HEAD", &format!("/l/{slug}"), "").status(), 302, "and is not counted");
+    let shown = daemon.get(&format!("/links/{slug}"));
+    assert_eq!(shown.text(), r#"{"url":"https://example.org/?a=b&c","hits":1}"#);
+    for target in ["/l/23456789", "/links/23456789", "/l/x", "/links/hits"] {
+        assert_eq!(daemon.get(target).status(), 404, "{target}");
+    }
+    let page = daemon.get("/links");
+    let row = format!("<a href=\"/l/{slug}\">/l/{slug}</a><td>https://example.org/?a=b&amp;c<td>1\n");
+    assert!(
+        page.text().contains(&row) && page.text().contains("https://example.org/form"),
+        "{}",
+        page.text()
+    );
+}
+
+#[test]
 fn a_page_of_links_begins_behind_a_link() {
     let daemon = shortener("stores = [\"default\"]", "[store.default]\nurl = \"memory:\"\n").start();
     let slug = add(&mut daemon.client());
@@ -215,6 +257,27 @@ fn a_component_of_the_second_draft_swaps_and_has_settings_and_a_log() {
     daemon.log.line("warn guest: a message");
 }
 
+#[test]
+fn a_component_lists_more_keys_than_a_page_has_by_both_drafts() {
+    let (_daemon, text) = guest("stores-wasip2.wasm", "pages");
+
+    let wanted = "value Some([255, 0])\nnew 1000 Some(\"0000\") Some(\"0999\")\nnew 100 Some(\"1000\") Some(\"1099\")\n\
+        old 1000 Some(\"0000\") Some(\"0999\")\nold 100 Some(\"1000\") Some(\"1099\")\n\
+        Some(Error::Other(\"invalid: there is no such cursor: begin the listing again\")) Some(Error::AccessDenied)\n";
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn a_component_has_its_variables_and_secrets_by_both_versions_of_their_interface() {
+    let module = fs::read(guests().join("stores-wasip2.wasm")).unwrap();
+    let settings = "output = \"raw\"\nargs = [\"settings\"]\nenv = { GREETING = \"hi\" }\n\
+                    secrets = { KEY = { env = \"OUTSIDE\" } }";
+    let daemon = Setup::one(settings, &module).env("OUTSIDE", "s3cret").start();
+
+    let line = "Some(\"s3cret\") Some(None) [(\"GREETING\", \"hi\"), (\"KEY\", \"s3cret\")]\n";
+    assert_eq!(daemon.get("/").text(), line.repeat(2));
+}
+
 /// Stores a value of 990,000 bytes, reads it three times at once, and prints the last error. Its memory has 1.25 MiB.
 const LARGE: &str = r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -256,6 +319,32 @@ fn a_result_that_is_not_taken_counts_as_memory_of_the_job() {
 fn a_write_that_waits_counts_as_memory_of_the_job() {
     let told = last_error_with("2MiB");
     assert!(told.starts_with("too_many: the job has no memory for the 990000 bytes"), "{told}");
+}
+
+#[test]
+fn a_store_and_a_database_without_a_table_are_files_of_the_state_directory() {
+    let state = tempfile::tempdir().unwrap();
+    let sql = fs::read(guests().join("sql.wasm")).unwrap();
+    let settings = "output = \"raw\"\nargs = [\"plain\"]\ndatabases = { main = \"default\" }";
+    let start = || {
+        let setup = shortener("stores = [\"default\"]", "").handler("plain", settings, &sql);
+        setup.env("STATE_DIRECTORY", state.path()).start()
+    };
+    let mut first = start();
+    let slug = add(&mut first.client());
+    assert!(is_followed(&first.get(&format!("/l/{slug}"))));
+    assert_eq!(first.get("/plain").text(), "[\"one\"]\n");
+    assert_eq!(first.terminate().code, Some(0));
+
+    // The configuration is in another directory, and the state is the service's.
+    let second = start();
+
+    assert_eq!(hits(&second, &slug), 1);
+    for (file, mode) in [("stores", 0o700), ("stores/default.redb", 0o600), ("stores/default.sqlite", 0o600)]
+    {
+        let found = fs::metadata(state.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode, "{file}");
+    }
 }
 
 #[test]

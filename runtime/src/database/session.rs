@@ -70,8 +70,10 @@ impl DatabaseSession {
                         .to_owned(),
                 )
             };
-            self.lease =
-                Some(timeout(PATIENCE, database.lease(self.caller.clone())).await.map_err(|_| late())??);
+            let asked = Instant::now();
+            let leased = timeout(PATIENCE, database.lease(self.caller.clone())).await;
+            database.count_wait(asked.elapsed());
+            self.lease = Some(leased.map_err(|_| late())??);
         }
         let Some(lease) = &mut self.lease else {
             return Err(SqlError::Unavailable("the connection is closed".to_owned()));

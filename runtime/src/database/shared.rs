@@ -64,6 +64,8 @@ struct DatabaseSlot {
     quota: Arc<AtomicU64>,
     connections: usize,
     counts: [SqlCounts; SQL_OPERATIONS.len()],
+    /// Microseconds that jobs have waited for a connection.
+    waited: AtomicU64,
     health: DatabaseHealth,
 }
 
@@ -110,8 +112,8 @@ impl DatabaseSlot {
         let DatabaseOptions { url, ca, connections, .. } = options;
         let ca = ca.as_ref().map(|ca| ca.pem.clone());
         let backend = DatabaseBackend::new(url, ca, *connections, quota.clone());
-        let (counts, health) = Default::default();
-        DatabaseSlot { backend, quota, connections: *connections, counts, health }
+        let (counts, waited, health) = Default::default();
+        DatabaseSlot { backend, quota, connections: *connections, counts, waited, health }
     }
 }
 
@@ -206,6 +208,17 @@ impl SharedDatabase {
         self.slot.counts[operation].count(outcome, took);
         self.slot.health.note(outcome);
         self.slot.health.log(&self.options.name, outcome);
+    }
+
+    /// Counts the time that a job has waited for a connection.
+    pub(super) fn count_wait(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.slot.waited.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Returns the time that jobs have waited for a connection.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.slot.waited.load(Ordering::Relaxed))
     }
 
     /// Returns the options of this configuration.

@@ -144,6 +144,11 @@ impl KeyValue {
         &self.counts[operation as usize]
     }
 
+    /// Returns the time that writes to a file have waited until their commits began. Zero for any other back end.
+    pub fn waited(&self) -> Duration {
+        if let Backend::Redb(redb) = &self.backend { redb.waited() } else { Duration::ZERO }
+    }
+
     /// Returns the value of a key and its version.
     ///
     /// # Errors

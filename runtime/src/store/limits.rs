@@ -28,7 +28,7 @@ pub(super) const MAX_PASSED: usize = 10_000;
 pub const PER_ENTRY: u64 = 64;
 
 /// The longest time to live: beyond a century, leave it out.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The quota of an open store in bytes. A reload may change it.
 #[derive(Clone, Debug)]

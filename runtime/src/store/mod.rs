@@ -37,7 +37,7 @@ mod work;
 pub use self::entries::StoreEntries;
 pub use self::error::StoreError;
 pub use self::key_value::{KeyValue, StoreOptions};
-pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, PER_ENTRY};
+pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_TTL, MAX_VALUE, PER_ENTRY};
 pub use self::operations::{OPERATIONS, Operation, OperationCounts};
 pub use self::rate_count::RateCount;
 pub use self::redb::wait_for_all as wait_until_closed;

@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 const HEAD: &str = "listen = [\"tcp://127.0.0.1:8080\"]\n";
 
 /// Returns `before` with a handler and a route appended, otherwise unchanged. Without `before`, a whole configuration.
+/// `setting` is a line of the handler's table.
 ///
 /// # Errors
 /// The handler or the path exists already, or the routes are not written as tables, which can be appended to.
-pub(super) fn added(before: Option<&str>, name: &str) -> Result<String> {
+pub(super) fn added(before: Option<&str>, name: &str, setting: &str) -> Result<String> {
     let before = before.unwrap_or(HEAD);
     if before.lines().any(|line| names_handler(line, name)) {
         bail!("handler.{name}: is there already: choose another name, or remove it");
@@ -30,7 +31,8 @@ pub(super) fn added(before: Option<&str>, name: &str) -> Result<String> {
         after.push('\n');
     }
     after.push('\n');
-    after.push_str(&include_str!("template/route.toml.txt").replace("{name}", name));
+    let table = include_str!("template/route.toml.txt").replace("{name}", name);
+    after.push_str(&table.replace("{setting}", setting));
     Ok(after)
 }
 
@@ -51,6 +53,10 @@ fn code(line: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn added(before: Option<&str>, name: &str) -> Result<String> {
+        super::added(before, name, "stores = [\"default\"]")
+    }
+
     #[test]
     fn a_new_configuration_listens_and_routes() {
         let text = added(None, "hi").unwrap();
@@ -61,7 +67,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("\n[[route]]\npath = \"/hi/{who}\"\n"), "{text}");
+        assert!(text.contains("\nstores = [\"default\"]\n\n[[route]]\npath = \"/hi/{who}\"\n"), "{text}");
     }
 
     #[test]

@@ -41,6 +41,17 @@ const KEYWORDS: &[&str] = &[
     "where", "while", "yield",
 ];
 
+/// What a new handler does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum NewTemplate {
+    /// Greet whoever the path names.
+    Hello,
+    /// Count visits in a key-value store.
+    Store,
+    /// Count visits in a table of a database.
+    Sql,
+}
+
 /// The result of a scaffolding.
 #[derive(Debug)]
 pub(crate) struct Created {
@@ -56,11 +67,45 @@ pub(crate) struct Created {
     pub sdk_is_new: bool,
 }
 
+impl NewTemplate {
+    fn source(self) -> &'static str {
+        match self {
+            NewTemplate::Hello => include_str!("template/main.rs.txt"),
+            NewTemplate::Store => include_str!("template/store.rs.txt"),
+            NewTemplate::Sql => include_str!("template/sql.rs.txt"),
+        }
+    }
+
+    /// Returns what its manifest has beside that of any handler.
+    fn dependencies(self) -> &'static str {
+        match self {
+            NewTemplate::Hello | NewTemplate::Store => "",
+            // Databases in memory, for its tests.
+            NewTemplate::Sql => {
+                "\n[dev-dependencies]\nportcullis-guest = { path = \"{sdk}\", features = [\"sqlite\"] }\n"
+            }
+        }
+    }
+
+    /// Returns the line of the configuration that the source needs.
+    fn setting(self) -> &'static str {
+        match self {
+            NewTemplate::Hello => "env = { GREETING = \"Hello\" }",
+            NewTemplate::Store => {
+                "stores = [\"default\"]           # a file, unless [store.default] has another url"
+            }
+            NewTemplate::Sql => {
+                "databases = [\"default\"]        # a file, unless [database.default] has another url"
+            }
+        }
+    }
+}
+
 /// Creates a handler `name` in `parent`, and adds it with a route to the `portcullis.toml` there. Blocks.
 ///
 /// # Errors
 /// The name is not allowed, or exists already. A crate that was created in part is removed again.
-pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
+pub(crate) fn new(parent: &Path, name: &str, template: NewTemplate) -> Result<Created> {
     check(name)?;
     let parent = parent.canonicalize().with_context(|| format!("{}: cannot be opened", parent.display()))?;
     let dir = parent.join(name);
@@ -71,10 +116,11 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
         Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),
     };
-    let after = config::added(before.as_deref(), name).with_context(|| config.display().to_string())?;
+    let after = config::added(before.as_deref(), name, template.setting())
+        .with_context(|| config.display().to_string())?;
     let sdk = sdk::locate(&parent)?;
 
-    let made = scaffold(&dir, name, &sdk).and_then(|()| write(&config, &after));
+    let made = scaffold(&dir, name, template, &sdk).and_then(|()| write(&config, &after));
     if made.is_err() {
         let _leftover = fs::remove_dir_all(&dir);
     }
@@ -102,11 +148,11 @@ fn check(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn scaffold(dir: &Path, name: &str, sdk: &sdk::Located) -> Result<()> {
+fn scaffold(dir: &Path, name: &str, template: NewTemplate, sdk: &sdk::Located) -> Result<()> {
     fs::create_dir_all(dir.join("src")).with_context(|| format!("{}: cannot be made", dir.display()))?;
-    let manifest =
-        include_str!("template/Cargo.toml.txt").replace("{name}", name).replace("{sdk}", &sdk.from_crate);
-    write(&dir.join("src/main.rs"), &include_str!("template/main.rs.txt").replace("{name}", name))?;
+    let manifest = include_str!("template/Cargo.toml.txt").to_owned() + template.dependencies();
+    let manifest = manifest.replace("{name}", name).replace("{sdk}", &sdk.from_crate);
+    write(&dir.join("src/main.rs"), &template.source().replace("{name}", name))?;
     write(&dir.join("Cargo.toml"), &manifest)?;
     match enclosing_workspace(dir) {
         Some(_) if build::is_member(dir) => {}

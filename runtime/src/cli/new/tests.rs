@@ -20,17 +20,21 @@ fn a_new_handler_in_an_empty_directory_builds_and_its_test_passes() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().canonicalize().unwrap();
 
-    let created = new(&dir, "hi").unwrap();
+    let created = new(&dir, "hi", NewTemplate::Hello).unwrap();
+    let counting = new(&dir, "counts", NewTemplate::Store).unwrap();
 
     assert!(created.config_is_new && created.sdk_is_new);
     assert_eq!(created.dir, dir.join("hi"));
-    assert!(fs::read(&modules(&dir)[0]).unwrap().starts_with(b"\0asm"));
-    let tested = Command::new("cargo")
-        .args(["test", "-q", "--target-dir"])
-        .arg(dir.join("target"))
-        .current_dir(&created.dir)
-        .status();
-    assert!(tested.unwrap().success());
+    let built = modules(&dir);
+    assert!(built.len() == 2 && built.iter().all(|module| fs::read(module).unwrap().starts_with(b"\0asm")));
+    for made in [created.dir, counting.dir] {
+        let tested = Command::new("cargo")
+            .args(["test", "-q", "--target-dir"])
+            .arg(dir.join("target"))
+            .current_dir(made)
+            .status();
+        assert!(tested.unwrap().success());
+    }
 }
 
 #[test]
@@ -53,9 +57,9 @@ fn a_new_handler_gets_a_body_of_unknown_length_whole_and_its_configuration_names
 #[test]
 fn a_second_handler_shares_the_sdk_and_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    new(dir.path(), "one").unwrap();
+    new(dir.path(), "one", NewTemplate::Hello).unwrap();
 
-    let second = new(dir.path(), "two").unwrap();
+    let second = new(dir.path(), "two", NewTemplate::Hello).unwrap();
 
     assert!(!second.config_is_new && !second.sdk_is_new);
     let config = text(second.config);
@@ -67,10 +71,10 @@ fn a_second_handler_shares_the_sdk_and_the_configuration() {
 fn the_sdk_of_a_repository_above_is_used_where_it_is() {
     let repository = tempfile::tempdir().unwrap();
     let root = repository.path();
-    new(root, "first").unwrap();
+    new(root, "first", NewTemplate::Hello).unwrap();
     fs::create_dir(root.join("handlers")).unwrap();
 
-    let created = new(&root.join("handlers"), "hi").unwrap();
+    let created = new(&root.join("handlers"), "hi", NewTemplate::Hello).unwrap();
 
     assert!(!created.sdk_is_new);
     assert!(text(created.dir.join("Cargo.toml")).contains("path = \"../../guest-sdk\""));
@@ -81,7 +85,7 @@ fn a_workspace_that_does_not_have_it_is_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = []\n").unwrap();
 
-    let created = new(dir.path(), "hi").unwrap();
+    let created = new(dir.path(), "hi", NewTemplate::Hello).unwrap();
 
     assert!(text(created.dir.join("Cargo.toml")).ends_with("\n[workspace]\n"));
     assert_eq!(modules(dir.path()).len(), 1);
@@ -96,7 +100,7 @@ fn a_workspace_that_takes_everything_takes_it() {
     )
     .unwrap();
 
-    let created = new(dir.path(), "hi").unwrap();
+    let created = new(dir.path(), "hi", NewTemplate::Hello).unwrap();
 
     assert!(!text(created.dir.join("Cargo.toml")).contains("[workspace]"));
     assert_eq!(modules(dir.path()).len(), 1);
@@ -108,8 +112,10 @@ fn nothing_is_overwritten() {
     fs::create_dir(dir.path().join("there")).unwrap();
     fs::write(dir.path().join("portcullis.toml"), "[handler.served]\nmodule = \"x.wasm\"\n").unwrap();
 
-    assert!(new(dir.path(), "there").unwrap_err().to_string().contains("is there already"));
-    assert!(new(dir.path(), "served").is_err());
+    assert!(
+        new(dir.path(), "there", NewTemplate::Hello).unwrap_err().to_string().contains("is there already")
+    );
+    assert!(new(dir.path(), "served", NewTemplate::Hello).is_err());
 
     assert!(!dir.path().join("served").exists() && !dir.path().join("guest-sdk").exists());
 }

@@ -148,6 +148,10 @@ impl PostgresLease {
                     "prepared transactions are not allowed: they would outlive the job".to_owned(),
                 ));
             }
+            // Its data would come from the client, or from files of the server.
+            ["COPY", ..] => {
+                return Err(SqlError::NotAllowed("COPY is not allowed: use INSERT and SELECT".to_owned()));
+            }
             ["BEGIN" | "START", ..] if self.since.is_some() => {
                 // The server would only warn, and the time of the transaction would begin again.
                 return Err(SqlError::Invalid(

@@ -42,17 +42,26 @@ pub(super) async fn apply(client: &Client, files: &[Migration]) -> Result<Vec<St
     execute(client, migrations::CREATE).await?;
     let mut done = Vec::new();
     for migration in migrations::pending(files, &applied(client).await?)? {
-        if let Some(word) =
-            syntax::first_words(&migration.sql).iter().find(|word| ENDING.contains(&word.as_str()))
-        {
-            let error = SqlError::Invalid(format!("a migration is one transaction: leave {word} out"));
-            return Err(migrations::failed(&migration.file, &error));
+        if let Some(why) = refusal(&migration.sql) {
+            return Err(migrations::failed(&migration.file, &SqlError::Invalid(why)));
         }
         // What was begun is rolled back with the connection.
         one(client, migration).await.map_err(|error| migrations::failed(&migration.file, &error))?;
         done.push(migration.file.clone());
     }
     Ok(done)
+}
+
+/// Returns why the statements of a migration cannot be applied; `None` if they can be tried.
+fn refusal(sql: &str) -> Option<String> {
+    let first = syntax::first_words(sql);
+    let is_client = |word: &String| word == "STDIN" || word == "STDOUT";
+    // First: the lines of data would be taken for statements.
+    if first.iter().any(|word| word == "COPY") && syntax::words(sql).iter().any(is_client) {
+        return Some("COPY has no client here that sends or takes its data: write INSERT".to_owned());
+    }
+    let ending = first.iter().find(|word| ENDING.contains(&word.as_str()));
+    ending.map(|word| format!("a migration is one transaction: leave {word} out"))
 }
 
 /// Makes the error of a lock that another session has.

@@ -9,7 +9,7 @@ use super::*;
 async fn postgres_keeps_to_the_suite() {
     let Some(server) = postgres().await else { return };
     let admin = server.open("postgres", 1);
-    for number in 0..12 {
+    for number in 0..13 {
         run(&admin, &format!("create database d{number}")).await.unwrap();
     }
     let number = std::cell::Cell::new(0);
@@ -152,10 +152,17 @@ async fn refused(database: &SharedDatabase) {
     let mut session = DatabaseSession::default();
     session.run(database, SqlCommand::Begin).await.unwrap();
 
-    let refused = session.run(database, statement("prepare transaction 'x'", &[])).await.unwrap_err();
+    for sql in ["prepare transaction 'x'", "copy pg_class from stdin", "/* x */ Copy (select 1) to stdout"] {
+        let refused = session.run(database, statement(sql, &[])).await.unwrap_err();
+        assert_eq!(refused.code(), "not_allowed", "{sql}: {refused}");
+    }
 
-    assert_eq!(refused.code(), "not_allowed");
+    // The server has seen none of them.
+    session.run(database, statement("select 1", &[])).await.unwrap();
     session.run(database, SqlCommand::Rollback).await.unwrap();
+    let dumped = migration(1, "create table dumped (a bigint); copy dumped from stdin;\n1\n\\.\n");
+    let error = database.migrate(vec![dumped]).await.unwrap_err().to_string();
+    assert!(error.contains("0001_test.sql is not applied: COPY has no client"), "{error}");
 }
 
 #[tokio::test]

@@ -85,6 +85,21 @@ async fn a_statement_on_nested_views_is_stopped_while_it_is_prepared() {
 }
 
 #[tokio::test]
+async fn the_wait_for_a_connection_is_counted() {
+    let (_place, database) = notes(1).await;
+    let mut holder = DatabaseSession::default();
+    holder.run(&database, SqlCommand::Begin).await.unwrap();
+    let (before, brief) = (database.waited(), Duration::from_millis(100));
+    let mut waiting = Box::pin(run(&database, "select 1"));
+
+    assert!(tokio::time::timeout(brief, waiting.as_mut()).await.is_err());
+    drop(holder);
+    waiting.await.unwrap();
+
+    assert!(database.waited() >= before + brief, "{:?}", database.waited());
+}
+
+#[tokio::test]
 async fn a_statement_of_a_job_that_ends_is_stopped() {
     let (_place, database) = notes(1).await;
     let endless = "insert into notes (id) with recursive n(i) as (select 1 union all select i + 1 from n) \

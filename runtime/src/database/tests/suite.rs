@@ -29,6 +29,7 @@ pub(super) async fn keeps(make: Make<'_>) {
     migrated(&made(make, 1).await).await;
     migrated_long(&made(make, 1).await).await;
     migrated_whole(&made(make, 1).await).await;
+    migrated_in_part(&made(make, 1).await).await;
     migrated_by_two(&made(make, 2).await).await;
 }
 
@@ -234,6 +235,22 @@ async fn migrated_whole(database: &Arc<SharedDatabase>) {
         assert!(error.contains("0001_test.sql is not applied") && error.contains(why), "{error}");
         assert_eq!(run(database, "select * from a").await.unwrap_err().code(), "invalid");
     }
+}
+
+/// What comes before a migration that fails stays applied, and the mended one follows it.
+async fn migrated_in_part(database: &Arc<SharedDatabase>) {
+    let create = |name: &str| format!("create table {name} (x bigint);");
+    let failing = format!("{} insert into nowhere values (1);", create("late"));
+    let files = |second: &str| vec![migration(1, &create("early")), migration(2, second)];
+
+    let error = database.migrate(files(&failing)).await.unwrap_err().to_string();
+
+    assert!(error.contains("0002_test.sql is not applied") && error.contains("nowhere"), "{error}");
+    run(database, "select * from early").await.unwrap();
+    assert_eq!(run(database, "select * from late").await.unwrap_err().code(), "invalid");
+    assert_eq!(database.pending(files(&create("late"))).await.unwrap(), ["0002_test.sql"]);
+    assert_eq!(database.migrate(files(&create("late"))).await.unwrap(), ["0002_test.sql"]);
+    run(database, "select * from late").await.unwrap();
 }
 
 async fn migrated_by_two(database: &Arc<SharedDatabase>) {

@@ -35,6 +35,11 @@ pub(in crate::http) fn databases(exposed: &mut Exposition, engine: &Engine) {
         (Labels::of("database", name).and("operation", operation), counts.time().as_secs_f64())
     });
     exposed.family("portcullis_database_seconds_total", MetricKind::Counter, help, times);
+    let help = "Time that jobs waited for a connection.";
+    let waits = databases
+        .iter()
+        .map(|(name, database)| (Labels::of("database", name), database.waited().as_secs_f64()));
+    exposed.family("portcullis_database_wait_seconds_total", MetricKind::Counter, help, waits);
     if Histograms::current() == Histograms::Off {
         return;
     }

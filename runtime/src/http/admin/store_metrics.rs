@@ -50,6 +50,9 @@ pub(in crate::http) fn stores(exposed: &mut Exposition, engine: &Engine) {
         (Labels::of("store", name).and("operation", word), time)
     });
     exposed.family("portcullis_store_seconds_total", MetricKind::Counter, help, times);
+    let help = "Time that writes to a file waited until their commits began.";
+    let waits = opened.iter().map(|(name, store)| (Labels::of("store", name), store.waited().as_secs_f64()));
+    exposed.family("portcullis_store_wait_seconds_total", MetricKind::Counter, help, waits);
     if Histograms::current() == Histograms::Off {
         return;
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{MAX_KEY, MAX_VALUE, StoreEntry};
+use crate::store::{MAX_KEY, MAX_TTL, MAX_VALUE, StoreEntry};
 
 /// A value of a store: the key `value` or the key `value_base64` of a JSON object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl DumpedEntry {
     /// Reads a line of a dump.
     ///
     /// # Errors
-    /// It is not such a line, or key or value are out of bounds.
+    /// It is not such a line, or key, value or time are out of bounds.
     pub fn read(line: &[u8], now: DateTime<Utc>) -> Result<LoadedEntry> {
         const WANTED: &str =
             "wanted {\"key\": \"...\", \"value\": \"...\"} or {\"key\": \"...\", \"value_base64\": \"...\"}";
@@ -91,7 +91,9 @@ impl DumpedEntry {
         let left = |expires: String| -> Result<Duration> {
             let expires = DateTime::parse_from_rfc3339(&expires);
             let expires = expires.context("expires: wanted a time such as 2026-11-29T10:00:00Z")?;
-            Ok((expires.to_utc() - now).to_std().unwrap_or_default())
+            let left = (expires.to_utc() - now).to_std().unwrap_or_default();
+            ensure!(left <= MAX_TTL, "expires: wanted a time within a hundred years: leave it out");
+            Ok(left)
         };
         Ok(LoadedEntry { key, value, ttl: expires.map(left).transpose()? })
     }
@@ -141,6 +143,7 @@ mod tests {
             (r#"{"key":"","value":"a"}"#, "wanted 1 to 512 bytes"),
             (r#"{"key":"a","value_base64":"!"}"#, "value_base64"),
             (r#"{"key":"a","value":"a","expires":"soon"}"#, "wanted a time"),
+            (r#"{"key":"a","value":"a","expires":"9999-12-31T00:00:00Z"}"#, "within a hundred years"),
         ] {
             let error = format!("{:#}", DumpedEntry::read(line.as_bytes(), Utc::now()).unwrap_err());
             assert!(error.contains(why), "{line}: {error}");

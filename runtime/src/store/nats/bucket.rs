@@ -60,9 +60,11 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 /// # Errors
 /// It cannot be reached, or refuses the credentials.
 pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
-    let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
-    // The client would send what stands in the URL as it is, percent-encoded.
     let (scheme, user, hosts) = url::split(url);
+    let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
+    // Also to servers that it learns from another one, whose addresses have no scheme.
+    let options = options.require_tls(scheme == "tls");
+    // The client would send what stands in the URL as it is, percent-encoded.
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let options = match user.map(|user| user.split_once(':').ok_or(user)) {
         None => options,

@@ -1,6 +1,7 @@
 //! The thread that writes: it commits all writes that wait, with one fsync.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub(super) struct Committer {
     pub(super) last: (usize, Duration),
     /// Writes that were queued and are not in a commit yet.
     pub(super) turns: WriteTurns,
+    /// Microseconds that writes have waited until their commits began.
+    pub(super) waited: Arc<AtomicU64>,
 }
 
 impl Committer {
@@ -131,6 +134,9 @@ impl Committer {
         // Nobody waits for their outcome: they are as if they had never been asked for.
         batch.retain(|pending| !pending.reply.is_closed());
         let (begun, start) = (Instant::now(), thread_time());
+        let waited: Duration =
+            batch.iter().map(|pending| begun.saturating_duration_since(pending.asked)).sum();
+        self.waited.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let outcomes = self.open_file().and_then(|file| {
             let outcomes = failure::guarded(&self.path, || self.transaction(&file.database, &batch));
             if file.committed() && outcomes.is_ok() {
@@ -296,6 +302,7 @@ mod tests {
             unflushed: None,
             last: (0, Duration::ZERO),
             turns: WriteTurns::default(),
+            waited: Arc::default(),
         };
         let (queue, waiting) = mpsc::channel();
         let thread = std::thread::spawn(move || committer.run(&waiting));

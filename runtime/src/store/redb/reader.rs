@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -51,6 +52,8 @@ pub(in crate::store) struct Redb {
     queue: Arc<CommitQueue>,
     room: Arc<WriteRoom>,
     small_room: Arc<WriteRoom>,
+    /// Microseconds that writes have waited until their commits began.
+    waited: Arc<AtomicU64>,
 }
 
 impl Redb {
@@ -67,6 +70,8 @@ impl Redb {
         let (queue, waiting) = std_mpsc::channel();
         let (opened, is_open) = oneshot::channel();
         let path = shared.to_path_buf();
+        let waited = Arc::<AtomicU64>::default();
+        let counted = waited.clone();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             closing::wait_for(&path);
             let file = match open(&path, durability, Verify::Whole) {
@@ -78,9 +83,19 @@ impl Redb {
                 let opened = Instant::now();
                 let mut place = FilePlace::default();
                 place.note(FileIdentity::at(&path));
-                let (unflushed, last, turns) = (None, (0, Duration::ZERO), WriteTurns::default());
-                Committer { path, durability, quota, current, place, opened, unflushed, last, turns }
-                    .run(&waiting);
+                let committer = Committer {
+                    path,
+                    durability,
+                    quota,
+                    current,
+                    place,
+                    opened,
+                    unflushed: None,
+                    last: (0, Duration::ZERO),
+                    turns: WriteTurns::default(),
+                    waited: counted,
+                };
+                committer.run(&waiting);
             }
         });
         let thread = thread.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
@@ -91,12 +106,17 @@ impl Redb {
         let room = WriteRoom::new(QUEUE / UNIT);
         let small_room = WriteRoom::new(SMALL_QUEUE / UNIT);
         let queue = CommitQueue::new(shared.clone(), queue, thread);
-        Ok(Redb { path: shared, current, queue, room, small_room })
+        Ok(Redb { path: shared, current, queue, room, small_room, waited })
     }
 
     /// Closes the file when what is queued is written. Does not block.
     pub(in crate::store) fn close(&self) {
         self.queue.close();
+    }
+
+    /// Returns the time that writes have waited until their commits began.
+    pub(in crate::store) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 
     /// Returns the open file.
@@ -212,12 +232,12 @@ impl Redb {
     /// A write that is dropped before its commit has begun is not done.
     pub(in crate::store) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let ended = || StoreError::Unavailable(format!("{}: the store is closed", self.path.display()));
-        let (bytes, payer) = (write.bytes(), work::payer());
+        let (bytes, payer, asked) = (write.bytes(), work::payer(), Instant::now());
         let room = if bytes > SMALL { &self.room } else { &self.small_room };
         let line = payer.as_ref().map_or(0, |payer| payer.line());
         let share = room.enter(line, bytes / UNIT + 1).await;
         let (reply, outcome) = oneshot::channel();
-        if !self.queue.send(Pending { write, reply, share, payer }) {
+        if !self.queue.send(Pending { write, reply, share, payer, asked }) {
             return Err(ended());
         }
         outcome.await.unwrap_or_else(|_| Err(ended()))

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -18,6 +19,8 @@ pub(super) struct Pending {
     pub(super) share: RoomShare,
     /// Who pays for its share of the commit.
     pub(super) payer: Option<Arc<StoreWork>>,
+    /// When it was asked for.
+    pub(super) asked: Instant,
 }
 
 /// Writes by their line. The line whose turn it is comes first.
@@ -72,7 +75,8 @@ mod tests {
     async fn delete(key: &str, line: usize) -> Pending {
         let share = WriteRoom::new(1).enter(line, 1).await;
         let payer = Some(Arc::new(StoreWork::of(line)));
-        Pending { write: Write::Delete { key: key.to_owned() }, reply: oneshot::channel().0, share, payer }
+        let (write, reply) = (Write::Delete { key: key.to_owned() }, oneshot::channel().0);
+        Pending { write, reply, share, payer, asked: Instant::now() }
     }
 
     #[tokio::test]

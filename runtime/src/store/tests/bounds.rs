@@ -53,6 +53,7 @@ async fn work_on_a_file_is_charged_to_who_asked_for_it() {
     assert!(wrote.0.is_zero() && !wrote.1.is_zero(), "{wrote:?}");
     assert!(!ours.take_reads().is_zero() && ours.take_commits().is_zero());
     assert!(!other.take_reads().is_zero());
+    assert!(!store.waited().is_zero(), "the write has waited for its commit to begin");
 }
 
 /// Lists behind more expired rows than one page passes over.

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod crashes;
+mod edges;
 mod entries;
 mod places;
 #[cfg(feature = "redis")]

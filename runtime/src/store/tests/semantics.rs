@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::{Condition, KeyValue, MAX_KEY, MAX_VALUE, OPERATIONS, Operation, StoreError, Swapped};
 #[cfg(any(feature = "nats", feature = "redis"))]
 use super::servers::{self, ServerProcess};
-use super::{QUOTA, entries, open};
+use super::{QUOTA, edges, entries, open};
 
 /// Tasks that contend for one key, and what each of them does. Files and servers are given a part of it, unless
 /// `PORTCULLIS_STORE_SUITE` is `full`.
@@ -64,6 +64,7 @@ async fn nats_keeps_to_the_semantics() {
 
 /// Runs the suite over two handles of one store, as two daemons have them.
 async fn everything(one: Arc<KeyValue>, two: Arc<KeyValue>, rounds: usize) {
+    edges::edges(&one, &two).await;
     values(&one, &two).await;
     conditions(&one, &two).await;
     numbers(&one, &two).await;

@@ -30,6 +30,22 @@ mod draft {
 }
 
 #[cfg(target_env = "p2")]
+mod config_draft {
+    wit_bindgen::generate!({
+        inline: "
+            package wasi:config@0.2.0-draft-2024-09-27;
+            interface store {
+                variant error { upstream(string), io(string) }
+                get: func(key: string) -> result<option<string>, error>;
+                get-all: func() -> result<list<tuple<string, string>>, error>;
+            }
+            world settings { import store; }
+        ",
+        world: "settings",
+    });
+}
+
+#[cfg(target_env = "p2")]
 mod draft2 {
     wit_bindgen::generate!({
         inline: "
@@ -136,13 +152,67 @@ fn act(verb: &str) -> Result<(), String> {
     };
     match verb {
         "draft" => old().map_err(|error| format!("{error:?}")),
+        "pages" => pages(),
+        "settings" => settings(),
         _ => new().map_err(|error| format!("{error:?}")),
     }
+}
+
+/// Lists more keys than a page has, by both drafts.
+#[cfg(target_env = "p2")]
+fn pages() -> Result<(), String> {
+    use draft::wasi::keyvalue::store as old;
+    use draft2::wasi::keyvalue::{batch, store as new};
+    let bucket = new::open("default").map_err(|error| format!("{error:?}"))?;
+    for hundred in 0..11 {
+        let entry = |number: u32| (format!("{:04}", 100 * hundred + number), vec![255, 0]);
+        let entries: Vec<(String, Vec<u8>)> = (0..100).map(entry).collect();
+        batch::set_many(&bucket, &entries).map_err(|error| format!("{error:?}"))?;
+    }
+    println!("value {:?}", bucket.get("1099").ok().flatten());
+    let mut cursor = None;
+    loop {
+        let page = bucket.list_keys(cursor.as_deref()).map_err(|error| format!("{error:?}"))?;
+        println!("new {} {:?} {:?}", page.keys.len(), page.keys.first(), page.keys.last());
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let bucket = old::open("default").map_err(|error| format!("{error:?}"))?;
+    let mut cursor = None;
+    loop {
+        let page = bucket.list_keys(cursor).map_err(|error| format!("{error:?}"))?;
+        println!("old {} {:?} {:?}", page.keys.len(), page.keys.first(), page.keys.last());
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    println!("{:?} {:?}", bucket.list_keys(Some(77)).err(), new::open("other").err());
+    Ok(())
+}
+
+/// Reads the settings of the handler by both versions of their interface.
+#[cfg(target_env = "p2")]
+fn settings() -> Result<(), String> {
+    use config_draft::wasi::config::store as old;
+    use draft2::wasi::config::store as new;
+    let (mut olds, mut news) = (old::get_all().unwrap_or_default(), new::get_all().unwrap_or_default());
+    olds.sort();
+    news.sort();
+    println!("{:?} {:?} {olds:?}", old::get("KEY").ok().flatten(), old::get("PATH").ok());
+    println!("{:?} {:?} {news:?}", new::get("KEY").ok().flatten(), new::get("PATH").ok());
+    Ok(())
 }
 
 #[cfg(not(target_env = "p2"))]
 fn act(verb: &str) -> Result<(), String> {
     use portcullis_guest::store::{self, StoreError};
+    if verb == "down" {
+        println!("{:?}", store::open("default").and_then(|store| store.get("a")).err());
+        return Ok(());
+    }
     let sdk = || -> Result<(), StoreError> {
         let store = store::open("default")?;
         store.set("a", "x")?;

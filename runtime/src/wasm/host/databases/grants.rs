@@ -265,3 +265,34 @@ impl fmt::Display for SqlFailure {
         write!(f, "{}: {}", self.code, self.message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::{DatabaseOptions, DatabasePool, DatabaseUrl};
+
+    #[test]
+    fn a_job_has_a_bounded_number_of_statements() {
+        let options = DatabaseOptions {
+            name: "one".to_owned(),
+            // Opened by the first statement that runs: none does.
+            url: DatabaseUrl::Sqlite("/nowhere/a.sqlite".into()),
+            quota: 1 << 20,
+            connections: 1,
+            ca: None,
+            migrations: None,
+        };
+        let grant = DatabaseGrant { name: "one".to_owned(), database: DatabasePool::default().get(&options) };
+        let mut databases = GuestDatabases {
+            granted: Arc::new([grant]),
+            sessions: vec![Arc::default()],
+            statements: MAX_STATEMENTS - 1,
+            ..GuestDatabases::nothing()
+        };
+
+        assert!(databases.begin(0).is_ok());
+
+        let refused = databases.begin(0).err().map(|failure| failure.to_string());
+        assert_eq!(refused.as_deref(), Some("too_many: a job has 100000 statements at most"));
+    }
+}

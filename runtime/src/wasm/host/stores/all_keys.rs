@@ -26,3 +26,33 @@ pub(super) async fn all_keys(store: &KeyValue) -> Result<Vec<String>, StoreError
         cursor = page.cursor;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::{Durability, MAX_BATCH, StoreOptions};
+
+    #[tokio::test]
+    async fn ten_thousand_keys_are_listed_at_once_and_one_more_is_refused() {
+        let options = StoreOptions {
+            name: "one".to_owned(),
+            url: "memory:".parse().unwrap(),
+            quota: 8 << 20,
+            durability: Durability::Sync,
+        };
+        let store = KeyValue::open(&options).await.unwrap();
+        let keys: Vec<String> = (0..MAX_KEYS).map(|number| format!("{number:05}")).collect();
+        for some in keys.chunks(MAX_BATCH) {
+            store.set_many(some.iter().map(|key| (key.clone(), Bytes::new())).collect()).await.unwrap();
+        }
+
+        assert_eq!(all_keys(&store).await.unwrap(), keys);
+
+        store.increment("more", 1).await.unwrap();
+        assert!(
+            matches!(all_keys(&store).await, Err(StoreError::Invalid(why)) if why.contains("10000 keys"))
+        );
+    }
+}

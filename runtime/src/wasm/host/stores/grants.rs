@@ -307,8 +307,8 @@ mod tests {
     use super::*;
     use crate::store::{Durability, StoreOptions, StorePool};
 
-    #[tokio::test]
-    async fn a_listing_that_is_awaited_counts_once() {
+    /// The stores of a guest that is granted one.
+    fn granted() -> GuestStores {
         let options = StoreOptions {
             name: "one".to_owned(),
             url: "memory:".parse().unwrap(),
@@ -317,7 +317,22 @@ mod tests {
         };
         let store = StorePool::default().get(&options);
         let granted: Arc<[StoreGrant]> = Arc::new([StoreGrant { name: "one".to_owned(), store }]);
-        let mut stores = GuestStores { granted, ..GuestStores::nothing() };
+        GuestStores { granted, ..GuestStores::nothing() }
+    }
+
+    #[test]
+    fn a_job_has_a_bounded_number_of_operations() {
+        let mut stores = GuestStores { operations: MAX_OPERATIONS - 1, ..granted() };
+
+        assert!(stores.begin(0).is_ok());
+
+        let refused = stores.begin(0).err().map(|failure| failure.to_string());
+        assert_eq!(refused.as_deref(), Some("too_many: a job has 100000 operations on stores at most"));
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_is_awaited_counts_once() {
+        let mut stores = granted();
         let mut listings = Vec::new();
 
         for _ in 0..MAX_UNDER_WAY {
