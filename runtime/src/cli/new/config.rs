@@ -67,7 +67,8 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("\nstores = [\"default\"]\n\n[[route]]\npath = \"/hi/{who}\"\n"), "{text}");
+        assert!(text.contains("\nstores = [\"default\"]\n"), "{text}");
+        assert!(text.contains("\n\n[[route]]\npath = \"/hi/{who}\"\n"), "{text}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn a_new_handler_in_an_empty_directory_builds_and_its_test_passes() {
 #[test]
 fn a_new_handler_gets_a_body_of_unknown_length_whole_and_its_configuration_names_the_other_way() {
     let dir = tempfile::tempdir().unwrap();
-    let created = new(dir.path(), "hi").unwrap();
+    let created = new(dir.path(), "hi", NewTemplate::Hello).unwrap();
     // A configuration is read only if its modules exist.
     fs::create_dir(dir.path().join("build")).unwrap();
     fs::write(dir.path().join("build/hi.wasm"), "").unwrap();
