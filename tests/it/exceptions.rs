@@ -1,6 +1,6 @@
 //! WebAssembly exceptions, which C++ and C's setjmp use.
 
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Setup, found};
 
 /// A program that throws exceptions with a number and another exception, and runs `start` in its
 /// `_start`.
@@ -29,6 +29,13 @@ const CATCHES: &str = "(local.set $kept (call $chain (local.get $kept))) (call $
 
 /// Keeps every exception that it throws.
 const KEEPS: &str = "(loop $more (local.set $kept (call $chain (local.get $kept))) (br $more))";
+
+/// The same in one function, where the heap grows between the use of an exception and that of the next one.
+const KEEPS_IN_PLACE: &str = "(loop $more
+    (block $caught (result i64 exnref exnref)
+        (try_table (catch_ref $e $caught) (throw $e (i64.const 7) (local.get $kept)))
+        unreachable)
+    (local.set $kept) (drop) (drop) (br $more))";
 
 /// Throws exceptions for ever, and keeps none.
 const DROPS: &str = "(loop $more (drop (call $chain (ref.null exn))) (br $more))";
@@ -81,6 +88,29 @@ fn exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it() {
 
     let grown = daemon.status("VmRSS").saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB");
+}
+
+#[test]
+fn exceptions_that_pile_up_are_memory_of_the_job_where_there_is_no_pool_and_their_heap_moves() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let bounds = "limits = { memory = \"4MiB\", cpu = \"20s\" }";
+    let daemon = Setup::one(bounds, &program("", CATCHES))
+        .handler("keeps", bounds, &program("", KEEPS))
+        .handler("place", bounds, &program("", KEEPS_IN_PLACE))
+        .prepend("reason_header = true\n")
+        .under(&["prlimit", "--as=12000000000"])
+        .start();
+    daemon.log.line("the pool of instances cannot be reserved");
+
+    for path in ["/keeps", "/place"].repeat(3) {
+        let response = daemon.get(path);
+
+        let told = (response.status(), response.field("x-portcullis-reason"));
+        assert_eq!(told, (502, Some("memory_limit")), "{path}: {}", response.text());
+        assert_eq!(daemon.get("/").text(), "well\n");
+    }
 }
 
 #[test]
