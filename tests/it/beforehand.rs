@@ -77,11 +77,51 @@ fn a_swap_or_reload_to_a_library_is_refused_without_compiling_it() {
 fn imports_that_nobody_has_are_told_without_compiling() {
     let foreign = r#"(import "env" "emscripten_resize_heap" (func))"#;
     let misspelt = r#"(import "wasi_snapshot_preview1" "fd_wirte" (func))"#;
-    for (import, told) in [(foreign, "env::emscripten_resize_heap"), (misspelt, "fd_wirte")] {
+    let threads = r#"(import "wasi" "thread-spawn" (func (param i32) (result i32)))"#;
+    let preview_0 = r#"(import "wasi_unstable" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
+    for (import, told) in [
+        (foreign, "env::emscripten_resize_heap"),
+        (misspelt, "fd_wirte"),
+        (threads, "build for wasm32-wasip1, not for a target with threads"),
+        (preview_0, "build it with a current toolchain for wasm32-wasip1"),
+    ] {
         let ended = Setup::one("", &dear(import, "_start")).fail();
 
         let said = &ended.stderr;
         assert!(said.contains("imports what this daemon does not provide") && said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn what_a_module_uses_and_this_daemon_lacks_is_told_in_a_programs_words_by_every_verb() {
+    let start = "(func (export \"_start\"))";
+    for (parts, told) in [
+        ("(func try nop catch_all nop end)", "-mllvm -wasm-use-legacy-eh=false"),
+        (
+            "(memory 1 1 shared)",
+            "uses threads (shared memory, atomic operations), which this daemon does not have: build for",
+        ),
+        (
+            "(type (struct (field i32)))",
+            "uses garbage collection by WebAssembly (struct, array), which this daemon does not have:",
+        ),
+    ] {
+        let module = wat::parse_str(format!("(module {parts} {start})")).unwrap();
+        let (home, setup) = (Home::new(), Setup::one("", &module));
+        let (config, module) = (setup.path("portcullis.toml"), setup.path("one.wasm"));
+
+        for ended in [
+            home.run(&["check", "-c"], &config),
+            home.run(&["run", "one", "-c"], &config),
+            home.run(&["run"], &module),
+            home.of(setup).fail(),
+        ] {
+            let said = &ended.stderr;
+            assert_eq!(ended.code, Some(1), "{said}");
+            assert!(said.contains(told), "{said}");
+            assert!(!said.contains("proposal") && !said.contains("offset"), "{said}");
+        }
+        assert_eq!(home.compiled(), 0, "{told}");
     }
 }
 

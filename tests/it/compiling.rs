@@ -55,11 +55,11 @@ fn a_reload_takes_up_what_compiling_may_take() {
     crate::harness::until("the larger module answers", || (daemon.get("/").status() == 204).then_some(()));
 }
 
-/// Runs a verb whose cache is in `home`.
-fn verb(home: &Path, words: &[&str], config: &Path) -> Ended {
+/// Runs a verb with a file, whose cache is in `home`.
+fn verb(home: &Path, words: &[&str], file: &Path) -> Ended {
     let mut command: Command = portcullis();
     command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_STATE_HOME", home.join("state"));
-    finish(command.args(words).arg("-c").arg(config), b"", PATIENCE)
+    finish(command.args(words).arg(file), b"", PATIENCE)
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     let setup = Setup::one("", &manifold());
     let config = setup.path("portcullis.toml");
     let setup = setup.prepend(RAISED);
-    for words in [&["check"][..], &["run", "one"]] {
+    for words in [&["check", "-c"][..], &["run", "one", "-c"]] {
         let ended = verb(home.path(), words, &config);
         assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
     }
@@ -76,7 +76,7 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     let before = entries(home.path());
     assert_eq!(before.len(), 2, "those of check and run, whose stacks tell lines: {before:?}");
 
-    for words in [&["check"][..], &["run", "one"]] {
+    for words in [&["check", "-c"][..], &["run", "one", "-c"]] {
         let ended = verb(home.path(), words, &config);
         assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
     }
@@ -84,6 +84,28 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     let daemon = setup.env("XDG_CACHE_HOME", at("cache")).env("XDG_STATE_HOME", at("state")).start();
     assert_eq!(daemon.get("/").status(), 204);
     assert_eq!(entries(home.path()), before, "it was compiled anew");
+}
+
+#[test]
+fn a_replay_uses_the_code_that_a_run_of_the_module_has_kept_and_keeps_its_own() {
+    let module = crate::harness::Program::new().complain("why\n").exit(3).wasm();
+    let setup = Setup::one("record = \"failures\"", &module).prepend("record_dir = \"failures\"\n");
+    let daemon = setup.start();
+    assert_eq!(daemon.get("/").status(), 502);
+    let line = daemon.log.line("is recorded: portcullis replay ");
+    let record = daemon.path("failures").join(line.rsplit_once('/').unwrap().1);
+    let [warm, cold] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let ran = verb(warm.path(), &["run"], &daemon.path("one.wasm"));
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    let kept = entries(warm.path());
+
+    for home in [&warm, &cold] {
+        let again = verb(home.path(), &["replay"], &record);
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+    }
+
+    assert_eq!((kept.len(), entries(cold.path()).len()), (1, 1));
+    assert_eq!(entries(warm.path()), kept, "it was compiled anew");
 }
 
 /// Lists the entries of a cache by inode, which changes when an entry is rewritten.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, guests, never, until, within};
+use crate::history::{listed, shown};
 
 /// Long enough for a client to receive a whole response and leave.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -66,9 +67,13 @@ fn the_end_of_a_job_behind_its_whole_answer_is_told_and_counted_once() {
 
     assert_eq!(daemon.get("/").text(), "hello");
 
-    daemon.log.line("ended with exit status 3 before it had answered: no disk left (exited)");
+    daemon.log.line("ended with exit status 3 after it had begun to answer: no disk left (exited)");
     within(PATIENCE, "it is counted", || (failures(&daemon, "exited") > 0.0).then_some(()));
     assert_eq!((failures(&daemon, "exited"), failures(&daemon, "cancelled")), (1.0, 0.0));
+    let job = &listed(&daemon, &[], 1)[0];
+    assert_eq!((&job["outcome"], &job["request"]["complete"]), (&"exited".into(), &true.into()));
+    let told = "outcome     ended with exit status 3 after it had begun to answer: no disk left (exited)\n";
+    assert!(shown(&daemon, job).contains(told), "{}", shown(&daemon, job));
 }
 
 #[test]
@@ -216,37 +221,6 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_run_into_its_limit() {
     );
     // The message for its operator is not sent to its clients.
     assert!(!refused.text().contains("fatal"), "{}", refused.text());
-}
-
-#[test]
-fn a_failure_behind_the_head_gives_the_last_line() {
-    let program = Program::text().say("begun\n").read_once().complain("the disk is full\n").exit(3);
-    let daemon = Setup::one("", &program.wasm()).start();
-    let mut client = daemon.client();
-    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
-    client.head();
-
-    client.send("x");
-
-    daemon.log.line(": the disk is full (exited)");
-}
-
-#[test]
-fn a_failure_is_a_502_while_nothing_of_the_answer_has_gone_out() {
-    let program = Program::text().sleep(Duration::from_millis(5)).exit(3);
-    let daemon = Setup::one("", &program.wasm()).start();
-
-    assert_eq!(daemon.get("/").status(), 502);
-}
-
-#[test]
-fn a_head_without_a_body_is_not_held_back_for_long() {
-    let daemon = Setup::one("", &Program::text().sleep_for_ever().wasm()).start();
-    let mut client = daemon.client();
-
-    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-
-    assert!(client.head().starts_with("HTTP/1.1 200 "));
 }
 
 /// The mount of the guests that put away a file.

@@ -1,6 +1,6 @@
 //! WebAssembly exceptions, which C++ and C's setjmp use.
 
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Setup, found};
 
 /// A program that throws exceptions with a number and another exception, and runs `start` in its
 /// `_start`.
@@ -30,6 +30,13 @@ const CATCHES: &str = "(local.set $kept (call $chain (local.get $kept))) (call $
 /// Keeps every exception that it throws.
 const KEEPS: &str = "(loop $more (local.set $kept (call $chain (local.get $kept))) (br $more))";
 
+/// The same in one function, where the heap grows between the use of an exception and that of the next one.
+const KEEPS_IN_PLACE: &str = "(loop $more
+    (block $caught (result i64 exnref exnref)
+        (try_table (catch_ref $e $caught) (throw $e (i64.const 7) (local.get $kept)))
+        unreachable)
+    (local.set $kept) (drop) (drop) (br $more))";
+
 /// Throws exceptions for ever, and keeps none.
 const DROPS: &str = "(loop $more (drop (call $chain (ref.null exn))) (br $more))";
 
@@ -45,6 +52,71 @@ fn an_exception_is_thrown_and_caught() {
 
     for _ in 0..100 {
         assert_eq!(daemon.get("/").text(), "well\n");
+    }
+}
+
+/// What LLVM makes of C++'s exceptions and of C's setjmp: each has a tag with an address. A scope with a destructor
+/// catches everything and throws it again. A function that calls setjmp catches every longjmp, compares the buffer, and
+/// jumps on if it is another's.
+const COMPILED: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "Content-Type: text/plain\n\n")
+    (data (i32.const 96) "left\n") (data (i32.const 104) "caught\n") (data (i32.const 112) "jumped\n")
+    (tag $cpp (param i32))
+    (tag $longjmp (param i32))
+    (func $say (param $at i32) (param $length i32)
+        (i32.store (i32.const 0) (local.get $at))
+        (i32.store (i32.const 4) (local.get $length))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func $scope (param $deep i32)
+        (block $cleanup (result exnref)
+            (try_table (catch_all_ref $cleanup)
+                (if (i32.eqz (local.get $deep)) (then (throw $cpp (i32.const 7))))
+                (call $scope (i32.sub (local.get $deep) (i32.const 1))))
+            (return))
+        (call $say (i32.const 96) (i32.const 5))
+        (throw_ref))
+    (func $jump (param $buffer i32) (param $value i32)
+        (i32.store (i32.const 128) (local.get $buffer))
+        (i32.store (i32.const 132) (local.get $value))
+        (throw $longjmp (i32.const 128)))
+    ;; Returns what its setjmp returns after a jump to `target`.
+    (func $sets (param $buffer i32) (param $target i32) (result i32) (local $value i32) (local $jump i32)
+        (loop $again (result i32)
+            (block $jumped (result i32)
+                (try_table (catch $longjmp $jumped)
+                    (if (local.get $value) (then (return (local.get $value))))
+                    (call $jump (local.get $target) (i32.const 3)))
+                unreachable)
+            (local.set $jump)
+            (if (i32.ne (i32.load (local.get $jump)) (local.get $buffer))
+                (then (call $jump (i32.load (local.get $jump)) (i32.load offset=4 (local.get $jump)))))
+            (local.set $value (i32.load offset=4 (local.get $jump)))
+            (br $again)))
+    (func (export "_start") (local $jump i32)
+        (call $say (i32.const 64) (i32.const 26))
+        (block $caught (result i32)
+            (try_table (catch $cpp $caught) (call $scope (i32.const 2)))
+            unreachable)
+        (drop)
+        (call $say (i32.const 104) (i32.const 7))
+        (if (i32.eq (call $sets (i32.const 200) (i32.const 200)) (i32.const 3))
+            (then (call $say (i32.const 112) (i32.const 7))))
+        ;; Past the setjmp of the function to one outside of it.
+        (block $outside (result i32)
+            (try_table (catch $longjmp $outside) (drop (call $sets (i32.const 200) (i32.const 300))))
+            unreachable)
+        (local.set $jump)
+        (if (i32.eq (i32.load (local.get $jump)) (i32.const 300))
+            (then (call $say (i32.const 112) (i32.const 7))))))"#;
+
+#[test]
+fn what_compilers_make_of_cpp_exceptions_and_of_setjmp_runs() {
+    let daemon = Setup::one(BOUNDS, &wat::parse_str(COMPILED).unwrap()).start();
+
+    for _ in 0..10 {
+        assert_eq!(daemon.get("/").text(), "left\nleft\nleft\ncaught\njumped\njumped\n");
     }
 }
 
@@ -81,6 +153,29 @@ fn exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it() {
 
     let grown = daemon.status("VmRSS").saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB");
+}
+
+#[test]
+fn exceptions_that_pile_up_are_memory_of_the_job_where_there_is_no_pool_and_their_heap_moves() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let bounds = "limits = { memory = \"4MiB\", cpu = \"20s\" }";
+    let daemon = Setup::one(bounds, &program("", CATCHES))
+        .handler("keeps", bounds, &program("", KEEPS))
+        .handler("place", bounds, &program("", KEEPS_IN_PLACE))
+        .prepend("reason_header = true\n")
+        .under(&["prlimit", "--as=12000000000"])
+        .start();
+    daemon.log.line("the pool of instances cannot be reserved");
+
+    for path in ["/keeps", "/place"].repeat(3) {
+        let response = daemon.get(path);
+
+        let told = (response.status(), response.field("x-portcullis-reason"));
+        assert_eq!(told, (502, Some("memory_limit")), "{path}: {}", response.text());
+        assert_eq!(daemon.get("/").text(), "well\n");
+    }
 }
 
 #[test]

@@ -23,11 +23,12 @@ fn history(daemon: &Daemon, args: &[&str]) -> Vec<Value> {
 }
 
 /// Waits until this many jobs are listed.
-fn listed(daemon: &Daemon, args: &[&str], count: usize) -> Vec<Value> {
+pub(crate) fn listed(daemon: &Daemon, args: &[&str], count: usize) -> Vec<Value> {
     until("the jobs in the history", || Some(history(daemon, args)).filter(|jobs| jobs.len() == count))
 }
 
-fn shown(daemon: &Daemon, job: &Value) -> String {
+/// Returns what `show` prints of a listed job.
+pub(crate) fn shown(daemon: &Daemon, job: &Value) -> String {
     let ended = daemon.verb(&["show", job["id"].as_str().unwrap()]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     String::from_utf8(ended.stdout).unwrap()

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod answers;
 mod beforehand;
+mod begun_answers;
 mod bodiless;
 mod budgets;
 mod bytes;

@@ -71,3 +71,25 @@ fn a_form_is_read() {
     assert_eq!(form(kind, b"\xff"), Err(400));
     assert_eq!(form("text/plain", b"a=1"), Err(415));
 }
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_form_becomes_a_type_or_is_refused_with_the_name_of_its_field() {
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Note {
+        title: String,
+        stars: Vec<u8>,
+    }
+    let form = |kind: &str, body: &str| {
+        let mut request = Request::test("POST", "/").header("Content-Type", kind).body(body);
+        request.form_as::<Note>().map_err(|error| (error.status(), error.to_string()))
+    };
+    let kind = "application/x-www-form-urlencoded; charset=utf-8";
+
+    let note = Note { title: "a day".to_owned(), stars: vec![3, 5] };
+    assert_eq!(form(kind, "title=a+day&stars=3&stars=5"), Ok(note));
+    let (status, message) = form(kind, "title=a+day&stars=many").unwrap_err();
+    assert_eq!(status, 400);
+    assert!(message.contains("stars"), "{message}");
+    assert_eq!(form("text/plain", "title=a&stars=1").unwrap_err().0, 415);
+}

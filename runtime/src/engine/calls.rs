@@ -12,8 +12,8 @@ use tracing::warn;
 use super::Engine;
 use crate::catalog::{Ballot, Catalog};
 use crate::job::{
-    CallError, CallRequest, Callee, Destination, EnvError, Fault, HandlerVersion, Job, JobCaller, JobId,
-    Output, Status, Tail, Usage, WORDS, feed, pipe_of,
+    AnswerStage, CallError, CallRequest, Callee, Destination, EnvError, Fault, HandlerVersion, Job,
+    JobCaller, JobId, Output, Status, Tail, Usage, WORDS, feed, pipe_of,
 };
 use crate::observe::brief;
 use crate::observe::traces::JobTrigger;
@@ -239,7 +239,10 @@ fn complaint(entry: &HandlerVersion, outcome: &Result<Status, Fault>, stderr_tai
                 line => (format!("{short}: {}", brief(line, WORDS)), short, ""),
             }
         }
-        Err(fault) => (fault.to_string(), fault.without_words(), fault.stack()),
+        Err(fault) => {
+            let told = fault.at(AnswerStage::Unasked);
+            (told.to_string(), told.without_words().to_string(), fault.stack())
+        }
     };
     Some(entry.failure_text(whole, short, stack))
 }

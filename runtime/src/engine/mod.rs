@@ -255,12 +255,13 @@ impl Engine {
         // Checked again, since a shutdown waits for this job only from here on.
         if let Err(fault) = self.drain.admits(&job) {
             let outcome = Err(fault);
-            entered.conclude(&outcome);
+            entered.conclude(&outcome, &job.usage.answer);
             return outcome;
         }
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
         let complaints = StderrLog::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
+        let usage = job.usage.clone();
         let mut outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
         match &mut outcome {
@@ -270,7 +271,10 @@ impl Engine {
             Err(Fault::OutOfMemory { last_line, .. }) => *last_line = stderr_tail.last_line(),
             Ok(_) | Err(_) => {}
         }
-        entered.conclude(&outcome);
+        if !matches!(outcome, Ok(Status::OK)) {
+            usage.answer.failed(stderr_tail.last_line());
+        }
+        entered.conclude(&outcome, &usage.answer);
         outcome
     }
 

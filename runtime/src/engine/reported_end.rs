@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::job::{Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
+use crate::job::{AnswerProgress, Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
 use crate::observe::history::{FailureSummary, JobSummary, VersionHistory, VersionLabel};
 use crate::observe::traces::{JobSpan, OpenSpan, SpanRef};
 
@@ -52,16 +52,16 @@ pub(super) struct FinalUsage<'a> {
 
 impl ReportedEnd {
     /// The end of a job that failed by itself.
-    pub(super) fn exited(status: Status) -> ReportedEnd {
-        let message = format!("ended with exit status {}", status.0);
-        let summary = FailureSummary { code: "exited", message, stack: String::new(), is_own: true };
+    pub(super) fn exited(status: Status, answer: &AnswerProgress) -> ReportedEnd {
+        let fault = Fault::Exited { status, last_line: answer.last_line().to_owned() };
+        let summary = fault.summary(answer);
         ReportedEnd::Failed(Box::new(ReportedFailure { status, told: status.to_string(), summary }))
     }
 
     /// Describes the end of a job by a fault. The guest's own words count as stderr, so at most `limit` bytes are logged.
-    pub(super) fn fault(fault: &Fault, limit: u64) -> ReportedEnd {
-        let (status, summary) = (fault.status(), fault.summary());
-        let (whole, short) = (fault.to_string(), fault.without_words());
+    pub(super) fn fault(fault: &Fault, answer: &AnswerProgress, limit: u64) -> ReportedEnd {
+        let (status, summary, told) = (fault.status(), fault.summary(answer), fault.told(answer));
+        let (whole, short) = (told.to_string(), told.without_words().to_string());
         let is_logged = whole.len().saturating_sub(short.len()) as u64 <= limit;
         let told = format!("{status}: {}", if is_logged { whole } else { short });
         ReportedEnd::Failed(Box::new(ReportedFailure { status, told, summary }))
@@ -193,7 +193,7 @@ pub(super) fn report_refused(
         written: 0,
         used: [0; 6],
         status: fault.status().0,
-        failure: Some(Box::new(fault.summary())),
+        failure: Some(Box::new(fault.summary(&usage.answer))),
         stderr: String::new(),
         calls: Vec::new(),
     };

@@ -12,8 +12,8 @@ use super::journal::{Event, Journal};
 use super::nested_waits::NestedWaits;
 use super::reported_end::{EndText, FinalUsage, ReportedEnd};
 use crate::job::{
-    Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Tail, Usage, Used,
-    WrittenBytes,
+    AnswerProgress, Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Tail,
+    Usage, Used, WrittenBytes,
 };
 use crate::observe::history::VersionHistory;
 use crate::observe::traces::OpenSpan;
@@ -245,14 +245,14 @@ impl Running {
 }
 
 impl RunningGuard<'_> {
-    /// Records how the job ended.
-    pub(super) fn conclude(&mut self, outcome: &Result<Status, Fault>) {
+    /// Records how the job ended, and how far its answer had come.
+    pub(super) fn conclude(&mut self, outcome: &Result<Status, Fault>, answer: &AnswerProgress) {
         let unremarkable = matches!(outcome, Ok(Status::OK)) && self.call.is_none() && !self.is_journaled();
         self.end = match outcome {
             Ok(_) if unremarkable => ReportedEnd::Unremarkable,
             Ok(status) if status.is_ok() => ReportedEnd::Well(status.to_string()),
-            Ok(status) => ReportedEnd::exited(*status),
-            Err(fault) => ReportedEnd::fault(fault, self.stderr),
+            Ok(status) => ReportedEnd::exited(*status, answer),
+            Err(fault) => ReportedEnd::fault(fault, answer, self.stderr),
         };
     }
 

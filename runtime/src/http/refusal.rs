@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use crate::access::RateExceeded;
-use crate::job::{Fault, JobId, StopReason};
+use crate::job::{AnswerStage, Fault, JobId, StopReason};
 
 /// A request that was answered without a job, or whose job gave no valid response.
 #[derive(Debug)]
@@ -211,13 +211,16 @@ impl Refusal {
             Refusal::Forbidden(why) => (*why).to_owned(),
             Refusal::Occupied(why) => why.clone(),
             Refusal::Internal => "internal error: see the daemon's log".to_owned(),
-            Refusal::Failed(_, fault) => match (details, fault) {
-                (Details::Told, Fault::Trapped { stack, .. }) => {
-                    format!("{fault}\n{stack}").trim_end().to_owned()
+            Refusal::Failed(_, fault) => {
+                let told = fault.at(AnswerStage::Awaited);
+                match (details, fault) {
+                    (Details::Told, Fault::Trapped { stack, .. }) => {
+                        format!("{told}\n{stack}").trim_end().to_owned()
+                    }
+                    (Details::Told, _) => told.to_string(),
+                    (Details::Withheld, _) => told.in_public().to_string(),
                 }
-                (Details::Told, fault) => fault.to_string(),
-                (Details::Withheld, fault) => fault.in_public(),
-            },
+            }
         }
     }
 }

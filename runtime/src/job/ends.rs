@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Fault, Label, Owner, WORDS};
+use super::{AnswerProgress, Fault, Label, Owner, WORDS};
 use crate::observe::brief;
 use crate::observe::history::{CallSummary, FailureSummary, JobSummary, RequestSummary, VersionHistory};
 use crate::observe::traces::TraceId;
@@ -115,11 +115,11 @@ impl JobEnds {
 }
 
 impl Fault {
-    /// Describes this fault for the history.
-    pub fn summary(&self) -> FailureSummary {
+    /// Describes this fault for the history, with how far the answer of the job had come.
+    pub fn summary(&self, answer: &AnswerProgress) -> FailureSummary {
         FailureSummary {
             code: self.code(),
-            message: brief(self, WORDS),
+            message: brief(self.told(answer), WORDS),
             stack: stack(self.stack()),
             is_own: matches!(self.owner(), Owner::Handler | Owner::Ours),
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Name, Status, StopReason};
-use crate::observe::{ByteCount, brief};
+use crate::observe::brief;
 
 /// The maximum length of a guest's own words in our messages, in bytes.
 pub const WORDS: usize = 1 << 10;
@@ -92,7 +92,7 @@ pub enum Fault {
         /// One frame a line, innermost first; may be empty.
         stack: String,
     },
-    /// The job exited before it had answered.
+    /// The job ended by itself with a status other than 0.
     Exited {
         /// Never 0.
         status: Status,
@@ -187,39 +187,6 @@ impl Fault {
         }
     }
 
-    /// Describes the fault for clients, without the guest's own words, which are meant for its
-    /// operator.
-    pub fn in_public(&self) -> String {
-        match self {
-            Fault::Trapped { message, .. } => format!("trapped: {}", brief(message, WORDS)),
-            Fault::Exited { status, .. } => {
-                Fault::Exited { status: *status, last_line: String::new() }.to_string()
-            }
-            Fault::OutOfMemory { limit, .. } => {
-                Fault::OutOfMemory { limit: *limit, last_line: String::new() }.to_string()
-            }
-            Fault::BadAnswer(_) => "not a valid answer".to_owned(),
-            Fault::Host(_) => "internal error: see the daemon's log".to_owned(),
-            Fault::NoScratch(_) => {
-                "there is no room for the request body: send its Content-Length, or try again".to_owned()
-            }
-            Fault::LengthRequired => "a request body of this size needs a Content-Length".to_owned(),
-            Fault::NoMemory(_) => "the host has no memory left for this job: try again".to_owned(),
-            other => other.to_string(),
-        }
-    }
-
-    /// Describes the fault for the operator, without the guest's own words.
-    pub fn without_words(&self) -> String {
-        match self {
-            // These details are the daemon's, and appear in the log only.
-            Fault::Host(_) | Fault::NoMemory(_) | Fault::NoScratch(_) | Fault::LengthRequired => {
-                self.to_string()
-            }
-            other => other.in_public(),
-        }
-    }
-
     /// Returns the exit status that stands for this fault.
     pub fn status(&self) -> Status {
         match self {
@@ -277,90 +244,6 @@ impl Fault {
             Fault::BadAnswer(_) => "bad_answer",
             Fault::ReaderGone => "client_gone",
             Fault::Host(_) => "internal",
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::NotFound(name) => write!(f, "{}: command not found", name.escape_debug()),
-            Fault::NoScript(path) => write!(f, "there is no script at {:?}", brief(path, WORDS)),
-            Fault::Busy { name, retry_after } => {
-                write!(
-                    f,
-                    "{name}: every slot is taken and the queue is full (limits.concurrency, limits.queue); try again in {retry_after:?}"
-                )
-            }
-            Fault::QueuedTooLong { name, limit, retry_after } => {
-                write!(
-                    f,
-                    "{name}: no slot within {limit:?} (limits.queue_time); try again in {retry_after:?}"
-                )
-            }
-            Fault::Deadlock { name, retry_after } => write!(
-                f,
-                "{name}: every slot is held by a job that would wait for this one, as where handlers call one another, or where routes have the same middlewares in another order (limits.concurrency); try again in {retry_after:?}"
-            ),
-            Fault::MemoryTotal { retry_after } => write!(
-                f,
-                "the memory that all jobs share is in use (limits.total_memory); try again in {retry_after:?}"
-            ),
-            Fault::DescriptorsTotal { retry_after } => write!(
-                f,
-                "the file descriptors that all jobs share are in use (limits.handles); try again in {retry_after:?}"
-            ),
-            Fault::NoScratch(why) => write!(
-                f,
-                "no room to store the request body, which has no Content-Length: {why}; free some space, set another directory (scratch), or let the handler read the body as it arrives (body = \"stream\")"
-            ),
-            Fault::LengthRequired => f.write_str(
-                "a request body without Content-Length is too large to keep in memory, and there is no directory for it: set one (scratch), or let the handler read the body as it arrives (body = \"stream\")"
-            ),
-            Fault::Draining => f.write_str("the daemon is draining and starts no new jobs"),
-            Fault::Stopped(reason) => write!(f, "stopped: {reason}"),
-            Fault::TimedOut(limit) => write!(f, "stopped at its time limit of {limit:?} (limits.time)"),
-            Fault::CpuExceeded(limit) => {
-                write!(f, "stopped at its processor limit of {limit:?} (limits.cpu)")
-            }
-            Fault::OutOfMemory { limit, last_line } => {
-                write!(f, "stopped at its memory limit of {} (limits.memory)", ByteCount(*limit as u64))?;
-                if last_line.is_empty() { Ok(()) } else { write!(f, ": {}", brief(last_line, WORDS)) }
-            }
-            Fault::NoMemory(said) => {
-                write!(
-                    f,
-                    "the host gave no more memory: {said}; allow the daemon more (LimitAS= in its unit, `ulimit -v` in a shell, vm.overcommit_memory) or lower `jobs`"
-                )
-            }
-            Fault::InputTooLarge(limit) => {
-                write!(f, "the request body is larger than the limit of {} (limits.body)", ByteCount(*limit))
-            }
-            Fault::InputBroken(what) => write!(f, "the request body broke off: {what}"),
-            Fault::InputIdle(limit) => write!(f, "no byte of the request body came for {limit:?}"),
-            Fault::InputSlow(rate) => {
-                write!(f, "the request body came at less than {rate} bytes a second (http.min_rate)")
-            }
-            Fault::TooManyHandles(limit) => {
-                write!(f, "stopped at its limit of {limit} handles (limits.handles)")
-            }
-            Fault::OutputTooLarge(limit) => {
-                write!(f, "stopped at its output limit of {} (limits.output)", ByteCount(*limit))
-            }
-            Fault::Trapped { message, said, .. } => {
-                write!(f, "trapped: {}", brief(if said.is_empty() { message } else { said }, WORDS))
-            }
-            Fault::Exited { status, last_line } if last_line.is_empty() => {
-                write!(f, "ended with exit status {} before it had answered", status.0)
-            }
-            Fault::Exited { status, last_line } => {
-                let last_line = brief(last_line, WORDS);
-                write!(f, "ended with exit status {} before it had answered: {last_line}", status.0)
-            }
-            Fault::BadAnswer(what) => write!(f, "not a valid answer: {}", brief(what, WORDS)),
-            Fault::ReaderGone => f.write_str("the client has gone"),
-            // The error may contain names from a module.
-            Fault::Host(error) => f.write_str(&brief(format_args!("{error:#}"), 4 * WORDS)),
         }
     }
 }

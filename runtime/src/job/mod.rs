@@ -1,12 +1,13 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `allotment`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
+//! Floors, lowest first: `allotment`, `answer_progress`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
 //! `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`, `waits`; `fault`,
-//! `latencies`; `ends`; `usage`; `output`; `arrival`,
+//! `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`,
 //! `input_limit`, `outbound`, `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`;
 //! `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
+mod answer_progress;
 mod arrival;
 pub mod builtin;
 mod call;
@@ -15,6 +16,7 @@ mod ends;
 mod env;
 mod failure_guard;
 mod fault;
+mod fault_text;
 mod handler;
 mod handler_stats;
 mod http_request;
@@ -43,6 +45,7 @@ mod version_counts;
 mod waits;
 
 pub use allotment::{Allotment, Needs};
+pub use answer_progress::{AnswerProgress, AnswerStage};
 pub use arrival::poll_client;
 pub use builtin::BUILTIN;
 pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
@@ -51,6 +54,7 @@ pub use ends::JobEnds;
 pub use env::{Env, EnvError};
 pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};
+pub use fault_text::FaultText;
 pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
 pub use handler_stats::{HandlerStats, Outcomes};
 pub use http_request::{Proxied, RequestBody, ResponseBody, ResponseSender};

@@ -218,13 +218,45 @@ fn reason(stderr: &str) -> &str {
     {
         return why;
     }
-    // Ruby: `FILE:LINE:in 'WHERE': WHY`, followed by lines of `from`. JavaScript: followed by lines of `at`.
+    if let Some(why) = ruby_reason(lines()) {
+        return why;
+    }
+    // JavaScript: `Error: WHY`, followed by lines of `at`.
     let is_frame = |line: &&str| {
         let inner = line.trim_start();
-        inner.len() < line.len() && (inner.starts_with("from ") || inner.starts_with("at "))
+        is_indented(line) && (inner.starts_with("from ") || inner.starts_with("at "))
     };
     let last = lines().next_back().unwrap_or_default();
     lines().rev().find(|line| !is_frame(line)).unwrap_or(last)
+}
+
+/// Finds the line of an exception with which a Ruby script ended: `FILE:LINE:in 'WHERE': WHY (CLASS)`. Indented lines
+/// follow: the source of the mistake, frames, and with a line of their own the causes, each in the same form. A message
+/// of several lines stands between its first line and the frames.
+fn ruby_reason<'t>(lines: impl DoubleEndedIterator<Item = &'t str>) -> Option<&'t str> {
+    let (mut reason, mut has_frames) = (None, false);
+    for line in lines.rev() {
+        if is_ruby_head(line) {
+            (reason, has_frames) = (Some(line), false);
+        } else if is_indented(line) {
+            has_frames |= line.trim_start().starts_with("from ");
+        } else if !has_frames {
+            // Something else was written after the exception, if there was one.
+            break;
+        }
+    }
+    reason
+}
+
+/// Reports whether a line is the first one of a Ruby exception.
+fn is_ruby_head(line: &str) -> bool {
+    let place = line.split_once(":in ").map(|(place, _)| place).filter(|_| !is_indented(line));
+    let number = place.and_then(|place| Some(place.rsplit_once(':')?.1));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+fn is_indented(line: &str) -> bool {
+    line.starts_with([' ', '\t'])
 }
 
 impl Destination for Tail {
@@ -268,6 +300,10 @@ mod tests {
     fn the_line_that_says_why_is_found_before_the_stacks_of_other_runtimes() {
         let go = "starting\npanic: oh no\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:5 +0x2\nexit status 2\n";
         let ruby = "main.rb:2:in 'Object#inner': boom (RuntimeError)\n\tfrom main.rb:5:in '<main>'\n";
+        let shown = "a.rb:2:in 'f': undefined method 'x' for nil (NoMethodError)\n\n  nil.x\n     ^^\n\tfrom a.rb:4:in '<main>'\n";
+        let caused = "a.rb:4:in 'f': outer (RuntimeError)\n\tfrom a.rb:7:in '<main>'\n\
+                      a.rb:2:in 'g': inner (ZeroDivisionError)\n\tfrom a.rb:4:in 'f'\n\tfrom a.rb:7:in '<main>'\n";
+        let long = "ready\na.rb:2:in 'f': one (RuntimeError)\ntwo\n\tfrom a.rb:4:in '<main>'\n";
         let javascript = "Error: boom\n    at inner (app.js:3:9)\n    at app.js:7:1\n";
         let python = "Traceback (most recent call last):\n  File \"app.py\", line 1\nMemoryError\n";
         let rust = "memory allocation of 1048576 bytes failed\n\
@@ -275,6 +311,10 @@ mod tests {
         for (said, why) in [
             (go, "panic: oh no"),
             (ruby, "main.rb:2:in 'Object#inner': boom (RuntimeError)"),
+            (shown, "a.rb:2:in 'f': undefined method 'x' for nil (NoMethodError)"),
+            (caused, "a.rb:4:in 'f': outer (RuntimeError)"),
+            (long, "a.rb:2:in 'f': one (RuntimeError)"),
+            ("a.rb:2:in 'f': told and rescued (RuntimeError)\nno disk left\n", "no disk left"),
             (javascript, "Error: boom"),
             (python, "MemoryError"),
             (rust, "memory allocation of 1048576 bytes failed"),

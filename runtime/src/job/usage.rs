@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{FailureGuard, JobEnds, Timing, Waits};
+use super::{AnswerProgress, FailureGuard, JobEnds, Timing, Waits};
 use crate::observe::traces::JobSpans;
 
 /// The account of a job, charged by the engine and the sandbox and readable by anyone.
@@ -21,6 +21,8 @@ pub struct Usage {
     body: AtomicU64,
     /// How long its parts take.
     pub timing: Timing,
+    /// How far its answer has come.
+    pub answer: AnswerProgress,
     /// Its waits for its client.
     pub waits: Waits,
     /// Guards that its failure is counted once.

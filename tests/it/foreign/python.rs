@@ -8,7 +8,7 @@ use super::{HTTP, build, meets_its_memory_limit, serve, tried};
 use crate::harness::{Program, Setup};
 
 /// The exports of a command component, in WIT.
-const COMMAND: &str = "package local:app;
+pub(super) const COMMAND: &str = "package local:app;
 world command { export wasi:cli/run@0.2.0; }
 package wasi:cli@0.2.0 { interface run { run: func() -> result; } }
 ";
@@ -70,11 +70,12 @@ fn componentize_py() -> Option<Command> {
     Some(program)
 }
 
-/// Builds `p.wasm` from a program and the world that it is written for.
-fn componentize(setup: &Setup, wit: &Path, world: &str) -> Option<()> {
+/// Builds `p.wasm` from a program, the world that it is written for, and directories of packages.
+pub(super) fn componentize(setup: &Setup, wit: &Path, world: &str, packages: &[&Path]) -> Option<()> {
     let mut componentize = componentize_py()?;
     componentize.arg("-d").arg(wit).args(["-w", world, "componentize", "app", "-p"]);
-    build(componentize.arg(setup.path("")).arg("-o").arg(setup.path("p.wasm")));
+    componentize.arg(setup.path("")).args(packages.iter().flat_map(|dir| [Path::new("-p"), *dir]));
+    build(componentize.arg("-o").arg(setup.path("p.wasm")));
     Some(())
 }
 
@@ -85,7 +86,7 @@ fn a_program_in_python_is_a_handler_even_where_there_is_one_place() {
     )
     .file("command.wit", COMMAND.as_bytes())
     .file("app.py", CGI.as_bytes());
-    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command", &[]) else { return };
     let (daemon, response) = tried("Python, componentize-py", setup, |daemon| {
         daemon.client().submit("POST", "/p/last?a=b", "", b"shout it")
     });
@@ -101,7 +102,7 @@ fn python_speaks_http_itself_with_the_interface_that_ships_with_the_sdk() {
         "[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/p/{word}\"\nhandler = \"p\"\n",
     )
     .file("app.py", PROXY.as_bytes());
-    let Some(()) = componentize(&setup, Path::new(HTTP), "handler") else { return };
+    let Some(()) = componentize(&setup, Path::new(HTTP), "handler", &[]) else { return };
     let daemon = serve(setup);
 
     let response = daemon.client().submit("POST", "/p/last?a=b", "", &[b'x'; 10_000]);
@@ -130,7 +131,7 @@ fn a_gate_in_python_lets_pass_and_turns_away() {
         .add("before = [\"key\"]\n")
         .file("command.wit", COMMAND.as_bytes())
         .file("app.py", GATE.as_bytes());
-    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command", &[]) else { return };
     let daemon = serve(setup);
 
     let passed = daemon.client().ask("GET", "/env", "X-Api-Key: letmein\r\n");
@@ -197,7 +198,7 @@ fn python_runs_the_script_that_the_url_leads_to_which_moves_megabytes_at_once_an
     let hello = b"import os\nprint('Content-Type: text/plain\\n')\nprint('hello', os.environ['PATH_INFO'])\n";
     let setup = setup.file("site/tools/hello.py", hello).file("site/index.py", b"print('Status: 204\\n')\n");
     let setup = setup.file("site/bytes.py", BYTES.as_bytes()).file("site/all.py", ALL.as_bytes());
-    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command", &[]) else { return };
     let daemon = serve(setup);
 
     let hello = daemon.get("/cgi/tools/hello.py/and/more");

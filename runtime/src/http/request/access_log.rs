@@ -10,13 +10,13 @@ use tracing::{error, info};
 
 use super::access_line::{self, LoggedRequest, LoggedResponse, LoggedRun};
 use super::cgi_job::RoutedRequest;
-use super::logged_job::LoggedJob;
+use super::logged_job::{BUG, LoggedJob};
 use super::request_trace::RequestTrace;
 use crate::catalog::{Ballot, FieldChanges, ResponseRules, Route};
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
 use crate::job::{
-    Capture, Fault, HandlerStats, HandlerVersion, JobId, Label, RoutePosition, StopReason, Usage,
+    AnswerProgress, Capture, Fault, HandlerStats, JobId, Label, RoutePosition, StopReason, Usage,
 };
 use crate::net::Peer;
 use crate::observe::history::{History, RequestSummary, VersionHistory};
@@ -77,12 +77,6 @@ enum Blame {
     Nobody,
 }
 
-/// The code of a failure of the daemon.
-const INTERNAL: &str = "internal";
-
-/// The advice for a panic.
-const BUG: &str = "internal: a bug, please report it";
-
 impl RequestLog {
     pub(in crate::http) fn new(progress: Progress) -> RequestLog {
         RequestLog {
@@ -133,6 +127,7 @@ impl RequestLog {
     }
 
     fn job_chosen(&mut self, job: LoggedJob, ballot: Option<Ballot>) {
+        job.usage.answer.awaited();
         job.usage.waits.taken_by(self.progress.delivery.clone());
         self.ballot = ballot;
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(&job.usage));
@@ -191,6 +186,8 @@ impl RequestLog {
         self.status = Some(status);
         self.story.iter_mut().for_each(|story| story.head_sent = Some(Instant::now()));
         self.ballot.iter_mut().for_each(Ballot::handed);
+        // A refusal is the daemon's answer.
+        self.call.iter().filter(|_| self.reason.is_none()).for_each(|job| job.usage.answer.begun());
         // Another protocol follows, with its own deadlines.
         if status == StatusCode::SWITCHING_PROTOCOLS
             && let Some(ballot) = self.ballot.take()
@@ -258,11 +255,7 @@ impl RequestLog {
     /// Logs and counts a panic of the daemon. The job ended with it and not by itself.
     fn report_panic(&self, words: &str) {
         match &self.call {
-            Some(LoggedJob { id, entry, usage }) => {
-                let HandlerVersion { name, version, record, .. } = &**entry;
-                record.count_failure(&usage.failure, INTERNAL);
-                error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
-            }
+            Some(job) => job.panicked(words),
             None => error!("the daemon panicked over an answer: {words} ({BUG})"),
         }
     }
@@ -270,7 +263,9 @@ impl RequestLog {
     fn failed(&mut self, fault: &Fault) {
         self.is_faulted = true;
         self.blame = if fault.is_about_the_handler() { self.blame } else { Blame::Nobody };
-        self.story.iter_mut().for_each(|story| story.failure = Some(Box::new(fault.summary())));
+        let nothing = AnswerProgress::default();
+        let answer = self.call.as_ref().map_or(&nothing, |job| &job.usage.answer);
+        self.story.iter_mut().for_each(|story| story.failure = Some(Box::new(fault.summary(answer))));
         // A fault that the engine has seen is recorded already.
         self.capture.iter().for_each(|capture| capture.fail(fault));
     }

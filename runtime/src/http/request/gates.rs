@@ -173,6 +173,7 @@ struct GateJob {
 impl GateJob {
     /// Keeps the end of a job that is about to begin.
     fn begin(job: LoggedJob) -> GateJob {
+        job.usage.answer.awaited();
         if job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted) {
             job.usage.ends.answers_request();
         }

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::job::{Fault, HandlerVersion, Job, JobId, Owner, Usage};
 use crate::observe::log_format::json_field;
 use crate::observe::traces::SpanRef;
+
+/// The code of a failure of the daemon.
+pub(super) const INTERNAL: &str = "internal";
+
+/// The advice for a panic of the daemon.
+pub(super) const BUG: &str = "internal: a bug, please report it";
 
 /// The job of a request, as far as its failure is logged and counted.
 #[derive(Clone)]
@@ -39,7 +45,8 @@ impl LoggedJob {
             info!("[{id}] {name} {fault} ({code})");
             return;
         }
-        let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
+        let told = fault.told(&usage.answer);
+        let (whole, short) = (format!("{told} ({code})"), format!("{} ({code})", told.without_words()));
         let trace = usage.spans.job().map(SpanRef::trace_id);
         let text = entry.failure_text(whole, short, fault.stack());
         if is_first
@@ -50,5 +57,13 @@ impl LoggedJob {
             history.failed(id.0, text.clone());
         }
         warn!(trace_id = json_field(trace), "[{id}] {name}@{version} {text}");
+    }
+
+    /// Logs and counts a panic of the daemon. The job ended with it and not by itself.
+    pub(super) fn panicked(&self, words: &str) {
+        let LoggedJob { id, entry, usage } = self;
+        let HandlerVersion { name, version, record, .. } = &**entry;
+        record.count_failure(&usage.failure, INTERNAL);
+        error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
     }
 }

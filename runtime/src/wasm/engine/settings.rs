@@ -176,8 +176,8 @@ pub enum Resetting {
 /// - Warm slots, and the affinity of a module to its previous slot, only save work: every slot was reset before.
 /// - Stacks need no reset. wasm cannot address them, and compiled code reads from its frames only what it wrote there.
 ///   The pages that a deep recursion touched would stay resident, though: see [`PoolSettings::stacks`].
-/// - The heap of exceptions is a memory of the pool, taken at the job's first exception. It is counted and reset like
-///   any other. The collector's knowledge of types is cleared when the heap is detached.
+/// - The heap of exceptions is a memory of the pool, taken with the instance of a module that throws. It is counted and
+///   reset like any other. The collector's knowledge of types is cleared when the heap is detached.
 /// - Instances are allocated and initialised for each job. wasmtime is built without protection keys.
 pub(in crate::wasm) fn pool(room: Room) -> PoolSettings {
     pool_with(room, room.jobs)

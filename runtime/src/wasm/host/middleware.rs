@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView as _};
 
 use super::component_state::State;
-use crate::job::{Fault, Proxied};
+use crate::job::{AnswerStage, Fault, Proxied};
 
 /// The interface, with its first version. The linker gives the same function to components that were built with a later
 /// 0.3.
@@ -68,7 +68,11 @@ async fn handle(
         Ok(Err(fault)) => return Ok(Err(code(&fault))),
         Err(_) => return Ok(Err(internal("what stands behind this handler was ended"))),
     };
-    let response = response.map(|body| body.map_err(|fault| Error::InternalError(Some(fault.in_public()))));
+    let broken = |fault: Fault| {
+        let told = fault.at(AnswerStage::Unasked).in_public().to_string();
+        Error::InternalError(Some(told))
+    };
+    let response = response.map(|body| body.map_err(broken));
     accessor.with(|mut store| {
         let state = store.get();
         let (response, _processed) = Response::from_http(state.http().hooks, response);

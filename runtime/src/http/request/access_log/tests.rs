@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::engine::idle;
+use crate::http::request::logged_job::INTERNAL;
 use crate::http::wire::client_memory::MemoryAccount;
+use crate::job::HandlerVersion;
 
 /// The log of a request with a job, and the handler of the job.
 fn begun() -> (RequestLog, Arc<HandlerVersion>) {
