@@ -3,10 +3,21 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{guest, nested, operate, untouched};
+use super::{KINDS, guest, nested, operate, untouched};
+use crate::harness::Landlock;
 
 #[test]
 fn no_handler_keeps_an_operator_from_a_reload() {
+    KINDS.into_iter().for_each(|kind| displace(kind, Landlock::Native));
+}
+
+#[test]
+fn no_handler_keeps_an_operator_from_a_reload_without_landlock_as_well() {
+    KINDS.into_iter().for_each(|kind| displace(kind, Landlock::Missing));
+}
+
+/// Has a handler take the mount of another one in every way, and an operator reload.
+fn displace(kind: &str, landlock: Landlock) {
     // What `up` does to the mount of `files`, as steps of a guest, and what is told of it.
     let ways = [
         ("rename /data/mid/public /data/gone", "there is no directory at "),
@@ -20,9 +31,9 @@ fn no_handler_keeps_an_operator_from_a_reload() {
         ),
     ];
     for (steps, why) in ways {
-        let setup = nested("files", false, true)
+        let setup = nested(kind, false)
             .prepend("admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n");
-        let daemon = setup.start();
+        let daemon = landlock.start(setup);
         let outcomes = operate(&daemon, "/up", steps);
         if why.is_empty() {
             // The last step is refused, because the link would lead out; the host does it instead.
@@ -51,7 +62,7 @@ fn no_handler_keeps_an_operator_from_a_reload() {
             + "\n[handler.new]\nmodule = \"new.wasm\"\noutput = \"raw\"\n\
                mounts = [{ host = \"data/mid/public\", guest = \"/public\" }]\n\
                [[route]]\npath = \"/new\"\nhandler = \"new\"\n";
-        fs::write(daemon.path("new.wasm"), guest("files")).unwrap();
+        fs::write(daemon.path("new.wasm"), guest(kind)).unwrap();
         fs::write(&file, another).unwrap();
         let reloaded = daemon.verb(&["reload"]);
         assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);

@@ -52,6 +52,7 @@ fn planted() -> Vec<Case> {
                 "planted::a_link_in_the_place_of_a_mount_is_refused_by_every_verb",
                 "planted::race::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::race::a_hundred_thousand_renames_race_for_nothing_without_landlock_as_well",
+                "planted::race::a_handler_that_displaces_a_mount_again_and_again_leads_no_other_out",
                 "planted::a_version_that_is_swapped_in_has_the_mounts_that_are_held",
                 "confine::untrusted::tests::a_writable_directory_that_a_handler_has_made_a_link_is_refused",
                 "wasm::host::files::tests::a_directory_that_takes_the_place_of_a_mount_is_out_of_reach",
