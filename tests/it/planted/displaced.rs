@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{KINDS, guest, nested, operate, untouched};
-use crate::harness::Landlock;
+use super::{CANARY, KINDS, guest, mounts, nested, operate, untouched};
+use crate::harness::{Landlock, Setup};
 
 #[test]
 fn no_handler_keeps_an_operator_from_a_reload() {
@@ -69,5 +69,40 @@ fn displace(kind: &str, landlock: Landlock) {
         assert_eq!(operate(&daemon, "/files", "read /moved/file"), ["ok mine"], "{steps}");
         assert_eq!(operate(&daemon, "/new", "read /public/file"), ["ok mine"], "{steps}");
         untouched(&daemon);
+    }
+}
+
+#[test]
+fn a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place() {
+    const MOUNT: &str = "{ host = \"data\", guest = \"/data\", write = true }";
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let route = "[[route]]\npath = \"/site/{*path}\"\nstatic = { dir = \"data/mid/site\" }\n";
+        let setup = Setup::new(route).handler("up", &mounts(MOUNT), &guest(kind));
+        for (dir, content) in [("data/mid/site", "mine"), ("outside", CANARY)] {
+            fs::create_dir_all(setup.path(dir)).unwrap();
+            fs::write(setup.path(dir).join("file"), content).unwrap();
+        }
+        let daemon = landlock.start(setup.prepend("admin = \"unix://admin.sock\"\n"));
+
+        // The link leads out once its directory is in the place of the one that is served.
+        let steps = "mkdir /data/x\nmkdir /data/x/mid\nsymlink ../../outside /data/x/mid/site\n\
+            rename /data/mid /data/gone\nrename /data/x/mid /data/mid";
+        assert_eq!(operate(&daemon, "/up", steps), ["ok "; 5], "{kind}");
+
+        assert_eq!(daemon.get("/site/file").text(), "mine", "{kind}");
+        let config = daemon.path("portcullis.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        // As it is, and without the mount.
+        for text in [text.clone(), text.replace(MOUNT, "")] {
+            fs::write(&config, text).unwrap();
+            let reloaded = daemon.verb(&["reload"]);
+            assert_eq!(reloaded.code, Some(0), "{kind}: {}", reloaded.stderr);
+            let told = String::from_utf8(reloaded.stdout).unwrap();
+            assert!(
+                told.contains("! route.static.dir: ") && told.contains(" keeps the directory "),
+                "{told}"
+            );
+            assert_eq!(daemon.get("/site/file").text(), "mine", "{kind}");
+        }
     }
 }

@@ -45,7 +45,7 @@ fn planted() -> Vec<Case> {
     vec![
         case(
             100,
-            "a mount below another handler's writable mount: renamed, replaced by a link, in a race of 100,000 renames",
+            "a mount or a served directory below another handler's writable mount: renamed, replaced by a link, in a race of 100,000 renames",
             "held from the load on; nothing outside is read or changed, with Landlock and without",
             &[
                 "planted::a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place",
@@ -53,6 +53,7 @@ fn planted() -> Vec<Case> {
                 "planted::race::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::race::a_hundred_thousand_renames_race_for_nothing_without_landlock_as_well",
                 "planted::race::a_handler_that_displaces_a_mount_again_and_again_leads_no_other_out",
+                "planted::displaced::a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place",
                 "planted::a_version_that_is_swapped_in_has_the_mounts_that_are_held",
                 "confine::untrusted::tests::a_writable_directory_that_a_handler_has_made_a_link_is_refused",
                 "wasm::host::files::tests::a_directory_that_takes_the_place_of_a_mount_is_out_of_reach",
