@@ -77,7 +77,7 @@ fn two_jobs_never_see_each_others_variables() {
 }
 
 #[test]
-fn memory_and_globals_are_new_for_every_job() {
+fn memory_is_new_for_every_job() {
     let look = "
         (local.set $count (i32.const 0x21000))
         (loop $next

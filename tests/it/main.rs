@@ -55,6 +55,7 @@ mod journal;
 mod jwks;
 mod kinds;
 mod layering;
+mod leftovers;
 mod lengths;
 mod lifecycle;
 mod limits;

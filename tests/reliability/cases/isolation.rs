@@ -16,11 +16,13 @@ fn left_behind() -> Vec<Case> {
     vec![
         case(
             98,
-            "memory and tables of the job before, swapped out by the host or not",
+            "memories, tables, globals, segments and exceptions of the job before, memory swapped out by the host or not",
             "never seen, by core modules, components and `wasi:http`",
             &[
+                "leftovers::what_a_job_has_changed_is_as_it_was_for_the_next_one_in_its_slot",
+                "leftovers::without_reuse_a_request_finds_nothing_of_the_one_before",
                 "swapped::nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one",
-                "isolation::memory_and_globals_are_new_for_every_job",
+                "isolation::memory_is_new_for_every_job",
                 "confine::pagemap_scan::tests::a_scan_for_pages_that_are_present_asks_for_those_elsewhere_as_well",
                 "wasm::engine::settings::tests::a_pool_scans_where_the_kernel_can",
             ],
