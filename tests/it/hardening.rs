@@ -5,7 +5,9 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, portcullis, reaped, until};
+use crate::harness::{
+    Client, Daemon, Landlock, PATIENCE, Program, Response, Setup, portcullis, reaped, until,
+};
 
 /// Reads a field of proc_pid_status(5).
 fn status(process: u32, field: &str) -> String {
@@ -89,6 +91,25 @@ fn each_step_can_be_left_out() {
     let elsewhere = elsewhere();
     assert_eq!(plan(&daemon, &elsewhere.path().join("other.toml")).status(), 200);
     assert!(!daemon.log.text().contains("hardening: "), "{}", daemon.log.text());
+}
+
+#[test]
+fn a_kernel_without_landlock_is_told_of_and_served_on() {
+    const NEEDS: &str = "Landlock needs Linux 5.19";
+    let elsewhere = elsewhere();
+    let mount = "mounts = [{ host = \".\", guest = \"/here\" }]";
+    for (settings, warnings) in [("", 1), ("hardening.files = false\n", 0)] {
+        let setup = hello().handler("files", mount, &Program::text().wasm());
+        let daemon = Landlock::Missing.start(setup.prepend(settings));
+
+        assert_eq!(daemon.get("/").text(), "hello\n");
+        assert_eq!(plan(&daemon, &elsewhere.path().join("other.toml")).status(), 200);
+        // The other steps are taken all the same.
+        daemon.log.line("refused (seccomp)");
+        let itself = format!("WARN hardening: this host does not allow files: {NEEDS}");
+        let handlers = format!("WARN file operations of handlers are not confined by the kernel: {NEEDS}");
+        assert_eq!((daemon.log.count(&itself), daemon.log.count(&handlers)), (warnings, 1));
+    }
 }
 
 #[test]

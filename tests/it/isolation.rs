@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Daemon, Program, Response, Setup, guests, until};
+use crate::harness::{Daemon, Landlock, Program, Response, Setup, guests, until};
 
 /// Serves one of the guests built with Rust, with its stdout as the body.
 fn rust(name: &str, settings: &str) -> Setup {
@@ -77,7 +77,7 @@ fn two_jobs_never_see_each_others_variables() {
 }
 
 #[test]
-fn memory_and_globals_are_new_for_every_job() {
+fn memory_is_new_for_every_job() {
     let look = "
         (local.set $count (i32.const 0x21000))
         (loop $next
@@ -159,9 +159,12 @@ fn a_stack_without_end_ends_the_job_and_nothing_else() {
     assert_eq!(daemon.get("/hello").text(), "hello\n");
 }
 
+/// The two kinds of modules that have files.
+const FILES: [&str; 2] = ["files", "files-wasip2"];
+
 /// A directory `granted` with a file in it, and other files beside it that were not granted.
-fn with_mount(write: bool) -> Daemon {
-    let setup = rust("files", "");
+fn with_mount(kind: &str, write: bool) -> Setup {
+    let setup = rust(kind, "");
     let (granted, outside) = (setup.path("granted"), setup.path("outside"));
     fs::create_dir_all(granted.join("sub")).unwrap();
     fs::create_dir(&outside).unwrap();
@@ -174,7 +177,7 @@ fn with_mount(write: bool) -> Daemon {
     let module = fs::read(setup.path("one.wasm")).unwrap();
     let settings =
         format!("output = \"raw\"\nmounts = [{{ host = \"granted\", guest = \"/data\", write = {write} }}]");
-    setup.handler("files", &settings, &module).start()
+    setup.handler("files", &settings, &module)
 }
 
 /// Makes a guest perform these operations and returns the outcome of each.
@@ -187,7 +190,7 @@ fn operate(daemon: &Daemon, operations: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_mount_shows_what_is_in_it() {
-    let daemon = with_mount(false);
+    let daemon = with_mount("files", false).start();
 
     let outcomes = operate(&daemon, &["read /data/mine", "read /data/inner", "list /data/sub", "list /data"]);
 
@@ -196,7 +199,6 @@ fn a_mount_shows_what_is_in_it() {
 
 #[test]
 fn no_way_leads_out_of_a_mount() {
-    let daemon = with_mount(true);
     let ways = [
         "read /data/../outside/secret",
         "read /data/sub/../../outside/secret",
@@ -214,31 +216,37 @@ fn no_way_leads_out_of_a_mount() {
         "read /proc/self/environ",
     ];
 
-    let outcomes = operate(&daemon, &ways);
+    for (kind, landlock) in Landlock::each(FILES) {
+        let daemon = landlock.start(with_mount(kind, true));
 
-    for (way, outcome) in ways.iter().zip(&outcomes) {
-        assert!(outcome.starts_with("failed "), "{way}: {outcome}");
+        let outcomes = operate(&daemon, &ways);
+
+        for (way, outcome) in ways.iter().zip(&outcomes) {
+            assert!(outcome.starts_with("failed "), "{kind}: {way}: {outcome}");
+        }
+        assert_eq!(outcomes.len(), ways.len());
+        assert_eq!(fs::read_to_string(daemon.path("outside/secret")).unwrap(), "secret");
     }
-    assert_eq!(outcomes.len(), ways.len());
-    assert_eq!(fs::read_to_string(daemon.path("outside/secret")).unwrap(), "secret");
 }
 
 #[test]
 fn a_mount_to_read_cannot_be_written() {
-    let daemon = with_mount(false);
     let ways =
         ["write /data/new x", "write /data/mine x", "remove /data/mine", "rename /data/mine /data/other"];
+    for (kind, landlock) in Landlock::each(FILES) {
+        let daemon = landlock.start(with_mount(kind, false));
 
-    let outcomes = operate(&daemon, &ways);
+        let outcomes = operate(&daemon, &ways);
 
-    assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed ")), "{outcomes:?}");
-    assert_eq!(fs::read_to_string(daemon.path("granted/mine")).unwrap(), "mine");
-    assert!(!daemon.path("granted/new").exists());
+        assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed ")), "{kind}: {outcomes:?}");
+        assert_eq!(fs::read_to_string(daemon.path("granted/mine")).unwrap(), "mine");
+        assert!(!daemon.path("granted/new").exists());
+    }
 }
 
 #[test]
 fn a_mount_to_write_can_be_written() {
-    let daemon = with_mount(true);
+    let daemon = with_mount("files", true).start();
 
     let outcomes =
         operate(&daemon, &["write /data/new x", "rename /data/new /data/sub/old", "remove /data/mine"]);
@@ -250,17 +258,19 @@ fn a_mount_to_write_can_be_written() {
 
 #[test]
 fn a_job_without_mounts_sees_no_files() {
-    let daemon =
-        rust("files", "output = \"raw\"").add("[[route]]\npath = \"/files\"\nhandler = \"one\"\n").start();
+    for (kind, landlock) in Landlock::each(FILES) {
+        let setup = rust(kind, "output = \"raw\"").add("[[route]]\npath = \"/files\"\nhandler = \"one\"\n");
+        let daemon = landlock.around(|| setup.start());
 
-    let outcomes = operate(&daemon, &["list /", "list .", "read /etc/passwd", "write x y"]);
+        let outcomes = operate(&daemon, &["list /", "list .", "read /etc/passwd", "write x y"]);
 
-    assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed ")), "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed ")), "{kind}: {outcomes:?}");
+    }
 }
 
 #[test]
 fn a_job_may_hold_some_files_and_leaves_none_of_them_open() {
-    let daemon = with_mount(false);
+    let daemon = with_mount("files", false).start();
     let open = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
     operate(&daemon, &["read /data/mine"]);
     let before = open();

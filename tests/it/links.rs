@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Daemon, Setup, guests};
+use crate::harness::{Daemon, Landlock, Setup, guests};
 
 /// The content of a file outside, which must never be seen or changed.
 const CANARY: &str = "canary-of-the-host";
@@ -12,7 +12,7 @@ const CANARY: &str = "canary-of-the-host";
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
 
 /// A handler that may write to `granted` as /data. Files beside it are not granted.
-fn daemon(kind: &str) -> Daemon {
+fn daemon(kind: &str, landlock: Landlock) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
     let settings = "output = \"raw\"\nmounts = [{ host = \"granted\", guest = \"/data\", write = true }]";
     let setup = Setup::new("").handler("files", settings, &module);
@@ -21,7 +21,7 @@ fn daemon(kind: &str) -> Daemon {
     }
     fs::write(setup.path("granted/mine"), "mine").unwrap();
     fs::write(setup.path("outside/secret"), CANARY).unwrap();
-    setup.start()
+    landlock.start(setup)
 }
 
 /// Makes the guest perform these operations, and checks the outcome of each.
@@ -41,8 +41,8 @@ const DONE: &str = "ok ";
 
 #[test]
 fn a_link_that_leads_out_from_where_it_would_stand_is_not_made() {
-    for kind in KINDS {
-        let daemon = daemon(kind);
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let daemon = daemon(kind, landlock);
 
         insist(
             kind,
@@ -86,8 +86,8 @@ fn a_link_that_leads_out_from_where_it_would_stand_is_not_made() {
 
 #[test]
 fn a_link_is_not_moved_or_linked_to_where_it_would_lead_out() {
-    for kind in KINDS {
-        let daemon = daemon(kind);
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let daemon = daemon(kind, landlock);
         symlink("../outside/secret", daemon.path("granted/planted")).unwrap();
         symlink("/etc/passwd", daemon.path("granted/absolute")).unwrap();
 
@@ -124,8 +124,8 @@ fn a_link_is_not_moved_or_linked_to_where_it_would_lead_out() {
 
 #[test]
 fn a_link_that_came_to_lead_out_with_its_directory_is_followed_by_no_function() {
-    for kind in KINDS {
-        let daemon = daemon(kind);
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let daemon = daemon(kind, landlock);
         let before = fs::metadata(daemon.path("outside/secret")).unwrap().modified().unwrap();
 
         insist(

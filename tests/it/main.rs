@@ -58,6 +58,7 @@ mod journal;
 mod jwks;
 mod kinds;
 mod layering;
+mod leftovers;
 mod lengths;
 mod lifecycle;
 mod limits;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, PATIENCE, Setup, figure, finish, guests, portcullis, until};
+use crate::harness::{Client, Daemon, Landlock, PATIENCE, Setup, figure, finish, guests, portcullis, until};
 
 /// The test program as a core module and as a component.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
@@ -153,8 +153,8 @@ fn what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes() {
 
 #[test]
 fn nothing_moves_between_tmp_and_a_mount() {
-    for kind in KINDS {
-        let daemon = site(kind).start();
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let daemon = landlock.start(site(kind));
 
         let said = run(
             &daemon,

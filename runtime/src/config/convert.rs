@@ -89,6 +89,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let context = RouteContext {
         handlers: &names,
         base,
+        directories,
         versions: versions.as_ref(),
         groups: &groups,
         gates: &places,

@@ -10,19 +10,22 @@ use crate::wasm::cache::CacheLocation;
 
 impl Config {
     /// Lists the files of the daemon that clients could read: the configuration, keys, secrets, files of gates,
-    /// stores, databases, the access log, records and stored bodies. `file` is the configuration itself.
-    pub(super) fn served(&self, file: &Path) -> Vec<ConfigError> {
-        let routes = self.routes.iter().filter_map(|route| Some((route, route.dir()?)));
-        let dirs = routes.map(|(route, dir)| Writable {
-            handler: route.path.clone(),
-            dir: dir.to_owned(),
-            by: Granting::Wanted,
+    /// stores, databases, the access log, records and stored bodies. `file` is the configuration itself. `untrusted`
+    /// grants the directories of routes.
+    pub(super) fn served(&self, file: &Path, untrusted: &Untrusted) -> Vec<ConfigError> {
+        let granted = self.routes.iter().filter_map(|route| {
+            let dir = route.dir()?.to_owned();
+            // A directory that is refused is an error of its own.
+            let granted = untrusted.grant(&dir).ok()?.dir;
+            Some((Writable { handler: route.path.clone(), dir, by: Granting::Wanted }, granted))
         });
+        let granted: Vec<_> = granted.collect();
         let error = |message: String| ConfigError { line: 0, key: "route.static".to_owned(), message };
-        let served = match Untrusted::following(dirs) {
-            Ok(served) => served,
-            Err(failure) => return vec![error(format!("{failure:#}"))],
-        };
+        let mut served = Untrusted::default();
+        // Where they lie, not where their paths lead: a handler may have displaced one.
+        if let Err(failure) = served.add(granted.iter().map(|(route, dir)| (route.clone(), &**dir))) {
+            return vec![error(format!("{failure:#}"))];
+        }
         if served.is_empty() {
             return Vec::new();
         }

@@ -99,8 +99,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     examine(path).map_err(|flawed| flawed.errors)
 }
 
-/// As [`load`], for a daemon that serves already: the directories of mounts and of `hardening.reach` are not looked up.
-/// The daemon holds them open, and its loader checks them.
+/// As [`load`], for a daemon that serves already: the directories of mounts, of static routes and of `hardening.reach`
+/// are not looked up. The daemon holds them open, and its loader checks them.
 ///
 /// # Errors
 /// As [`load`].

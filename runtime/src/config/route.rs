@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::before::GateNames;
+use super::directories::Directories;
 use super::group::Groups;
 use super::nearest::Names;
 use super::rate_limit;
@@ -27,6 +28,7 @@ pub(super) struct RouteContext<'a> {
     pub(super) handlers: &'a Names<'a>,
     /// The directory at which relative paths start.
     pub(super) base: &'a Path,
+    pub(super) directories: Directories,
     /// The versions of routes whose group names none. `None` without `version_prefix`.
     pub(super) versions: Option<&'a Arc<VersionRange>>,
     pub(super) groups: &'a Groups<'a>,
@@ -68,7 +70,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
 
 fn one(
     written: &Keyed<Route>,
-    RouteContext { handlers, base, groups, gates, rules, stores, versions }: RouteContext<'_>,
+    RouteContext { handlers, base, directories, groups, gates, rules, stores, versions }: RouteContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<RouteConfig> {
     let Keyed { value: route, key, line } = written;
@@ -83,7 +85,7 @@ fn one(
     let captures = route.path.as_ref().and_then(|at| captures(&at.value)).unwrap_or_default();
     let redirect = target::redirect(route, &captures, report).map(TargetConfig::Redirect);
     let respond = route.respond.as_ref().map(|at| TargetConfig::Respond(target::respond(&at.value, report)));
-    let files = static_files::read(route, base, report);
+    let files = static_files::read(route, (base, directories), report);
     let rewrite = target::rewrite(route, &captures, report).map(TargetConfig::Rewrite);
     let group = groups.of(route, report);
     let shared = group.map(|group| &group.shared);

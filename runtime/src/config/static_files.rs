@@ -5,6 +5,7 @@ use std::path::Path;
 use http::Method;
 
 use super::coding::codings;
+use super::directories::Directories;
 use super::handler::directory;
 use super::reader::Keyed;
 use super::report::Diagnostics;
@@ -15,7 +16,11 @@ use crate::catalog::{StaticOptions, Wildcard};
 const INDEX: &str = "index.html";
 
 /// Reads the directory of a route. Returns `None` if there is none, or if it is invalid; the error is reported.
-pub(super) fn read(route: &Route, base: &Path, report: &Diagnostics<'_>) -> Option<StaticOptions> {
+pub(super) fn read(
+    route: &Route,
+    (base, directories): (&Path, Directories),
+    report: &Diagnostics<'_>,
+) -> Option<StaticOptions> {
     let Keyed { value: written, key, line } = route.r#static.as_ref()?;
     if let Some(path) =
         route.path.as_ref().filter(|path| !path.value.ends_with('}') || !path.value.contains("{*"))
@@ -36,7 +41,10 @@ pub(super) fn read(route: &Route, base: &Path, report: &Diagnostics<'_>) -> Opti
         path => {
             let path = base.join(path);
             report.depends_on(&path);
-            directory(&path).map(Some)
+            match directories {
+                Directories::Checked => directory(&path).map(Some),
+                Directories::Held => Ok(Some(path)),
+            }
         }
     });
     let options = StaticOptions {

@@ -110,7 +110,7 @@ impl Config {
             });
             found.clone().map(|message| error(line, &key, message))
         });
-        named.chain(self.served(file)).collect()
+        named.chain(self.served(file, untrusted)).collect()
     }
 
     /// Lists the files of stores, databases and `[tls.acme]` that lie in a mount without `write`: a handler could read

@@ -208,7 +208,7 @@ impl Setup {
     }
 
     /// Runs a daemon that must end by itself.
-    pub(crate) fn fail(self) -> Ended {
+    pub(crate) fn fail(&self) -> Ended {
         finish(&mut self.command(), b"", PATIENCE)
     }
 

@@ -1,7 +1,7 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 //!
 //! Floors, lowest first: `bomb`, `certificates`, `deadline`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
-//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `metrics`.
+//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `landlock`, `metrics`.
 
 mod bomb;
 mod certificates;
@@ -11,6 +11,7 @@ mod database_server;
 mod deadline;
 pub(crate) mod frames;
 mod guest;
+mod landlock;
 mod load;
 mod log;
 mod metrics;
@@ -28,6 +29,7 @@ pub(crate) use daemon::{Daemon, Ended, Setup, finish, output, portcullis, reaped
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use deadline::{Ends, PATIENCE, attempted, never, soon, until, within};
 pub(crate) use guest::{Program, guests, handlers, middleware};
+pub(crate) use landlock::Landlock;
 pub(crate) use load::{Crowd, Latencies, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;

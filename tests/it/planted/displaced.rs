@@ -3,10 +3,21 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{guest, nested, operate, untouched};
+use super::{CANARY, KINDS, guest, mounts, nested, operate, untouched};
+use crate::harness::{Landlock, Setup};
 
 #[test]
 fn no_handler_keeps_an_operator_from_a_reload() {
+    KINDS.into_iter().for_each(|kind| displace(kind, Landlock::Native));
+}
+
+#[test]
+fn no_handler_keeps_an_operator_from_a_reload_without_landlock_as_well() {
+    KINDS.into_iter().for_each(|kind| displace(kind, Landlock::Missing));
+}
+
+/// Has a handler take the mount of another one in every way, and an operator reload.
+fn displace(kind: &str, landlock: Landlock) {
     // What `up` does to the mount of `files`, as steps of a guest, and what is told of it.
     let ways = [
         ("rename /data/mid/public /data/gone", "there is no directory at "),
@@ -20,9 +31,9 @@ fn no_handler_keeps_an_operator_from_a_reload() {
         ),
     ];
     for (steps, why) in ways {
-        let setup = nested("files", false, true)
+        let setup = nested(kind, false)
             .prepend("admin = \"unix://admin.sock\"\nhardening.reach = [\"data/mid/public\"]\n");
-        let daemon = setup.start();
+        let daemon = landlock.start(setup);
         let outcomes = operate(&daemon, "/up", steps);
         if why.is_empty() {
             // The last step is refused, because the link would lead out; the host does it instead.
@@ -51,12 +62,47 @@ fn no_handler_keeps_an_operator_from_a_reload() {
             + "\n[handler.new]\nmodule = \"new.wasm\"\noutput = \"raw\"\n\
                mounts = [{ host = \"data/mid/public\", guest = \"/public\" }]\n\
                [[route]]\npath = \"/new\"\nhandler = \"new\"\n";
-        fs::write(daemon.path("new.wasm"), guest("files")).unwrap();
+        fs::write(daemon.path("new.wasm"), guest(kind)).unwrap();
         fs::write(&file, another).unwrap();
         let reloaded = daemon.verb(&["reload"]);
         assert_eq!(reloaded.code, Some(0), "{steps}: {}", reloaded.stderr);
         assert_eq!(operate(&daemon, "/files", "read /moved/file"), ["ok mine"], "{steps}");
         assert_eq!(operate(&daemon, "/new", "read /public/file"), ["ok mine"], "{steps}");
         untouched(&daemon);
+    }
+}
+
+#[test]
+fn a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place() {
+    const MOUNT: &str = "{ host = \"data\", guest = \"/data\", write = true }";
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let route = "[[route]]\npath = \"/site/{*path}\"\nstatic = { dir = \"data/mid/site\" }\n";
+        let setup = Setup::new(route).handler("up", &mounts(MOUNT), &guest(kind));
+        for (dir, content) in [("data/mid/site", "mine"), ("outside", CANARY)] {
+            fs::create_dir_all(setup.path(dir)).unwrap();
+            fs::write(setup.path(dir).join("file"), content).unwrap();
+        }
+        let daemon = landlock.start(setup.prepend("admin = \"unix://admin.sock\"\n"));
+
+        // The link leads out once its directory is in the place of the one that is served.
+        let steps = "mkdir /data/x\nmkdir /data/x/mid\nsymlink ../../outside /data/x/mid/site\n\
+            rename /data/mid /data/gone\nrename /data/x/mid /data/mid";
+        assert_eq!(operate(&daemon, "/up", steps), ["ok "; 5], "{kind}");
+
+        assert_eq!(daemon.get("/site/file").text(), "mine", "{kind}");
+        let config = daemon.path("portcullis.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        // As it is, and without the mount.
+        for text in [text.clone(), text.replace(MOUNT, "")] {
+            fs::write(&config, text).unwrap();
+            let reloaded = daemon.verb(&["reload"]);
+            assert_eq!(reloaded.code, Some(0), "{kind}: {}", reloaded.stderr);
+            let told = String::from_utf8(reloaded.stdout).unwrap();
+            assert!(
+                told.contains("! route.static.dir: ") && told.contains(" keeps the directory "),
+                "{told}"
+            );
+            assert_eq!(daemon.get("/site/file").text(), "mine", "{kind}");
+        }
     }
 }

@@ -11,11 +11,13 @@ mod race;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::harness::{
-    Authority, Daemon, Ended, PATIENCE, Pair, Program, Setup, finish, found, guests, portcullis, until,
+    Authority, Daemon, Ended, Landlock, PATIENCE, Pair, Program, Setup, finish, found, guests, portcullis,
+    until,
 };
 
 /// The content of files outside, which must never be seen or changed.
@@ -23,9 +25,6 @@ const CANARY: &str = "canary-of-the-host";
 
 /// The two kinds of modules that have files.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
-
-/// With and without Landlock for the whole process.
-const HARDENED: [bool; 2] = [true, false];
 
 fn guest(kind: &str) -> Vec<u8> {
     fs::read(guests().join(format!("{kind}.wasm"))).unwrap()
@@ -45,13 +44,12 @@ fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
 
 /// Nested handlers: `up` writes to `data`, `mid` to `data/mid`, and `files` has `data/mid/public`, writable if `write`
 /// is set.
-fn nested(kind: &str, write: bool, hardened: bool) -> Setup {
+fn nested(kind: &str, write: bool) -> Setup {
     let inner = format!("{{ host = \"data/mid/public\", guest = \"/public\", write = {write} }}");
     let setup = Setup::new("")
         .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest(kind))
         .handler("mid", &mounts("{ host = \"data/mid\", guest = \"/mid\", write = true }"), &guest(kind))
-        .handler("files", &mounts(&inner), &guest(kind))
-        .prepend(&format!("hardening.files = {hardened}\n"));
+        .handler("files", &mounts(&inner), &guest(kind));
     fs::create_dir_all(setup.path("data/mid/public")).unwrap();
     fs::create_dir_all(setup.path("outside/public")).unwrap();
     fs::write(setup.path("data/mid/public/file"), "mine").unwrap();
@@ -93,9 +91,9 @@ fn refused_reload(daemon: &Daemon) -> String {
 
 #[test]
 fn a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place() {
-    for kind in KINDS {
-        for (write, hardened) in HARDENED.into_iter().flat_map(|one| [(true, one), (false, one)]) {
-            let daemon = nested(kind, write, hardened).start();
+    for (kind, landlock) in Landlock::each(KINDS) {
+        for write in [true, false] {
+            let daemon = landlock.start(nested(kind, write));
             let read = "read /public/file\nlist /public\nwrite /public/new x\nwrite /public/file x\nremove /public/new";
 
             // A rename is possible for the handler. It cannot make the links, but they would be followed in the same
@@ -131,32 +129,43 @@ fn a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place() {
 
 #[test]
 fn a_link_in_the_place_of_a_mount_is_refused_by_every_verb() {
-    let setup = nested("files", false, true);
-    fs::rename(setup.path("data/mid/public"), setup.path("data/mid/gone")).unwrap();
-    symlink("../../outside/public", setup.path("data/mid/public")).unwrap();
-    let file = setup.path("portcullis.toml");
-    let wanted = "handler.files.mounts: ";
+    for landlock in Landlock::BOTH {
+        let setup = nested("files", false);
+        fs::rename(setup.path("data/mid/public"), setup.path("data/mid/gone")).unwrap();
+        symlink("../../outside/public", setup.path("data/mid/public")).unwrap();
+        let file = setup.path("portcullis.toml");
+        let wanted = "handler.files.mounts: ";
+        let done = |verb: &mut Command, stdin: &[u8]| landlock.around(|| finish(verb, stdin, PATIENCE));
 
-    let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
-    assert_eq!(checked.code, Some(1));
-    let line = checked.stderr.lines().find(|line| line.contains(wanted)).unwrap_or(&checked.stderr);
-    assert!(line.contains("portcullis.toml:") && line.contains("symbolic link \"public\" within "), "{line}");
-    let mount = |host: &str, guest: &str| format!("{}::{guest}", setup.path(host).display());
-    let mut run = portcullis();
-    run.arg("run")
-        .arg("--mount")
-        .arg(mount("data", "/data"))
-        .arg("--mount")
-        .arg(mount("data/mid/public", "/p"));
-    let ran = finish(run.arg(setup.path("files.wasm")), b"read /p/file\n", PATIENCE);
-    assert!(ran.code == Some(1) && ran.stderr.contains("symbolic link"), "{:?} {}", ran.stdout, ran.stderr);
-    // Directories that other handlers may write to count as well.
-    let mut run = portcullis();
-    run.args(["run", "-c"]).arg(&file).arg("files");
-    let ran = finish(&mut run, b"read /public/file\n", PATIENCE);
-    assert!(ran.code == Some(1) && ran.stderr.contains("symbolic link"), "{:?} {}", ran.stdout, ran.stderr);
-    let refused = setup.fail();
-    assert!(refused.code == Some(1) && refused.stderr.contains(wanted), "{}", refused.stderr);
+        let checked = done(portcullis().arg("check").arg("-c").arg(&file), b"");
+        assert_eq!(checked.code, Some(1));
+        let line = checked.stderr.lines().find(|line| line.contains(wanted)).unwrap_or(&checked.stderr);
+        assert!(
+            line.contains("portcullis.toml:") && line.contains("symbolic link \"public\" within "),
+            "{line}"
+        );
+        let mount = |host: &str, guest: &str| format!("{}::{guest}", setup.path(host).display());
+        let mut run = portcullis();
+        run.arg("run").arg("--mount").arg(mount("data", "/data"));
+        run.arg("--mount").arg(mount("data/mid/public", "/p")).arg(setup.path("files.wasm"));
+        let ran = done(&mut run, b"read /p/file\n");
+        assert!(
+            ran.code == Some(1) && ran.stderr.contains("symbolic link"),
+            "{:?} {}",
+            ran.stdout,
+            ran.stderr
+        );
+        // Directories that other handlers may write to count as well.
+        let ran = done(portcullis().args(["run", "-c"]).arg(&file).arg("files"), b"read /public/file\n");
+        assert!(
+            ran.code == Some(1) && ran.stderr.contains("symbolic link"),
+            "{:?} {}",
+            ran.stdout,
+            ran.stderr
+        );
+        let refused = landlock.around(|| setup.fail());
+        assert!(refused.code == Some(1) && refused.stderr.contains(wanted), "{}", refused.stderr);
+    }
 }
 
 #[test]
@@ -240,12 +249,14 @@ fn what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key() {
         if key == "listen" {
             continue;
         }
-        let refused = setup.fail();
-        assert!(
-            refused.code == Some(1) && refused.stderr.lines().any(wanted),
-            "{lines}{tables}: {}",
-            refused.stderr
-        );
+        for landlock in Landlock::BOTH {
+            let refused = landlock.around(|| setup.fail());
+            assert!(
+                refused.code == Some(1) && refused.stderr.lines().any(wanted),
+                "{lines}{tables}: {}",
+                refused.stderr
+            );
+        }
     }
 }
 
@@ -275,15 +286,24 @@ fn a_configuration_in_a_writable_mount_is_refused_and_one_beside_it_is_not() {
 
 #[test]
 fn a_reload_after_which_a_handler_could_write_to_a_module_is_refused() {
-    let daemon = exposed("").start();
-    let config = daemon.path("portcullis.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.clone() + "\n[handler.two]\nmodule = \"data/m.wasm\"\n").unwrap();
+    let rows = [
+        ("", "\n[handler.two]\nmodule = \"data/m.wasm\"\n", "handler.two.module: ", "m.wasm"),
+        ("record_dir = \"data/state\"\n", "", "record_dir: ", "data/state"),
+        ("cache = \"data/cache\"\n", "", "cache: ", "data/cache"),
+    ];
+    for ((lines, tables, key, file), landlock) in Landlock::each(rows) {
+        let daemon = landlock.start(exposed(""));
+        let config = daemon.path("portcullis.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{lines}{text}{tables}")).unwrap();
 
-    let why = refused_reload(&daemon);
+        daemon.signal(Signal::HUP);
 
-    assert!(why.contains("handler.two.module: ") && why.contains("m.wasm is looked up in "), "{why}");
-    assert_eq!(operate(&daemon, "/up", "write /data/x y\nread /data/x"), ["ok ", "ok y"]);
+        let why = daemon.log.line(&format!("{file} is looked up in "));
+        assert!(why.contains(key) && why.contains("which handler \"up\" may write to"), "{why}");
+        daemon.log.line("reload failed, the previous generation stays in force:");
+        assert_eq!(operate(&daemon, "/up", "write /data/x y\nread /data/x"), ["ok ", "ok y"]);
+    }
 }
 
 #[test]
@@ -333,18 +353,18 @@ fn a_crate_that_a_handler_could_have_written_is_not_built() {
 
 #[test]
 fn a_version_that_is_swapped_in_has_the_mounts_that_are_held() {
-    let setup = nested("files", false, true).prepend("admin = \"unix://admin.sock\"\n");
-    let daemon = setup.start();
-    fs::rename(daemon.path("data/mid/public"), daemon.path("data/mid/gone")).unwrap();
-    symlink("../../outside/public", daemon.path("data/mid/public")).unwrap();
-    let another = daemon.path("another.wasm");
-    fs::write(&another, guest("files")).unwrap();
+    for (kind, landlock) in Landlock::each(KINDS) {
+        let setup = nested(kind, false).prepend("admin = \"unix://admin.sock\"\n");
+        let daemon = landlock.start(setup);
+        fs::rename(daemon.path("data/mid/public"), daemon.path("data/mid/gone")).unwrap();
+        symlink("../../outside/public", daemon.path("data/mid/public")).unwrap();
+        let another = daemon.path("another.wasm");
+        fs::write(&another, guest(kind)).unwrap();
 
-    let mut swap = portcullis();
-    swap.args(["swap", "files"]).arg(&another).arg("--socket").arg(daemon.path("admin.sock"));
-    let swapped = finish(&mut swap, b"", PATIENCE);
+        let swapped = daemon.verb(&["swap", "files", another.to_str().unwrap()]);
 
-    assert_eq!(swapped.code, Some(0), "{}", swapped.stderr);
-    assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
-    untouched(&daemon);
+        assert_eq!(swapped.code, Some(0), "{}", swapped.stderr);
+        assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"], "{kind}");
+        untouched(&daemon);
+    }
 }

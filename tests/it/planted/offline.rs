@@ -5,41 +5,47 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{exposed, guest, mounts};
-use crate::harness::{Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{Ended, Landlock, PATIENCE, Program, Setup, finish, portcullis, until};
 
 #[test]
 fn a_replay_follows_no_link_that_another_handler_has_planted_since() {
-    let inner = "record = \"failures\"\nmounts = [{ host = \"data/mid/public\", guest = \"/public\" }]";
-    let setup = Setup::new("")
-        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
-        .handler("victim", inner, &Program::new().code("unreachable").wasm())
-        .prepend("record_dir = \"failures\"\n");
-    fs::create_dir_all(setup.path("data/mid/public")).unwrap();
-    fs::create_dir_all(setup.path("outside")).unwrap();
-    let daemon = setup.start();
-    assert_eq!(daemon.get("/victim").status(), 502);
-    let file = until("the failed job to be recorded", || {
-        let mut entries = fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
-        entries.find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
-    });
-    let replay =
-        || -> Ended { finish(portcullis().current_dir("/").arg("replay").arg(&file), b"", PATIENCE) };
-    let honest = replay();
-    assert_eq!(honest.code, Some(0), "{}", honest.stderr);
+    for landlock in Landlock::BOTH {
+        let inner = "record = \"failures\"\nmounts = [{ host = \"data/mid/public\", guest = \"/public\" }]";
+        let setup = Setup::new("")
+            .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
+            .handler("victim", inner, &Program::new().code("unreachable").wasm())
+            .prepend("record_dir = \"failures\"\n");
+        fs::create_dir_all(setup.path("data/mid/public")).unwrap();
+        fs::create_dir_all(setup.path("outside")).unwrap();
+        let daemon = landlock.start(setup);
+        assert_eq!(daemon.get("/victim").status(), 502);
+        let file = until("the failed job to be recorded", || {
+            let mut entries =
+                fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
+            entries.find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
+        });
+        let replay = || -> Ended {
+            let mut replay = portcullis();
+            replay.current_dir("/").arg("replay").arg(&file);
+            landlock.around(|| finish(&mut replay, b"", PATIENCE))
+        };
+        let honest = replay();
+        assert_eq!(honest.code, Some(0), "{}", honest.stderr);
 
-    fs::rename(daemon.path("data/mid"), daemon.path("data/gone")).unwrap();
-    fs::create_dir_all(daemon.path("elsewhere/public")).unwrap();
-    symlink("../elsewhere", daemon.path("data/mid")).unwrap();
+        fs::rename(daemon.path("data/mid"), daemon.path("data/gone")).unwrap();
+        fs::create_dir_all(daemon.path("elsewhere/public")).unwrap();
+        symlink("../elsewhere", daemon.path("data/mid")).unwrap();
 
-    // By the configuration around the module.
-    let by_file = replay();
-    // By the record.
-    fs::rename(daemon.path("portcullis.toml"), daemon.path("away.toml")).unwrap();
-    let by_record = replay();
-    for ended in [by_file, by_record] {
-        let refused = ended.stderr.contains("symbolic link \"mid\" within ");
-        assert!(ended.code == Some(1) && refused, "{:?}: {}", ended.code, ended.stderr);
-        assert!(ended.stderr.contains("handler \"up\" may write to"), "{}", ended.stderr);
+        // By the configuration around the module.
+        let by_file = replay();
+        // By the record.
+        fs::rename(daemon.path("portcullis.toml"), daemon.path("away.toml")).unwrap();
+        let by_record = replay();
+        for ended in [by_file, by_record] {
+            let refused = ended.stderr.contains("symbolic link \"mid\" within ");
+            assert!(ended.code == Some(1) && refused, "{:?}: {}", ended.code, ended.stderr);
+            assert!(ended.stderr.contains("handler \"up\" may write to"), "{}", ended.stderr);
+        }
     }
 }
 

@@ -231,7 +231,7 @@ fn appetite() -> Vec<Case> {
             62,
             "what a job before has left in memory",
             "zeroed",
-            &["isolation::memory_and_globals_are_new_for_every_job"],
+            &["isolation::memory_is_new_for_every_job"],
         ),
         Case {
             figures: &["full-queue"],

@@ -16,11 +16,13 @@ fn left_behind() -> Vec<Case> {
     vec![
         case(
             98,
-            "memory and tables of the job before, swapped out by the host or not",
+            "memories, tables, globals, segments and exceptions of the job before, memory swapped out by the host or not",
             "never seen, by core modules, components and `wasi:http`",
             &[
+                "leftovers::what_a_job_has_changed_is_as_it_was_for_the_next_one_in_its_slot",
+                "leftovers::without_reuse_a_request_finds_nothing_of_the_one_before",
                 "swapped::nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one",
-                "isolation::memory_and_globals_are_new_for_every_job",
+                "isolation::memory_is_new_for_every_job",
                 "confine::pagemap_scan::tests::a_scan_for_pages_that_are_present_asks_for_those_elsewhere_as_well",
                 "wasm::engine::settings::tests::a_pool_scans_where_the_kernel_can",
             ],
@@ -45,13 +47,15 @@ fn planted() -> Vec<Case> {
     vec![
         case(
             100,
-            "a mount below another handler's writable mount: renamed, replaced by a link, in a race of 100,000 renames",
+            "a mount or a served directory below another handler's writable mount: renamed, replaced by a link, in a race of 100,000 renames",
             "held from the load on; nothing outside is read or changed, with Landlock and without",
             &[
                 "planted::a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place",
                 "planted::a_link_in_the_place_of_a_mount_is_refused_by_every_verb",
                 "planted::race::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::race::a_hundred_thousand_renames_race_for_nothing_without_landlock_as_well",
+                "planted::race::a_handler_that_displaces_a_mount_again_and_again_leads_no_other_out",
+                "planted::displaced::a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place",
                 "planted::a_version_that_is_swapped_in_has_the_mounts_that_are_held",
                 "confine::untrusted::tests::a_writable_directory_that_a_handler_has_made_a_link_is_refused",
                 "wasm::host::files::tests::a_directory_that_takes_the_place_of_a_mount_is_out_of_reach",

@@ -1,12 +1,18 @@
 //! The results of a load before they are published: drafts, candidates and compiled modules.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use anyhow::Result;
 
 use crate::catalog::{Catalog, Routes};
 use crate::config::{HandlerConfig, Probe};
+use crate::confine::{GrantedDir, Untrusted};
+use crate::files::FileRoot;
 use crate::job::{HandlerVersion, Name};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted};
@@ -18,19 +24,35 @@ pub struct Draft {
     /// The routes to them.
     pub routes: Routes,
     pub(super) made: HashMap<Name, MadeHandler>,
-    /// The mounts that a handler has displaced.
+    /// The directories that routes serve.
+    pub(super) served: Vec<ServedDir>,
+    /// The mounts, and the directories that routes serve, that a handler has displaced.
     pub displaced: Vec<DisplacedMount>,
 }
 
-/// A mount whose path leads elsewhere, because a handler may write there. Its directory stays in use.
+/// A mount, or a directory that routes serve, whose path leads elsewhere, because a handler may write there. The
+/// directory stays in use.
 pub struct DisplacedMount {
-    /// The handler that has the mount.
-    pub handler: Name,
+    /// The handler that has the mount. `None` if routes serve the directory.
+    pub handler: Option<Name>,
     /// The path that led to it.
     pub host: PathBuf,
     /// Where the path leads now.
     pub why: String,
 }
+
+/// A directory that a route serves.
+pub(super) struct ServedDir {
+    /// The path in the configuration.
+    pub(super) path: PathBuf,
+    pub(super) dir: Arc<OwnedFd>,
+    /// Where the path leads now, if a handler has displaced the directory.
+    displaced: Option<String>,
+}
+
+/// Opens the directories that the routes of one load serve, and collects them.
+#[derive(Default)]
+pub(super) struct ServedDirs(RefCell<Vec<ServedDir>>);
 
 /// A handler version with its mounts and the digest of its module.
 #[derive(Clone)]
@@ -44,7 +66,7 @@ pub(super) struct MadeHandler {
 pub struct Candidate {
     /// The catalog.
     pub catalog: Arc<Catalog>,
-    /// The mounts that a handler has displaced.
+    /// The mounts, and the directories that routes serve, that a handler has displaced.
     pub displaced: Vec<DisplacedMount>,
     pub(super) loaded: Loaded,
 }
@@ -69,7 +91,9 @@ pub(super) struct Loaded {
     pub(super) handlers: HashMap<Name, HandlerConfig>,
     /// The handlers as they were made.
     pub(super) made: HashMap<Name, MadeHandler>,
-    /// The paths of mounts that a handler has displaced.
+    /// The directories that routes serve.
+    pub(super) served: Vec<ServedDir>,
+    /// The paths of these and of mounts that a handler has displaced.
     pub(super) displaced: HashSet<PathBuf>,
 }
 
@@ -79,23 +103,49 @@ impl Loaded {
     }
 }
 
+impl ServedDirs {
+    /// Opens a directory for a route.
+    ///
+    /// # Errors
+    /// It must not be granted, or cannot be served.
+    pub(super) fn open(&self, path: &Path, untrusted: &Untrusted) -> Result<FileRoot> {
+        let GrantedDir { dir, displaced } = untrusted.grant(path)?;
+        let root = FileRoot::new(dir.clone(), path)?;
+        self.0.borrow_mut().push(ServedDir { path: path.to_owned(), dir, displaced });
+        Ok(root)
+    }
+
+    /// Returns the directories that were opened.
+    pub(super) fn opened(self) -> Vec<ServedDir> {
+        self.0.into_inner()
+    }
+}
+
 impl DisplacedMount {
+    /// Returns the directory that routes serve, if a handler has displaced it.
+    pub(super) fn of_route(served: &ServedDir) -> Option<DisplacedMount> {
+        let why = served.displaced.clone()?;
+        Some(DisplacedMount { handler: None, host: served.path.clone(), why })
+    }
+
     /// Lists those of a handler.
     pub(super) fn of(handler: &Name, mounted: &Mounted) -> Vec<DisplacedMount> {
         let displaced = mounted.displaced().iter().cloned();
-        displaced.map(|(host, why)| DisplacedMount { handler: handler.clone(), host, why }).collect()
+        displaced.map(|(host, why)| DisplacedMount { handler: Some(handler.clone()), host, why }).collect()
     }
 }
 
 /// `handler "files": the mount /srv/data/public keeps the directory ...`.
 impl fmt::Display for DisplacedMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (handler, host) = (self.handler.as_str(), self.host.display());
+        let (host, why) = (self.host.display(), &self.why);
+        match &self.handler {
+            Some(handler) => write!(f, "handler {:?}: the mount {host}", handler.as_str())?,
+            None => write!(f, "route.static.dir: {host}")?,
+        }
         write!(
             f,
-            "handler {handler:?}: the mount {host} keeps the directory that was loaded, because a handler that may write \
-             there has moved it: {}",
-            self.why
+            " keeps the directory that was loaded, because a handler that may write there has moved it: {why}"
         )
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, Result};
 
-use super::draft::Uploaded;
+use super::draft::{ServedDir, Uploaded};
 use super::handler::HandlerResources;
 use super::loader::Loader;
 use super::prepared::{self, has_kept, variables};
@@ -100,8 +100,8 @@ impl Loader {
         Ok(untrusted)
     }
 
-    /// As [`untrusted`](Loader::untrusted), with the mounts of the current handlers. They are granted again even if a
-    /// handler has displaced them.
+    /// As [`untrusted`](Loader::untrusted), with the mounts of the current handlers and the directories that routes
+    /// serve. They are granted again even if a handler has displaced them.
     ///
     /// # Errors
     /// As [`Untrusted::of`].
@@ -110,6 +110,9 @@ impl Loader {
         let last = self.last();
         for (mount, dir) in last.made.values().flat_map(|made| made.mounted.all()) {
             untrusted.hold(&mount.host, dir.clone(), last.displaced.contains(&mount.host));
+        }
+        for ServedDir { path, dir, .. } in &last.served {
+            untrusted.hold(path, dir.clone(), last.displaced.contains(path));
         }
         Ok(untrusted)
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::code::{Codes, read};
 use super::databases::open;
-use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler};
+use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, ServedDirs};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, make, mounted, show, suits};
 use super::known::VersionsInUse;
@@ -24,7 +24,6 @@ use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe, StoreConfig};
 use crate::confine::Untrusted;
 use crate::database::DatabasePool;
-use crate::files::FileRoot;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::jobs::credential;
 use crate::net::Tls;
@@ -101,7 +100,7 @@ impl Loader {
         known.prune();
         let opened = open(&self.ground, &config, AbsentFile::Made)?;
         opened.unreachable.iter().for_each(|why| warn!("{why}"));
-        let Draft { handlers, routes, made, displaced } =
+        let Draft { handlers, routes, made, served, displaced } =
             self.drafted(&config, base, &codes, Others::Left)?;
         // Before the catalog is published: proving a version already runs code of its module.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
@@ -109,14 +108,14 @@ impl Loader {
         let hosts = displaced.iter().map(|mount| mount.host.clone()).collect();
         let next = base.next(handlers, routes);
         let Config { cors, response_rules, version_header, reason_header, handlers, .. } = config;
-        let (limits, cache_size) = (config.compile, config.cache_size);
+        let (code, limits, cache_size) = (codes.compiled(), config.compile, config.cache_size);
         let errors = response_rules.errors;
         let catalog = Arc::new(Catalog { cors, errors, version_header, reason_header, ..next });
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
         Ok(Candidate {
             catalog,
             displaced,
-            loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made, displaced: hosts },
+            loaded: Loaded { code, limits, cache_size, handlers, made, served, displaced: hosts },
         })
     }
 
@@ -169,7 +168,7 @@ impl Loader {
         }
         let displaced =
             sound.iter().flat_map(|(handler, one)| DisplacedMount::of(&handler.name, &one.mounted));
-        let displaced = displaced.collect();
+        let mut displaced: Vec<_> = displaced.collect();
         let kinds = sound.iter().map(|(handler, prepared)| (handler.name.clone(), prepared.kind)).collect();
         let misused = for_programs(config, &kinds);
         let is_refused = sound.len() < config.handlers.len() || !misused.is_empty();
@@ -189,9 +188,14 @@ impl Loader {
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
         errors.extend(for_middlewares(config, &handlers));
         let limits = base.routes.limits();
-        let open_dir = |dir: &Path| FileRoot::new(untrusted.grant(dir)?.dir, dir);
+        let served = ServedDirs::default();
+        let open_dir = |dir: &Path| served.open(dir, &untrusted);
         match config.routes(&handlers, limits, open_dir, |store| self.store(store)) {
-            Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made, displaced }),
+            Ok(routes) if errors.is_empty() => {
+                let served = served.opened();
+                displaced.extend(served.iter().filter_map(DisplacedMount::of_route));
+                Ok(Draft { handlers, routes, made, served, displaced })
+            }
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
             // A route to a handler that failed is not an error of its own.
             Ok(_) | Err(_) => Err(errors),

@@ -178,7 +178,8 @@ pub enum Resetting {
 ///   The pages that a deep recursion touched would stay resident, though: see [`PoolSettings::stacks`].
 /// - The heap of exceptions is a memory of the pool, taken with the instance of a module that throws. It is counted and
 ///   reset like any other. The collector's knowledge of types is cleared when the heap is detached.
-/// - Instances are allocated and initialised for each job. wasmtime is built without protection keys.
+/// - Instances are allocated and initialised for each job, with their globals and the record of dropped segments. wasmtime
+///   is built without protection keys.
 pub(in crate::wasm) fn pool(room: Room) -> PoolSettings {
     pool_with(room, room.jobs)
 }
