@@ -18,12 +18,15 @@ use serde_json::json;
 
 use crate::harness::{Client, PATIENCE, Setup, finish, found};
 
+/// Makes the signature of a message.
+type SignMessage = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// An issuer of tokens.
 struct Signer {
     algorithm: &'static str,
     /// Its public key, in PEM.
     public: String,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: SignMessage,
 }
 
 impl Signer {
