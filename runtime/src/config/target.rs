@@ -18,6 +18,10 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 /// The type of a body without a `Content-Type`.
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The most fields of one table or list. http::HeaderMap holds 24,576 and panics at one more, and every response is
+/// changed.
+pub(super) const MOST_FIELDS: usize = 100;
+
 /// The fields that the daemon sets itself, because they describe the connection or the message.
 const OWN: [&str; 9] = [
     "connection",
@@ -126,7 +130,11 @@ fn status(scalar: &Scalar) -> Result<StatusCode, String> {
 /// Reads fields with their values.
 pub(super) fn fields(written: &NamedTable<String>, report: &Diagnostics<'_>) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for (name, at) in &written.0 {
+    for (position, (name, at)) in written.0.iter().enumerate() {
+        if position == MOST_FIELDS {
+            report.add(at.line, &at.key, format!("wanted {MOST_FIELDS} fields at most"));
+            break;
+        }
         let field = report.settle(Some(at), None, |value| field(name, value).map(Some));
         if let Some((name, value)) = field
             && fields.insert(name, value).is_some()
