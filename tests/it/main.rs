@@ -41,6 +41,7 @@ mod forwarding;
 mod gate;
 mod gates;
 mod given;
+mod growth;
 mod half_close;
 mod handlers;
 mod hardening;
