@@ -62,6 +62,7 @@ mod limits;
 mod links;
 mod logging;
 mod manager;
+mod many;
 mod metrics;
 mod middleware;
 mod mounts;
