@@ -4,43 +4,40 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{Request, Response};
-use opentelemetry::KeyValue;
-use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::collector_client::{self, SpanTransport};
 use super::counts::{DropReason, TraceCounts};
 use super::record::FinishedTrace;
 use super::settings::TraceSettings;
-use crate::observe::build;
 
-/// Carries requests to the collector.
-///
-/// This is a trait because the HTTP client lies in a layer above.
-pub trait SpanTransport: Send + Sync + 'static {
-    /// Sends a request and reads the response. A body that cannot be read is left out. Dropping the future ends the exchange.
-    ///
-    /// # Errors
-    /// There is no response; the text says why.
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, String>>;
-}
+/// The bytes that the queue has for each span of its length. A larger span takes the place of others.
+const EACH: usize = 4 << 10;
+
+/// The bytes of traces after which no further one is sent with them.
+const BATCH: usize = 1 << 20;
 
 /// The queue before the exporter. Its task ends when the queue was dropped and is empty.
 pub(super) struct SpanQueue {
     sender: mpsc::Sender<ExporterMessage>,
-    /// The spans that wait in it.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<QueuedSpans>,
     most: usize,
     counts: Arc<TraceCounts>,
     /// Closed once the exporter has ended.
     ended: watch::Receiver<()>,
+}
+
+/// What was queued.
+#[derive(Default)]
+struct QueuedSpans {
+    /// The spans that wait.
+    spans: AtomicUsize,
+    /// The bytes of those that wait, and of those that are being sent.
+    bytes: AtomicUsize,
 }
 
 /// An exporter, for those who wait until it has sent its spans. Does not keep the queue.
@@ -59,7 +56,7 @@ enum ExporterMessage {
 /// The task that sends spans.
 struct Exporter {
     queue: mpsc::Receiver<ExporterMessage>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<QueuedSpans>,
     client: SpanExporter,
     settings: TraceSettings,
     counts: Arc<TraceCounts>,
@@ -69,6 +66,16 @@ struct Exporter {
     is_down: bool,
     /// Closes the channel at the end of the task.
     _ends: watch::Sender<()>,
+}
+
+/// Traces that are sent together.
+#[derive(Default)]
+struct SpanBatch {
+    traces: Vec<FinishedTrace>,
+    spans: usize,
+    bytes: usize,
+    /// Those who wait until it was sent.
+    flushed: Vec<oneshot::Sender<()>>,
 }
 
 impl SpanQueue {
@@ -83,8 +90,8 @@ impl SpanQueue {
     ) -> Result<SpanQueue, String> {
         // Each message is a span or more.
         let (sender, queue) = mpsc::channel(settings.queue);
-        let (waiting, failure) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<String>>::default());
-        let client = client(settings, transport, failure.clone())?;
+        let (waiting, failure) = (Arc::<QueuedSpans>::default(), Arc::<Mutex<String>>::default());
+        let client = collector_client::client(settings, transport, failure.clone())?;
         let (ends, ended) = watch::channel(());
         let exporter = Exporter {
             queue,
@@ -103,17 +110,16 @@ impl SpanQueue {
 
     /// Queues a trace, or drops it if there is no room. Never waits.
     pub(super) fn send(&self, trace: FinishedTrace) {
-        let spans = trace.spans();
-        let more = |waiting: usize| {
-            // A trace that is larger than the queue has it for itself.
-            (waiting == 0 || waiting + spans <= self.most).then_some(waiting + spans)
-        };
-        let has_room = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
-        if has_room && self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
-            return;
-        }
-        if has_room {
-            self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        let (spans, bytes) = (trace.spans(), trace.bytes());
+        let QueuedSpans { spans: all, bytes: all_bytes } = &*self.waiting;
+        if take(all, spans, self.most) {
+            if take(all_bytes, bytes, self.most.saturating_mul(EACH)) {
+                if self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
+                    return;
+                }
+                all_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            all.fetch_sub(spans, Ordering::Relaxed);
         }
         self.counts.dropped(DropReason::QueueFull, spans);
     }
@@ -126,6 +132,12 @@ impl SpanQueue {
     pub(super) fn counts(&self) -> &TraceCounts {
         &self.counts
     }
+}
+
+/// Takes room for a trace, if there is as much. A trace that is larger than all room has it for itself.
+fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
+    let with = |taken: usize| (taken == 0 || taken + more <= most).then_some(taken + more);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
 }
 
 impl RunningExporter {
@@ -154,49 +166,51 @@ impl RunningExporter {
 impl Exporter {
     async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
-            let (mut batch, mut flushed) = (Vec::new(), Vec::new());
-            self.take(first, &mut batch, &mut flushed);
+            let mut batch = SpanBatch::default();
+            self.take(first, &mut batch);
             let mut due = std::pin::pin!(sleep(self.settings.delay));
-            while flushed.is_empty() && batch.len() < self.settings.batch {
+            while batch.flushed.is_empty() && batch.spans < self.settings.batch && batch.bytes < BATCH {
                 tokio::select! {
                     next = self.queue.recv() => match next {
-                        Some(next) => self.take(next, &mut batch, &mut flushed),
+                        Some(next) => self.take(next, &mut batch),
                         None => break,
                     },
                     () = &mut due => break,
                 }
             }
-            self.export(batch).await;
-            for told in flushed {
+            self.export(batch.traces).await;
+            self.waiting.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            for told in batch.flushed {
                 // Nobody may wait any more.
                 let _told = told.send(());
             }
         }
     }
 
-    fn take(
-        &self,
-        message: ExporterMessage,
-        batch: &mut Vec<SpanData>,
-        flushed: &mut Vec<oneshot::Sender<()>>,
-    ) {
+    fn take(&self, message: ExporterMessage, batch: &mut SpanBatch) {
         match message {
             ExporterMessage::Trace(trace) => {
-                self.waiting.fetch_sub(trace.spans(), Ordering::Relaxed);
-                batch.extend(trace.into_spans());
+                let spans = trace.spans();
+                self.waiting.spans.fetch_sub(spans, Ordering::Relaxed);
+                batch.spans += spans;
+                batch.bytes += trace.bytes();
+                batch.traces.push(trace);
             }
-            ExporterMessage::Flush(told) => flushed.push(told),
+            ExporterMessage::Flush(told) => batch.flushed.push(told),
         }
     }
 
-    /// Sends the spans in requests of the configured size. Those that are not taken are dropped: traces go stale, and
-    /// what is kept for a collector that is down would push out what is new.
-    async fn export(&mut self, mut batch: Vec<SpanData>) {
-        while !batch.is_empty() {
-            let rest = batch.split_off(batch.len().min(self.settings.batch));
+    /// Sends the spans in requests of the configured size, and makes those of one request at a time. Those that are not
+    /// taken are dropped: traces go stale, and what is kept for a collector that is down would push out what is new.
+    async fn export(&mut self, traces: Vec<FinishedTrace>) {
+        let mut all = traces.into_iter().flat_map(FinishedTrace::into_spans);
+        loop {
+            let batch: Vec<SpanData> = all.by_ref().take(self.settings.batch).collect();
+            if batch.is_empty() {
+                return;
+            }
             let spans = batch.len();
             let sent = timeout(self.settings.timeout, self.client.export(batch)).await;
-            batch = rest;
             let outcome = match sent {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(self.reason(&error)),
@@ -232,65 +246,13 @@ impl Exporter {
     }
 }
 
-/// Makes the exporter of the SDK, which encodes spans.
-fn client(
-    settings: &TraceSettings,
-    transport: Arc<dyn SpanTransport>,
-    failure: Arc<Mutex<String>>,
-) -> Result<SpanExporter, String> {
-    let built = SpanExporter::builder()
-        .with_http()
-        .with_http_client(CollectorClient { transport, failure })
-        .with_endpoint(settings.endpoint.clone())
-        .with_protocol(Protocol::HttpBinary)
-        .with_timeout(settings.timeout)
-        // Its retries would block the thread.
-        .with_retry_policy(RetryPolicy::disabled())
-        .build();
-    let mut client = built.map_err(|error| error.to_string())?;
-    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", build::VERSION));
-    if !settings.has_service_name {
-        resource = resource.with_service_name("portcullis");
-    }
-    client.set_resource(&resource.build());
-    Ok(client)
-}
-
-/// Lets the exporter of the SDK send its requests by a transport.
-struct CollectorClient {
-    transport: Arc<dyn SpanTransport>,
-    failure: Arc<Mutex<String>>,
-}
-
-impl HttpClient for CollectorClient {
-    fn send_bytes<'life, 'future>(
-        &'life self,
-        request: Request<Bytes>,
-    ) -> BoxFuture<'future, Result<Response<Bytes>, HttpError>>
-    where
-        'life: 'future,
-        Self: 'future,
-    {
-        Box::pin(async move {
-            let outcome = self.transport.send(request).await;
-            if let Err(why) = &outcome {
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(why);
-            }
-            outcome.map_err(HttpError::from)
-        })
-    }
-}
-
-impl fmt::Debug for CollectorClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CollectorClient")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+    use http::{Request, Response};
     use opentelemetry::trace::TraceState;
     use opentelemetry::{SpanId, TraceId};
     use tokio::sync::Semaphore;
@@ -325,10 +287,15 @@ mod tests {
     }
 
     fn trace() -> FinishedTrace {
+        of_bytes(1)
+    }
+
+    /// A trace with a name of this length.
+    fn of_bytes(length: usize) -> FinishedTrace {
         let now = Instant::now();
         let operation = OperationSpan {
             system: "store",
-            name: "a".to_owned(),
+            name: "a".repeat(length),
             started: now,
             ended: now,
             operation: None,
@@ -361,6 +328,22 @@ mod tests {
         may.add_permits(9);
         queue.exporter().flush().await;
         assert_eq!(queue.counts().all_sent() + dropped, 10);
+    }
+
+    #[tokio::test]
+    async fn large_spans_fill_the_queue_before_their_number_does_until_they_were_sent() {
+        let (queue, may) = queue(200, 0, 4);
+
+        // There are four times 4 KiB for four spans.
+        (0..10).for_each(|_| queue.send(of_bytes(7 << 10)));
+
+        assert_eq!(queue.counts().all_dropped(DropReason::QueueFull), 8);
+        may.add_permits(9);
+        queue.exporter().flush().await;
+        queue.send(of_bytes(7 << 10));
+        queue.exporter().flush().await;
+        assert_eq!(queue.counts().all_sent(), 3);
+        assert_eq!(queue.waiting.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -4,9 +4,10 @@
 //! history and the access log have too. When the last one has ended, the trace goes to the exporter if it is sampled or
 //! has failed, and is dropped otherwise. Spans are assembled by the exporter's task, and not by the request.
 //!
-//! Floors, lowest first: `context`, `counts`, `guest`, `settings`; `record`; `spans`; `exporter`; `trace`; `job_spans`,
-//! `tracer`.
+//! Floors, lowest first: `context`, `counts`, `guest`, `settings`; `collector_client`, `record`; `spans`; `exporter`;
+//! `trace`; `job_spans`, `tracer`.
 
+mod collector_client;
 mod context;
 mod counts;
 mod exporter;
@@ -18,9 +19,9 @@ mod spans;
 mod trace;
 mod tracer;
 
+pub use collector_client::SpanTransport;
 pub use context::{RemoteParent, TRACEPARENT, TRACESTATE, span_id, trace_id};
 pub use counts::{DropReason, TraceCounts};
-pub use exporter::SpanTransport;
 pub use guest::{GuestEvent, GuestLink, GuestSpan, GuestSpanKind, GuestSpanStatus};
 pub use job_spans::JobSpans;
 pub use opentelemetry::{SpanId, TraceId};
