@@ -15,6 +15,9 @@ use super::refused::unavailable;
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
 const ANSWER: Duration = Duration::from_secs(4);
 
+/// Messages that wait to be sent, of up to 1 MiB. Those whose job has ended stay there.
+const AHEAD: usize = 64;
+
 /// Opens the bucket, or makes it.
 ///
 /// # Errors
@@ -60,7 +63,8 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 /// # Errors
 /// It cannot be reached, or refuses the credentials.
 pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
-    let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
+    let options =
+        ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER)).client_capacity(AHEAD);
     // The client would send what stands in the URL as it is, percent-encoded.
     let (scheme, user, hosts) = url::split(url);
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
