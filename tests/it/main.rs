@@ -107,6 +107,7 @@ mod tls;
 mod tmp;
 mod top;
 mod traces;
+mod trials;
 mod unread;
 mod up;
 mod upgrade;
