@@ -11,9 +11,10 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use tokio::time::timeout;
 use tracing::error;
 
+use super::collector_client::SpanTransport;
 use super::context::RemoteParent;
 use super::counts::{DropReason, TraceCounts};
-use super::exporter::{RunningExporter, SpanQueue, SpanTransport};
+use super::exporter::{RunningExporter, SpanQueue};
 use super::record::JobTrigger;
 use super::settings::{TraceSettings, TraceTrust};
 use super::trace::{OpenSpan, TraceStart};
