@@ -101,7 +101,7 @@
 //! | job slots and the queue | `engine::admission`; their limits: `job::limits` |
 //! | the limits of time, CPU and memory of a job | `engine::supervise`, `wasm::host::memory_meter` |
 //! | what a job pays for SQL: processor time, memory of the host | `database::sqlite::meter`, `wasm::host::databases::charged` |
-//! | whose turn it is: at a connection to a database, at the queue of writes of a store | `database::turns`; `store::redb::room`, `store::redb::turns` |
+//! | whose turn it is: at a connection to a database, at the queue of writes of a store | `database::turns`; `store::room`, `store::redb::turns` |
 //! | wasmtime's errors as faults | `wasm::host::trap` |
 //! | the compiler process, and the code that it made | `wasm::compile::spawn`, `wasm::cache` |
 //! | mounts; symbolic links that lead out of them; devices and FIFOs in them | `wasm::host::mounted`; `wasm::host::links`; `wasm::host::open_guard` |

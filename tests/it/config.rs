@@ -156,6 +156,54 @@ fn a_reload_keeps_the_old_generation_when_the_configuration_is_bad() {
     assert_eq!((daemon.get("/new").status(), daemon.get("/").status()), (200, 404));
 }
 
+/// A configuration with a path of so many captures, a route that sets so many fields, and so many routes with one
+/// capture and another text behind it.
+fn with(captures: usize, fields: usize, texts: usize) -> String {
+    let captures: String = (0..captures).map(|number| format!("/{{c{number}}}")).collect();
+    let fields: Vec<String> = (0..fields).map(|number| format!("x-{number} = \"{number}\"")).collect();
+    let text = |number| format!("[[route]]\npath = \"/texts/{{name}}.{number}\"\nhandler = \"one\"\n");
+    format!(
+        "[handler.one]\nmodule = \"one.wasm\"\n[[route]]\nhandler = \"one\"\npath = \"{captures}\"\n\
+         [[route]]\nhandler = \"one\"\npath = \"/fields\"\nfields.set = {{ {} }}\n{}",
+        fields.join(", "),
+        (0..texts).map(text).collect::<String>()
+    )
+}
+
+#[test]
+fn the_limit_of_a_library_is_a_line_with_its_key_in_check_start_and_reload() {
+    let daemon = Setup::new(&with(25, 100, 256)).file("one.wasm", &saying("x")).start();
+    let serves = || {
+        assert_eq!(daemon.get(&"/a".repeat(25)).status(), 200);
+        assert_eq!(daemon.get("/fields").field("x-99"), Some("99"));
+        assert_eq!(daemon.get("/texts/a.255").status(), 200);
+    };
+    serves();
+
+    for (beyond, wanted) in [
+        (with(26, 100, 256), "a path has 25 captures at most besides a tail, found 26: join some of them"),
+        (with(25, 101, 256), "route[1].fields.set.x-100: wanted 100 fields at most"),
+        (with(25, 100, 257), "256 different texts at most follow the capture in \"/texts/{}\""),
+    ] {
+        let other = Setup::new(&beyond).file("one.wasm", &saying("x"));
+        let file = other.path("portcullis.toml");
+        let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+        let started = other.fail();
+
+        for ended in [checked, started] {
+            let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(": route[")).collect();
+            assert_eq!((ended.code, lines.len()), (Some(1), 1), "{}", ended.stderr);
+            assert!(lines[0].starts_with(&format!("portcullis: {}:", file.display())), "{}", lines[0]);
+            assert!(lines[0].contains(wanted) && !ended.stderr.contains("panicked"), "{}", ended.stderr);
+        }
+        replace(&daemon, "portcullis.toml", beyond.as_bytes());
+        daemon.signal(Signal::HUP);
+        daemon.log.next("reload failed, the previous generation stays in force");
+        daemon.log.next(wanted);
+        serves();
+    }
+}
+
 #[test]
 fn a_request_under_way_is_finished_by_the_module_it_began_with() {
     let slow = |name: &str| Program::text().say(name).read_once().say(name).wasm();

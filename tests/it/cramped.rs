@@ -7,7 +7,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use crate::harness::{Client, Daemon, Program, Response, Setup, found, guests};
 
 /// The kinds of handlers, by their modules.
-const KINDS: [&str; 3] = ["greedy", "greedy-wasip2", "proxy"];
+const KINDS: [&str; 4] = ["greedy", "greedy-wasip2", "proxy", "service"];
 
 /// The number of concurrent jobs.
 const JOBS: usize = 12;
@@ -17,11 +17,11 @@ const SPACE: u64 = 12_000_000_000;
 
 /// Makes a daemon with a handler of each kind and `space` bytes of address space.
 fn within(space: u64) -> Setup {
-    let mut setup = Setup::new("reason_header = true\n");
+    let mut setup = Setup::new("reason_header = true\nwasi_http_03 = true\n");
     for module in KINDS {
         let bytes = fs::read(guests().join(format!("{module}.wasm"))).unwrap();
-        // A component streams by default.
-        let streams = if module == "proxy" { "" } else { "body = \"stream\"\n" };
+        // A component that answers HTTP streams by default.
+        let streams = if ["proxy", "service"].contains(&module) { "" } else { "body = \"stream\"\n" };
         setup = setup.file(&format!("{module}.wasm"), &bytes).add(&format!(
             "[handler.{module}]\nmodule = \"{module}.wasm\"\n{streams}\
              [[route]]\nhost = \"{module}\"\npath = \"/{{verb}}\"\nhandler = \"{module}\"\n"

@@ -132,3 +132,117 @@ fn every_metric_stands_in_a_page_and_no_page_names_another() {
     assert!(exposed.len() > 60, "{exposed:?}");
     assert!(missing.is_empty() && unknown.is_empty(), "not in a page: {missing:?}; no metric: {unknown:?}");
 }
+
+/// Bounds of queues: the file below `runtime/src`, the constant, and how the page begins and ends the row with it.
+const QUEUES: [(&str, &str, &str, &str); 27] = [
+    (
+        "job/pipe.rs",
+        "PIPE_CAPACITY: usize = 64 << 10",
+        "stdout, or the body",
+        "128 KiB (64 KiB, and their buffers)",
+    ),
+    (
+        "http/request/spooled_body.rs",
+        "PIECE: usize = 64 << 10",
+        "bodies buffered before a slot",
+        "of one request 128 KiB",
+    ),
+    (
+        "http/server/h2.rs",
+        "SEND_BUFFER: usize = 64 << 10",
+        "response that waits for a window",
+        "64 KiB, and some",
+    ),
+    (
+        "http/server/h2.rs",
+        "CONNECTION_WINDOW: u32 = 1 << 20",
+        "bodies that wait for their jobs",
+        "1 MiB; h2 closes",
+    ),
+    ("http/static_files/file_body.rs", "CHUNK: usize = 64 << 10", "static file ahead", "64 KiB"),
+    ("http/outbound/pool.rs", "HEAD: usize = 64 << 10", "response of another server", "64 KiB"),
+    (
+        "wasm/host/calls/mod.rs",
+        "LONGEST: usize = 128 << 10",
+        "arguments and variables of a called job",
+        "128 KiB and",
+    ),
+    (
+        "wasm/host/stores/grants.rs",
+        "MAX_UNDER_WAY: usize = 16",
+        "an operation on a store or a database",
+        "16 operations",
+    ),
+    (
+        "wasm/host/databases/grants.rs",
+        "MAX_UNDER_WAY: usize = 16",
+        "an operation on a store or a database",
+        "16 operations",
+    ),
+    ("store/limits.rs", "MAX_BATCH_BYTES: usize = 8 << 20", "an operation on a store or a database", "8 MiB"),
+    (
+        "database/limits.rs",
+        "MAX_RESULT_BYTES: usize = 8 << 20",
+        "an operation on a store or a database",
+        "8 MiB",
+    ),
+    ("database/limits.rs", "MAX_PARAMETER_BYTES: usize = 8 << 20", "a statement and its parameters", "8 MiB"),
+    ("store/room.rs", "QUEUE: usize = 28 << 20", "writes that wait for a commit", "28 MiB"),
+    (
+        "store/room.rs",
+        "SMALL_QUEUE: usize = 4 << 20",
+        "writes that wait for a commit",
+        "4 MiB in writes of up to 64 KiB",
+    ),
+    (
+        "store/redis/mod.rs",
+        "AHEAD: usize = 8",
+        "requests of jobs that have ended",
+        "8 requests of up to 8 MiB",
+    ),
+    (
+        "store/nats/bucket.rs",
+        "AHEAD: usize = 64",
+        "requests of jobs that have ended",
+        "64 messages of up to 1 MB",
+    ),
+    (
+        "store/redb/reader.rs",
+        "BATCH_BYTES: usize = 1 << 20",
+        "entries for `store dump`",
+        "3 batches of up to 2 MiB",
+    ),
+    ("job/capture.rs", "STDIN: usize = 1 << 20", "stdin kept for `record`", "1 MiB"),
+    ("record/store.rs", "KEPT: usize = 32 << 20", "stdin kept for `record`", "32 MiB"),
+    ("record/store.rs", "WAITING: usize = 16", "failed jobs to be written", "16 times"),
+    ("engine/journal.rs", "BYTES: usize = 1 << 20", "journal, which", "1 MiB of text and 1000 lines"),
+    ("observe/queue.rs", "BYTES: usize = 16 << 20", "lines of the log", "16 MiB of text"),
+    ("observe/queue.rs", "LINES: usize = 64 << 10", "lines of the log", "65536 lines"),
+    (
+        "observe/history/tap.rs",
+        "BYTES: usize = 1 << 20",
+        "ended jobs for a client",
+        "2 MiB: 1 MiB that waits",
+    ),
+    (
+        "observe/traces/trace.rs",
+        "BYTES: usize = 1 << 20",
+        "spans of a request in progress",
+        "2 MiB: 1 MiB of calls",
+    ),
+    ("observe/traces/exporter.rs", "EACH: usize = 4 << 10", "spans for the collector", "4 KiB for each"),
+    ("http/limits/admin_slots.rs", "CHANGES: usize = 12", "modules that are swapped in", "12 at once"),
+];
+
+#[test]
+fn a_queue_that_grows_in_the_source_grows_in_the_page_of_limits() {
+    let page = Page::of(root().join("runtime/docs/limits.md")).text;
+    let table = page.split("## What each queue may hold").nth(1).unwrap().split("\n## ").next().unwrap();
+
+    for (file, constant, row, bound) in QUEUES {
+        let source = fs::read_to_string(root().join("runtime/src").join(file)).unwrap();
+        assert!(source.contains(&format!("const {constant};")), "{file}: no {constant}: change the page too");
+        let mut rows = table.lines().filter(|line| line.starts_with(&format!("| {row}")));
+        assert!(rows.any(|line| line.contains(bound)), "{row}: no {bound:?}, as {constant} in {file} says");
+    }
+}

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
 use crate::swap::{run, swap};
+use crate::trials::{LONG, versions};
 
 /// A handler that prints its variables.
 fn serving(secrets: &str) -> Setup {
@@ -256,6 +257,35 @@ fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
     for _ in 0..4 {
         assert_eq!(variable(&daemon, "KEY").as_deref(), Some("s3cond"));
     }
+}
+
+#[test]
+fn a_secret_that_a_handler_fails_with_changes_nothing_and_ends_no_trial() {
+    // Traps with many bytes of variables.
+    let picky = |name: &str| {
+        let program = Program::new().complain(name).code(
+            "(drop (call $environ_sizes_get (i32.const 16) (i32.const 20)))
+             (if (i32.gt_u (i32.load (i32.const 20)) (i32.const 8000)) (then (unreachable)))",
+        );
+        program.say("Content-Type: text/plain\n\n").environment().wasm()
+    };
+    let settings = "secrets = { KEY = { file = \"key\" } }\nprobe = { path = \"/\", status = 200 }";
+    let setup = Setup::one(settings, &picky("one\n")).prepend("admin = \"unix://admin.sock\"\n");
+    let daemon = setup.file("key", b"f1rst").start();
+    assert_eq!(swap(&daemon, "one", LONG, &picky("two\n")).status(), 200);
+    let before = versions(&daemon);
+    assert!(before.1[0][2].is_string(), "{before:?}");
+
+    fs::write(daemon.path("key"), "x".repeat(9000)).unwrap();
+    daemon.log.line("handler \"one\": probe \"/\" failed");
+    fs::remove_file(daemon.path("key")).unwrap();
+    daemon.log.line("secrets.KEY: there is no file ");
+
+    assert_eq!(versions(&daemon), before);
+    assert!((0..4).all(|_| variable(&daemon, "KEY").as_deref() == Some("f1rst")));
+    fs::write(daemon.path("key"), "s3cond").unwrap();
+    becomes(&daemon, "KEY", "s3cond");
+    assert_eq!(versions(&daemon).1, before.1);
 }
 
 #[test]

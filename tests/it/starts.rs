@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use crate::harness::{Daemon, PATIENCE, Setup, finish, found, guests, portcullis, reaped};
+use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, found, guests, portcullis, reaped};
 use crate::lifecycle::hello;
 
 /// Larger than the code of a guest, and smaller than the maximum request body.
@@ -59,6 +59,60 @@ fn a_process_that_may_write_no_file_says_so_instead_of_dying() {
 
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("File too large"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_low_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+
+    let daemon = Setup::one("", &hello()).under(&["prlimit", "--nofile=256:2048"]).start();
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["2048", "2048"], "soft and hard");
+    // More than the soft limit was.
+    let mut clients: Vec<Client> = (0..300).map(|_| daemon.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello\n"));
+}
+
+#[test]
+fn more_descriptors_than_there_are_is_told_by_check_and_start_before_they_are_missed() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    // A check raises the limit as the start does.
+    let limit = "--nofile=256:1024";
+    let setup = |limits: &str| {
+        let mounts = "mounts = [{ host = \"data\", guest = \"/data\" }]";
+        let setup = Setup::one(&format!("{mounts}\nlimits = {{ {limits} }}"), &hello());
+        fs::create_dir(setup.path("data")).unwrap();
+        setup
+    };
+    let check = |setup: &Setup| {
+        let mut check = Command::new("prlimit");
+        check.args([limit, env!("CARGO_BIN_EXE_portcullis"), "check"]);
+        let ended = finish(check.env("HOME", setup.path("")).current_dir(setup.path("")), b"", PATIENCE);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stderr
+    };
+    let (modest, greedy) = (setup("handles = 16, concurrency = 1"), setup(""));
+
+    let said = check(&modest);
+    assert!(!said.contains("limits.handles"), "{said}");
+    let said = check(&greedy);
+    let at = said.find("limits.handles: jobs may hold").unwrap_or_else(|| panic!("{said}"));
+    let told = said[at..].lines().next().unwrap();
+    // Half of them are for connections, 192 are kept in reserve, and the mount takes 7.
+    assert!(
+        told.contains(" file descriptors at once (one: 64 jobs), and 313 of 1024 are for them"),
+        "{told}"
+    );
+    assert!(told.contains("LimitNOFILE="), "{told}");
+    let daemon = greedy.under(&["prlimit", limit]).start();
+    daemon.log.line(told);
+    assert_eq!(daemon.get("/").text(), "hello\n");
 }
 
 /// Returns a command prefix that limits the number of threads, or `None` if that is impossible here.

@@ -6,7 +6,7 @@ use std::fmt;
 /// The versions that a group of routes supports, and the beginning of the segment that names one.
 ///
 /// A request names its version in the first segment, as in `/v1.41/info`. One without is for the newest.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct VersionRange {
     /// The text before the version: `/v`.
     pub before: String,

@@ -1,10 +1,11 @@
 //! What a request must pass before its route answers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::access::{AccessGate, RateLimit};
-use crate::job::HandlerVersion;
+use crate::job::{HandlerVersion, Name};
 use crate::store::SharedRate;
 
 /// The checks of a route, in the order in which they are made.
@@ -48,12 +49,19 @@ impl EntryChecks {
         self.limits.iter().chain(&self.limits_behind)
     }
 
-    /// Puts another version of a handler in place of the one of the same name.
-    pub(super) fn replace(checks: &mut Option<Arc<EntryChecks>>, entry: &Arc<HandlerVersion>) {
+    /// Puts other versions of handlers in place of those of the same names.
+    pub(super) fn replace(
+        checks: &mut Option<Arc<EntryChecks>>,
+        versions: &HashMap<Name, Arc<HandlerVersion>>,
+    ) {
         let Some(checks) = checks else { return };
-        if checks.gates.iter().any(|gate| gate.is_handler(entry)) {
-            let replaced = Arc::make_mut(checks).gates.iter_mut().filter(|gate| gate.is_handler(entry));
-            replaced.for_each(|gate| *gate = RouteGate::Handler(entry.clone()));
+        if !checks.gates.iter().any(|gate| gate.other(versions).is_some()) {
+            return;
+        }
+        for gate in &mut Arc::make_mut(checks).gates {
+            if let Some(entry) = gate.other(versions) {
+                *gate = RouteGate::Handler(entry);
+            }
         }
     }
 }
@@ -67,8 +75,12 @@ impl RouteGate {
         }
     }
 
-    fn is_handler(&self, entry: &HandlerVersion) -> bool {
-        matches!(self, RouteGate::Handler(gate) if gate.name == entry.name)
+    /// Finds the version that takes the place of this gate.
+    fn other(&self, versions: &HashMap<Name, Arc<HandlerVersion>>) -> Option<Arc<HandlerVersion>> {
+        match self {
+            RouteGate::BuiltIn(_) => None,
+            RouteGate::Handler(gate) => versions.get(&gate.name).cloned(),
+        }
     }
 }
 

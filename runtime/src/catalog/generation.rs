@@ -70,7 +70,7 @@ impl Catalog {
     pub fn with(&self, entry: &Arc<HandlerVersion>) -> Catalog {
         let mut next = self.same();
         next.handlers.insert(entry.name.clone(), entry.clone());
-        next.routes = self.routes.with(entry);
+        next.routes = self.routes.with(std::slice::from_ref(entry));
         next.trials.remove(&entry.name);
         next
     }
@@ -78,10 +78,8 @@ impl Catalog {
     /// Makes the next generation with these entries in place of those of the same name and version. Trials continue.
     pub fn with_same_versions(&self, entries: &[Arc<HandlerVersion>]) -> Catalog {
         let mut next = self.same();
-        for entry in entries {
-            next.handlers.insert(entry.name.clone(), entry.clone());
-            next.routes = next.routes.with(entry);
-        }
+        next.handlers.extend(entries.iter().map(|entry| (entry.name.clone(), entry.clone())));
+        next.routes = self.routes.with(entries);
         next
     }
 

@@ -1,6 +1,6 @@
 //! A tree of paths with the routes of one host; the only module that uses matchit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 
 use http::Method;
@@ -15,12 +15,17 @@ pub(super) struct Table {
     leaves: Vec<PathRoutes>,
     /// The leaf of each shape.
     shapes: HashMap<String, usize>,
-    /// How many pairs of paths were tested for conflicts.
-    pairs: usize,
+    /// The texts that follow each capture in its segment, by the shape of the path up to it.
+    suffixes: HashMap<String, HashSet<String>>,
+    /// What the tests for conflicts have cost so far, in pairs of short paths.
+    tested: usize,
 }
 
 /// The most pairs of paths to test. A configuration with so many conflicts has a worse problem than a typing error.
 const PAIRS: usize = 100_000;
+
+/// The most different texts that follow one capture, such as `.png` in `/{name}.png`. matchit tries one after the other.
+const SUFFIXES: usize = 256;
 
 /// The routes of one path, distinguished by method.
 struct PathRoutes {
@@ -28,7 +33,9 @@ struct PathRoutes {
     pattern: PathPattern,
     /// The first route.
     first: usize,
-    /// Pairs of a method and its route, sorted by method. A route for all methods has `None`.
+    /// The route of each method, while routes are added. A route for all methods has `None`.
+    routes: HashMap<Option<Method>, usize>,
+    /// The same as pairs sorted by method, once all routes are added.
     takers: Vec<(Option<Method>, usize)>,
     /// The methods that a 405 lists: sorted, with HEAD where there is GET, and OPTIONS.
     allow: Vec<Method>,
@@ -73,11 +80,15 @@ impl Table {
         if let Some(leaf) = self.shapes.get(&pattern.shape) {
             return self.leaves[*leaf].add(route, &pattern, methods);
         }
+        self.check_suffixes(&pattern)?;
         match self.tree.insert(path, self.leaves.len()) {
             Ok(()) => {
                 self.shapes.insert(pattern.shape.clone(), self.leaves.len());
-                let (takers, allow) = Default::default();
-                let mut leaf = PathRoutes { path: path.to_owned(), pattern, first: route, takers, allow };
+                for (before, suffix) in pattern.suffixes() {
+                    self.suffixes.entry(before.to_owned()).or_default().insert(suffix.to_owned());
+                }
+                let (path, (routes, takers, allow)) = (path.to_owned(), Default::default());
+                let mut leaf = PathRoutes { path, pattern, first: route, routes, takers, allow };
                 leaf.take(route, methods);
                 self.leaves.push(leaf);
                 Ok(())
@@ -90,6 +101,7 @@ impl Table {
     /// route. matchit requires at least one character in a tail. Call it last.
     pub(super) fn settle(&mut self) {
         self.shapes = HashMap::new();
+        self.suffixes = HashMap::new();
         self.leaves.iter_mut().for_each(PathRoutes::settle);
         for (position, leaf) in self.leaves.iter().enumerate().filter(|(_, leaf)| leaf.pattern.has_tail) {
             let end = leaf.path.rfind('{').unwrap_or(leaf.path.len());
@@ -108,30 +120,53 @@ impl Table {
         }
     }
 
+    /// Checks that few enough texts follow each capture of a path.
+    fn check_suffixes(&self, pattern: &PathPattern) -> Result<(), Clash> {
+        let has_room = |before: &str, suffix: &str| {
+            self.suffixes.get(before).is_none_or(|known| known.len() < SUFFIXES || known.contains(suffix))
+        };
+        match pattern.suffixes().find(|&(before, suffix)| !has_room(before, suffix)) {
+            Some((before, _)) => Err(Clash::Refused(format!(
+                "{SUFFIXES} different texts at most follow the capture in {before:?}: put a slash in front of the text, or \
+                 let the handler tell them apart"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Finds the route that conflicts with a path. matchit may name a path that is not a route, so the paths are
     /// tested in pairs.
     fn clash(&mut self, path: &str, error: &InsertError) -> Clash {
-        let left = PAIRS.saturating_sub(self.pairs);
-        let pairs = &mut self.pairs;
+        let (own, tested) = (cost(path), &mut self.tested);
+        let may_test = |leaf: &&PathRoutes| {
+            *tested += own.max(cost(&leaf.path));
+            *tested <= PAIRS
+        };
         let collides = |leaf: &&PathRoutes| {
-            *pairs += 1;
             let mut pair = Router::new();
             pair.insert(&leaf.path, ()).is_ok() && pair.insert(path, ()).is_err()
         };
-        match self.leaves.iter().take(left).find(collides) {
+        match self.leaves.iter().take_while(may_test).find(collides) {
             Some(culprit) => Clash::Either(culprit.first),
             None => Clash::Refused(error.to_string()),
         }
     }
 }
 
+/// Estimates what a test of a path costs, in short paths: matchit compares each byte with every doubled brace.
+fn cost(path: &str) -> usize {
+    let doubled = path.matches("{{").count() + path.matches("}}").count();
+    1 + path.len() * doubled / 1000
+}
+
 impl PathRoutes {
     fn add(&mut self, route: usize, pattern: &PathPattern, methods: &[Method]) -> Result<(), Clash> {
+        let route_of = |method: Option<Method>| self.routes.get(&method).copied();
         let overlapping = match methods {
             [] => Some(self.first),
-            _ => methods.iter().filter_map(|method| self.taker_of(Some(method))).min(),
+            _ => methods.iter().filter_map(|method| route_of(Some(method.clone()))).min(),
         };
-        if let Some(other) = overlapping.or_else(|| self.taker_of(None)) {
+        if let Some(other) = overlapping.or_else(|| route_of(None)) {
             return Err(Clash::Either(other));
         }
         if self.pattern.captures != pattern.captures {
@@ -144,14 +179,16 @@ impl PathRoutes {
     fn take(&mut self, route: usize, methods: &[Method]) {
         let all = methods.is_empty().then_some(None);
         for method in methods.iter().cloned().map(Some).chain(all) {
-            if let Err(at) = self.place_of(method.as_ref()) {
-                self.takers.insert(at, (method, route));
-            }
+            self.routes.entry(method).or_insert(route);
         }
     }
 
-    /// Builds the list of methods for a 405. Call it last.
+    /// Sorts the methods, and builds their list for a 405. Call it last.
     fn settle(&mut self) {
+        self.takers = std::mem::take(&mut self.routes).into_iter().collect();
+        self.takers.sort_by(|(one, _), (other, _)| {
+            one.as_ref().map(Method::as_str).cmp(&other.as_ref().map(Method::as_str))
+        });
         self.allow = self.takers.iter().filter_map(|(method, _)| method.clone()).collect();
         if self.allow.contains(&Method::GET) {
             self.allow.push(Method::HEAD);
@@ -161,14 +198,11 @@ impl PathRoutes {
         self.allow.dedup();
     }
 
-    /// Returns the index of a method, or the index at which to insert it.
-    fn place_of(&self, wanted: Option<&Method>) -> Result<usize, usize> {
+    fn taker_of(&self, wanted: Option<&Method>) -> Option<usize> {
         let wanted = wanted.map(Method::as_str);
-        self.takers.binary_search_by(|(method, _)| method.as_ref().map(Method::as_str).cmp(&wanted))
-    }
-
-    fn taker_of(&self, method: Option<&Method>) -> Option<usize> {
-        self.place_of(method).ok().map(|at| self.takers[at].1)
+        let found =
+            self.takers.binary_search_by(|(method, _)| method.as_ref().map(Method::as_str).cmp(&wanted));
+        found.ok().map(|at| self.takers[at].1)
     }
 
     fn taker(&self, method: &Method) -> Option<usize> {

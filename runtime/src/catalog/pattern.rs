@@ -1,5 +1,7 @@
 //! Parses the path of a route: `/hello/{who}`, `/files/{*rest}`.
 
+use std::ops::Range;
+
 /// A named part of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PathCapture {
@@ -12,6 +14,9 @@ pub struct PathCapture {
 /// The most captures in a path, without the tail. matchit names each by a letter, and panics after the last.
 const MAX: usize = 25;
 
+/// The longest path in bytes: PATH_MAX of Linux. matchit takes time in the square of the length for doubled braces.
+const LONGEST: usize = 4096;
+
 /// A parsed path.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct PathPattern {
@@ -21,6 +26,8 @@ pub(super) struct PathPattern {
     pub(super) has_tail: bool,
     /// The path without the names of captures. Two paths are the same if their shapes are.
     pub(super) shape: String,
+    /// Where the text lies in the shape that follows a capture in its segment.
+    suffixes: Vec<Range<usize>>,
 }
 
 /// A parsed segment.
@@ -28,6 +35,8 @@ struct Segment<'a> {
     shape: String,
     capture: Option<&'a str>,
     is_tail: bool,
+    /// Where the shape goes on behind the capture.
+    suffix: usize,
 }
 
 /// Parses the path of a route, and returns its captures in order. Returns `None` if the path is invalid.
@@ -45,7 +54,11 @@ impl PathPattern {
         if let Some(bad) = text.chars().find(|char| char.is_control() || matches!(char, '?' | '#')) {
             return Err(format!("a path cannot contain {bad:?}: a route matches neither query nor fragment"));
         }
-        let mut pattern = PathPattern { captures: Vec::new(), has_tail: false, shape: String::new() };
+        if text.len() > LONGEST {
+            return Err(format!("a path has {LONGEST} bytes at most, found {}", text.len()));
+        }
+        let (captures, suffixes) = Default::default();
+        let mut pattern = PathPattern { captures, has_tail: false, shape: String::new(), suffixes };
         for segment in inner.split('/') {
             if pattern.has_tail {
                 return Err("a tail such as `{*rest}` must come last".to_owned());
@@ -57,10 +70,13 @@ impl PathPattern {
                 );
             }
             pattern.shape.push('/');
+            let start = pattern.shape.len();
             pattern.shape.push_str(&segment.shape);
             pattern.has_tail = segment.is_tail;
             if let Some(name) = segment.capture {
                 pattern.add(name)?;
+                let suffix = start + segment.suffix..pattern.shape.len();
+                pattern.suffixes.extend(Some(suffix).filter(|suffix| !suffix.is_empty()));
             }
         }
         match pattern.captures.len() - usize::from(pattern.has_tail) {
@@ -69,6 +85,11 @@ impl PathPattern {
                 "a path has {MAX} captures at most besides a tail, found {found}: join some of them"
             )),
         }
+    }
+
+    /// Lists the texts that follow a capture in its segment, such as `.png`, each with the shape in front of it.
+    pub(super) fn suffixes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.suffixes.iter().map(|suffix| (&self.shape[..suffix.start], &self.shape[suffix.clone()]))
     }
 
     fn add(&mut self, name: &str) -> Result<(), String> {
@@ -87,7 +108,7 @@ impl PathPattern {
 
 impl<'a> Segment<'a> {
     fn read(text: &'a str) -> Result<Segment<'a>, String> {
-        let mut segment = Segment { shape: String::new(), capture: None, is_tail: false };
+        let mut segment = Segment { shape: String::new(), capture: None, is_tail: false, suffix: 0 };
         let mut rest = text;
         while let Some(brace) = rest.find(['{', '}']) {
             segment.shape.push_str(&rest[..brace]);
@@ -108,6 +129,7 @@ impl<'a> Segment<'a> {
             segment.is_tail = name.starts_with('*');
             segment.capture = Some(name.strip_prefix('*').unwrap_or(name));
             segment.shape.push_str(if segment.is_tail { "{*}" } else { "{}" });
+            segment.suffix = segment.shape.len();
             rest = behind;
         }
         segment.shape.push_str(rest);
@@ -130,6 +152,7 @@ mod tests {
         assert_eq!(variables, ["ROUTE_USER_ID", "ROUTE_N", "ROUTE_REST"]);
         assert!(pattern.has_tail);
         assert_eq!(pattern.shape, "/a/{}/img-{}.png/{*}");
+        assert_eq!(pattern.suffixes().collect::<Vec<_>>(), [("/a/{}/img-{}", ".png")]);
     }
 
     #[test]
@@ -141,6 +164,14 @@ mod tests {
         assert!(PathPattern::read(&format!("{}/{{*rest}}", path(25))).is_ok());
         let refused = PathPattern::read(&path(26)).unwrap_err();
         assert_eq!(refused, "a path has 25 captures at most besides a tail, found 26: join some of them");
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_one_of_linux_and_no_longer() {
+        let path = |length: usize| format!("/{}", "a".repeat(length - 1));
+
+        assert!(PathPattern::read(&path(4096)).is_ok());
+        assert_eq!(PathPattern::read(&path(4097)).unwrap_err(), "a path has 4096 bytes at most, found 4097");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `portcullis check`: reports what `serve` would refuse, without serving.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Error, Result};
@@ -39,9 +40,8 @@ pub(super) fn check(args: Args) -> Result<()> {
     let Some(mut config) = config else { return Err(lines(&errors)) };
     if !errors.is_empty() {
         // A route to a handler with a mistake is not a mistake of its own.
-        let handlers = &config.handlers;
-        let is_known = |name: &Name| handlers.iter().any(|handler| handler.name == *name);
-        config.routes.retain(|route| route.handler().is_none_or(is_known));
+        let known: HashSet<&Name> = config.handlers.iter().map(|handler| &handler.name).collect();
+        config.routes.retain(|route| route.handler().is_none_or(|name| known.contains(name)));
     }
     errors.extend(args.flags.put_over(&mut config).err());
     errors.extend(config.check_whole(&args.config).err().map(Error::from));

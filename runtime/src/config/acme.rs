@@ -1,5 +1,6 @@
 //! Reads `[tls.acme]`: the certificates that the daemon obtains itself.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::front_schema::Acme;
@@ -29,6 +30,7 @@ pub(super) struct Endpoints {
 impl Endpoints {
     /// Tells the endpoints of `listen` apart; `plain` holds those without TLS.
     pub(super) fn of(listen: &[Endpoint], plain: &[Endpoint]) -> Endpoints {
+        let plain: HashSet<&Endpoint> = plain.iter().collect();
         let is_clear =
             |endpoint: &Endpoint| matches!(endpoint, Endpoint::Unix(_)) || plain.contains(endpoint);
         Endpoints {

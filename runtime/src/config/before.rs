@@ -1,6 +1,6 @@
 //! Reads `before` at the top, in groups and in routes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::front_schema::WrittenGate;
@@ -82,14 +82,9 @@ impl<'a> GateNames<'a> {
         if let Some(at) = written.filter(|_| listed.iter().any(|name| own(name))) {
             report.add(at.line, &at.key, "a handler cannot be the gate of its own route: leave it out");
         }
-        let mut names: Vec<String> = Vec::new();
+        let mut known = HashSet::new();
         let shared = self.all.iter().chain(of_group).filter(|name| !own(name));
-        for name in shared.chain(&listed) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        names
+        shared.chain(&listed).filter(|name| known.insert(*name)).cloned().collect()
     }
 
     /// Reports limits by user where no gate names one: all requests would count as one user.
@@ -125,13 +120,13 @@ impl<'a> GateNames<'a> {
     }
 
     fn list(&self, written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
+        let (mut names, mut listed) = (Vec::new(), HashSet::new());
         for at in written.iter().flat_map(|list| &list.value) {
             let checked = match self.known.get(at.value.as_str()) {
                 Some(KnownGate { wrong: Some(wrong), .. }) => {
                     Err(format!("the handler {:?} {wrong}", at.value))
                 }
-                Some(_) if names.contains(&at.value) => Err("is in this list already".to_owned()),
+                Some(_) if !listed.insert(&at.value) => Err("is in this list already".to_owned()),
                 Some(_) => Ok(()),
                 None => Err(format!("there is no gate {0:?}: add [gate.{0}], or name a handler", at.value)),
             };

@@ -182,6 +182,7 @@ fn observe(
 ) -> Vec<Endpoint> {
     let Some(list) = written else { return Vec::new() };
     let endpoints = endpoints(list, base, report);
+    let listened: HashSet<Endpoint> = listen.iter().map(socket).collect();
     for endpoint in &endpoints {
         let same = |path: &Path, other: &Path| place(path) == place(other);
         let is_admin =
@@ -193,7 +194,7 @@ fn observe(
                 &list.key,
                 format!("wanted tcp://HOST:PORT or unix://PATH, found \"{endpoint}\""),
             );
-        } else if is_admin || listen.iter().any(|other| socket(other) == socket(endpoint)) && !is_chosen {
+        } else if is_admin || listened.contains(&socket(endpoint)) && !is_chosen {
             let other = if is_admin { "admin" } else { "listen" };
             report.add(
                 list.line,

@@ -42,9 +42,13 @@ pub struct DatabaseConfig {
 
 /// The databases of a file.
 pub(super) struct Databases<'f> {
-    written: &'f [(String, Keyed<schema::Database>)],
+    /// The names of all tables, and that of the database that needs none.
+    names: Names<'f>,
+    has_default: bool,
     /// Those without mistakes.
     pub(super) sound: Vec<DatabaseConfig>,
+    /// The position in `sound` of each.
+    places: HashMap<&'f str, usize>,
     base: &'f Path,
 }
 
@@ -56,22 +60,25 @@ impl<'f> Databases<'f> {
         report: &Diagnostics<'_>,
     ) -> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let mut sound: Vec<DatabaseConfig> = Vec::new();
-        let mut names: HashMap<DatabaseUrl, &str> = HashMap::new();
+        let names = Names::new(written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]));
+        let has_default = written.iter().any(|(name, _)| name == DEFAULT);
+        let (mut sound, mut places) = (Vec::new(), HashMap::new());
+        let mut urls: HashMap<DatabaseUrl, &str> = HashMap::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
-            match names.entry(identity(&database.options.url)) {
+            match urls.entry(identity(&database.options.url)) {
                 Entry::Occupied(other) => {
                     let message = format!("{} is database {:?} already", database.options.url, other.get());
                     report.add(at.line, &format!("{}.url", at.key), message);
                 }
                 Entry::Vacant(place) => {
                     place.insert(name);
+                    places.insert(name.as_str(), sound.len());
                     sound.push(database);
                 }
             }
         }
-        Databases { written, sound, base }
+        Databases { names, has_default, sound, places, base }
     }
 
     /// Reads the databases of a handler. An entry with a mistake is reported and left out.
@@ -86,10 +93,10 @@ impl<'f> Databases<'f> {
 
     /// Finds a database by its name; `default` exists without a table too.
     fn find(&self, name: &str) -> Result<DatabaseConfig, String> {
-        if let Some(database) = self.sound.iter().find(|database| database.options.name == name) {
-            return Ok(database.clone());
+        if let Some(place) = self.places.get(name) {
+            return Ok(self.sound[*place].clone());
         }
-        if name == DEFAULT && !self.written.iter().any(|(name, _)| name == DEFAULT) {
+        if name == DEFAULT && !self.has_default {
             let url = embedded(self.base)?;
             let options = DatabaseOptions {
                 name: DEFAULT.to_owned(),
@@ -101,8 +108,7 @@ impl<'f> Databases<'f> {
             };
             return Ok(DatabaseConfig { options, password: None });
         }
-        let known = self.written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]);
-        Err(store_names::unknown("database", name, &Names::new(known)))
+        Err(store_names::unknown("database", name, &self.names))
     }
 }
 

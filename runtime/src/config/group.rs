@@ -1,5 +1,6 @@
 //! Reads `[group.NAME]`: what several routes have in common.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ const VERSION: &str = "{version}";
 /// The groups, valid or not.
 pub(super) struct Groups<'a> {
     names: Names<'a>,
-    list: Vec<(&'a str, GroupConfig)>,
+    by_name: HashMap<&'a str, GroupConfig>,
 }
 
 /// A group as configured.
@@ -40,20 +41,23 @@ impl<'a> Groups<'a> {
     ) -> Groups<'a> {
         let written = file.group.as_ref().map_or(&[][..], |table| &table.value.0);
         let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
-        let list = written.iter().map(|(name, at)| (name.as_str(), at));
-        let list = list.map(|named| (named.0, one(named, of_all, gates, base, report)));
-        Groups { names, list: list.collect() }
+        let groups = written.iter().map(|(name, at)| {
+            let name = name.as_str();
+            (name, one((name, at), of_all, gates, base, report))
+        });
+        Groups { names, by_name: groups.collect() }
     }
 
     /// Returns the group of a route. An unknown name is reported.
     pub(super) fn of(&self, route: &Route, report: &Diagnostics<'_>) -> Option<&GroupConfig> {
         report.settle(route.group.as_ref(), None, |wanted| {
-            let found = self.list.iter().find(|(name, _)| name == wanted);
-            match (found, self.names.nearest(wanted)) {
-                (Some((_, group)), _) => Ok(Some(group)),
-                (None, Some(near)) => Err(format!("there is no group {wanted:?}; did you mean {near:?}?")),
-                (None, None) => Err(format!("there is no group {wanted:?}: add [group.{wanted}]")),
+            if let Some(group) = self.by_name.get(wanted.as_str()) {
+                return Ok(Some(group));
             }
+            Err(match self.names.nearest(wanted) {
+                Some(near) => format!("there is no group {wanted:?}; did you mean {near:?}?"),
+                None => format!("there is no group {wanted:?}: add [group.{wanted}]"),
+            })
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Reads `trusted_proxies` and `proxy_protocol`: whose word about clients is believed, and how it comes.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::reader::Keyed;
@@ -50,6 +51,7 @@ pub(super) fn endpoints(
             "needs trusted_proxies: only those may say who a client is; everybody else is refused there";
         report.add(list.line, &list.key, message);
     }
+    let listen: HashSet<&Endpoint> = listen.iter().collect();
     let endpoint = |text: &String| {
         let endpoint = match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
             Endpoint::Unix(path) => Endpoint::Unix(base.join(path)),

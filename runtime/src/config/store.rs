@@ -1,5 +1,6 @@
 //! Reads `[store.NAME]` and `handler.NAME.stores`: the stores, and the handlers that may open them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -38,9 +39,13 @@ pub struct StoreConfig {
 
 /// The stores of a file.
 pub(super) struct Stores<'f> {
-    written: &'f [(String, Keyed<schema::Store>)],
+    /// The names of all tables, and that of the store that needs none.
+    names: Names<'f>,
+    has_default: bool,
     /// Those without mistakes.
     pub(super) sound: Vec<StoreConfig>,
+    /// The position in `sound` of each.
+    places: HashMap<&'f str, usize>,
     base: &'f Path,
 }
 
@@ -52,21 +57,23 @@ impl<'f> Stores<'f> {
         report: &Diagnostics<'_>,
     ) -> Stores<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let mut sound: Vec<StoreConfig> = Vec::new();
+        let names = Names::new(written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]));
+        let has_default = written.iter().any(|(name, _)| name == DEFAULT);
+        let (mut sound, mut places) = (Vec::new(), HashMap::new());
+        let mut files: HashMap<PathBuf, &str> = HashMap::new();
         for (name, at) in written {
             let Some(store) = store(name, at, base, report) else { continue };
-            let file = store.options.file();
-            let same = sound.iter().find(|other| file.is_some() && other.options.file() == file);
-            match same {
-                Some(StoreConfig { options: other, .. }) => {
-                    let message =
-                        format!("{} is the file of store {:?} already", store.options.url, other.name);
-                    report.add(at.line, &format!("{}.url", at.key), message);
-                }
-                None => sound.push(store),
+            let file = store.options.file().map(Path::to_owned);
+            if let Some(other) = file.as_ref().and_then(|file| files.get(file)) {
+                let message = format!("{} is the file of store {other:?} already", store.options.url);
+                report.add(at.line, &format!("{}.url", at.key), message);
+                continue;
             }
+            files.extend(file.map(|file| (file, name.as_str())));
+            places.insert(name.as_str(), sound.len());
+            sound.push(store);
         }
-        Stores { written, sound, base }
+        Stores { names, has_default, sound, places, base }
     }
 
     /// Reads the stores of a handler. An entry with a mistake is reported and left out.
@@ -81,14 +88,13 @@ impl<'f> Stores<'f> {
 
     /// Finds a store by its name; `default` exists without a table too.
     pub(super) fn find(&self, name: &str) -> Result<StoreConfig, String> {
-        if let Some(store) = self.sound.iter().find(|store| store.options.name == name) {
-            return Ok(store.clone());
+        if let Some(place) = self.places.get(name) {
+            return Ok(self.sound[*place].clone());
         }
-        if name == DEFAULT && !self.written.iter().any(|(name, _)| name == DEFAULT) {
+        if name == DEFAULT && !self.has_default {
             return Ok(StoreConfig { options: embedded(self.base)?, password: None });
         }
-        let known = self.written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]);
-        Err(store_names::unknown("store", name, &Names::new(known)))
+        Err(store_names::unknown("store", name, &self.names))
     }
 }
 

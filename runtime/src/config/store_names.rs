@@ -1,5 +1,7 @@
 //! What stores and databases share: their names, and the lists of both at a handler.
 
+use std::collections::HashSet;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -37,10 +39,10 @@ pub(super) fn granted<T>(
     report: &Diagnostics<'_>,
     find: impl Fn(&str) -> Result<T, String>,
 ) -> Vec<(String, T)> {
-    let mut granted: Vec<(String, T)> = Vec::new();
+    let (mut granted, mut known) = (Vec::new(), HashSet::new());
     let mut add = |name: &str, at: &Keyed<String>| {
         let Some(found) = report.settle(Some(at), None, |ours| find(ours).map(Some)) else { return };
-        if granted.iter().any(|(other, _)| other == name) {
+        if !known.insert(name.to_owned()) {
             report.add(at.line, &at.key, format!("{name:?} is in this list already"));
             return;
         }

@@ -18,6 +18,10 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 /// The type of a body without a `Content-Type`.
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The most fields of one table or list. http::HeaderMap holds 24,576 and panics at one more, and every response is
+/// changed.
+pub(super) const MOST_FIELDS: usize = 100;
+
 /// Reports a route that has no target, or more than one, or keys of another target.
 pub(super) fn exactly_one(Keyed { value: route, key, line }: &Keyed<Route>, report: &Diagnostics<'_>) {
     let written = [
@@ -113,7 +117,11 @@ fn status(scalar: &Scalar) -> Result<StatusCode, String> {
 /// Reads fields with their values.
 pub(super) fn fields(written: &NamedTable<String>, report: &Diagnostics<'_>) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for (name, at) in &written.0 {
+    for (position, (name, at)) in written.0.iter().enumerate() {
+        if position == MOST_FIELDS {
+            report.add(at.line, &at.key, format!("wanted {MOST_FIELDS} fields at most"));
+            break;
+        }
         let field = report.settle(Some(at), None, |value| field(name, value).map(Some));
         if let Some((name, value)) = field
             && fields.insert(name, value).is_some()

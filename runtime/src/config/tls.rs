@@ -1,5 +1,6 @@
 //! Reads `[tls]`: certificates, client authentication, and endpoints without TLS.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::acme::{self, file};
@@ -26,8 +27,9 @@ pub(super) fn read(
         more.iter().filter_map(|at| pair(at.line, &at.key, (&at.value.cert, &at.value.key), base, report));
     certificates.extend(pairs);
     let plain = tls.plain.as_ref().map_or(&[][..], |list| &list.value);
+    let known: HashSet<&Endpoint> = listen.iter().collect();
     let plain =
-        plain.iter().filter_map(|at| report.settle(Some(at), None, |text| plain_endpoint(text, listen)));
+        plain.iter().filter_map(|at| report.settle(Some(at), None, |text| plain_endpoint(text, &known)));
     let plain: Vec<Endpoint> = plain.collect();
     let endpoints = acme::Endpoints::of(listen, &plain);
     let acme = tls.acme.as_ref().and_then(|written| acme::read(written, endpoints, base, report));
@@ -94,7 +96,7 @@ fn clients(tls: &schema::Tls, base: &Path, report: &Diagnostics<'_>) -> Option<C
     })
 }
 
-fn plain_endpoint(text: &str, listen: &[Endpoint]) -> Result<Option<Endpoint>, String> {
+fn plain_endpoint(text: &str, listen: &HashSet<&Endpoint>) -> Result<Option<Endpoint>, String> {
     match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
         Endpoint::Unix(_) => Err("Unix sockets never use TLS: leave it out".to_owned()),
         endpoint if listen.contains(&endpoint) => Ok(Some(endpoint)),

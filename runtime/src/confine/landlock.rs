@@ -1,5 +1,6 @@
 //! Restricts a thread to parts of the file system (Landlock).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -159,14 +160,18 @@ fn node(path: &Path) -> Option<(u64, u64)> {
 /// a granted one is out of reach, because the kernel holds directories, not names.
 pub fn places_beyond(granted: &[PathGrant], needed: &[(String, PathGrant)]) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let granted: Vec<(PathBuf, Reach)> = granted
-        .iter()
-        .filter(|place| place.stands())
-        .map(|place| (whole(&place.path), place.reach))
-        .collect();
+    // A thousand handlers have as many places, and each place is looked for.
+    let mut reaches: HashMap<PathBuf, Vec<Reach>> = HashMap::new();
+    for place in granted.iter().filter(|place| place.stands()) {
+        let of_path = reaches.entry(whole(&place.path)).or_default();
+        if !of_path.contains(&place.reach) {
+            of_path.push(place.reach);
+        }
+    }
     let within = |needed: &PathGrant| {
         let path = whole(&needed.path);
-        granted.iter().any(|(granted, reach)| path.starts_with(granted) && reach.covers(needed.reach))
+        let mut above = path.ancestors().filter_map(|above| reaches.get(above)).flatten();
+        above.any(|reach| reach.covers(needed.reach))
     };
     let beyond = needed.iter().filter(|(_, place)| !within(place));
     beyond.map(|(key, place)| format!("{key}: {place}")).collect()

@@ -1,6 +1,6 @@
 //! Compares two catalogs, and two configurations, for the replies of `plan` and `reload`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,8 +76,9 @@ pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
 pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> ChangesReport {
     let (old, new) = (whole(started), whole(wanted));
     let listener = |endpoint: &Endpoint, change| ChangedListener { endpoint: endpoint.to_string(), change };
-    let gone = old.listen.iter().filter(|endpoint| !new.listen.contains(endpoint));
-    let come = new.listen.iter().filter(|endpoint| !old.listen.contains(endpoint));
+    let [before, after]: [HashSet<&Endpoint>; 2] = [&old, &new].map(|config| config.listen.iter().collect());
+    let gone = old.listen.iter().filter(|endpoint| !after.contains(endpoint));
+    let come = new.listen.iter().filter(|endpoint| !before.contains(endpoint));
     let gone = gone.map(|gone| listener(gone, Difference::Removed));
     let come = come.map(|come| listener(come, Difference::Added));
     let keys = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
@@ -163,16 +164,22 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
 /// Lists the changed passwords and certificates of stores and databases that are shown as before.
 fn credentials(old: &Grants, new: &Grants) -> Vec<String> {
     let mut what = Vec::new();
+    let before: HashMap<&str, _> =
+        old.stores.iter().map(|grant| grant.store.options()).map(|old| (old.name.as_str(), old)).collect();
     for new in new.stores.iter().map(|grant| grant.store.options()) {
-        let mut before = old.stores.iter().map(|grant| grant.store.options());
-        let Some(old) = before.find(|old| old.name == new.name) else { continue };
+        let Some(old) = before.get(new.name.as_str()) else { continue };
         if old.url != new.url && old.url.to_string() == new.url.to_string() {
             what.push(format!("password of store {} changed", new.name));
         }
     }
+    let before: HashMap<&str, _> = old
+        .databases
+        .iter()
+        .map(|grant| grant.database.options())
+        .map(|old| (old.name.as_str(), old))
+        .collect();
     for new in new.databases.iter().map(|grant| grant.database.options()) {
-        let mut before = old.databases.iter().map(|grant| grant.database.options());
-        let Some(old) = before.find(|old| old.name == new.name) else { continue };
+        let Some(old) = before.get(new.name.as_str()) else { continue };
         let looks_the_same = old.url.to_string() == new.url.to_string();
         if old.url != new.url && looks_the_same {
             what.push(format!("credentials of database {} changed", new.name));

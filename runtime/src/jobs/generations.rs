@@ -252,8 +252,13 @@ impl Publisher<'_> {
     /// Proves a version that differs from the serving one in its secrets.
     async fn prove_refreshed(&self, made: Result<Arc<HandlerVersion>>) -> Result<Arc<HandlerVersion>> {
         let entry = made?;
-        let next = Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry)));
-        self.prove_entry(&next, &entry, self.generations.loader.probe(&entry.name)).await?;
+        let probe = self.generations.loader.probe(&entry.name);
+        // Only a probe needs a catalog, and there may be a thousand handlers.
+        let next = match probe {
+            Some(_) => Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry))),
+            None => self.base.clone(),
+        };
+        self.prove_entry(&next, &entry, probe).await?;
         Ok(entry)
     }
 

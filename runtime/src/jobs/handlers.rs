@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::api::{DurationBucket, HandlerReport, HandlersCommand};
 use super::describe;
 use super::reply::ReplyJob;
-use crate::catalog::{Catalog, Route};
+use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::job::{HandlerStats, HandlerVersion, Job, Name};
 use crate::observe::latency::{BOUNDS, LatencySnapshot};
@@ -28,8 +28,18 @@ impl ReplyJob for ListHandlers {
             let usage = running.entry(job.entry.name.clone()).or_default();
             (usage.cpu, usage.memory) = (usage.cpu + job.cpu, usage.memory + job.memory);
         }
-        let usage = |entry: &HandlerVersion| running.get(&entry.name).copied().unwrap_or_default();
-        Ok(catalog.handlers.values().map(|entry| report(entry, &catalog, usage(entry))).collect())
+        // And one at the routes.
+        let mut routes: HashMap<&Name, Vec<String>> = HashMap::new();
+        for route in catalog.routes.iter() {
+            if let Some(handler) = route.target.handler() {
+                routes.entry(&handler.name).or_default().push(describe::route(route));
+            }
+        }
+        let reports = catalog.handlers.values().map(|entry| {
+            let running = running.get(&entry.name).copied().unwrap_or_default();
+            report(entry, &catalog, running, routes.remove(&entry.name).unwrap_or_default())
+        });
+        Ok(reports.collect())
     }
 }
 
@@ -40,10 +50,13 @@ struct RunningUsage {
     memory: usize,
 }
 
-fn report(entry: &HandlerVersion, catalog: &Catalog, running: RunningUsage) -> HandlerReport {
+fn report(
+    entry: &HandlerVersion,
+    catalog: &Catalog,
+    running: RunningUsage,
+    routes: Vec<String>,
+) -> HandlerReport {
     let (taken, most) = (entry.slots.taken(&entry.limits), entry.slots.most());
-    let leads_here = |route: &&Route| route.leads_to(&entry.name);
-    let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
     let ended = entry.record.requests.ended();
     let mean = entry.record.requests.time().as_secs_f64() * 1000.0
         / f64::from(u32::try_from(ended).unwrap_or(u32::MAX));

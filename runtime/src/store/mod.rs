@@ -1,7 +1,7 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `rate_count`, `work`; `limits`, `value`; `rows`, `url`; the back ends `memory`, `redb`,
-//! `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
+//! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `limits`, `value`; `rows`, `url`; the back ends `memory`,
+//! `redb`, `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
 //!
 //! | operation | holds on every back end |
 //! |---|---|
@@ -25,6 +25,7 @@ mod rate_outage;
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
+mod room;
 mod rows;
 mod shared;
 mod shared_rate;

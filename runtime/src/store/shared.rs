@@ -85,8 +85,11 @@ impl StorePool {
     /// [`apply`](SharedStore::apply).
     pub fn get(&self, options: &StoreOptions) -> Arc<SharedStore> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|_, slot| slot.strong_count() > 0);
         let slot = slots.get(&options.place()).and_then(Weak::upgrade).unwrap_or_else(|| {
+            // Now and then, for a search at each would take long with many.
+            if slots.len().is_power_of_two() {
+                slots.retain(|_, slot| slot.strong_count() > 0);
+            }
             let slot = Arc::new(StoreSlot {
                 options: options.clone(),
                 quota: StoreQuota::new(options.quota),

@@ -84,6 +84,14 @@ pub(crate) fn reaped(child: &mut Child, patience: Duration) -> ExitStatus {
     within(patience, &format!("process {} ends", child.id()), || child.try_wait().unwrap())
 }
 
+/// Returns the CPU time of a process, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15.
+pub(crate) fn cpu_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let behind_name: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = behind_name[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Removes environment variables that would change the program's behavior.
 fn clear(command: &mut Command) {
     for name in
@@ -346,12 +354,9 @@ impl Daemon {
         self.status("VmHWM")
     }
 
-    /// Returns the CPU time of the daemon, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15.
+    /// Returns the CPU time of the daemon.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let behind_name: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = behind_name[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
+        cpu_time(self.pid())
     }
 
     /// Returns a number from proc_pid_status(5).

@@ -25,7 +25,7 @@ mod wire;
 pub(crate) use bomb::{bomb, dear, dear_text};
 pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
-pub(crate) use daemon::{Daemon, Ended, Setup, finish, output, portcullis, reaped};
+pub(crate) use daemon::{Daemon, Ended, Setup, cpu_time, finish, output, portcullis, reaped};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use deadline::{Ends, PATIENCE, attempted, never, soon, until, within};
 pub(crate) use guest::{Program, guests, handlers, middleware};

@@ -97,6 +97,8 @@ fn connections() -> Vec<Case> {
             &[
                 "crowd::more_connections_than_descriptors_are_refused_with_what_to_do",
                 "crowd::connections_beyond_the_descriptors_wait_and_are_served_later",
+                "starts::a_low_soft_limit_of_open_files_is_raised_to_the_hard_one",
+                "starts::more_descriptors_than_there_are_is_told_by_check_and_start_before_they_are_missed",
             ],
         ),
         case(8, "errors of accept", "it goes on", &["faults::no_error_of_accept_ends_the_daemon"]),

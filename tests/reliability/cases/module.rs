@@ -115,12 +115,15 @@ fn changes() -> Vec<Case> {
     vec![
         case(
             117,
-            "a trial that cannot be held or watched",
+            "a trial that cannot be held or watched; a promotion, a rollback or a secret that fails",
             "refused, and nothing has changed; no trial goes on without a watch",
             &[
                 "swap::a_trial_that_cannot_be_held_changes_nothing",
                 "swap::a_trial_whose_watch_is_killed_does_not_go_on_without_it",
                 "swap::a_swap_after_a_reload_that_failed_has_the_settings_that_are_in_force",
+                "trials::a_promotion_that_fails_changes_nothing",
+                "trials::a_rollback_that_fails_changes_nothing_and_succeeds_once_it_can",
+                "secrets::a_secret_that_a_handler_fails_with_changes_nothing_and_ends_no_trial",
             ],
         ),
         case(
@@ -144,6 +147,7 @@ fn changes() -> Vec<Case> {
             "its fourth failure is its last but for those under way",
             &[
                 "swap::a_canary_that_fails_goes_back_by_itself",
+                "trials::a_version_that_fails_every_request_fails_few_of_many_clients_before_it_goes_back",
                 "catalog::trial::tests::the_fourth_failure_itself_ends_the_trial",
                 "catalog::trial::judgement::tests::a_version_that_fails_more_goes_back_before_the_time_is_over",
             ],

@@ -26,12 +26,17 @@ pub struct RouteError {
     pub message: String,
 }
 
+/// The most characters of a path that an error shows.
+const SHOWN: usize = 200;
+
 impl Claim<'_> {
     /// Names the route.
     pub(super) fn short(&self) -> String {
+        let shown: String = self.pattern.chars().take(SHOWN).collect();
+        let more = if shown.len() < self.pattern.len() { "..." } else { "" };
         match self.handler {
-            Some(handler) => format!("{:?} (handler {handler:?})", self.pattern),
-            None => format!("{:?}", self.pattern),
+            Some(handler) => format!("{shown:?}{more} (handler {handler:?})"),
+            None => format!("{shown:?}{more}"),
         }
     }
 }

@@ -5,7 +5,7 @@ mod evasion;
 
 pub use claim::{Claim, RouteError};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -134,22 +134,19 @@ impl Routes {
             let label = format!("{}{}", spec.host.as_deref().unwrap_or_default(), spec.pattern).into();
             Route { spec, label, captures, has_tail }
         };
-        let mut ranges: Vec<Arc<VersionRange>> = Vec::new();
+        let (mut ranges, mut known) = (Vec::new(), HashSet::new());
         for range in specs.iter().filter_map(|spec| spec.versions.as_ref()) {
-            if !ranges.contains(range) {
+            if known.insert(range) {
                 ranges.push(range.clone());
             }
         }
-        let mut groups: Vec<Arc<RouteGroup>> = Vec::new();
-        for group in specs.iter().filter_map(|spec| spec.group.as_ref()) {
-            if !groups.contains(group) {
-                groups.push(group.clone());
-            }
-        }
+        let mut named = HashSet::new();
+        let groups = specs.iter().filter_map(|spec| spec.group.as_ref());
+        let groups = groups.filter(|group| named.insert(&group.name)).cloned().collect();
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
-        Ok(Routes { list, tables, ranges: ranges.into(), groups: groups.into(), has_rewrites, has_gates })
+        Ok(Routes { list, tables, ranges: ranges.into(), groups, has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -184,13 +181,18 @@ impl Routes {
         covering.max_by_key(|group| group.rank()).map(|group| &**group)
     }
 
-    /// Makes the same table with another version of one handler.
-    pub fn with(&self, entry: &Arc<HandlerVersion>) -> Routes {
+    /// Makes the same table with other versions of these handlers.
+    pub fn with(&self, versions: &[Arc<HandlerVersion>]) -> Routes {
+        let versions: HashMap<Name, Arc<HandlerVersion>> =
+            versions.iter().map(|entry| (entry.name.clone(), entry.clone())).collect();
         let mut routes = self.clone();
-        for route in routes.list.iter_mut().filter(|route| route.leads_to(&entry.name)) {
-            route.spec.target = RouteTarget::Handler(entry.clone());
+        for Route { spec, .. } in &mut routes.list {
+            let other = spec.target.handler().and_then(|handler| versions.get(&handler.name));
+            if let Some(entry) = other {
+                spec.target = RouteTarget::Handler(entry.clone());
+            }
+            EntryChecks::replace(&mut spec.checks, &versions);
         }
-        routes.list.iter_mut().for_each(|route| EntryChecks::replace(&mut route.spec.checks, entry));
         routes
     }
 

@@ -194,6 +194,17 @@ fn every_bad_route_is_reported() {
     assert_eq!(positions, [0, 1, 3]);
 }
 
+#[test]
+fn texts_behind_a_capture_are_tried_one_after_the_other_and_so_are_few() {
+    let lines: Vec<String> = (0..257).map(|number| format!("GET /{{name}}.{number}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let beside = [&lines[..256], &["GET /{name}.7/more", "GET /of/{name}.256"]].concat();
+
+    assert_eq!(ask(&routes(&beside), None, "GET", "/a.255"), "h255 name=a");
+    let refused = r#"route "/{name}.256" (handler "h256"): 256 different texts at most follow the capture in "/{}": put a slash in front of the text, or let the handler tell them apart"#;
+    assert_eq!(refusals(&lines), [refused]);
+}
+
 /// Matches segment by segment. Returns how specific each match is: 0 fixed, 1 capture, 2 tail.
 fn naive(pattern: &str, path: &str) -> Option<Vec<u8>> {
     let (mut pattern, mut path) = (pattern[1..].split('/'), path[1..].split('/'));

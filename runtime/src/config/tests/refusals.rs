@@ -238,6 +238,34 @@ fn a_group_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn fields_are_as_many_as_a_response_has_room_for_and_no_more() {
+    let list = |count: usize, value: &str| {
+        (0..count).map(|number| format!("\"x-{number}\"{value}")).collect::<Vec<_>>().join(", ")
+    };
+    let lines = |count: usize| {
+        let (table, names) = (list(count, " = \"1\""), list(count, ""));
+        [
+            ("fields.set.x-100", format!("handler = \"x\"\nfields.set = {{ {table} }}")),
+            ("fields.add.x-100", format!("handler = \"x\"\nfields.add = {{ {table} }}")),
+            ("fields.remove[100]", format!("handler = \"x\"\nfields.remove = [{names}]")),
+            ("respond.fields.x-100", format!("respond.fields = {{ {table} }}")),
+        ]
+    };
+    let text =
+        |line: &str| format!("[handler.x]\nmodule = \"hello.wasm\"\n[[route]]\npath = \"/\"\n{line}\n");
+
+    for (key, line) in lines(100) {
+        assert_eq!(mistakes(&text(&line)), [""; 0], "{key}");
+    }
+    // The library panics between 24,576 and 32,768.
+    for (key, line) in lines(101).into_iter().chain(lines(40_000)) {
+        let errors = mistakes(&text(&line));
+        let wanted = format!("route[0].{key}: wanted 100 fields at most");
+        assert!(errors.len() == 1 && errors[0].ends_with(&wanted), "{key}: {:?}", errors.first());
+    }
+}
+
+#[test]
 fn a_file_that_ends_within_a_number_is_refused() {
     let whole = "[handler.x]\nmodule = \"hello.wasm\"\nlimits.concurrency = 64";
 

@@ -4,6 +4,7 @@ use super::acceptor::Tls;
 use super::file_hashes::order;
 use super::options::{AcmeOptions, ClientAuth, ClientOptions, TlsOptions};
 use crate::net::Endpoint;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Tls {
@@ -47,6 +48,7 @@ pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     lines.extend(acme(old.options().acme.as_ref(), new.options().acme.as_ref()));
     let (before, after) = (&old.options().plain, &new.options().plain);
     let only = |these: &[Endpoint], those: &[Endpoint], how: &str| -> Vec<String> {
+        let those: HashSet<&Endpoint> = those.iter().collect();
         let these = these.iter().filter(|endpoint| !those.contains(endpoint));
         these.map(|endpoint| format!("{how}: {endpoint}")).collect()
     };

@@ -196,26 +196,29 @@ impl HistoryEntry {
     pub(super) fn size(&self) -> usize {
         /// Two counters of an `Arc`, and a size and a pointer in a ring that may be half empty.
         const PLACE: usize = 48;
-        let failure = |failure: &Option<Box<FailureSummary>>| {
-            let size =
-                |one: &FailureSummary| size_of_val(one) + one.message.capacity() + one.stack.capacity();
-            failure.as_deref().map_or(0, size)
-        };
         let job = self.job.as_ref().map_or(0, |job| {
             let calls: usize = job.calls.iter().map(|call| call.origin.capacity()).sum();
-            job.stderr.capacity()
-                + job.calls.capacity() * size_of::<CallSummary>()
-                + calls
-                + failure(&job.failure)
+            let failure = job.failure.as_deref().map_or(0, FailureSummary::size);
+            job.stderr.capacity() + job.calls.capacity() * size_of::<CallSummary>() + calls + failure
         });
-        let request = self.request.as_ref().map_or(0, |request| {
-            request.path.capacity() + request.method.as_str().len() + failure(&request.failure)
-        });
+        let request = self.request.as_ref().map_or(0, RequestSummary::text_bytes);
         PLACE + size_of::<HistoryEntry>() + job + request
     }
 }
 
+impl FailureSummary {
+    fn size(&self) -> usize {
+        size_of::<FailureSummary>() + self.message.capacity() + self.stack.capacity()
+    }
+}
+
 impl RequestSummary {
+    /// Returns the bytes of its texts.
+    pub(in crate::observe) fn text_bytes(&self) -> usize {
+        let failure = self.failure.as_deref().map_or(0, FailureSummary::size);
+        self.path.capacity() + self.method.as_str().len() + failure
+    }
+
     /// Describes a request that has just begun.
     pub fn begun(accepted: Instant, method: &Method, target: &str, client: &Arc<str>) -> RequestSummary {
         RequestSummary {

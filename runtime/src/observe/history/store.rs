@@ -326,4 +326,22 @@ mod tests {
         drop(odd);
         assert!(!version.is_wanted());
     }
+
+    #[tokio::test]
+    async fn large_entries_that_wait_for_a_listener_are_bounded_in_bytes() {
+        let history = history(0);
+        let version = history.of(label("one"));
+        let mut tap = history.tap(|_| true);
+
+        for id in 0..100 {
+            let large = JobSummary { stderr: "x".repeat(100 << 10), ..job(None) };
+            version.add((id, None, None), Some(large), None);
+        }
+
+        let batch = tap.next().await.unwrap();
+        assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (90, 10, Some(90)));
+        let huge = JobSummary { stderr: "x".repeat(2 << 20), ..job(None) };
+        version.add((100, None, None), Some(huge), None);
+        assert_eq!(tap.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
+    }
 }

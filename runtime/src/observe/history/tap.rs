@@ -11,6 +11,9 @@ use super::entry::HistoryEntry;
 /// The most entries that wait for one listener. A further one drops the oldest.
 const WAITING: usize = 512;
 
+/// The most bytes of these entries, of which the ring may keep none.
+const BYTES: usize = 1 << 20;
+
 /// Selects entries.
 type Wanted = Box<dyn Fn(&HistoryEntry) -> bool + Send + Sync>;
 
@@ -32,6 +35,7 @@ struct TapQueue {
 #[derive(Default)]
 struct WaitingEntries {
     entries: VecDeque<Arc<HistoryEntry>>,
+    bytes: usize,
     dropped: u64,
     closed: bool,
 }
@@ -88,11 +92,14 @@ impl TapQueue {
 
     fn push(&self, entry: Arc<HistoryEntry>) {
         let mut waiting = self.lock();
-        if waiting.entries.len() >= WAITING {
-            waiting.entries.pop_front();
+        waiting.bytes += entry.size();
+        waiting.entries.push_back(entry);
+        // The last one stays, whatever its size.
+        while waiting.entries.len() > WAITING || (waiting.bytes > BYTES && waiting.entries.len() > 1) {
+            let oldest = waiting.entries.pop_front();
+            waiting.bytes -= oldest.map_or(0, |oldest| oldest.size());
             waiting.dropped += 1;
         }
-        waiting.entries.push_back(entry);
         drop(waiting);
         self.grown.notify_one();
     }
@@ -109,6 +116,7 @@ impl TapListener {
                 let mut waiting = self.queue.lock();
                 if !waiting.entries.is_empty() {
                     let dropped = std::mem::take(&mut waiting.dropped);
+                    waiting.bytes = 0;
                     return Some(TapBatch { dropped, entries: waiting.entries.drain(..).collect() });
                 }
                 if waiting.closed {

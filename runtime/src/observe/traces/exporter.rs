@@ -13,15 +13,29 @@ use super::otlp::{OtlpExporter, RefusedSpans, SpanTransport};
 use super::record::FinishedTrace;
 use super::settings::TraceSettings;
 
+/// The bytes that the queue has for each span of its length. A larger span takes the place of others.
+const EACH: usize = 4 << 10;
+
+/// The bytes of traces after which no further one is sent with them.
+const BATCH: usize = 1 << 20;
+
 /// The queue before the exporter. Its task ends when the queue was dropped and is empty.
 pub(super) struct SpanQueue {
     sender: mpsc::Sender<ExporterMessage>,
-    /// The spans that wait in it.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<QueuedSpans>,
     most: usize,
     counts: Arc<TraceCounts>,
     /// Closed once the exporter has ended.
     ended: watch::Receiver<()>,
+}
+
+/// What was queued.
+#[derive(Default)]
+struct QueuedSpans {
+    /// The spans that wait.
+    spans: AtomicUsize,
+    /// The bytes of those that wait, and of those that are being sent.
+    bytes: AtomicUsize,
 }
 
 /// An exporter, for those who wait until it has sent its spans. Does not keep the queue.
@@ -40,7 +54,7 @@ enum ExporterMessage {
 /// The task that sends spans.
 struct Exporter {
     queue: mpsc::Receiver<ExporterMessage>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<QueuedSpans>,
     client: OtlpExporter,
     settings: TraceSettings,
     counts: Arc<TraceCounts>,
@@ -50,6 +64,16 @@ struct Exporter {
     is_partial: bool,
     /// Closes the channel at the end of the task.
     _ends: watch::Sender<()>,
+}
+
+/// Traces that are sent together.
+#[derive(Default)]
+struct SpanBatch {
+    traces: Vec<FinishedTrace>,
+    spans: usize,
+    bytes: usize,
+    /// Those who wait until it was sent.
+    flushed: Vec<oneshot::Sender<()>>,
 }
 
 impl SpanQueue {
@@ -64,7 +88,7 @@ impl SpanQueue {
     ) -> Result<SpanQueue, String> {
         // Each message is a span or more.
         let (sender, queue) = mpsc::channel(settings.queue);
-        let waiting = Arc::<AtomicUsize>::default();
+        let waiting = Arc::<QueuedSpans>::default();
         let client = OtlpExporter::new(settings, transport)?;
         let (ends, ended) = watch::channel(());
         let exporter = Exporter {
@@ -84,17 +108,16 @@ impl SpanQueue {
 
     /// Queues a trace, or drops it if there is no room. Never waits.
     pub(super) fn send(&self, trace: FinishedTrace) {
-        let spans = trace.spans();
-        let more = |waiting: usize| {
-            // A trace that is larger than the queue has it for itself.
-            (waiting == 0 || waiting + spans <= self.most).then_some(waiting + spans)
-        };
-        let has_room = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
-        if has_room && self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
-            return;
-        }
-        if has_room {
-            self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        let (spans, bytes) = (trace.spans(), trace.bytes());
+        let QueuedSpans { spans: all, bytes: all_bytes } = &*self.waiting;
+        if take(all, spans, self.most) {
+            if take(all_bytes, bytes, self.most.saturating_mul(EACH)) {
+                if self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
+                    return;
+                }
+                all_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            all.fetch_sub(spans, Ordering::Relaxed);
         }
         self.counts.dropped(DropReason::QueueFull, spans);
     }
@@ -107,6 +130,12 @@ impl SpanQueue {
     pub(super) fn counts(&self) -> &TraceCounts {
         &self.counts
     }
+}
+
+/// Takes room for a trace, if there is as much. A trace that is larger than all room has it for itself.
+fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
+    let with = |taken: usize| (taken == 0 || taken + more <= most).then_some(taken + more);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
 }
 
 impl RunningExporter {
@@ -135,49 +164,51 @@ impl RunningExporter {
 impl Exporter {
     async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
-            let (mut batch, mut flushed) = (Vec::new(), Vec::new());
-            self.take(first, &mut batch, &mut flushed);
+            let mut batch = SpanBatch::default();
+            self.take(first, &mut batch);
             let mut due = std::pin::pin!(sleep(self.settings.delay));
-            while flushed.is_empty() && batch.len() < self.settings.batch {
+            while batch.flushed.is_empty() && batch.spans < self.settings.batch && batch.bytes < BATCH {
                 tokio::select! {
                     next = self.queue.recv() => match next {
-                        Some(next) => self.take(next, &mut batch, &mut flushed),
+                        Some(next) => self.take(next, &mut batch),
                         None => break,
                     },
                     () = &mut due => break,
                 }
             }
-            self.export(batch).await;
-            for told in flushed {
+            self.export(batch.traces).await;
+            self.waiting.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            for told in batch.flushed {
                 // Nobody may wait any more.
                 let _told = told.send(());
             }
         }
     }
 
-    fn take(
-        &self,
-        message: ExporterMessage,
-        batch: &mut Vec<SpanData>,
-        flushed: &mut Vec<oneshot::Sender<()>>,
-    ) {
+    fn take(&self, message: ExporterMessage, batch: &mut SpanBatch) {
         match message {
             ExporterMessage::Trace(trace) => {
-                self.waiting.fetch_sub(trace.spans(), Ordering::Relaxed);
-                batch.extend(trace.into_spans());
+                let spans = trace.spans();
+                self.waiting.spans.fetch_sub(spans, Ordering::Relaxed);
+                batch.spans += spans;
+                batch.bytes += trace.bytes();
+                batch.traces.push(trace);
             }
-            ExporterMessage::Flush(told) => flushed.push(told),
+            ExporterMessage::Flush(told) => batch.flushed.push(told),
         }
     }
 
-    /// Sends the spans in requests of the configured size. Those that are not taken are dropped: traces go stale, and
-    /// what is kept for a collector that is down would push out what is new.
-    async fn export(&mut self, mut batch: Vec<SpanData>) {
-        while !batch.is_empty() {
-            let rest = batch.split_off(batch.len().min(self.settings.batch));
+    /// Sends the spans in requests of the configured size, and makes those of one request at a time. Those that are not
+    /// taken are dropped: traces go stale, and what is kept for a collector that is down would push out what is new.
+    async fn export(&mut self, traces: Vec<FinishedTrace>) {
+        let mut all = traces.into_iter().flat_map(FinishedTrace::into_spans);
+        loop {
+            let batch: Vec<SpanData> = all.by_ref().take(self.settings.batch).collect();
+            if batch.is_empty() {
+                return;
+            }
             let spans = batch.len();
             let sent = timeout(self.settings.timeout, self.client.export(batch)).await;
-            batch = rest;
             let outcome = match sent {
                 Ok(outcome) => outcome,
                 Err(_) => Err(format!("no response within {:?}", self.settings.timeout)),
@@ -265,10 +296,15 @@ mod tests {
     }
 
     fn trace() -> FinishedTrace {
+        of_bytes(1)
+    }
+
+    /// A trace with a name of this length.
+    fn of_bytes(length: usize) -> FinishedTrace {
         let now = Instant::now();
         let operation = OperationSpan {
             system: "store",
-            name: "a".to_owned(),
+            name: "a".repeat(length),
             started: now,
             ended: now,
             operation: None,
@@ -301,6 +337,22 @@ mod tests {
         may.add_permits(9);
         queue.exporter().flush().await;
         assert_eq!(queue.counts().all_sent() + dropped, 10);
+    }
+
+    #[tokio::test]
+    async fn large_spans_fill_the_queue_before_their_number_does_until_they_were_sent() {
+        let (queue, may) = queue(200, 0, 4);
+
+        // There are four times 4 KiB for four spans.
+        (0..10).for_each(|_| queue.send(of_bytes(7 << 10)));
+
+        assert_eq!(queue.counts().all_dropped(DropReason::QueueFull), 8);
+        may.add_permits(9);
+        queue.exporter().flush().await;
+        queue.send(of_bytes(7 << 10));
+        queue.exporter().flush().await;
+        assert_eq!(queue.counts().all_sent(), 3);
+        assert_eq!(queue.waiting.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

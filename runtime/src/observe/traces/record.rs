@@ -137,16 +137,31 @@ impl SpanFacts {
         }
     }
 
-    /// Returns how many bytes a guest has put into the span.
-    pub(super) fn guest_bytes(&self) -> usize {
+    /// Reports whether it is the span of a job that another job has called.
+    pub(super) fn is_called(&self) -> bool {
+        matches!(self, SpanFacts::Job(JobTrigger::Call, _))
+    }
+
+    /// Returns the bytes that they take.
+    fn bytes(&self) -> usize {
         match self {
-            SpanFacts::Guest(own) => own.bytes,
-            SpanFacts::Request(_) | SpanFacts::Job(..) | SpanFacts::Call(_) | SpanFacts::Operation(_) => 0,
+            SpanFacts::Request(request) => size_of::<RequestSpan>() + request.summary.text_bytes(),
+            SpanFacts::Job(_, job) => {
+                size_of::<JobSpan>() + job.failure.as_ref().map_or(0, |(_, message)| message.capacity())
+            }
+            SpanFacts::Call(call) => {
+                size_of::<CallSpan>()
+                    + call.method.as_str().len()
+                    + call.origin.capacity()
+                    + call.host.capacity()
+            }
+            SpanFacts::Operation(operation) => size_of::<OperationSpan>() + operation.name.capacity(),
+            SpanFacts::Guest(own) => size_of::<OwnSpan>() - size_of::<GuestSpan>() + own.bytes,
         }
     }
 
     /// Returns how many spans they become, at most.
-    fn spans(&self) -> usize {
+    pub(super) fn spans(&self) -> usize {
         match self {
             SpanFacts::Request(_) => 2,
             SpanFacts::Job(..) => 4,
@@ -155,9 +170,21 @@ impl SpanFacts {
     }
 }
 
+impl SpanRecord {
+    /// Returns the bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<SpanRecord>() + self.facts.bytes()
+    }
+}
+
 impl FinishedTrace {
     /// Returns how many spans it becomes, at most.
     pub(super) fn spans(&self) -> usize {
         self.records.iter().map(|record| record.facts.spans()).sum()
+    }
+
+    /// Returns the bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(SpanRecord::bytes).sum()
     }
 }

@@ -38,12 +38,12 @@ struct SpanMaker {
 type Between = (Instant, Instant);
 
 impl FinishedTrace {
-    /// Makes the spans.
-    pub(super) fn into_spans(self) -> Vec<SpanData> {
+    /// Makes the spans, one after the other.
+    pub(super) fn into_spans(self) -> impl Iterator<Item = SpanData> {
         let FinishedTrace { id, state, records } = self;
         let now = (Instant::now(), SystemTime::now());
         let maker = SpanMaker { trace: id, state, now, ids: RandomIdGenerator::default() };
-        records.into_iter().flat_map(|record| maker.spans(record)).collect()
+        records.into_iter().flat_map(move |record| maker.spans(record))
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
         let record =
             SpanRecord { id: SpanId::from(id), parent: Some(SpanId::from(7)), is_remote: true, facts };
         let (id, state) = (TraceId::from(9), TraceState::NONE);
-        FinishedTrace { id, state, records: vec![record] }.into_spans()
+        FinishedTrace { id, state, records: vec![record] }.into_spans().collect()
     }
 
     fn attribute(span: &SpanData, key: &str) -> Option<String> {

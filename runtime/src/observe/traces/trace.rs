@@ -23,9 +23,9 @@ const DETAILS: usize = 1024;
 /// The same in a trace that is not sampled, and will be kept only if it fails.
 const UNSAMPLED_DETAILS: usize = 64;
 
-/// The most bytes of the spans of guests in a trace, of all its jobs: a request may start dozens, and none of it is memory
-/// of a guest.
-const GUEST_BYTES: usize = 1 << 20;
+/// The most bytes of the spans of calls, operations and guests in a trace, and as many of the jobs that were called: a
+/// request may start dozens, and none of it is memory of a guest.
+const BYTES: usize = 1 << 20;
 
 /// A trace in progress. It ends when no request and no job of it is open.
 struct Trace {
@@ -43,7 +43,8 @@ struct Trace {
 struct TraceRecords {
     ended: Vec<SpanRecord>,
     details: usize,
-    guest_bytes: usize,
+    /// The bytes of the jobs that were called, and those of the details.
+    bytes: [usize; 2],
     left_out: usize,
     is_finished: bool,
 }
@@ -81,15 +82,18 @@ impl Trace {
             self.send(vec![record]);
             return;
         }
-        if record.facts.is_detail() {
-            let most = if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS };
-            let guest_bytes = records.guest_bytes + record.facts.guest_bytes();
-            if records.details >= most || guest_bytes > GUEST_BYTES {
-                records.left_out += 1;
+        // The request, and the job that the trace began with, are kept in any case.
+        let is_detail = record.facts.is_detail();
+        if is_detail || record.facts.is_called() {
+            let (most, kind) =
+                (if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS }, usize::from(is_detail));
+            let bytes = records.bytes[kind] + record.bytes();
+            if bytes > BYTES || (is_detail && records.details >= most) {
+                records.left_out += record.facts.spans();
                 return;
             }
-            records.details += 1;
-            records.guest_bytes = guest_bytes;
+            records.details += kind;
+            records.bytes[kind] = bytes;
         }
         records.ended.push(record);
     }

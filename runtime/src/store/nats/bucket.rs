@@ -15,6 +15,9 @@ use super::refused::unavailable;
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
 const ANSWER: Duration = Duration::from_secs(4);
 
+/// Messages that wait to be sent, of up to 1 MiB. Those whose job has ended stay there.
+const AHEAD: usize = 64;
+
 /// Opens the bucket, or makes it.
 ///
 /// # Errors
@@ -61,7 +64,8 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 /// It cannot be reached, or refuses the credentials.
 pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
     let (scheme, user, hosts) = url::split(url);
-    let options = ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER));
+    let options =
+        ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER)).client_capacity(AHEAD);
     // Also to servers that it learns from another one, whose addresses have no scheme.
     let options = options.require_tls(scheme == "tls");
     // The client would send what stands in the URL as it is, percent-encoded.

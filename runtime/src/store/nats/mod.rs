@@ -27,8 +27,10 @@ use self::refused::{Refused, unavailable};
 use self::room::{BucketRoom, message_bytes};
 use super::error::StoreError;
 use super::limits::{self, StoreQuota};
+use super::room::WriteRooms;
 use super::rows::{self, is_live};
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, decimal};
+use super::work;
 
 /// Requests that one operation has under way at once.
 const AT_ONCE: usize = 16;
@@ -53,6 +55,8 @@ pub(super) struct Nats {
     /// What all subjects of the store begin with.
     root: String,
     room: BucketRoom,
+    /// The queues of what is on its way.
+    rooms: WriteRooms,
     /// When expired entries were last looked for.
     swept: std::sync::Mutex<Option<Instant>>,
     turns: [Mutex<()>; TURNS],
@@ -83,6 +87,7 @@ impl Nats {
             bucket,
             root: format!("$KV.{name}."),
             room: BucketRoom::new(quota),
+            rooms: WriteRooms::new(),
             swept: std::sync::Mutex::new(None),
             turns: std::array::from_fn(|_| Mutex::new(())),
         })
@@ -196,6 +201,8 @@ impl Nats {
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
+        let line = work::payer().map_or(0, |payer| payer.line());
+        let _share = self.rooms.enter(write.bytes(), line).await;
         match write {
             Write::Set { key, value, ttl_ms, condition } => {
                 let expires = ttl_ms.map_or(0, |ttl| rows::now().saturating_add(ttl));

@@ -1,7 +1,7 @@
 //! `redb:PATH`, a store in one file. Commits run on a thread of their own and share their fsync; reads run where they
 //! are asked for, those of many rows on threads that may block.
 //!
-//! Floors, lowest first: `failure`, `file`, `tables`, `view`, `open`, `room`, `turns`, `committer`, `examine`, `closing`, and this
+//! Floors, lowest first: `failure`, `file`, `tables`, `view`, `open`, `turns`, `committer`, `examine`, `closing`, and this
 //! file's `reader`.
 
 mod closing;
@@ -11,7 +11,6 @@ mod failure;
 mod file;
 mod open;
 mod reader;
-mod room;
 mod tables;
 mod turns;
 mod view;

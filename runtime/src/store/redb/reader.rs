@@ -15,7 +15,6 @@ use super::closing::{self, CommitQueue};
 use super::committer::{Committer, Current};
 use super::failure;
 use super::open::{Verify, open};
-use super::room::WriteRoom;
 use super::tables::{self, ENTRIES};
 use super::turns::{Pending, WriteTurns};
 use super::view::OpenFile;
@@ -23,21 +22,10 @@ use crate::file_place::{FileIdentity, FilePlace};
 use crate::observe::threads::thread_time;
 use crate::store::error::StoreError;
 use crate::store::limits::{self, StoreQuota};
+use crate::store::room::WriteRooms;
 use crate::store::rows::{self, PageBuilder, is_live};
 use crate::store::value::{Durability, EntryBatch, KeyPage, Outcome, StoreEntry, Versioned, Write};
 use crate::store::work;
-
-/// Bytes of writes that wait for their commit.
-const QUEUE: usize = 28 << 20;
-
-/// The same for small writes, which do not wait for large ones to have room.
-const SMALL_QUEUE: usize = 4 << 20;
-
-/// The most bytes of a small write.
-const SMALL: usize = 64 << 10;
-
-/// The unit in which the queue is counted. Every write counts for one at least.
-const UNIT: usize = 1 << 10;
 
 /// Batches of a listing of all entries that wait for their reader, beside the one that is being read.
 const BATCHES_AHEAD: usize = 1;
@@ -50,8 +38,7 @@ pub(in crate::store) struct Redb {
     path: Arc<Path>,
     current: Current,
     queue: Arc<CommitQueue>,
-    room: Arc<WriteRoom>,
-    small_room: Arc<WriteRoom>,
+    rooms: WriteRooms,
     /// Microseconds that writes have waited until their commits began.
     waited: Arc<AtomicU64>,
 }
@@ -103,10 +90,8 @@ impl Redb {
             Ok(current) => current?,
             Err(_) => return Err(failure::corrupt(shared.display(), "it cannot be opened")),
         };
-        let room = WriteRoom::new(QUEUE / UNIT);
-        let small_room = WriteRoom::new(SMALL_QUEUE / UNIT);
         let queue = CommitQueue::new(shared.clone(), queue, thread);
-        Ok(Redb { path: shared, current, queue, room, small_room, waited })
+        Ok(Redb { path: shared, current, queue, rooms: WriteRooms::new(), waited })
     }
 
     /// Closes the file when what is queued is written. Does not block.
@@ -232,10 +217,9 @@ impl Redb {
     /// A write that is dropped before its commit has begun is not done.
     pub(in crate::store) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let ended = || StoreError::Unavailable(format!("{}: the store is closed", self.path.display()));
-        let (bytes, payer, asked) = (write.bytes(), work::payer(), Instant::now());
-        let room = if bytes > SMALL { &self.room } else { &self.small_room };
+        let (payer, asked) = (work::payer(), Instant::now());
         let line = payer.as_ref().map_or(0, |payer| payer.line());
-        let share = room.enter(line, bytes / UNIT + 1).await;
+        let share = self.rooms.enter(write.bytes(), line).await;
         let (reply, outcome) = oneshot::channel();
         if !self.queue.send(Pending { write, reply, share, payer, asked }) {
             return Err(ended());

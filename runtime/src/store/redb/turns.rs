@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::room::RoomShare;
 use crate::store::error::StoreError;
+use crate::store::room::RoomShare;
 use crate::store::value::{Outcome, Write};
 use crate::store::work::StoreWork;
 
@@ -70,7 +70,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::redb::room::WriteRoom;
+    use crate::store::room::WriteRoom;
 
     async fn delete(key: &str, line: usize) -> Pending {
         let share = WriteRoom::new(1).enter(line, 1).await;

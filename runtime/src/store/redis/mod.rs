@@ -16,7 +16,9 @@ use tokio::runtime::Handle;
 use super::error::StoreError;
 use super::limits::{self, MAX_BATCH_BYTES, PER_ENTRY, StoreQuota};
 use super::rate_count::{RateCount, RateRequest};
+use super::room::WriteRooms;
 use super::value::{Condition, KeyPage, Outcome, Swapped, Versioned, Write, prefix_end};
+use super::work;
 use crate::runtime_context::polled_in;
 
 /// The longest wait for a connection.
@@ -28,12 +30,16 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// The longest time between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
+/// Commands that wait to be sent. Those whose job has ended stay there, and may be as large as a batch.
+const AHEAD: usize = 8;
+
 /// A store in a Redis server. All operations share one connection, which is made again when it breaks.
 pub(super) struct Redis {
     connection: ConnectionManager,
     /// The runtime in which the store was opened.
     home: Handle,
     quota: StoreQuota,
+    rooms: WriteRooms,
     write: Script,
     read: Script,
     rate: Script,
@@ -55,6 +61,7 @@ impl Redis {
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
             .set_max_delay(MAX_DELAY)
+            .set_pipeline_buffer_size(AHEAD)
             .set_number_of_retries(1);
         let client = Client::open(url).map_err(|error| unavailable(&error))?;
         let connection =
@@ -65,6 +72,7 @@ impl Redis {
             connection,
             home: Handle::current(),
             quota,
+            rooms: WriteRooms::new(),
             write: Script::new(include_str!("write.lua")),
             read: Script::new(include_str!("read.lua")),
             rate: Script::new(include_str!("rate.lua")),
@@ -148,6 +156,8 @@ impl Redis {
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
+        let line = work::payer().map_or(0, |payer| payer.line());
+        let _share = self.rooms.enter(write.bytes(), line).await;
         let quota = self.quota.get();
         let mut script = self.write.prepare_invoke();
         script

@@ -1,9 +1,27 @@
-//! Room in the queue of writes. Handlers take turns: one whose writes wait for room does not hold up another.
+//! Room in the queue of writes of a store. Handlers take turns: one whose writes wait for room does not hold up another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+/// Bytes of writes that wait for their commit, or for the answer of a server.
+const QUEUE: usize = 28 << 20;
+
+/// The same for small writes, which do not wait for large ones to have room.
+const SMALL_QUEUE: usize = 4 << 20;
+
+/// The most bytes of a small write.
+const SMALL: usize = 64 << 10;
+
+/// The unit in which the queue is counted. Every write counts for one at least.
+const UNIT: usize = 1 << 10;
+
+/// The queues of a store: one for large writes, and one for small ones.
+pub(super) struct WriteRooms {
+    large: Arc<WriteRoom>,
+    small: Arc<WriteRoom>,
+}
 
 /// A queue that holds so many units of bytes.
 pub(super) struct WriteRoom(Mutex<RoomState>);
@@ -24,6 +42,21 @@ struct RoomState {
 struct RoomLine {
     line: usize,
     writes: VecDeque<(usize, oneshot::Sender<RoomShare>)>,
+}
+
+impl WriteRooms {
+    pub(super) fn new() -> WriteRooms {
+        WriteRooms { large: WriteRoom::new(QUEUE / UNIT), small: WriteRoom::new(SMALL_QUEUE / UNIT) }
+    }
+
+    /// Waits for room for a write of so many bytes, in the line of its handler.
+    ///
+    /// # Cancel safety
+    /// A write that leaves loses its place in the line, and nothing else.
+    pub(super) async fn enter(&self, bytes: usize, line: usize) -> RoomShare {
+        let room = if bytes > SMALL { &self.large } else { &self.small };
+        room.enter(line, bytes / UNIT + 1).await
+    }
 }
 
 impl WriteRoom {
