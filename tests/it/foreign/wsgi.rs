@@ -47,6 +47,8 @@ const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
 /// The end of the Flask application as a component: what is above is run when the component is built.
 const RUN: &str = r#"
 
+# Python looks it up by name at the first request: too late.
+import encodings.idna
 from wit_world import exports
 
 class Run(exports.Run):
