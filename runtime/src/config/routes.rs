@@ -39,7 +39,7 @@ impl Config {
         &self,
         handlers: &BTreeMap<Name, Arc<HandlerVersion>>,
         limits: RateLimits,
-        open: impl Fn(&Path) -> anyhow::Result<FileRoot>,
+        mut open: impl FnMut(&Path) -> anyhow::Result<FileRoot>,
         store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
     ) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());
