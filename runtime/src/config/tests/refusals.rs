@@ -277,7 +277,7 @@ fn a_page_of_a_group_where_a_handler_may_write_is_one_mistake_of_its_route() {
     let text = "[group.g]\nprefix = \"/g\"\nerrors = { 404 = \"data/404.html\" }\n\
         [handler.a]\nmodule = \"a.wasm\"\nmounts = [{ host = \"data\", guest = \"/data\", write = true }]\n\
         [[route]]\npath = \"/\"\ngroup = \"g\"\nrespond = {}\n";
-    // The second route has no pages of its own. A 404 of the group has them all the same.
+    // Without pages of the route, a 404 of the group has them all the same.
     for more in ["", "errors = \"json\"\n"] {
         let config = parse(&format!("{text}{more}"), place.path(), "p.toml").unwrap();
 
