@@ -97,7 +97,7 @@ impl DatabasePool {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (options.url.clone(), options.ca.clone());
         let slot = slots.get(&place).and_then(Weak::upgrade).unwrap_or_else(|| {
-            // At powers of two alone, so that the search for each new database does not walk over all of them.
+            // At powers of two alone: a walk over all databases for each new one would be quadratic.
             if slots.len().is_power_of_two() {
                 slots.retain(|_, slot| slot.strong_count() > 0);
             }
