@@ -1,5 +1,6 @@
 //! A group of routes: what they have in common, also where none of them answers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::api_version::VersionRange;
@@ -21,34 +22,49 @@ pub struct RouteGroup {
     pub rules: Arc<ResponseRules>,
 }
 
+/// The groups of a routing table, each with its parsed host.
+#[derive(Clone, Default)]
+pub(super) struct RouteGroups(Arc<[(Option<RouteHost>, Arc<RouteGroup>)]>);
+
 impl RouteGroup {
-    /// Reports whether a request that no route answers is for this group, by its host and the beginning of its path. A
-    /// group with neither a host nor a prefix has no requests of its own.
-    pub(super) fn covers(&self, host: Option<&str>, path: &str) -> bool {
-        let is_below = match (&self.versions, self.prefix.as_str()) {
+    /// Reports whether a path begins with the prefix. A group with neither a host nor a prefix has no paths of its own.
+    fn covers(&self, path: &str) -> bool {
+        match (&self.versions, self.prefix.as_str()) {
             (Some(range), _) => range.is_named_in(path),
             (None, "") => self.host.is_some(),
             (None, prefix) => {
                 path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-        };
-        is_below && self.has_host(host)
+        }
     }
 
     /// Orders groups that cover the same request: one with a host comes before one without, and then the longer prefix.
-    pub(super) fn rank(&self) -> (bool, usize) {
+    fn rank(&self) -> (bool, usize) {
         let prefix = self.versions.as_ref().map_or(&self.prefix, |range| &range.before);
         (self.host.is_some(), prefix.len())
     }
+}
 
-    fn has_host(&self, asked: Option<&str>) -> bool {
-        let Some(wanted) = &self.host else { return true };
-        let Some(asked) = asked.map(host::asked) else { return false };
-        match host::written(wanted) {
-            Ok(RouteHost::Exact(name)) => name == *asked,
-            Ok(RouteHost::Below(name)) => asked.split_once('.').is_some_and(|(_, below)| below == name),
-            Err(_) => false,
-        }
+impl RouteGroups {
+    /// Collects the groups of routes. A group with many routes is listed once.
+    pub(super) fn of<'g>(groups: impl Iterator<Item = &'g Arc<RouteGroup>>) -> RouteGroups {
+        let mut known = HashSet::new();
+        let different = groups.filter(|group| known.insert(group.name.as_str()));
+        let parsed = different.filter_map(|group| {
+            // If the host is invalid, all routes of the group have their own.
+            let host = group.host.as_deref().map(host::written).transpose().ok()?;
+            Some((host, group.clone()))
+        });
+        RouteGroups(parsed.collect())
+    }
+
+    /// Finds the group of a request that no route answers, by its host and the beginning of its path.
+    pub(super) fn find(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
+        let asked = host.map(host::asked);
+        let is_asked = |host: &RouteHost| asked.as_deref().is_some_and(|asked| host.matches(asked));
+        let covering =
+            self.0.iter().filter(|(host, group)| group.covers(path) && host.as_ref().is_none_or(is_asked));
+        covering.map(|(_, group)| &**group).max_by_key(|group| group.rank())
     }
 }
 
@@ -81,9 +97,13 @@ mod tests {
             ("", "*.example", Some("b.a.example"), "/x", false),
             ("", "", Some("h"), "/x", false),
         ] {
-            assert_eq!(group(prefix, host).covers(asked, path), wanted, "{prefix} {host} {asked:?} {path}");
+            let groups = RouteGroups::of([Arc::new(group(prefix, host))].iter());
+            assert_eq!(groups.find(asked, path).is_some(), wanted, "{prefix} {host} {asked:?} {path}");
         }
         assert!(group("", "h").rank() > group("/api", "").rank());
         assert!(group("/api/v2", "").rank() > group("/v{version}", "").rank());
+        let [named, other] =
+            ["one", "two"].map(|name| Arc::new(RouteGroup { name: name.to_owned(), ..group("", "h") }));
+        assert_eq!(RouteGroups::of([&named, &named, &other].into_iter()).0.len(), 2);
     }
 }

@@ -13,7 +13,7 @@ use http::Method;
 
 use super::api_version::VersionRange;
 use super::entry_checks::EntryChecks;
-use super::group::RouteGroup;
+use super::group::{RouteGroup, RouteGroups};
 use super::host::{self, RouteHost};
 use super::path_tree::{CaptureValues, Clash, PathMatch, Table};
 use super::pattern::{PathCapture, PathPattern};
@@ -37,7 +37,7 @@ pub struct Routes {
     /// The different version ranges of groups.
     ranges: Arc<[Arc<VersionRange>]>,
     /// The groups that have routes.
-    groups: Arc<[Arc<RouteGroup>]>,
+    groups: RouteGroups,
     has_rewrites: bool,
     has_gates: bool,
 }
@@ -140,9 +140,7 @@ impl Routes {
                 ranges.push(range.clone());
             }
         }
-        let mut named = HashSet::new();
-        let groups = specs.iter().filter_map(|spec| spec.group.as_ref());
-        let groups = groups.filter(|group| named.insert(&group.name)).cloned().collect();
+        let groups = RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref()));
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
@@ -177,8 +175,7 @@ impl Routes {
 
     /// Finds the group of a request that no route answers. The path must be percent-decoded, once.
     pub fn group_of(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
-        let covering = self.groups.iter().filter(|group| group.covers(host, path));
-        covering.max_by_key(|group| group.rank()).map(|group| &**group)
+        self.groups.find(host, path)
     }
 
     /// Makes the same table with other versions of these handlers.
