@@ -21,34 +21,51 @@ pub struct RouteGroup {
     pub rules: Arc<ResponseRules>,
 }
 
-impl RouteGroup {
-    /// Reports whether a request that no route answers is for this group, by its host and the beginning of its path. A
-    /// group with neither a host nor a prefix has no requests of its own.
+/// The requests of a group, by their host and the beginning of their path, also where no route answers.
+pub(super) struct GroupScope {
+    pub(super) group: Arc<RouteGroup>,
+    host: Option<RouteHost>,
+}
+
+impl GroupScope {
+    /// Makes the scope of a group. `None` if it has no requests of its own: it has neither a host nor a prefix, or its host
+    /// is invalid.
+    pub(super) fn of(group: &Arc<RouteGroup>) -> Option<GroupScope> {
+        let host = group.host.as_deref().map(host::written).transpose().ok()?;
+        let is_bounded = host.is_some() || group.versions.is_some() || !group.prefix.is_empty();
+        is_bounded.then(|| GroupScope { group: group.clone(), host })
+    }
+
+    /// Reports whether a request is for the group. The host is normalized.
     pub(super) fn covers(&self, host: Option<&str>, path: &str) -> bool {
-        let is_below = match (&self.versions, self.prefix.as_str()) {
-            (Some(range), _) => range.is_named_in(path),
-            (None, "") => self.host.is_some(),
-            (None, prefix) => {
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let RouteGroup { versions, prefix, .. } = &*self.group;
+        let is_below = match versions {
+            Some(range) => range.is_named_in(path),
+            None => {
+                let rest = path.strip_prefix(prefix.as_str());
+                rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
             }
         };
-        is_below && self.has_host(host)
+        let has_host = |wanted: &RouteHost| match (wanted, host) {
+            (RouteHost::Exact(name), Some(asked)) => name == asked,
+            (RouteHost::Below(name), Some(asked)) => {
+                asked.split_once('.').is_some_and(|(_, below)| below == name)
+            }
+            (RouteHost::Exact(_) | RouteHost::Below(_), None) => false,
+        };
+        is_below && self.host.as_ref().is_none_or(has_host)
     }
 
-    /// Orders groups that cover the same request: one with a host comes before one without, and then the longer prefix.
-    pub(super) fn rank(&self) -> (bool, usize) {
-        let prefix = self.versions.as_ref().map_or(&self.prefix, |range| &range.before);
-        (self.host.is_some(), prefix.len())
-    }
-
-    fn has_host(&self, asked: Option<&str>) -> bool {
-        let Some(wanted) = &self.host else { return true };
-        let Some(asked) = asked.map(host::asked) else { return false };
-        match host::written(wanted) {
-            Ok(RouteHost::Exact(name)) => name == *asked,
-            Ok(RouteHost::Below(name)) => asked.split_once('.').is_some_and(|(_, below)| below == name),
-            Err(_) => false,
-        }
+    /// Orders the groups of one request as its routes: an exact host comes before `*.HOST`, and that before no host. Then
+    /// the longer prefix comes first.
+    pub(super) fn rank(&self) -> (u8, usize) {
+        let host = match &self.host {
+            Some(RouteHost::Exact(_)) => 2,
+            Some(RouteHost::Below(_)) => 1,
+            None => 0,
+        };
+        let prefix = self.group.versions.as_ref().map_or(&self.group.prefix, |range| &range.before);
+        (host, prefix.len())
     }
 }
 
@@ -56,14 +73,15 @@ impl RouteGroup {
 mod tests {
     use super::*;
 
-    fn group(prefix: &str, host: &str) -> RouteGroup {
+    fn scope(prefix: &str, host: &str) -> Option<GroupScope> {
         let versions = prefix.strip_suffix("{version}").map(|before| Arc::new(VersionRange::any(before)));
-        RouteGroup {
+        let group = RouteGroup {
             prefix: versions.as_ref().map_or(prefix, |_| "").to_owned(),
             versions,
             host: (!host.is_empty()).then(|| host.to_owned()),
             ..RouteGroup::default()
-        }
+        };
+        GroupScope::of(&Arc::new(group))
     }
 
     #[test]
@@ -72,18 +90,33 @@ mod tests {
             ("/api", "", None, "/api", true),
             ("/api", "", Some("h"), "/api/x", true),
             ("/api", "", None, "/apis", false),
-            ("/api", "a.example", Some("A.example:8080"), "/api/x", true),
+            ("/api", "A.example", Some("a.example"), "/api/x", true),
             ("/api", "a.example", Some("b.example"), "/api/x", false),
             ("/api", "a.example", None, "/api/x", false),
             ("/v{version}", "", None, "/v1.24/x", true),
             ("/v{version}", "", None, "/x", false),
             ("", "*.example", Some("a.example"), "/x", true),
             ("", "*.example", Some("b.a.example"), "/x", false),
-            ("", "", Some("h"), "/x", false),
         ] {
-            assert_eq!(group(prefix, host).covers(asked, path), wanted, "{prefix} {host} {asked:?} {path}");
+            let scope = scope(prefix, host).unwrap();
+            assert_eq!(scope.covers(asked, path), wanted, "{prefix} {host} {asked:?} {path}");
         }
-        assert!(group("", "h").rank() > group("/api", "").rank());
-        assert!(group("/api/v2", "").rank() > group("/v{version}", "").rank());
+        assert!(scope("", "").is_none() && scope("/api", "no host").is_none());
+    }
+
+    #[test]
+    fn the_host_of_a_group_counts_before_its_prefix() {
+        let ordered = [
+            ("", "a.example"),
+            ("/api", "*.example"),
+            ("", "*.example"),
+            ("/api/v2", ""),
+            ("/v{version}", ""),
+        ];
+
+        let ranks: Vec<_> =
+            ordered.iter().map(|(prefix, host)| scope(prefix, host).unwrap().rank()).collect();
+
+        assert!(ranks.is_sorted_by(|one, next| one > next), "{ranks:?}");
     }
 }
