@@ -44,9 +44,11 @@ def shout(word):
 /// The end of the Flask application as a script.
 const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
 
-/// The end of the Flask application as a component: what is above is run when the component is built.
+/// The end of the Flask application as a component: what is above is run when the component is built. There is no library
+/// to import from later, and werkzeug encodes the name of the host.
 const RUN: &str = r#"
 
+import encodings.idna
 from wit_world import exports
 
 class Run(exports.Run):
