@@ -146,7 +146,7 @@ fn links_keep_to_their_contract() {
     assert_eq!((followed.status(), followed.field("location")), (302, Some("https://example.org/?a=b&c")));
     assert_eq!(daemon.client().ask("HEAD", &format!("/l/{slug}"), "").status(), 302, "and is not counted");
     let shown = daemon.get(&format!("/links/{slug}"));
-    assert_eq!(shown.text(), r#"{"url":"https://example.org/?a=b&c","hits":1}"#);
+    assert_eq!(shown.text(), r#"{"hits":1,"url":"https://example.org/?a=b&c"}"#);
     for target in ["/l/23456789", "/links/23456789", "/l/x", "/links/hits"] {
         assert_eq!(daemon.get(target).status(), 404, "{target}");
     }
