@@ -55,7 +55,7 @@ impl PathPattern {
             return Err(format!("a path cannot contain {bad:?}: a route matches neither query nor fragment"));
         }
         if text.len() > LONGEST {
-            return Err(format!("a path has {LONGEST} bytes at most, found {}", text.len()));
+            return Err(format!("a path has {LONGEST} bytes at most, found {}: shorten it", text.len()));
         }
         let (captures, suffixes) = Default::default();
         let mut pattern = PathPattern { captures, has_tail: false, shape: String::new(), suffixes };
@@ -171,7 +171,10 @@ mod tests {
         let path = |length: usize| format!("/{}", "a".repeat(length - 1));
 
         assert!(PathPattern::read(&path(4096)).is_ok());
-        assert_eq!(PathPattern::read(&path(4097)).unwrap_err(), "a path has 4096 bytes at most, found 4097");
+        assert_eq!(
+            PathPattern::read(&path(4097)).unwrap_err(),
+            "a path has 4096 bytes at most, found 4097: shorten it"
+        );
     }
 
     #[test]

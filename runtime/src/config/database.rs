@@ -4,17 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store::state_dir;
-use super::store_names::WrittenStores;
+use super::store_names::{DEFAULT, SoundTables, WrittenStores};
 use super::{authorities, schema, secret, store_names, values};
 use crate::database::{DatabaseCa, DatabaseOptions, DatabaseUrl};
-
-/// The name of the database that needs no table.
-const DEFAULT: &str = "default";
 
 /// The default of `quota`.
 const QUOTA: u64 = 256 << 20;
@@ -42,13 +38,7 @@ pub struct DatabaseConfig {
 
 /// The databases of a file.
 pub(super) struct Databases<'f> {
-    /// The names of all tables, and that of the database that needs none.
-    names: Names<'f>,
-    has_default: bool,
-    /// Those without mistakes.
-    pub(super) sound: Vec<DatabaseConfig>,
-    /// The position in `sound` of each.
-    places: HashMap<&'f str, usize>,
+    tables: SoundTables<'f, DatabaseConfig>,
     base: &'f Path,
 }
 
@@ -60,9 +50,7 @@ impl<'f> Databases<'f> {
         report: &Diagnostics<'_>,
     ) -> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let names = Names::new(written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]));
-        let has_default = written.iter().any(|(name, _)| name == DEFAULT);
-        let (mut sound, mut places) = (Vec::new(), HashMap::new());
+        let mut tables = SoundTables::of("database", written);
         let mut urls: HashMap<DatabaseUrl, &str> = HashMap::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
@@ -73,12 +61,16 @@ impl<'f> Databases<'f> {
                 }
                 Entry::Vacant(place) => {
                     place.insert(name);
-                    places.insert(name.as_str(), sound.len());
-                    sound.push(database);
+                    tables.add(name, database);
                 }
             }
         }
-        Databases { names, has_default, sound, places, base }
+        Databases { tables, base }
+    }
+
+    /// Returns the databases without mistakes.
+    pub(super) fn into_sound(self) -> Vec<DatabaseConfig> {
+        self.tables.into_sound()
     }
 
     /// Reads the databases of a handler. An entry with a mistake is reported and left out.
@@ -93,22 +85,17 @@ impl<'f> Databases<'f> {
 
     /// Finds a database by its name; `default` exists without a table too.
     fn find(&self, name: &str) -> Result<DatabaseConfig, String> {
-        if let Some(place) = self.places.get(name) {
-            return Ok(self.sound[*place].clone());
-        }
-        if name == DEFAULT && !self.has_default {
-            let url = embedded(self.base)?;
+        self.tables.find(name, || {
             let options = DatabaseOptions {
                 name: DEFAULT.to_owned(),
-                url,
+                url: embedded(self.base)?,
                 quota: QUOTA,
                 connections: CONNECTIONS,
                 ca: None,
                 migrations: None,
             };
-            return Ok(DatabaseConfig { options, password: None });
-        }
-        Err(store_names::unknown("database", name, &self.names))
+            Ok(DatabaseConfig { options, password: None })
+        })
     }
 }
 

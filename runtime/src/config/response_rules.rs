@@ -60,11 +60,8 @@ pub(super) fn of_route(
 
 /// Reads the changes to the fields of responses.
 fn fields(written: &Fields, report: &Diagnostics<'_>) -> FieldChanges {
-    let mut names = written.remove.as_ref().map_or(&[][..], |list| &list.value);
-    if let Some(at) = names.get(target::MOST_FIELDS) {
-        report.add(at.line, &at.key, format!("wanted {} fields at most", target::MOST_FIELDS));
-        names = &names[..target::MOST_FIELDS];
-    }
+    let names = written.remove.as_ref().map_or(&[][..], |list| &list.value);
+    let names = target::bounded(names, |at| at, report);
     let name = |at: &Keyed<String>| report.settle(Some(at), None, |name| target::field_name(name).map(Some));
     let remove: Vec<HeaderName> = names.iter().filter_map(name).collect();
     let set = written.set.as_ref().map(|at| target::fields(&at.value, report)).unwrap_or_default();

@@ -23,7 +23,9 @@ impl Config {
     pub(super) fn error_pages(&self) -> impl Iterator<Item = (usize, &Path)> {
         let of_all = self.response_rules.errors.files().map(|page| (0, page));
         let of_routes = self.routes.iter().flat_map(|route| {
-            let of_group = route.group.iter().flat_map(|group| group.rules.errors.files());
+            // Most routes have the pages of their group.
+            let of_group = route.group.iter().filter(|group| group.rules.errors != route.rules.errors);
+            let of_group = of_group.flat_map(|group| group.rules.errors.files());
             route.rules.errors.files().chain(of_group).map(|page| (route.line, page))
         });
         of_all.chain(of_routes)
@@ -39,7 +41,7 @@ impl Config {
         &self,
         handlers: &BTreeMap<Name, Arc<HandlerVersion>>,
         limits: RateLimits,
-        open: impl Fn(&Path) -> anyhow::Result<FileRoot>,
+        mut open: impl FnMut(&Path) -> anyhow::Result<FileRoot>,
         store: impl Fn(&StoreConfig) -> anyhow::Result<Arc<SharedStore>>,
     ) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());

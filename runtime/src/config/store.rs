@@ -5,16 +5,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::secret::SecretSource;
-use super::store_names::WrittenStores;
+use super::store_names::{DEFAULT, SoundTables, WrittenStores};
 use super::{schema, secret, store_names, values};
 use crate::store::{Durability, StoreOptions, StoreUrl};
-
-/// The name of the store that needs no table.
-const DEFAULT: &str = "default";
 
 /// The default of `quota`.
 const QUOTA: u64 = 256 << 20;
@@ -39,13 +35,7 @@ pub struct StoreConfig {
 
 /// The stores of a file.
 pub(super) struct Stores<'f> {
-    /// The names of all tables, and that of the store that needs none.
-    names: Names<'f>,
-    has_default: bool,
-    /// Those without mistakes.
-    pub(super) sound: Vec<StoreConfig>,
-    /// The position in `sound` of each.
-    places: HashMap<&'f str, usize>,
+    tables: SoundTables<'f, StoreConfig>,
     base: &'f Path,
 }
 
@@ -57,9 +47,7 @@ impl<'f> Stores<'f> {
         report: &Diagnostics<'_>,
     ) -> Stores<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
-        let names = Names::new(written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]));
-        let has_default = written.iter().any(|(name, _)| name == DEFAULT);
-        let (mut sound, mut places) = (Vec::new(), HashMap::new());
+        let mut tables = SoundTables::of("store", written);
         let mut files: HashMap<PathBuf, &str> = HashMap::new();
         for (name, at) in written {
             let Some(store) = store(name, at, base, report) else { continue };
@@ -70,10 +58,14 @@ impl<'f> Stores<'f> {
                 continue;
             }
             files.extend(file.map(|file| (file, name.as_str())));
-            places.insert(name.as_str(), sound.len());
-            sound.push(store);
+            tables.add(name, store);
         }
-        Stores { names, has_default, sound, places, base }
+        Stores { tables, base }
+    }
+
+    /// Returns the stores without mistakes.
+    pub(super) fn into_sound(self) -> Vec<StoreConfig> {
+        self.tables.into_sound()
     }
 
     /// Reads the stores of a handler. An entry with a mistake is reported and left out.
@@ -88,13 +80,7 @@ impl<'f> Stores<'f> {
 
     /// Finds a store by its name; `default` exists without a table too.
     pub(super) fn find(&self, name: &str) -> Result<StoreConfig, String> {
-        if let Some(place) = self.places.get(name) {
-            return Ok(self.sound[*place].clone());
-        }
-        if name == DEFAULT && !self.has_default {
-            return Ok(StoreConfig { options: embedded(self.base)?, password: None });
-        }
-        Err(store_names::unknown("store", name, &self.names))
+        self.tables.find(name, || Ok(StoreConfig { options: embedded(self.base)?, password: None }))
     }
 }
 

@@ -1,6 +1,6 @@
-//! What stores and databases share: their names, and the lists of both at a handler.
+//! What stores and databases share: their names, their tables by name, and the lists of both at a handler.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -32,6 +32,61 @@ impl FromToml for WrittenStores {
 /// The longest name of a store or database. The name of a store is a part of every key on a server.
 const LONGEST: usize = 64;
 
+/// The name of the store, and of the database, that needs no table.
+pub(super) const DEFAULT: &str = "default";
+
+/// The tables of stores, or of databases, by name.
+pub(super) struct SoundTables<'f, T> {
+    /// `store` or `database`.
+    kind: &'static str,
+    /// The names of all tables, and [`DEFAULT`].
+    names: Names<'f>,
+    has_default: bool,
+    /// Those without mistakes, in the order of the file.
+    sound: Vec<T>,
+    /// The position in `sound` of each.
+    places: HashMap<&'f str, usize>,
+}
+
+impl<'f, T: Clone> SoundTables<'f, T> {
+    /// Notes the names of all tables. `kind` is `store` or `database`.
+    pub(super) fn of<W>(kind: &'static str, written: &'f [(String, W)]) -> SoundTables<'f, T> {
+        let names = Names::new(written.iter().map(|(name, _)| name.as_str()).chain([DEFAULT]));
+        let has_default = written.iter().any(|(name, _)| name == DEFAULT);
+        SoundTables { kind, names, has_default, sound: Vec::new(), places: HashMap::new() }
+    }
+
+    /// Adds a table without mistakes.
+    pub(super) fn add(&mut self, name: &'f str, table: T) {
+        self.places.insert(name, self.sound.len());
+        self.sound.push(table);
+    }
+
+    /// Finds a table by its name. `embedded` stands for [`DEFAULT`] where the file has no such table.
+    ///
+    /// # Errors
+    /// There is no such table, or it has a mistake. Those of `embedded`.
+    pub(super) fn find(&self, name: &str, embedded: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        if let Some(place) = self.places.get(name) {
+            return Ok(self.sound[*place].clone());
+        }
+        if name == DEFAULT && !self.has_default {
+            return embedded();
+        }
+        let kind = self.kind;
+        Err(match self.names.nearest(name) {
+            _ if self.names.contains(name) => format!("the table [{kind}.{name}] has a mistake"),
+            Some(near) => format!("there is no {kind} {name:?}; did you mean {near:?}?"),
+            None => format!("there is no {kind} {name:?}: add [{kind}.{name}] with a url"),
+        })
+    }
+
+    /// Returns the tables without mistakes.
+    pub(super) fn into_sound(self) -> Vec<T> {
+        self.sound
+    }
+}
+
 /// Reads what a handler is granted, each under the handler's name for it. `find` finds it by our name. An entry with a
 /// mistake is reported and left out.
 pub(super) fn granted<T>(
@@ -54,15 +109,6 @@ pub(super) fn granted<T>(
         Some(WrittenStores::Table(table)) => table.0.iter().for_each(|(name, at)| add(name, at)),
     }
     granted
-}
-
-/// Words the error for a name without a sound table. `kind` is the name of the table: `store` or `database`.
-pub(super) fn unknown(kind: &str, name: &str, names: &Names<'_>) -> String {
-    match names.nearest(name) {
-        _ if names.contains(name) => format!("the table [{kind}.{name}] has a mistake"),
-        Some(near) => format!("there is no {kind} {name:?}; did you mean {near:?}?"),
-        None => format!("there is no {kind} {name:?}: add [{kind}.{name}] with a url"),
-    }
 }
 
 /// Returns whether a table has a valid name; a mistake is reported at `key`.

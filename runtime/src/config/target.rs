@@ -18,9 +18,9 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 /// The type of a body without a `Content-Type`.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The most fields of one table or list. http::HeaderMap holds 24,576 and panics at one more, and every response is
-/// changed.
-pub(super) const MOST_FIELDS: usize = 100;
+/// The most fields of one table or list: every response is changed by all of them, and `http::HeaderMap` panics beyond
+/// 24,576.
+const MOST_FIELDS: usize = 100;
 
 /// Reports a route that has no target, or more than one, or keys of another target.
 pub(super) fn exactly_one(Keyed { value: route, key, line }: &Keyed<Route>, report: &Diagnostics<'_>) {
@@ -114,14 +114,22 @@ fn status(scalar: &Scalar) -> Result<StatusCode, String> {
     StatusCode::from_u16(u16::try_from(status).unwrap_or_default()).map_err(|error| error.to_string())
 }
 
+/// Returns at most [`MOST_FIELDS`] fields, and reports the first one beyond them.
+pub(super) fn bounded<'w, T>(
+    written: &'w [T],
+    at: impl Fn(&'w T) -> &'w Keyed<String>,
+    report: &Diagnostics<'_>,
+) -> &'w [T] {
+    let Some(beyond) = written.get(MOST_FIELDS) else { return written };
+    let (Keyed { line, key, .. }, found) = (at(beyond), written.len());
+    report.add(*line, key, format!("wanted {MOST_FIELDS} fields at most, found {found}: leave some out"));
+    &written[..MOST_FIELDS]
+}
+
 /// Reads fields with their values.
 pub(super) fn fields(written: &NamedTable<String>, report: &Diagnostics<'_>) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for (position, (name, at)) in written.0.iter().enumerate() {
-        if position == MOST_FIELDS {
-            report.add(at.line, &at.key, format!("wanted {MOST_FIELDS} fields at most"));
-            break;
-        }
+    for (name, at) in bounded(&written.0, |(_, at)| at, report) {
         let field = report.settle(Some(at), None, |value| field(name, value).map(Some));
         if let Some((name, value)) = field
             && fields.insert(name, value).is_some()

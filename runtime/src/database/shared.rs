@@ -97,7 +97,7 @@ impl DatabasePool {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (options.url.clone(), options.ca.clone());
         let slot = slots.get(&place).and_then(Weak::upgrade).unwrap_or_else(|| {
-            // Now and then, for a search at each would take long with many.
+            // At powers of two alone: a walk over all databases for each new one would be quadratic.
             if slots.len().is_power_of_two() {
                 slots.retain(|_, slot| slot.strong_count() > 0);
             }

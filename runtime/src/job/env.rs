@@ -84,7 +84,7 @@ impl Env {
     /// # Errors
     /// The value contains NUL: no process could have it.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
-        // The search is linear, so it is made for the few variables of a usual request.
+        // Not among many: the search is linear.
         debug_assert!(self.variables.len() > FEW || self.get(name).is_none(), "{name} is set already");
         let variable = self.write(name, value)?;
         self.push(name, variable);

@@ -253,7 +253,7 @@ impl Publisher<'_> {
     async fn prove_refreshed(&self, made: Result<Arc<HandlerVersion>>) -> Result<Arc<HandlerVersion>> {
         let entry = made?;
         let probe = self.generations.loader.probe(&entry.name);
-        // Only a probe needs a catalog, and there may be a thousand handlers.
+        // Only a probe needs a catalog of its own, and making one takes time for every route.
         let next = match probe {
             Some(_) => Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry))),
             None => self.base.clone(),

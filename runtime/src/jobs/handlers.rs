@@ -28,7 +28,7 @@ impl ReplyJob for ListHandlers {
             let usage = running.entry(job.entry.name.clone()).or_default();
             (usage.cpu, usage.memory) = (usage.cpu + job.cpu, usage.memory + job.memory);
         }
-        // And one at the routes.
+        // One look at the routes as well.
         let mut routes: HashMap<&Name, Vec<String>> = HashMap::new();
         for route in catalog.routes.iter() {
             if let Some(handler) = route.target.handler() {

@@ -9,7 +9,7 @@ use super::api::{ChangesReport, PlanCommand, PlanReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::Generations;
-use super::load::{DisplacedMount, Draft, Migrating, lines};
+use super::load::{DisplacedDir, Draft, Migrating, lines};
 use super::reload::Granted;
 use super::reload_refusals::refusals;
 use super::reply::reply;
@@ -100,7 +100,7 @@ impl Plan {
         let (old, new) = (CatalogSide::of(&live), CatalogSide { handlers, routes });
         Ok(PlanReply {
             changes: ChangesReport {
-                displaced: displaced.iter().map(DisplacedMount::to_string).collect(),
+                displaced: displaced.iter().map(DisplacedDir::to_string).collect(),
                 migrations,
                 ..changes::between(old, new, settings, changes::trials(&live))
             },

@@ -11,7 +11,7 @@ use super::api::{ChangesReport, RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
-use super::load::{Candidate, DisplacedMount, Migrating, lines};
+use super::load::{Candidate, DisplacedDir, Migrating, lines};
 use super::reload_refusals::{denied, refusals};
 use super::reply::{json, tell};
 use crate::catalog::Catalog;
@@ -127,7 +127,7 @@ impl Reload {
             handlers: next.catalog.handlers.len(),
             routes: next.catalog.routes.len(),
             changes: ChangesReport {
-                displaced: next.displaced.iter().map(DisplacedMount::to_string).collect(),
+                displaced: next.displaced.iter().map(DisplacedDir::to_string).collect(),
                 migrations,
                 ..changes::between(old, new, settings, changes::trials(&base))
             },

@@ -86,7 +86,7 @@ impl StorePool {
     pub fn get(&self, options: &StoreOptions) -> Arc<SharedStore> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.get(&options.place()).and_then(Weak::upgrade).unwrap_or_else(|| {
-            // Now and then, for a search at each would take long with many.
+            // At powers of two alone: a walk over all stores for each new one would be quadratic.
             if slots.len().is_power_of_two() {
                 slots.retain(|_, slot| slot.strong_count() > 0);
             }

@@ -44,10 +44,10 @@ def shout(word):
 /// The end of the Flask application as a script.
 const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
 
-/// The end of the Flask application as a component: what is above is run when the component is built. There is no library
-/// to import from later, and werkzeug encodes the name of the host.
+/// The end of the Flask application as a component: what is above is run when the component is built.
 const RUN: &str = r#"
 
+# Python looks it up by name at the first request: too late.
 import encodings.idna
 from wit_world import exports
 

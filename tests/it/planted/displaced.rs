@@ -76,8 +76,11 @@ fn displace(kind: &str, landlock: Landlock) {
 fn a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place() {
     const MOUNT: &str = "{ host = \"data\", guest = \"/data\", write = true }";
     for (kind, landlock) in Landlock::each(KINDS) {
-        let route = "[[route]]\npath = \"/site/{*path}\"\nstatic = { dir = \"data/mid/site\" }\n";
-        let setup = Setup::new(route).handler("up", &mounts(MOUNT), &guest(kind));
+        let route = |path: &str| {
+            format!("[[route]]\npath = \"{path}/{{*path}}\"\nstatic = {{ dir = \"data/mid/site\" }}\n")
+        };
+        let setup =
+            Setup::new(&(route("/site") + &route("/also"))).handler("up", &mounts(MOUNT), &guest(kind));
         for (dir, content) in [("data/mid/site", "mine"), ("outside", CANARY)] {
             fs::create_dir_all(setup.path(dir)).unwrap();
             fs::write(setup.path(dir).join("file"), content).unwrap();
@@ -98,11 +101,12 @@ fn a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place(
             let reloaded = daemon.verb(&["reload"]);
             assert_eq!(reloaded.code, Some(0), "{kind}: {}", reloaded.stderr);
             let told = String::from_utf8(reloaded.stdout).unwrap();
-            assert!(
-                told.contains("! route.static.dir: ") && told.contains(" keeps the directory "),
-                "{told}"
-            );
-            assert_eq!(daemon.get("/site/file").text(), "mine", "{kind}");
+            // One line for both routes.
+            assert_eq!(told.matches("! route.static.dir: ").count(), 1, "{told}");
+            assert!(told.contains(" keeps the directory "), "{told}");
+            for path in ["/site/file", "/also/file"] {
+                assert_eq!(daemon.get(path).text(), "mine", "{kind} {path}");
+            }
         }
     }
 }

@@ -5,7 +5,6 @@ mod evasion;
 
 pub use claim::{Claim, RouteError};
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use http::Method;
 
 use super::api_version::VersionRange;
 use super::entry_checks::EntryChecks;
-use super::group::{GroupScope, RouteGroup};
+use super::group::{RouteGroup, RouteGroups};
 use super::host::{self, RouteHost};
 use super::path_tree::{CaptureValues, Clash, PathMatch, Table};
 use super::pattern::{PathCapture, PathPattern};
@@ -37,8 +36,8 @@ pub struct Routes {
     tables: Arc<Tables>,
     /// The different version ranges of groups.
     ranges: Arc<[Arc<VersionRange>]>,
-    /// The groups that have routes, the most specific first.
-    groups: Arc<[GroupScope]>,
+    /// The groups that have routes.
+    groups: RouteGroups,
     has_rewrites: bool,
     has_gates: bool,
 }
@@ -141,15 +140,11 @@ impl Routes {
                 ranges.push(range.clone());
             }
         }
-        let mut named = HashSet::new();
-        let groups = specs.iter().filter_map(|spec| spec.group.as_ref());
-        let groups = groups.filter(|group| named.insert(&group.name)).filter_map(GroupScope::of);
-        let mut groups: Vec<GroupScope> = groups.collect();
-        groups.sort_by_key(|scope| Reverse(scope.rank()));
+        let groups = RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref()));
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
-        Ok(Routes { list, tables, ranges: ranges.into(), groups: groups.into(), has_rewrites, has_gates })
+        Ok(Routes { list, tables, ranges: ranges.into(), groups, has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -180,9 +175,7 @@ impl Routes {
 
     /// Finds the group of a request that no route answers. The path must be percent-decoded, once.
     pub fn group_of(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
-        let host = host.map(host::asked);
-        let found = self.groups.iter().find(|scope| scope.covers(host.as_deref(), path));
-        found.map(|scope| &*scope.group)
+        self.groups.find(host, path)
     }
 
     /// Makes the same table with other versions of these handlers.

@@ -44,7 +44,7 @@ const KEYWORDS: &[&str] = &[
 /// What a new handler does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum NewTemplate {
-    /// Greet whoever the path names.
+    /// Greet the name in the path.
     Hello,
     /// Count visits in a key-value store.
     Store,

@@ -1,6 +1,6 @@
 //! Tests of invalid settings and their errors.
 
-use super::{mistakes, named_paths};
+use super::{mistakes, named_paths, parse};
 
 /// Reads a line at the top of the file, or inside `[handler.x]` or `[[route]]`, and expects one
 /// error.
@@ -258,10 +258,32 @@ fn fields_are_as_many_as_a_response_has_room_for_and_no_more() {
         assert_eq!(mistakes(&text(&line)), [""; 0], "{key}");
     }
     // The library panics between 24,576 and 32,768.
-    for (key, line) in lines(101).into_iter().chain(lines(40_000)) {
-        let errors = mistakes(&text(&line));
-        let wanted = format!("route[0].{key}: wanted 100 fields at most");
-        assert!(errors.len() == 1 && errors[0].ends_with(&wanted), "{key}: {:?}", errors.first());
+    for count in [101, 40_000] {
+        for (key, line) in lines(count) {
+            let errors = mistakes(&text(&line));
+            let wanted = format!("route[0].{key}: wanted 100 fields at most, found {count}: leave some out");
+            assert!(errors.len() == 1 && errors[0].ends_with(&wanted), "{key}: {:?}", errors.first());
+        }
+    }
+}
+
+#[test]
+fn a_page_of_a_group_where_a_handler_may_write_is_one_mistake_of_its_route() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("data")).unwrap();
+    for file in ["a.wasm", "data/404.html"] {
+        std::fs::write(place.path().join(file), "").unwrap();
+    }
+    let text = "[group.g]\nprefix = \"/g\"\nerrors = { 404 = \"data/404.html\" }\n\
+        [handler.a]\nmodule = \"a.wasm\"\nmounts = [{ host = \"data\", guest = \"/data\", write = true }]\n\
+        [[route]]\npath = \"/\"\ngroup = \"g\"\nrespond = {}\n";
+    // Without pages of the route, a 404 of the group has them all the same.
+    for more in ["", "errors = \"json\"\n"] {
+        let config = parse(&format!("{text}{more}"), place.path(), "p.toml").unwrap();
+
+        let refused = config.check_whole(&place.path().join("p.toml")).unwrap_err().to_string();
+
+        assert_eq!(refused.matches("data/404.html is looked up in ").count(), 1, "{refused}");
     }
 }
 

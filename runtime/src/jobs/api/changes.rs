@@ -141,8 +141,8 @@ pub struct ChangesReport {
     pub routes: Vec<ChangedRoute>,
     /// The trials that end.
     pub trials_ended: Vec<EndedTrial>,
-    /// The mounts whose path leads elsewhere, because a handler may write there, a line each. They keep the directories
-    /// that were loaded.
+    /// The mounts, and the directories that routes serve, whose path leads elsewhere, because a handler may write there, a
+    /// line each. They keep the directories that were loaded.
     #[serde(default)]
     pub displaced: Vec<String>,
     /// The migrations that are applied, as `DATABASE: FILE`.

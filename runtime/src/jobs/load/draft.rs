@@ -1,9 +1,8 @@
 //! The results of a load before they are published: drafts, candidates and compiled modules.
 
-use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,15 +23,14 @@ pub struct Draft {
     /// The routes to them.
     pub routes: Routes,
     pub(super) made: HashMap<Name, MadeHandler>,
-    /// The directories that routes serve.
-    pub(super) served: Vec<ServedDir>,
+    pub(super) served: ServedDirs,
     /// The mounts, and the directories that routes serve, that a handler has displaced.
-    pub displaced: Vec<DisplacedMount>,
+    pub displaced: Vec<DisplacedDir>,
 }
 
 /// A mount, or a directory that routes serve, whose path leads elsewhere, because a handler may write there. The
 /// directory stays in use.
-pub struct DisplacedMount {
+pub struct DisplacedDir {
     /// The handler that has the mount. `None` if routes serve the directory.
     pub handler: Option<Name>,
     /// The path that led to it.
@@ -41,18 +39,9 @@ pub struct DisplacedMount {
     pub why: String,
 }
 
-/// A directory that a route serves.
-pub(super) struct ServedDir {
-    /// The path in the configuration.
-    pub(super) path: PathBuf,
-    pub(super) dir: Arc<OwnedFd>,
-    /// Where the path leads now, if a handler has displaced the directory.
-    displaced: Option<String>,
-}
-
-/// Opens the directories that the routes of one load serve, and collects them.
+/// The directories that routes serve, by their paths in the configuration. Routes with the same path share one.
 #[derive(Default)]
-pub(super) struct ServedDirs(RefCell<Vec<ServedDir>>);
+pub(super) struct ServedDirs(pub(super) BTreeMap<PathBuf, GrantedDir>);
 
 /// A handler version with its mounts and the digest of its module.
 #[derive(Clone)]
@@ -67,7 +56,7 @@ pub struct Candidate {
     /// The catalog.
     pub catalog: Arc<Catalog>,
     /// The mounts, and the directories that routes serve, that a handler has displaced.
-    pub displaced: Vec<DisplacedMount>,
+    pub displaced: Vec<DisplacedDir>,
     pub(super) loaded: Loaded,
 }
 
@@ -91,9 +80,8 @@ pub(super) struct Loaded {
     pub(super) handlers: HashMap<Name, HandlerConfig>,
     /// The handlers as they were made.
     pub(super) made: HashMap<Name, MadeHandler>,
-    /// The directories that routes serve.
-    pub(super) served: Vec<ServedDir>,
-    /// The paths of these and of mounts that a handler has displaced.
+    pub(super) served: ServedDirs,
+    /// The paths of the mounts, and of the directories that routes serve, that a handler has displaced.
     pub(super) displaced: HashSet<PathBuf>,
 }
 
@@ -108,35 +96,31 @@ impl ServedDirs {
     ///
     /// # Errors
     /// It must not be granted, or cannot be served.
-    pub(super) fn open(&self, path: &Path, untrusted: &Untrusted) -> Result<FileRoot> {
-        let GrantedDir { dir, displaced } = untrusted.grant(path)?;
-        let root = FileRoot::new(dir.clone(), path)?;
-        self.0.borrow_mut().push(ServedDir { path: path.to_owned(), dir, displaced });
-        Ok(root)
+    pub(super) fn open(&mut self, path: &Path, untrusted: &Untrusted) -> Result<FileRoot> {
+        let granted = match self.0.entry(path.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(untrusted.grant(path)?),
+        };
+        FileRoot::new(granted.dir.clone(), path)
     }
 
-    /// Returns the directories that were opened.
-    pub(super) fn opened(self) -> Vec<ServedDir> {
-        self.0.into_inner()
+    /// Lists those that a handler has displaced.
+    pub(super) fn displaced(&self) -> impl Iterator<Item = DisplacedDir> {
+        let displaced = self.0.iter().filter_map(|(path, granted)| Some((path, granted.displaced.clone()?)));
+        displaced.map(|(path, why)| DisplacedDir { handler: None, host: path.clone(), why })
     }
 }
 
-impl DisplacedMount {
-    /// Returns the directory that routes serve, if a handler has displaced it.
-    pub(super) fn of_route(served: &ServedDir) -> Option<DisplacedMount> {
-        let why = served.displaced.clone()?;
-        Some(DisplacedMount { handler: None, host: served.path.clone(), why })
-    }
-
-    /// Lists those of a handler.
-    pub(super) fn of(handler: &Name, mounted: &Mounted) -> Vec<DisplacedMount> {
+impl DisplacedDir {
+    /// Lists the mounts of a handler.
+    pub(super) fn of(handler: &Name, mounted: &Mounted) -> Vec<DisplacedDir> {
         let displaced = mounted.displaced().iter().cloned();
-        displaced.map(|(host, why)| DisplacedMount { handler: Some(handler.clone()), host, why }).collect()
+        displaced.map(|(host, why)| DisplacedDir { handler: Some(handler.clone()), host, why }).collect()
     }
 }
 
 /// `handler "files": the mount /srv/data/public keeps the directory ...`.
-impl fmt::Display for DisplacedMount {
+impl fmt::Display for DisplacedDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, why) = (self.host.display(), &self.why);
         match &self.handler {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, Result};
 
-use super::draft::{ServedDir, Uploaded};
+use super::draft::Uploaded;
 use super::handler::HandlerResources;
 use super::loader::Loader;
 use super::prepared::{self, has_kept, variables};
@@ -111,8 +111,8 @@ impl Loader {
         for (mount, dir) in last.made.values().flat_map(|made| made.mounted.all()) {
             untrusted.hold(&mount.host, dir.clone(), last.displaced.contains(&mount.host));
         }
-        for ServedDir { path, dir, .. } in &last.served {
-            untrusted.hold(path, dir.clone(), last.displaced.contains(path));
+        for (path, granted) in &last.served.0 {
+            untrusted.hold(path, granted.dir.clone(), granted.displaced.is_some());
         }
         Ok(untrusted)
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::code::{Codes, read};
 use super::databases::open;
-use super::draft::{Candidate, DisplacedMount, Draft, Loaded, MadeHandler, ServedDirs};
+use super::draft::{Candidate, DisplacedDir, Draft, Loaded, MadeHandler, ServedDirs};
 use super::examined::Examined;
 use super::handler::{HandlerResources, HandlerSources, make, mounted, show, suits};
 use super::known::VersionsInUse;
@@ -166,8 +166,7 @@ impl Loader {
                 Err(error) => named(handler, error),
             }
         }
-        let displaced =
-            sound.iter().flat_map(|(handler, one)| DisplacedMount::of(&handler.name, &one.mounted));
+        let displaced = sound.iter().flat_map(|(handler, one)| DisplacedDir::of(&handler.name, &one.mounted));
         let mut displaced: Vec<_> = displaced.collect();
         let kinds = sound.iter().map(|(handler, prepared)| (handler.name.clone(), prepared.kind)).collect();
         let misused = for_programs(config, &kinds);
@@ -188,12 +187,11 @@ impl Loader {
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
         errors.extend(for_middlewares(config, &handlers));
         let limits = base.routes.limits();
-        let served = ServedDirs::default();
+        let mut served = ServedDirs::default();
         let open_dir = |dir: &Path| served.open(dir, &untrusted);
         match config.routes(&handlers, limits, open_dir, |store| self.store(store)) {
             Ok(routes) if errors.is_empty() => {
-                let served = served.opened();
-                displaced.extend(served.iter().filter_map(DisplacedMount::of_route));
+                displaced.extend(served.displaced());
                 Ok(Draft { handlers, routes, made, served, displaced })
             }
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),

@@ -20,7 +20,7 @@ mod progress;
 mod stores;
 mod uploaded;
 
-pub(super) use draft::{Candidate, DisplacedMount, Draft, Uploaded};
+pub(super) use draft::{Candidate, DisplacedDir, Draft, Uploaded};
 pub use loader::{Loader, lines};
 pub use migrations::Migrating;
 pub(super) use placement::check_places;

@@ -11,7 +11,7 @@ use super::entry::HistoryEntry;
 /// The most entries that wait for one listener. A further one drops the oldest.
 const WAITING: usize = 512;
 
-/// The most bytes of these entries, of which the ring may keep none.
+/// The most bytes of these entries. The history may have dropped them already.
 const BYTES: usize = 1 << 20;
 
 /// Selects entries.

@@ -237,7 +237,7 @@ fn number(set: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<u6
 
 /// Reads a number of spans.
 fn size(set: &impl Fn(&str) -> Option<String>, name: &str, default: u64) -> Result<usize, String> {
-    /// As many spans take some dozen MiB.
+    /// The queue of as many has 256 MiB at most.
     const MOST: u64 = 1 << 16;
     let number = number(set, name)?.unwrap_or(default);
     match usize::try_from(number) {

@@ -43,8 +43,9 @@ struct Trace {
 struct TraceRecords {
     ended: Vec<SpanRecord>,
     details: usize,
-    /// The bytes of the jobs that were called, and those of the details.
-    bytes: [usize; 2],
+    detail_bytes: usize,
+    /// The bytes of jobs that other jobs have called.
+    called_bytes: usize,
     left_out: usize,
     is_finished: bool,
 }
@@ -73,6 +74,26 @@ pub(super) struct TraceStart {
     pub(super) state: TraceState,
 }
 
+impl TraceRecords {
+    /// Takes room for a record, if there is as much. `most` is the number of details. The request, and the job that the
+    /// trace began with, are kept in any case.
+    fn take(&mut self, record: &SpanRecord, most: usize) -> bool {
+        let is_detail = record.facts.is_detail();
+        let taken = match is_detail {
+            true => &mut self.detail_bytes,
+            false if record.facts.is_called() => &mut self.called_bytes,
+            false => return true,
+        };
+        let bytes = *taken + record.bytes();
+        if bytes > BYTES || (is_detail && self.details >= most) {
+            return false;
+        }
+        *taken = bytes;
+        self.details += usize::from(is_detail);
+        true
+    }
+}
+
 impl Trace {
     fn add(&self, record: SpanRecord) {
         let mut records = self.lock();
@@ -82,20 +103,12 @@ impl Trace {
             self.send(vec![record]);
             return;
         }
-        // The request, and the job that the trace began with, are kept in any case.
-        let is_detail = record.facts.is_detail();
-        if is_detail || record.facts.is_called() {
-            let (most, kind) =
-                (if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS }, usize::from(is_detail));
-            let bytes = records.bytes[kind] + record.bytes();
-            if bytes > BYTES || (is_detail && records.details >= most) {
-                records.left_out += record.facts.spans();
-                return;
-            }
-            records.details += kind;
-            records.bytes[kind] = bytes;
+        let most = if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS };
+        if records.take(&record, most) {
+            records.ended.push(record);
+        } else {
+            records.left_out += record.facts.spans();
         }
-        records.ended.push(record);
     }
 
     /// Ends a request or a job, and with the last one the trace.

@@ -287,6 +287,24 @@ mod tests {
         assert_eq!(tracing.counts().all_sent(), 11 * 4 + 150 - dropped);
     }
 
+    #[tokio::test]
+    async fn the_jobs_that_a_job_has_called_are_bounded_in_bytes_and_the_caller_is_kept() {
+        let tracing = sparing();
+        let root = tracing.current().unwrap().begin(None, JobTrigger::Timer);
+        let failure = Some(("trapped", "x".repeat(64 << 10)));
+
+        for _ in 0..20 {
+            let called = root.place().open(JobTrigger::Call);
+            called.end_job(JobSpan { failure: failure.clone(), ..job(true) });
+        }
+        root.end_job(job(false));
+        tracing.flush().await;
+
+        // 15 of 64 KiB fit into a mebibyte. Each becomes four spans.
+        assert_eq!(tracing.counts().all_dropped(DropReason::TraceLimit), 5 * 4);
+        assert_eq!(tracing.counts().all_sent(), (15 + 1) * 4);
+    }
+
     #[test]
     fn the_share_of_sampled_traces_is_the_ratio() {
         let ids: Vec<TraceId> = (0..2000).map(|_| RandomIdGenerator::default().new_trace_id()).collect();

@@ -30,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// The longest time between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Commands that wait to be sent. Those whose job has ended stay there, and may be as large as a batch.
+/// The most commands that wait to be sent, each as large as a batch at most. They stay when their job ends.
 const AHEAD: usize = 8;
 
 /// A store in a Redis server. All operations share one connection, which is made again when it breaks.
