@@ -26,7 +26,8 @@ fn lines(number: usize, line: impl Fn(usize) -> String) -> String {
     })
 }
 
-fn list(number: usize, element: impl Fn(usize) -> String) -> String {
+/// Returns the elements of a list in TOML.
+pub(crate) fn list(number: usize, element: impl Fn(usize) -> String) -> String {
     (0..number).map(element).collect::<Vec<_>>().join(",")
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::growth::list;
 use crate::harness::{Daemon, Program, Setup, attempted, guests};
 
 /// How many small pieces have as many elements as a large one.
@@ -75,10 +76,6 @@ const CALLS: [Call; 5] = [
         repeats: 50,
     },
 ];
-
-fn list(number: usize, element: impl Fn(usize) -> String) -> String {
-    (0..number).map(element).collect::<Vec<_>>().join(",")
-}
 
 /// A path to a file in its mount. The longest that Linux takes has 4,095 bytes.
 fn long_path(number: usize) -> String {

@@ -4,9 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
-
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const PARENT: &str = "00f067aa0ba902b7";
+use crate::traces::{PARENT, TRACE};
 
 /// Traces requests, believes every client, and has no collector.
 fn believing(setup: Setup) -> Setup {

@@ -9,8 +9,8 @@ use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
 /// The program that makes spans of its own.
 const GUEST: &str = "otel";
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const PARENT: &str = "00f067aa0ba902b7";
+pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub(crate) const PARENT: &str = "00f067aa0ba902b7";
 
 /// The parts of OTLP's `trace_service.proto`, `trace.proto` and `common.proto` that a test reads.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -93,10 +93,11 @@ fn a_slow_download_is_not_the_handlers_time() {
 
 #[test]
 fn megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_less() {
-    // Some 5 s each: 1 MB/s to the handler, and some 4 MB/s from it, more than the kernel buffers of an answer.
+    // Some 5 s each: 1 MB/s to the handler, and some 2 MB/s from it, more than the kernel buffers of an answer.
     const PIECES: usize = 50;
     const PIECE: usize = 100_000;
-    const CHUNKS: u32 = 320;
+    // The time to wake the handler for each chunk is the handler's own, and a busy machine takes long for it.
+    const CHUNKS: u32 = 160;
     let settings = format!("{SHORT}\nlimits.cpu = \"none\"");
     let head = format!("Content-Type: text/plain\nContent-Length: {}\n\n", CHUNKS << 16);
     let daemon = Setup::new("")
@@ -121,7 +122,7 @@ fn megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_l
             client.send("GET /pours HTTP/1.1\r\nHost: test\r\n\r\n");
             assert!(client.head().starts_with("HTTP/1.1 200 "));
             for _ in 0..CHUNKS {
-                std::thread::park_timeout(Duration::from_millis(15));
+                std::thread::park_timeout(Duration::from_millis(30));
                 client.take(1 << 16);
             }
         });

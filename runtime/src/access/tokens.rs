@@ -127,7 +127,7 @@ fn verify(TokenKeyRing { keys, verified }: &TokenKeyRing, token: &str) -> Result
     // A set may have several keys of one name, such as one for each algorithm.
     for key in keys.iter().filter(fits) {
         match decode::<Subject>(token, &key.key, &key.validation) {
-            // The crate takes a list that has the wanted one too. An issuer is one text (RFC 7519 §4.1.1).
+            // jsonwebtoken also accepts a list that contains the issuer, which is one text (RFC 7519 §4.1.1).
             Ok(decoded)
                 if key.validation.iss.is_some()
                     && !decoded.claims.iss.as_ref().is_some_and(Value::is_string) =>

@@ -38,10 +38,9 @@ impl RouteGroup {
         }
     }
 
-    /// Orders groups that cover the same request: one with a host comes before one without, and then the longer prefix.
-    fn rank(&self) -> (bool, usize) {
-        let prefix = self.versions.as_ref().map_or(&self.prefix, |range| &range.before);
-        (self.host.is_some(), prefix.len())
+    /// Returns the length of the prefix, or of what stands before the version.
+    fn prefix_length(&self) -> usize {
+        self.versions.as_ref().map_or(&self.prefix, |range| &range.before).len()
     }
 }
 
@@ -58,13 +57,20 @@ impl RouteGroups {
         RouteGroups(parsed.collect())
     }
 
-    /// Finds the group of a request that no route answers, by its host and the beginning of its path.
+    /// Finds the group of a request that no route answers, by its host and the beginning of its path. As with routes, an
+    /// exact host precedes `*.HOST`, and that precedes no host. Then the longer prefix comes first.
     pub(super) fn find(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
         let asked = host.map(host::asked);
         let is_asked = |host: &RouteHost| asked.as_deref().is_some_and(|asked| host.matches(asked));
         let covering =
             self.0.iter().filter(|(host, group)| group.covers(path) && host.as_ref().is_none_or(is_asked));
-        covering.map(|(_, group)| &**group).max_by_key(|group| group.rank())
+        let rank = |host: &Option<RouteHost>| match host {
+            Some(RouteHost::Exact(_)) => 2,
+            Some(RouteHost::Below(_)) => 1,
+            None => 0,
+        };
+        let found = covering.max_by_key(|(host, group)| (rank(host), group.prefix_length()));
+        found.map(|(_, group)| &**group)
     }
 }
 
@@ -100,10 +106,26 @@ mod tests {
             let groups = RouteGroups::of([Arc::new(group(prefix, host))].iter());
             assert_eq!(groups.find(asked, path).is_some(), wanted, "{prefix} {host} {asked:?} {path}");
         }
-        assert!(group("", "h").rank() > group("/api", "").rank());
-        assert!(group("/api/v2", "").rank() > group("/v{version}", "").rank());
         let [named, other] =
             ["one", "two"].map(|name| Arc::new(RouteGroup { name: name.to_owned(), ..group("", "h") }));
         assert_eq!(RouteGroups::of([&named, &named, &other].into_iter()).0.len(), 2);
+    }
+
+    #[test]
+    fn the_host_of_a_group_counts_before_its_prefix_and_an_exact_one_most() {
+        let ordered =
+            [("", "a.example"), ("/api", "*.example"), ("", "*.example"), ("/api/v2", ""), ("/api", "")];
+        let named = |(prefix, host): (&str, &str)| {
+            Arc::new(RouteGroup { name: format!("{host}{prefix}"), ..group(prefix, host) })
+        };
+
+        for (at, first) in ordered.into_iter().enumerate() {
+            // In both orders, as the configuration may have them.
+            let groups: Vec<_> = ordered[at..].iter().map(|pair| named(*pair)).collect();
+            for groups in [RouteGroups::of(groups.iter()), RouteGroups::of(groups.iter().rev())] {
+                let found = groups.find(Some("A.example:8080"), "/api/v2/x");
+                assert_eq!(found.map(|group| &*group.name), Some(&*named(first).name));
+            }
+        }
     }
 }

@@ -10,14 +10,14 @@ pub enum AnswerStage {
     Unasked,
     /// A client waits, and its head is not sent. A failure is answered with an error.
     Awaited,
-    /// The head is sent. A failure breaks the answer off.
+    /// The head is sent, or about to be. A failure breaks the answer off.
     Begun,
 }
 
 /// How far the answer of one job has come, and the last line of its stderr if it failed.
 ///
-/// The request log writes the stage where it learns of the job and where it hands the head over. Readable by anyone at
-/// any time.
+/// The request log writes the stage where it learns of the job and where it hands the head over. So does the response of a
+/// job that goes on behind its head. Readable by anyone at any time.
 #[derive(Debug, Default)]
 pub struct AnswerProgress {
     /// A stage as a number, which only grows.
@@ -35,7 +35,7 @@ impl AnswerProgress {
         self.stage.fetch_max(AWAITED, Ordering::Relaxed);
     }
 
-    /// Records that the head of the answer is sent.
+    /// Records that the head of the answer is sent, or about to be.
     pub fn begun(&self) {
         self.stage.fetch_max(BEGUN, Ordering::Relaxed);
     }

@@ -93,6 +93,23 @@ fn the_client_chooses_and_caches_are_told() {
 }
 
 #[test]
+fn a_response_to_head_without_a_handler_has_no_length_that_get_would_not_have() {
+    let long = "x".repeat(3000);
+    let daemon = Setup::new(&format!(
+        "compress = [\"gzip\"]\n[[route]]\npath = \"/long\"\nrespond = {{ body = \"{long}\" }}\n\
+         [[route]]\npath = \"/short\"\nrespond = {{ body = \"short\" }}\n"
+    ))
+    .start();
+
+    for (target, length) in [("/long", None), ("/short", Some("5"))] {
+        let head = daemon.client().ask("HEAD", target, "Accept-Encoding: gzip\r\n");
+        assert_eq!((head.status(), head.field("content-length")), (200, length), "{target}");
+    }
+    let get = daemon.client().ask("GET", "/long", "Accept-Encoding: gzip\r\n");
+    assert_eq!(get.field("content-encoding"), Some("gzip"));
+}
+
+#[test]
 fn what_gains_nothing_or_must_stay_is_left_as_it_is() {
     let long = text();
     for (head, text) in [

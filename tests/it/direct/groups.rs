@@ -160,6 +160,9 @@ fn an_answer_below_a_prefix_has_the_fields_and_the_form_of_its_group_if_no_route
     assert_eq!((denied.status(), denied.field("allow")), (405, Some("GET, HEAD, OPTIONS")));
     assert_eq!((denied.field("api-version"), denied.field("x-own")), (Some("1.41"), Some("yes")));
     assert_eq!(keys(&denied), ["message"]);
+    let options = ask("OPTIONS", "h", "/v1.30/info");
+    assert_eq!((options.status(), options.field("allow")), (204, denied.field("allow")));
+    assert_eq!(options.field("api-version"), Some("1.41"));
     let absent = ask("GET", "h", "/v1.30/nowhere");
     assert_eq!((absent.status(), absent.field("api-version")), (404, Some("1.41")));
     assert_eq!(

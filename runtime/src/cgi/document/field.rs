@@ -80,7 +80,7 @@ const ADDED: &str = "x-portcullis-";
 
 /// Reports whether a field concerns the connection, or is the daemon's own. Such fields of a handler are dropped: a
 /// handler does not control the connection, and must not speak for the daemon.
-pub(super) fn is_ours(name: &HeaderName) -> bool {
+pub fn is_ours(name: &HeaderName) -> bool {
     [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
         || name.as_str().starts_with(ADDED)

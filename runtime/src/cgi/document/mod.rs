@@ -8,6 +8,6 @@ mod relayed;
 #[cfg(test)]
 mod tests;
 
-pub use field::DocumentError;
+pub use field::{DocumentError, is_ours};
 pub use head::{CgiHead, HeadParser, Parsed, encode};
 pub use relayed::trailers;

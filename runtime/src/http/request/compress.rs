@@ -106,7 +106,9 @@ pub(in crate::http) fn apply(
     vary(response.headers_mut());
     let Some(coding) = Coding::accepted(&head.headers, offered).next() else { return };
     if head.method == Method::HEAD {
-        // Only GET finds out whether the body becomes smaller, and its length then (RFC 9110 §8.6, §9.3.2).
+        // Only GET finds out whether the body becomes smaller, and its length then (RFC 9110 §8.6, §9.3.2). hyper would
+        // announce the length of a body that it is given.
+        *response.body_mut() = Body::empty();
         return unsettle(response.headers_mut());
     }
     let body = response.body();
@@ -125,7 +127,7 @@ pub(in crate::http) fn apply(
     unsettle(headers);
 }
 
-/// Changes the fields that hold for the bytes of a body alone.
+/// Removes or weakens the fields that describe the exact bytes of a body.
 fn unsettle(headers: &mut HeaderMap) {
     headers.remove(CONTENT_LENGTH);
     // The ranges of a client would be those of the compressed body, which is another one each time.
@@ -146,8 +148,9 @@ fn may_gain(method: &Method, response: &Response<Body>) -> bool {
             | StatusCode::NOT_MODIFIED
     );
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    // The body of a response to HEAD is empty, whatever that to GET would be.
-    let length = announced.or_else(|| response.body().size_hint().exact().filter(|_| method != Method::HEAD));
+    // The body of a handler's response to HEAD is empty, whatever that to GET would be.
+    let known = response.body().size_hint().exact().filter(|&length| method != Method::HEAD || length > 0);
+    let length = announced.or(known);
     is_plain
         && has_body
         && length.is_none_or(|length| (LEAST..=LARGEST).contains(&length))

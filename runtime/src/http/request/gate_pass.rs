@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use http::header::{CACHE_CONTROL, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::reserved_fields::are_twins;
 use crate::catalog::FieldChanges;
+use crate::cgi::document;
 use crate::job::Env;
 
 /// The prefix of the fields by which a gate tells the handler something, and with `_` that of the variables.
@@ -45,7 +47,7 @@ impl GatePass {
 
     /// Takes what a handler tells that lets the request pass: `Remote-User`, `Gate-NAME` and `Remove-Fields` for the
     /// handler, `Set-Cookie`, `Response-NAME` and `Remove-Response-Fields` for the response. Values for the handler that
-    /// are not UTF-8 are left out, and so are fields that describe the connection or the message.
+    /// are not UTF-8 are left out, and so are fields that only the daemon may send.
     pub(in crate::http) fn take(&mut self, gate: &str, told: &HeaderMap) {
         if let Some(user) = told.get("remote-user").and_then(text).filter(|user| !user.is_empty()) {
             self.name_user(user, gate);
@@ -90,11 +92,17 @@ impl GatePass {
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 
-    /// Returns the fields of a client that the handler sees.
+    /// Returns the fields of a client that the handler sees. A field goes with its twins: the client must not get past a
+    /// gate with `X_Role` in place of `X-Role`.
     pub(super) fn shown<'f>(&self, fields: &'f HeaderMap) -> Cow<'f, HeaderMap> {
         let mut shown = Cow::Borrowed(fields);
-        for name in self.removed.iter().filter(|name| fields.contains_key(*name)) {
-            shown.to_mut().remove(name);
+        if self.removed.is_empty() {
+            return shown;
+        }
+        for name in fields.keys() {
+            if self.removed.iter().any(|removed| are_twins(removed.as_str(), name.as_str())) {
+                shown.to_mut().remove(name);
+            }
         }
         shown
     }
@@ -104,8 +112,8 @@ impl GatePass {
         self.user.as_deref()
     }
 
-    /// Returns the user and the facts, for what stands behind a middleware: that has got the request without the fields
-    /// that were removed, and the fields of the response are told at its own response.
+    /// Returns the user and the facts, for what stands behind a middleware. The middleware has received the request without
+    /// the removed fields, and its own response gets the fields of the response.
     pub(in crate::http) fn facts(&self) -> GatePass {
         let GatePass { user, auth_type, facts, .. } = self;
         GatePass {
@@ -134,15 +142,16 @@ pub(in crate::http) fn tell(told: Option<&FieldChanges>, response: &mut HeaderMa
     }
 }
 
-/// Iterates over the names in a list of fields. Names that are invalid, or of fields that nobody may change, are left out.
+/// Iterates over the names in a list of fields. Invalid names, and fields that a gate may not change, are left out.
 fn listed(told: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = HeaderName> {
     let values = told.get_all(name).iter().filter_map(text);
     values.flat_map(|value| value.split(',')).filter_map(|name| changeable(name.trim()))
 }
 
-/// Reads the name of a field that a gate may change.
+/// Reads the name of a field that a gate may change. Like every handler, a gate must not speak for the daemon.
 fn changeable(name: &str) -> Option<HeaderName> {
-    HeaderName::try_from(name).ok().filter(FieldChanges::may_change)
+    let name = HeaderName::try_from(name).ok()?;
+    (FieldChanges::may_change(&name) && !document::is_ours(&name)).then_some(name)
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {
@@ -213,18 +222,33 @@ mod tests {
                 ("remove-fields", "host, content-length, no name"),
                 ("response-x-user", "ada"),
                 ("response-content-length", "7"),
-                ("remove-response-fields", "Server, Date"),
+                ("response-x-portcullis-version", "other@1"),
+                ("remove-response-fields", "Server, Date, X-Portcullis-Reason"),
             ]),
         );
         pass.take("second", &fields(&[("response-x-user", "bob")]));
         let sent =
             fields(&[("authorization", "x"), ("cookie", "a=1"), ("host", "h"), ("content-length", "3")]);
-        let mut response = fields(&[("server", "guest"), ("date", "now"), ("x-user", "me")]);
+        let reason = ("x-portcullis-reason", "exited");
+        let mut response = fields(&[("server", "guest"), ("date", "now"), ("x-user", "me"), reason]);
 
         let shown = pass.shown(&sent);
         assert_eq!(*shown, fields(&[("host", "h"), ("content-length", "3")]));
         assert_eq!(*pass.facts().shown(&sent), sent, "a middleware has got them removed already");
         tell(pass.into_response().as_deref(), &mut response);
-        assert_eq!(response, fields(&[("date", "now"), ("x-user", "bob"), ("cache-control", "private")]));
+        let cache = ("cache-control", "private");
+        assert_eq!(response, fields(&[("date", "now"), ("x-user", "bob"), cache, reason]));
+    }
+
+    #[test]
+    fn a_field_that_a_gate_removes_does_not_reach_the_handler_with_another_sign_in_its_name() {
+        let mut pass = GatePass::default();
+        pass.take("first", &HeaderMap::from_iter([(REMOVE, value("X-Role"))]));
+        let names = ["x-role", "x_role", "x.role", "x-role-a"].map(HeaderName::from_static);
+        let sent: HeaderMap = names.into_iter().map(|name| (name, value("root"))).collect();
+
+        let shown = pass.shown(&sent);
+
+        assert_eq!(shown.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-role-a"]);
     }
 }

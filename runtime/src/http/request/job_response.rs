@@ -79,6 +79,8 @@ impl RunningJob<BodySource> {
                 whole(begun, reader, trailers, head.content_length)?
             }
             JobRun::Running(driver) => {
+                // No failure replaces the head from here on. The job may end on another thread before the head is sent.
+                log.job.usage.answer.begun();
                 let body = JobBody::new(reader, begun, JobTask::start(driver), head.content_length);
                 Body::ongoing(body.telling(log))
             }

@@ -17,8 +17,17 @@ pub(in crate::http) fn unforged(mut fields: HeaderMap) -> HeaderMap {
 
 /// Reports whether a name in lower case has the prefix, with anything but a letter or a digit in place of `-`.
 fn is_reserved(name: &str) -> bool {
-    let joined = name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'-' });
-    joined.take(PREFIX.len()).eq(PREFIX.bytes())
+    joined(name).take(PREFIX.len()).eq(PREFIX.bytes())
+}
+
+/// Reports whether two names in lower case differ at most in how their words are joined.
+pub(super) fn are_twins(one: &str, other: &str) -> bool {
+    joined(one).eq(joined(other))
+}
+
+/// Iterates over a name, with `-` in place of anything but a letter or a digit.
+fn joined(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'-' })
 }
 
 #[cfg(test)]
