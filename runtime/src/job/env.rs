@@ -79,12 +79,11 @@ impl Env {
         Ok(())
     }
 
-    /// Sets a variable with a valid name that is not set yet. The caller guarantees both.
+    /// Sets a variable with a valid name that is not set yet. The caller guarantees both; debug builds check it among few.
     ///
     /// # Errors
     /// The value contains NUL: no process could have it.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
-        // Not among many: the search is linear.
         debug_assert!(self.variables.len() > FEW || self.get(name).is_none(), "{name} is set already");
         let variable = self.write(name, value)?;
         self.push(name, variable);
