@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     Version,
     /// The port requires TLS, and the client does not use it.
     NotTls,
+    /// The port is in clear text, and the client speaks TLS.
+    UnexpectedTls,
     /// The connection does not begin with a header of the PROXY protocol from a trusted proxy.
     ProxyHeader,
     /// The client sends frames that cause work and ask for no response.
@@ -111,6 +113,7 @@ impl Refusal {
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_limit", Closes),
             Refusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", Closes),
             Refusal::NotTls => (StatusCode::BAD_REQUEST, "not_tls", Closes),
+            Refusal::UnexpectedTls => (StatusCode::BAD_REQUEST, "unexpected_tls", Closes),
             // The status of these two is never sent: the connection cannot take a response.
             Refusal::ProxyHeader => (StatusCode::BAD_REQUEST, "proxy_protocol", Closes),
             Refusal::Flood => (StatusCode::TOO_MANY_REQUESTS, "flood", Closes),
@@ -181,6 +184,7 @@ impl Refusal {
                 "the request body is larger than any limit (limits.body) allows".to_owned()
             }
             Refusal::NotTls => "this port speaks TLS: use https://".to_owned(),
+            Refusal::UnexpectedTls => "this port does not speak TLS: use http://".to_owned(),
             Refusal::ProxyHeader => "this port is for proxies that speak the PROXY protocol".to_owned(),
             Refusal::Flood => "a flood of frames".to_owned(),
             Refusal::Version => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::site::{client, curl, environment, has, programs, s_client, secure, trusting};
-use crate::harness::{Authority, Client, PATIENCE, Program, found, until};
+use crate::harness::{Authority, Client, PATIENCE, Program, Setup, found, until};
 use crate::lifecycle::{AS_CONFIGURED, hello};
 use crate::upgrade::{Successors, successor};
 
@@ -69,6 +69,23 @@ fn a_client_that_speaks_in_clear_is_told_to_use_tls() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("\r\ncontent-type: text/plain; charset=utf-8\r\n"), "{answer}");
     assert!(answer.ends_with("this port speaks TLS: use https://\n"), "{answer}");
+}
+
+#[test]
+fn a_client_that_speaks_tls_to_a_port_in_clear_is_told_so_at_once() {
+    let daemon = Setup::one("", &hello()).prepend("access_log = true\n").start();
+    // Its first message may have a line end or none.
+    for rest in [&b"\xfc\x03\x03"[..], b"\n\x03\x03"] {
+        let mut client = daemon.client();
+
+        client.send([&b"\x16\x03\x01\x02\0\x01\0\x01"[..], rest].concat());
+
+        let answer = String::from_utf8(client.rest()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.ends_with("this port does not speak TLS: use http://\n"), "{answer}");
+        let logged = daemon.log.line(&format!("for {}", client.socket().local_addr().unwrap()));
+        assert!(logged.contains("INFO - -> 400 ") && logged.contains("(unexpected_tls)"), "{logged}");
+    }
 }
 
 #[test]

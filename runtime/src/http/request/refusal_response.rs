@@ -102,6 +102,7 @@ impl Refusal {
             | Refusal::BodyTooLarge
             | Refusal::Version
             | Refusal::NotTls
+            | Refusal::UnexpectedTls
             | Refusal::ProxyHeader
             | Refusal::Flood
             | Refusal::Expectation

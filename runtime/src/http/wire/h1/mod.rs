@@ -97,6 +97,9 @@ const CHUNK_LINE: usize = 1024;
 /// The most bytes of a refused request line that are logged.
 const SHOWN: usize = 200;
 
+/// The first byte of a TLS client (RFC 8446 §5.1). No method begins with it.
+const HANDSHAKE: u8 = 22;
+
 /// Checks bytes in pieces of the given size, as a connection would.
 pub fn follow(bytes: &[u8], piece: usize, bounds: HeadLimits) -> Followed {
     let mut framing = H1Guard::new(bounds);
@@ -175,11 +178,9 @@ impl H1Guard {
                 | NextPart::ChunkEnd
                 | NextPart::Trailers => self.take_line(rest),
             };
-            next += taken.map_err(|refusal| Violation {
-                good: if of == MessagePart::Head { begun } else { next },
-                of,
-                refusal,
-                asked: self.shown(&bytes[begun..]),
+            next += taken.map_err(|refusal| {
+                let good = if of == MessagePart::Head { begun } else { next };
+                self.violation(refusal, of, good, &bytes[begun..])
             })?;
             if self.at == NextPart::Start && self.head.is_whole {
                 // The message is whole.
@@ -196,14 +197,23 @@ impl H1Guard {
         Ok(Checked::All)
     }
 
-    /// Returns the request line of a head that begins or continues with these bytes. Anything but a method and
-    /// a target is quoted: with spaces in it, it could read like a log line about another request.
-    fn shown(&self, bytes: &[u8]) -> String {
+    /// Describes the refusal of a message that begins or continues with these bytes.
+    fn violation(&self, refusal: Refusal, of: MessagePart, good: usize, bytes: &[u8]) -> Violation {
         let line = match (&self.asked[..], &self.line[..]) {
             ([], []) => first_line(bytes),
             ([], begun) => first_line(begun),
             (asked, _) => asked,
         };
+        if of == MessagePart::Head && line.first() == Some(&HANDSHAKE) {
+            // Its bytes tell an operator nothing.
+            return Violation { good, of, refusal: Refusal::UnexpectedTls, asked: "-".to_owned() };
+        }
+        Violation { good, of, refusal, asked: H1Guard::shown(line) }
+    }
+
+    /// Returns a request line, fit for a log. Anything but a method and a target is quoted: with spaces in it, it
+    /// could read like a log line about another request.
+    fn shown(line: &[u8]) -> String {
         let asked = line.strip_suffix(b" HTTP/1.1").or(line.strip_suffix(b" HTTP/1.0")).unwrap_or(line);
         let text = String::from_utf8_lossy(asked);
         match text.split_once(' ') {
@@ -242,6 +252,10 @@ impl H1Guard {
     /// Takes a line, or the beginning of one. Returns how many bytes it took.
     fn take_line(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
         let Some(end) = memchr(b'\n', rest) else {
+            // The first message of a TLS client may have no line end, and it sends no more before an answer.
+            if self.at == NextPart::Start && self.line.is_empty() && rest.first() == Some(&HANDSHAKE) {
+                return Err(Refusal::UnexpectedTls);
+            }
             self.check_size(self.line.len() + rest.len())?;
             self.line.extend_from_slice(rest);
             return Ok(rest.len());

@@ -73,11 +73,36 @@ fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
         (b"\r\nGET /b HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", "GET /b"),
         (b"nonsense\r\n", "\"nonsense\""),
         (b"\r\n\r\n", "-"),
+        (b"\x16\x03\x01\x02\0\x01\nGET / HTTP/1.1\r\n", "-"),
     ] {
         for piece in 1..bad.len() + good.len() {
             assert_eq!(asked(&[good, bad].concat(), piece).as_deref(), Some(shown), "in pieces of {piece}");
         }
     }
+}
+
+#[test]
+fn a_tls_client_is_refused_as_such_without_waiting_for_a_line_end() {
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+    for (bytes, good) in [
+        (hello.to_vec(), 0),
+        ([&hello[..], b"\n"].concat(), 0),
+        ([&hello[..], b"\r\n"].concat(), 0),
+        ([&hello[..], &[b'a'; 2048], b"\n"].concat(), 0),
+        ([&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], hello].concat(), 27),
+    ] {
+        for piece in [1, 5, bytes.len()] {
+            let (passed, refusal) = push(&bytes, piece);
+            assert!(matches!(refusal, Some(Refusal::UnexpectedTls)), "{refusal:?} in pieces of {piece}");
+            assert_eq!(passed, good, "in pieces of {piece}");
+        }
+    }
+    let body =
+        [&b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"[..], hello, b"\n"].concat();
+    assert!(
+        matches!(push(&body, body.len() - hello.len() - 1).1, Some(Refusal::Malformed(_))),
+        "not in a body"
+    );
 }
 
 #[test]
