@@ -96,6 +96,18 @@ fn a_file_that_is_named_in_another_way_than_at_the_start_is_the_same_configurati
 }
 
 #[test]
+fn a_plan_in_a_directory_without_a_configuration_names_the_flag() {
+    let (daemon, elsewhere) = (daemon(), tempfile::tempdir().unwrap());
+    let mut command = portcullis();
+    command.arg("plan").arg("--socket").arg(daemon.path("admin.sock")).current_dir(elsewhere.path());
+
+    let planned = finish(&mut command, b"", PATIENCE);
+
+    assert_eq!(planned.code, Some(1));
+    assert!(planned.stderr.contains("name the configuration with -c FILE"), "{}", planned.stderr);
+}
+
+#[test]
 fn a_configuration_on_stdin_that_is_too_large_is_not_called_a_request_body() {
     let daemon = daemon();
     let mut command = portcullis();

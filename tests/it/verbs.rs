@@ -219,6 +219,19 @@ fn a_wrong_option_of_a_swap_is_named_as_it_is_written() {
 }
 
 #[test]
+fn a_swap_to_a_file_that_is_no_module_names_the_file() {
+    let daemon = daemon();
+    let file = daemon.path("notes.txt").display().to_string();
+    fs::write(&file, "Hello, I am text").unwrap();
+
+    let ended = finish(&mut verb(&daemon, &["swap", "one", &file]), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let wanted = format!("portcullis: {file}: not a WebAssembly module: it starts with ");
+    assert!(ended.stderr.starts_with(&wanted), "{}", ended.stderr);
+}
+
+#[test]
 fn the_version_names_the_commit_and_wasmtime() {
     let told =
         |words: &[&str]| String::from_utf8(finish(portcullis().args(words), b"", PATIENCE).stdout).unwrap();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::say;
 use super::socket::{Reply, Socket, end, read};
@@ -21,10 +21,10 @@ use crate::observe::counted;
 /// address, and running a new version and its probe.
 #[derive(clap::Args)]
 pub(super) struct PlanArgs {
-    /// The configuration, which the daemon reads. `-` reads it from stdin; then relative paths start at
-    /// the current directory.
-    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
-    config: PathBuf,
+    /// The configuration, which the daemon reads [default: portcullis.toml]. `-` reads it from stdin; then relative
+    /// paths start at the current directory.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     socket: Socket,
 }
@@ -43,7 +43,8 @@ pub(super) struct ReloadArgs {
     socket: Socket,
 }
 
-pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCode> {
+pub(super) fn plan(PlanArgs { config, socket }: PlanArgs) -> Result<ExitCode> {
+    let file = config.map_or_else(file_here, Ok)?;
     let here = |path: PathBuf| {
         let path = std::path::absolute(&path).with_context(|| path.display().to_string())?;
         path.into_os_string().into_string().ok().context("the path is not UTF-8")
@@ -69,6 +70,15 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
     }
     // The reasons of a refusal are printed above, among the other changes.
     Ok(ExitCode::from(outcome.status.0))
+}
+
+/// Returns the configuration in the current directory. With `--socket`, the daemon may be one of another directory.
+fn file_here() -> Result<PathBuf> {
+    let file = PathBuf::from("portcullis.toml");
+    // A file that cannot be looked at is left to the daemon, which may have more rights.
+    let exists = file.try_exists().unwrap_or(true);
+    ensure!(exists, "portcullis.toml does not exist in this directory: name the configuration with -c FILE");
+    Ok(file)
 }
 
 pub(super) fn reload(ReloadArgs { config, socket }: ReloadArgs) -> Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::say;
 use super::socket::Socket;
@@ -16,6 +16,7 @@ use crate::jobs::api::{
     TrialRequest,
 };
 use crate::operator_file;
+use crate::wasm::BinaryKind;
 use crate::wasm::compile::CompileLimits;
 
 /// Replace a handler's module in the running daemon.
@@ -76,6 +77,8 @@ pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
     let command = SwapCommand { name: name.parse()?, trial };
     let module = operator_file::read(&file, CompileLimits::LARGEST_MODULE)
         .with_context(|| format!("read {}", file.display()))?;
+    // The daemon does not know the name of the file.
+    BinaryKind::of(&module.bytes).map_err(|reason| anyhow!("{}: {reason:#}", file.display()))?;
     socket.show(&command, module.bytes, |SwapReply { handler, old, new, canary, generation: _ }| {
         let (name, old, new) = (text(&handler), text(&old), text(&new));
         say(&match canary {

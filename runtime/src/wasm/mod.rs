@@ -15,6 +15,7 @@ mod module;
 mod sandbox;
 
 pub use engine::allocation::Allocation;
+pub use engine::binary_kind::BinaryKind;
 pub use engine::engine_kind::EngineKind;
 pub use engine::settings::{Addressing, Resetting, Room, Stacks, Target};
 pub use host::cgi_script::Scripts;

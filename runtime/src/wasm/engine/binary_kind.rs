@@ -6,7 +6,7 @@ use wasmtime::{Result, bail};
 
 /// The two kinds of modules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum BinaryKind {
+pub enum BinaryKind {
     /// A core module.
     Core,
     /// A component.
@@ -30,7 +30,7 @@ impl BinaryKind {
     /// # Errors
     /// The bytes are neither. The message names what they look like: an ELF program, WebAssembly text,
     /// an empty file.
-    pub(in crate::wasm) fn of(bytes: &[u8]) -> Result<BinaryKind> {
+    pub fn of(bytes: &[u8]) -> Result<BinaryKind> {
         match bytes {
             [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(BinaryKind::Core),
             [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Ok(BinaryKind::Component),
