@@ -152,6 +152,27 @@ fn what_does_not_end_in_time_is_cut_off_and_the_exit_status_says_so() {
 }
 
 #[test]
+fn a_request_whose_job_is_stopped_at_the_end_is_told_so() {
+    let module = Program::new().sleep_for_ever().wasm();
+    let setup = Setup::one("", &module).prepend("grace = \"200ms\"\nadmin = \"unix://admin.sock\"\n");
+    let mut daemon = setup.start();
+    let mut clients: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
+    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n"));
+    daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 8.0);
+
+    daemon.signal(Signal::TERM);
+
+    for client in &mut clients {
+        let response = client.response();
+        assert_eq!((response.status(), response.field("retry-after").is_some()), (503, true));
+        assert!(client.rest().is_empty());
+    }
+    let ended = daemon.wait(PATIENCE);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped 8 jobs"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let module = Program::text().say("begun\n").sleep_for_ever().wasm();
     let setup = Setup::one("", &module);

@@ -1,12 +1,13 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 //!
 //! Floors, lowest first: `certificates`, `change_queue`, `resource_demand`, `hardening`, `key_sets`, `operators`,
-//! `schedules`; `descriptors`, `memory`, `signals`; `begin`, `preflight`; `options`; `install`.
+//! `schedules`; `descriptors`, `ending`, `memory`, `signals`; `begin`, `preflight`; `options`; `install`.
 
 mod begin;
 mod certificates;
 mod change_queue;
 mod descriptors;
+mod ending;
 mod hardening;
 mod install;
 mod key_sets;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::budget::Budget;
@@ -35,12 +36,14 @@ use crate::engine::{Budgets, DaemonJobError, Engine};
 use crate::http::{Activity, ConnectionLimit, Server};
 use crate::job::{Stop, StopReason, builtin};
 use crate::jobs::{self, ConfigReading, DaemonState};
-use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
-use crate::observe::{access_file, counted, systemd};
+use crate::net::{Activation, Gate, Guide, Listener, Phase, Sockets};
+use crate::observe::{access_file, systemd};
 pub use begin::{EarlyDaemon, begin};
 use change_queue::{Changes, whole};
 pub use change_queue::{refresh, reload};
 use descriptors::DescriptorShares;
+pub use ending::Exit;
+use ending::drain;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
@@ -70,17 +73,6 @@ pub struct Address {
     pub local: String,
     /// How clients connect over TLS, or `None` if the address is in clear.
     pub tls: Option<Guide>,
-}
-
-/// How a daemon ended that did not fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// All requests and jobs were finished.
-    Drained,
-    /// The grace period was over before all were finished.
-    CutOff,
-    /// A second signal, with this number, ended the daemon at once.
-    Signalled(u8),
 }
 
 /// Closes the sockets when dropped. The jobs that hold them may outlive `run`, however it ends.
@@ -316,18 +308,6 @@ fn bind(config: Config) -> Result<BoundDaemon> {
     Ok(BoundDaemon { config, sockets, operators, max, total, left })
 }
 
-impl Exit {
-    /// Returns the exit status, which `serve --help` explains.
-    pub fn status(self) -> u8 {
-        match self {
-            Exit::Drained => 0,
-            Exit::CutOff => 3,
-            // The convention of shells for a process that a signal ended.
-            Exit::Signalled(signal) => 128 + signal,
-        }
-    }
-}
-
 /// Publishes the first generation, then opens the gate. During an upgrade, the process before this one agrees first,
 /// and is told afterwards.
 async fn open(engine: &Arc<Engine>, state: &DaemonState) -> Result<()> {
@@ -346,47 +326,4 @@ async fn open(engine: &Arc<Engine>, state: &DaemonState) -> Result<()> {
         predecessor.open().await;
     }
     Ok(())
-}
-
-/// Drains the daemon: load balancers learn that it is going away, then connections finish, then jobs. Every client
-/// whose connection was accepted gets its response.
-async fn drain(
-    engine: &Arc<Engine>,
-    state: &DaemonState,
-    serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
-) -> Exit {
-    let config = state.config.load_full();
-    let (delay, grace) = (config.shutdown_delay, config.grace);
-    if state.successor().is_none() {
-        systemd::stopping();
-        let served_clients = state.server.gate.state() == GateState::Open;
-        state.server.gate.drain();
-        state.sockets.end(Phase::Draining);
-        if !delay.is_zero() && served_clients {
-            info!("draining: connections are accepted for {delay:?} more, and probes are told");
-            sleep(delay).await;
-        }
-    }
-    info!("draining: requests under way have {grace:?}");
-    if systemd::keeps_descriptors() {
-        // systemd keeps the sockets, and the next process finds them at their paths.
-        state.leave_files();
-    }
-    let deadline = Instant::now() + grace;
-    state.sockets.end(Phase::Over);
-    let served = match serving {
-        Some(serving) => timeout(grace, serving).await.is_ok(),
-        None => true,
-    };
-    let ending = engine.shutdown(deadline.saturating_duration_since(Instant::now())).await;
-    if !ending.callbacks_done {
-        warn!("a shutdown callback did not finish in time");
-    }
-    // If serving was not over in time, its job is among those that were stopped, and is not counted here.
-    match (served, ending.stopped.saturating_sub(usize::from(!served))) {
-        (true, 0) => info!("drained"),
-        (false, 0) => warn!("the grace period is over: connections were cut off"),
-        (_, stopped) => warn!("the grace period is over: stopped {}", counted(stopped, "job")),
-    }
-    if served && ending.stopped == 0 { Exit::Drained } else { Exit::CutOff }
 }

@@ -118,6 +118,11 @@ impl Engine {
         self.running.emptied().await;
     }
 
+    /// Stops the jobs of all handlers, and returns their number. Native jobs go on.
+    pub fn stop_handlers(&self, reason: StopReason) -> usize {
+        self.running.stop_handlers(reason)
+    }
+
     /// Shuts the engine down. It refuses new jobs, waits up to `grace` for running jobs, stops the rest, runs the
     /// callbacks, and ends the followers of the journal and of the history. A second caller waits as well. Takes at
     /// most `grace` and 15 s.

@@ -232,6 +232,13 @@ impl Running {
         self.all(waited_for).iter().map(|stop| stop.raise(reason)).count()
     }
 
+    /// Tells every job of a handler to stop, and returns their number.
+    pub(super) fn stop_handlers(&self, reason: StopReason) -> usize {
+        let of_handlers =
+            |_, runner: &Runner| (runner.entry.kind != Kind::Native).then(|| runner.stop.clone());
+        self.all(of_handlers).iter().map(|stop| stop.raise(reason)).count()
+    }
+
     /// Waits until no job runs for which a shutdown waits.
     pub(super) async fn emptied(&self) {
         loop {
