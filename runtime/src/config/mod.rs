@@ -1,10 +1,10 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `report`, `table`, `units`; `authorities`,
-//! `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`, `trace_schema`;
-//! `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`, `schedule`,
-//! `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`; `model`;
-//! `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `shape`, `table`, `units`; `report`;
+//! `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
+//! `trace_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
+//! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
+//! `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
 //! `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`; `response_rules`; `group`;
 //! `route`; `convert`.
 
@@ -49,6 +49,7 @@ mod schedule;
 mod schedule_schema;
 mod schema;
 mod secret;
+mod shape;
 mod static_files;
 mod store;
 mod store_names;
@@ -137,7 +138,7 @@ pub fn examine(path: &Path) -> Result<Config, InvalidConfig> {
 /// is not TOML.
 pub fn named_paths(path: &Path) -> Vec<PathBuf> {
     let Ok(text) = operator_file::text(path, LARGEST) else { return Vec::new() };
-    let report = report::Diagnostics::new(&text, "");
+    let report = report::Diagnostics::new(&text, "", schema::SHAPE);
     if let Some(written) = schema::document(&text, &report) {
         drop(convert::config(&written, &base(path), Directories::Held, &report));
     }
@@ -148,7 +149,7 @@ pub fn named_paths(path: &Path) -> Vec<PathBuf> {
 /// if the file or its `admin` key cannot be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = operator_file::text(path, LARGEST).ok()?;
-    let written = schema::document(&text, &report::Diagnostics::new(&text, ""))?.admin?;
+    let written = schema::document(&text, &report::Diagnostics::new(&text, "", schema::SHAPE))?.admin?;
     convert::admin(&written.value, &base(path)).ok()
 }
 
@@ -178,7 +179,7 @@ pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     let shown = path.display().to_string();
     let text = operator_file::text(path, LARGEST)
         .map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
-    let report = report::Diagnostics::new(&text, "");
+    let report = report::Diagnostics::new(&text, "", schema::SHAPE);
     let Some(written) = schema::document(&text, &report) else {
         return Err(ConfigErrors { file: shown, errors: report.into_errors() }.into());
     };
@@ -223,8 +224,20 @@ pub fn parse_again(text: &str, base: &Path, file: &str) -> Result<Config, Config
     read(text, base, file, Directories::Held).map_err(|flawed| flawed.errors)
 }
 
+/// Checks that the text of a configuration is TOML, whatever it sets. `file` is its name in errors.
+///
+/// # Errors
+/// The text is not TOML: every place, in the order of their lines.
+pub fn check_syntax(text: &str, file: &str) -> Result<(), ConfigErrors> {
+    let report = report::Diagnostics::new(text, file, schema::SHAPE);
+    match schema::syntax(text, &report) {
+        Some(_) => Ok(()),
+        None => Err(ConfigErrors { file: file.to_owned(), errors: report.into_errors() }),
+    }
+}
+
 fn read(text: &str, base: &Path, file: &str, directories: Directories) -> Result<Config, InvalidConfig> {
-    let report = report::Diagnostics::new(text, file);
+    let report = report::Diagnostics::new(text, file, schema::SHAPE);
     complete(text, &report);
     let config =
         schema::document(text, &report).map(|written| convert::config(&written, base, directories, &report));

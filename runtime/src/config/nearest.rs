@@ -50,7 +50,16 @@ impl<'k> Names<'k> {
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // A third of the letters may be wrong; with more, it is another word. The maximum is 4, because
     // all our keys are short.
-    let max = word.chars().count().div_ceil(3).min(4);
+    within(word.chars().count().div_ceil(3).min(4), word, known)
+}
+
+/// Finds the known word that `word` misses by one letter.
+pub(super) fn slip<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    within(1, word, known)
+}
+
+/// Finds the nearest known word, if `max` letters at most are wrong.
+fn within<'k>(max: usize, word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let measured = known.into_iter().map(|known| (distance(word, known), known));
     measured.filter(|(distance, _)| *distance <= max).min().map(|(_, known)| known)
 }

@@ -3,8 +3,9 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::nearest;
+use super::nearest::{nearest, slip};
 use super::report::Diagnostics;
+use super::shape::Shape;
 
 /// A value and the place where it is written.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub(super) trait FromToml: Sized {
     /// Whether the value is a string, so that an error may show a list of one.
     const IS_TEXT: bool = false;
 
+    /// The tables with fixed keys in the value.
+    const SHAPE: &'static Shape = &Shape::Value;
+
     /// Reads a value. Returns `None` if it has another type; the error is reported.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Self>;
 }
@@ -55,7 +59,8 @@ pub(super) struct Section<'d> {
     key: String,
     /// The entries that are not read yet, in the order of the file.
     entries: Vec<TableEntry<'d>>,
-    known: Vec<&'static str>,
+    /// The keys of the table.
+    shape: &'static Shape,
     report: &'d Diagnostics<'d>,
 }
 
@@ -66,23 +71,26 @@ struct TableEntry<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// Starts to read a table. Returns `None` if the value is not a table; the error, which names `keys`, is reported.
+    /// Starts to read a table. Returns `None` if the value is not a table; the error is reported.
     pub(super) fn of(
         value: &'d Spanned<DeValue<'d>>,
         key: &str,
-        keys: &[&str],
+        shape: &'static Shape,
         report: &'d Diagnostics<'d>,
     ) -> Option<Section<'d>> {
         let Some(table) = value.get_ref().as_table() else {
-            return wrong(value, key, &format!("a table with the keys {}", keys.join(", ")), report);
+            let wanted = match is_list_of_tables(value) && is_header(key) {
+                true => format!("a table such as [{key}]"),
+                false => format!("a table with the keys {}", shape.names().collect::<Vec<_>>().join(", ")),
+            };
+            return wrong(value, key, &wanted, report);
         };
-        Some(Section { key: key.to_owned(), entries: entries(table, report), known: Vec::new(), report })
+        Some(Section { key: key.to_owned(), entries: entries(table, report), shape, report })
     }
 
     /// Reads the value of a key. Returns `None` if the key is missing, or if its value has another
     /// type, which is reported.
     pub(super) fn take<T: FromToml>(&mut self, name: &'static str) -> Option<Keyed<T>> {
-        self.known.push(name);
         let position = self.entries.iter().position(|entry| entry.name == name)?;
         let TableEntry { line, value, .. } = self.entries.remove(position);
         let key = join(&self.key, name);
@@ -95,17 +103,25 @@ impl<'d> Section<'d> {
         // Only the first unknown keys get a suggestion: a table with more has another problem than
         // a typo.
         const EXPLAINED: usize = 100;
-        for (position, entry) in self.entries.into_iter().enumerate() {
-            let near = || nearest(entry.name, self.known.iter().copied());
-            let message = if position >= EXPLAINED {
-                "unknown key".to_owned()
-            } else if let Some(near) = near() {
-                format!("unknown key; did you mean {near:?}?")
-            } else {
-                format!("unknown key; the keys here are {}", self.known.join(", "))
+        for (position, entry) in self.entries.iter().enumerate() {
+            let message = match position < EXPLAINED {
+                true => format!("unknown key; {}", self.explain(entry.name)),
+                false => "unknown key".to_owned(),
             };
             self.report.add(entry.line, &join(&self.key, entry.name), message);
         }
+    }
+
+    /// Says what to write instead of an unknown key. A key of another table is in the wrong place, unless it misses one
+    /// of this table by a letter.
+    fn explain(&self, name: &str) -> String {
+        let names = || self.shape.names();
+        let meant = |near: &str| format!("did you mean {near:?}?");
+        slip(name, names())
+            .map(meant)
+            .or_else(|| self.report.advice(name, self.shape))
+            .or_else(|| nearest(name, names()).map(meant))
+            .unwrap_or_else(|| format!("the keys here are {}", names().collect::<Vec<_>>().join(", ")))
     }
 }
 
@@ -149,12 +165,17 @@ impl FromToml for Scalar {
 }
 
 impl<T: FromToml> FromToml for Vec<Keyed<T>> {
+    const SHAPE: &'static Shape = &Shape::List { each: T::SHAPE };
+
     /// Reads a list. Elements of another type are reported and left out.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Vec<Keyed<T>>> {
         let Some(array) = value.get_ref().as_array() else {
             let wanted = match value.get_ref() {
                 DeValue::String(text) if T::IS_TEXT && text.len() <= 48 => {
                     format!("a list such as [{text:?}]")
+                }
+                DeValue::Table(_) if matches!(T::SHAPE, Shape::Table { .. }) && is_header(key) => {
+                    format!("a list of tables such as [[{key}]]")
                 }
                 _ => "a list".to_owned(),
             };
@@ -170,10 +191,17 @@ impl<T: FromToml> FromToml for Vec<Keyed<T>> {
 }
 
 impl<T: FromToml> FromToml for NamedTable<T> {
+    const SHAPE: &'static Shape = &Shape::Named { each: T::SHAPE };
+
     /// Reads a table. Values of another type are reported and left out.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<NamedTable<T>> {
         let Some(table) = value.get_ref().as_table() else {
-            return wrong(value, key, "a table", report);
+            let name = if matches!(T::SHAPE, Shape::Table { .. }) { ".NAME" } else { "" };
+            let wanted = match is_list_of_tables(value) && is_header(key) {
+                true => format!("a table such as [{key}{name}]"),
+                false => "a table".to_owned(),
+            };
+            return wrong(value, key, &wanted, report);
         };
         let named = |entry: TableEntry<'_>| {
             let key = join(key, entry.name);
@@ -193,6 +221,17 @@ fn entries<'d>(table: &'d DeTable<'d>, report: &Diagnostics<'_>) -> Vec<TableEnt
         TableEntry { name: text, line: report.line(name.span().start), value }
     };
     entries.into_iter().map(entry).collect()
+}
+
+/// Returns `true` for a value that was probably written with `[[` and `]]`.
+fn is_list_of_tables(value: &Spanned<DeValue<'_>>) -> bool {
+    let is_table = |element: &Spanned<DeValue<'_>>| element.get_ref().as_table().is_some();
+    value.get_ref().as_array().is_some_and(|list| list.iter().any(is_table))
+}
+
+/// Returns `true` if a header can name a key: it is not that of the whole file, and not below an element of a list.
+fn is_header(key: &str) -> bool {
+    !key.is_empty() && !key.contains('[')
 }
 
 /// Appends a key to that of its table, quoted if TOML requires it.

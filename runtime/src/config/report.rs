@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::shape::Shape;
 use crate::operator_file::ReadError;
 
 /// One mistake.
@@ -35,6 +36,8 @@ pub(super) struct Diagnostics<'t> {
     /// The name of the file in errors.
     file: &'t str,
     text: &'t str,
+    /// The keys of all tables.
+    shape: &'static Shape,
     /// Where each line ends.
     line_ends: Vec<usize>,
     errors: RefCell<Vec<ConfigError>>,
@@ -87,15 +90,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl<'t> Diagnostics<'t> {
-    pub(super) fn new(text: &'t str, file: &'t str) -> Diagnostics<'t> {
+    pub(super) fn new(text: &'t str, file: &'t str, shape: &'static Shape) -> Diagnostics<'t> {
         let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
         let (errors, blamed, digest, named) = Default::default();
-        Diagnostics { file, text, line_ends, errors, blamed, digest, named }
+        Diagnostics { file, text, shape, line_ends, errors, blamed, digest, named }
     }
 
     /// Returns the name of the file in errors.
     pub(super) fn file(&self) -> &str {
         self.file
+    }
+
+    /// Says where a key belongs that the table `here` does not have, or returns `None` if no table has it.
+    pub(super) fn advice(&self, name: &str, here: &Shape) -> Option<String> {
+        self.shape.advice(name, here)
     }
 
     /// Adds a mistake.

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::front_schema::WrittenLimit;
 use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, wrong};
 use super::report::Diagnostics;
+use super::shape::Shape;
 use super::table::table;
 
 table! {

@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::reader::{FromToml, Keyed, Section, wrong};
 use super::report::Diagnostics;
+use super::shape::Shape;
 use super::table::table;
 
 table! {
@@ -27,6 +28,8 @@ pub(super) enum Scheduled {
 }
 
 impl FromToml for Scheduled {
+    const SHAPE: &'static Shape = Schedule::SHAPE;
+
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Scheduled> {
         match value.get_ref() {
             DeValue::String(text) => Some(Scheduled::Cron(text.clone().into_owned())),

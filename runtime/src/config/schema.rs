@@ -8,6 +8,7 @@ use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, SwitchOrWord, 
 use super::report::Diagnostics;
 use super::route_schema::{Group, Route, WrittenErrors};
 use super::schedule_schema::Scheduled;
+use super::shape::Shape;
 use super::store_names;
 use super::table::table;
 use super::trace_schema::WrittenTraces;
@@ -331,6 +332,8 @@ pub(super) enum WrittenSecret {
 }
 
 impl FromToml for WrittenSecret {
+    const SHAPE: &'static Shape = SecretSource::SHAPE;
+
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<WrittenSecret> {
         match value.get_ref() {
             DeValue::String(text) => Some(WrittenSecret::Credential(text.clone().into_owned())),
@@ -362,13 +365,21 @@ table! {
     }
 }
 
+/// The keys of all tables.
+pub(super) const SHAPE: &Shape = File::SHAPE;
+
 /// Reads a whole document. Returns `None` if it is not TOML; the error is reported.
 pub(super) fn document(text: &str, report: &Diagnostics<'_>) -> Option<File> {
+    File::read(&syntax(text, report)?, "", report)
+}
+
+/// Parses TOML, whatever it sets. Returns `None` if the text is not TOML; the error is reported.
+pub(super) fn syntax<'t>(text: &'t str, report: &Diagnostics<'_>) -> Option<Spanned<DeValue<'t>>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let line = error.span().map_or(0, |span| report.line(span.start));
         report.add(line, "", format!("this is not TOML: {}", error.message()));
     }
     let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
-    errors.is_empty().then(|| File::read(&root, "", report)).flatten()
+    errors.is_empty().then_some(root)
 }

@@ -11,10 +11,13 @@ macro_rules! table {
         }
 
         impl FromToml for $name {
+            const SHAPE: &'static Shape = &Shape::Table {
+                keys: &[$((Shape::key(stringify!($key)), <$kind as FromToml>::SHAPE),)*],
+            };
+
             fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
-                let keys = [$(stringify!($key).trim_start_matches("r#"),)*];
-                let mut section = Section::of(value, key, &keys, report)?;
-                let table = $name { $($key: section.take(stringify!($key).trim_start_matches("r#")),)* };
+                let mut section = Section::of(value, key, Self::SHAPE, report)?;
+                let table = $name { $($key: section.take(Shape::key(stringify!($key))),)* };
                 section.finish();
                 Some(table)
             }

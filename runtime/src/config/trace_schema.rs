@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::reader::{FromToml, Keyed, Section, wrong};
 use super::report::Diagnostics;
+use super::shape::Shape;
 use super::table::table;
 
 table! {

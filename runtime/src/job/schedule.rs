@@ -41,8 +41,7 @@ impl Schedule {
     pub fn parse(text: &str) -> Result<Schedule, String> {
         let wanted =
             "wanted minute, hour, day of the month, month and day of the week, such as \"*/5 * * * *\"";
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| format!("{wanted}, found {text:?}: {error}"))?;
+        let cron = cron(text).ok_or_else(|| format!("{wanted}, found {text:?}{}", fault(text)))?;
         let schedule = Schedule {
             cron,
             text: text.to_owned(),
@@ -60,6 +59,31 @@ impl Schedule {
     pub fn after(&self, time: Time) -> Option<Time> {
         self.cron.find_next_occurrence(&time, false).ok()
     }
+}
+
+fn cron(text: &str) -> Option<Cron> {
+    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+    parser.parse(text).ok()
+}
+
+/// Describes what is wrong with an expression that cannot be parsed: the number of its fields, or the first field that
+/// is invalid by itself. The messages of croner are for programmers.
+fn fault(text: &str) -> String {
+    const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of the month", "month", "day of the week"];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let names = match fields.len() {
+        5 => &FIELDS[1..],
+        6 => &FIELDS[..],
+        1 => return ": 1 field instead of 5".to_owned(),
+        other => return format!(": {other} fields instead of 5"),
+    };
+    let is_invalid = |position: usize| {
+        let mut alone = vec!["*"; fields.len()];
+        alone[position] = fields[position];
+        cron(&alone.join(" ")).is_none()
+    };
+    let invalid = (0..fields.len()).find(|position| is_invalid(*position));
+    invalid.map_or_else(String::new, |at| format!(": {:?} is not valid as {}", fields[at], names[at]))
 }
 
 /// The expression as it was written.
@@ -105,5 +129,23 @@ mod tests {
             assert!(Schedule::parse(text).is_err(), "{text:?} must be refused");
         }
         assert!(Schedule::parse("0 0 30 2 *").unwrap_err().contains("never matches"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_expression_is_told_in_the_words_of_cron() {
+        for (text, told) in [
+            ("", "0 fields instead of 5"),
+            ("@never", "1 field instead of 5"),
+            ("*/5 * * *", "4 fields instead of 5"),
+            ("* * * * * * *", "7 fields instead of 5"),
+            ("60 * * * *", "\"60\" is not valid as minute"),
+            ("61 * * * * *", "\"61\" is not valid as second"),
+            ("* * * * fun", "\"fun\" is not valid as day of the week"),
+        ] {
+            let wanted =
+                "wanted minute, hour, day of the month, month and day of the week, such as \"*/5 * * * *\"";
+            let refusal = format!("{wanted}, found {text:?}: {told}");
+            assert_eq!(Schedule::parse(text).unwrap_err(), refusal);
+        }
     }
 }

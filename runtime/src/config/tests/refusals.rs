@@ -127,7 +127,12 @@ fn what_cannot_be_is_refused_with_what_can() {
         ),
         ("handler", "calls = [\"shutdown\"]", "built-in jobs cannot"),
         ("handler", "calls = [\"x\", \"x\"]", "already"),
-        ("handler", "schedule = \"* * *\"", "handler.x.schedule: wanted minute, hour, day of the month"),
+        (
+            "handler",
+            "schedule = \"* * *\"",
+            "handler.x.schedule: wanted minute, hour, day of the month, month and day of the week, such as \"*/5 * * * *\", \
+             found \"* * *\": 3 fields instead of 5",
+        ),
         ("handler", "schedule = \"0 0 30 2 *\"", "never matches"),
         (
             "handler",
@@ -284,6 +289,65 @@ fn a_page_of_a_group_where_a_handler_may_write_is_one_mistake_of_its_route() {
         let refused = config.check_whole(&place.path().join("p.toml")).unwrap_err().to_string();
 
         assert_eq!(refused.matches("data/404.html is looked up in ").count(), 1, "{refused}");
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
+    for (table, line, told) in [
+        (
+            "[[route]]\npath = \"/\"\nrespond = {}",
+            "watch = true",
+            "route[0].watch: unknown key; move it above all tables",
+        ),
+        (
+            "[handler.x]\nmodule = \"hello.wasm\"",
+            "listen = []",
+            "handler.x.listen: unknown key; move it above all tables",
+        ),
+        ("[traces]", "admin = \"unix://a\"", "traces.admin: unknown key; move it above all tables"),
+        ("[group.x]", "grace = \"1s\"", "group.x.grace: unknown key; move it above all tables"),
+        (
+            "[handler.x]\nmodule = \"hello.wasm\"",
+            "memory = \"1MiB\"",
+            "handler.x.memory: unknown key; write limits.memory, or move it to [compile] or [limits]",
+        ),
+        (
+            "[handler.x]\nmodule = \"hello.wasm\"",
+            "path = \"/\"",
+            "handler.x.path: unknown key; write probe.path, or move it to [[route]]",
+        ),
+        (
+            "[[route]]\npath = \"/\"\nrespond = {}",
+            "module = \"hello.wasm\"",
+            "route[0].module: unknown key; move it to [compile] or [handler.NAME]",
+        ),
+        (
+            "[handler.x]\nmodule = \"hello.wasm\"",
+            "cors = {}",
+            "handler.x.cors: unknown key; move it to [cors]",
+        ),
+        // One letter is a slip, although other tables have the key.
+        (
+            "[handler.x]\nmodule = \"hello.wasm\"",
+            "store = []",
+            "handler.x.store: unknown key; did you mean \"stores\"?",
+        ),
+    ] {
+        let at = table.lines().count() + 1;
+        assert_eq!(mistakes(&format!("{table}\n{line}\n")), [format!("p.toml:{at}: {told}")]);
+    }
+}
+
+#[test]
+fn the_wrong_number_of_brackets_is_told_the_right_one() {
+    for (line, told) in [
+        ("[route]", "route: wanted a list of tables such as [[route]], found a table"),
+        ("[[handler]]", "handler: wanted a table such as [handler.NAME], found a list"),
+        ("[[handler.x]]", "handler.x: wanted a table such as [handler.x], found a list"),
+        ("[[limits]]", "limits: wanted a table such as [limits], found a list"),
+    ] {
+        assert_eq!(mistakes(&format!("{line}\n")), [format!("p.toml:1: {told}")]);
     }
 }
 
