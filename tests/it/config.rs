@@ -77,6 +77,21 @@ fn check_of_a_sound_configuration_is_one_line_and_0() {
 }
 
 #[test]
+fn check_refuses_a_variable_that_serve_refuses() {
+    let setup = Setup::one("[traces]\n", &saying("x"));
+    let file = setup.path("portcullis.toml");
+    let mut check = portcullis();
+    check.arg("check").arg("-c").arg(&file).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+
+    let ended = finish(&mut check, b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1));
+    let refusal = "portcullis: traces: OTEL_EXPORTER_OTLP_PROTOCOL: \"grpc\" is not spoken: wanted \
+                   \"http/protobuf\", to port 4318 of most collectors\n";
+    assert_eq!(ended.stderr, refusal);
+}
+
+#[test]
 fn a_module_that_cannot_be_a_handler_is_one_line_that_says_why() {
     let wat = |text: &str| wat::parse_str(text).unwrap();
     let foreign = "(module (import \"env\" \"alpha\" (func)) (func (export \"_start\")))";

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::config::{self, Config, InvalidConfig, Secret, SecretSource};
 use crate::daemon::{self, PreflightFindings};
 use crate::job::Name;
-use crate::jobs::{Loader, Migrating, lines};
+use crate::jobs::{Loader, Migrating, lines, traces};
 use crate::net::Tls;
 use crate::observe::counted;
 use crate::wasm::{Room, Sandbox, Stacks, WasiHttp03};
@@ -47,6 +47,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     errors.extend(config.check_whole(&args.config).err().map(Error::from));
     let PreflightFindings { errors: lacking, mut warnings } = daemon::lacking(&config);
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
+    errors.extend(traces(&config).err());
     warnings.extend(untold_secrets(&mut config));
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
     let memory = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();

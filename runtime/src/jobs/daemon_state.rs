@@ -326,7 +326,7 @@ pub fn settings(config: &Config) -> Settings {
 ///
 /// # Errors
 /// A variable of the environment cannot be honoured.
-pub(super) fn traces(config: &Config) -> anyhow::Result<Option<TraceSettings>> {
+pub fn traces(config: &Config) -> anyhow::Result<Option<TraceSettings>> {
     let settings = config.traces.complete(|name| std::env::var(name).ok());
     settings.map_err(|message| anyhow::anyhow!("traces: {message}"))
 }

@@ -51,7 +51,7 @@ mod version;
 pub use canary::WatchTrial;
 pub use commands::Commands;
 pub use credential::unreadable_secrets;
-pub use daemon_state::{DaemonState, DescriptorShare, settings};
+pub use daemon_state::{DaemonState, DescriptorShare, settings, traces};
 pub use explain::Explain;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
