@@ -104,7 +104,7 @@ impl NewTemplate {
 /// Creates a handler `name` in `parent`, and adds it with a route to the `portcullis.toml` there. Blocks.
 ///
 /// # Errors
-/// The name is not allowed, or exists already. A crate that was created in part is removed again.
+/// The name is not allowed, or exists already, or the configuration there is not TOML. A crate that was created in part is removed again.
 pub(crate) fn new(parent: &Path, name: &str, template: NewTemplate) -> Result<Created> {
     check(name)?;
     let parent = parent.canonicalize().with_context(|| format!("{}: cannot be opened", parent.display()))?;
@@ -116,6 +116,9 @@ pub(crate) fn new(parent: &Path, name: &str, template: NewTemplate) -> Result<Cr
         Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),
     };
+    if let Some(text) = &before {
+        crate::config::check_syntax(text, &config.display().to_string())?;
+    }
     let after = config::added(before.as_deref(), name, template.setting())
         .with_context(|| config.display().to_string())?;
     let sdk = sdk::locate(&parent)?;

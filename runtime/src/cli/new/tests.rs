@@ -121,6 +121,20 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
+fn a_broken_configuration_is_not_added_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, broken) = (dir.path().canonicalize().unwrap().join("portcullis.toml"), "jobs = 1\njobs = 2\n");
+    fs::write(&file, broken).unwrap();
+
+    let refusal = new(dir.path(), "hi", NewTemplate::Hello).unwrap_err().to_string();
+
+    let place = format!("{}:2: this is not TOML: ", file.display());
+    assert!(refusal.starts_with(&place) && refusal.lines().count() == 1, "{refusal}");
+    assert_eq!(text(&file), broken);
+    assert!(!dir.path().join("hi").exists() && !dir.path().join("guest-sdk").exists());
+}
+
+#[test]
 fn a_name_must_do_for_a_job_a_crate_and_a_program() {
     for good in ["hello", "a", "resize-2", "snake_case", "Tea"] {
         assert!(check(good).is_ok(), "{good} must be taken");
