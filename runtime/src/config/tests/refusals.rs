@@ -310,7 +310,7 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         (
             "[handler.x]\nmodule = \"hello.wasm\"",
             "memory = \"1MiB\"",
-            "handler.x.memory: unknown key; write limits.memory, or move it to [compile] or [limits]",
+            "handler.x.memory: unknown key; write limits.memory, or move it to [compile] or to [limits]",
         ),
         (
             "[handler.x]\nmodule = \"hello.wasm\"",
