@@ -320,7 +320,7 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         (
             "[[route]]\npath = \"/\"\nrespond = {}",
             "module = \"hello.wasm\"",
-            "route[0].module: unknown key; move it to [compile] or [handler.NAME]",
+            "route[0].module: unknown key; move it to [compile] or to [handler.NAME]",
         ),
         (
             "[handler.x]\nmodule = \"hello.wasm\"",
