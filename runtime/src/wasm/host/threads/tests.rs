@@ -91,6 +91,21 @@ fn compute(time: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_busy_threads_of_a_handler_leave_another_its_share() {
+    let mut told = Vec::new();
+    // Other tests use the core as well.
+    for _attempt in 0..5 {
+        let [theirs, own] = many_beside_one().await;
+        // By the kernel's weights it is 38 %; with three threads at the daemon's priority it was 20 %.
+        if own * 100 >= (own + theirs) * 28 {
+            return;
+        }
+        told.push(format!("{own} operations beside {theirs}"));
+    }
+    panic!("{told:?}");
+}
+
+/// Returns how many operations 32 busy threads of a handler carry out on a core, and how many one thread of another does.
+async fn many_beside_one() -> [usize; 2] {
     const ALL: usize = 500;
     const PIECE: Duration = Duration::from_millis(1);
     let allowed = rustix::thread::sched_getaffinity(None).unwrap();
@@ -123,9 +138,7 @@ async fn many_busy_threads_of_a_handler_leave_another_its_share() {
         timeout(Duration::from_secs(60), ended).await.unwrap().unwrap();
     }
 
-    // By the kernel's weights it is 38 %; with three threads at the daemon's priority it was 20 %.
-    let [theirs, own] = [0, 1].map(|which| done[which].load(Ordering::Relaxed));
-    assert!(own * 100 >= (own + theirs) * 28, "{own} operations beside {theirs}");
+    [0, 1].map(|which| done[which].load(Ordering::Relaxed))
 }
 
 #[test]
