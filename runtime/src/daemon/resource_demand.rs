@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::config::{Config, HandlerConfig};
 use crate::job::Name;
+use crate::observe::counted;
 
 /// The maximum that jobs may hold at the same time.
 pub(super) struct Demand {
@@ -43,8 +44,7 @@ impl fmt::Display for Demand {
         }
         match self.parts.len().saturating_sub(NAMED) {
             0 => Ok(()),
-            1 => f.write_str(" and 1 more handler"),
-            more => write!(f, " and {more} more handlers"),
+            more => write!(f, " and {}", counted(more, "more handler")),
         }
     }
 }
