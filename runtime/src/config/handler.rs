@@ -235,30 +235,35 @@ fn mount(
     if mount.guest.is_none() {
         report.missing(*line, key, "guest", advice);
     }
-    let host = report.settle(mount.host.as_ref(), None, |path| match path.as_str() {
-        "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
-        path => {
-            let path = base.join(path);
-            // The daemon holds a directory that exists: a reload of its own accord would not replace it.
-            if !path.is_dir() {
-                report.depends_on(&path);
-            }
-            match directories {
-                Directories::Checked => directory(&path).map(Some),
-                Directories::Held => Ok(Some(path)),
-            }
+    let host = report.settle(mount.host.as_ref(), None, |path| {
+        let path = directory_path(path, base)?;
+        // The daemon holds a directory that exists: a reload of its own accord would not replace it.
+        if !path.is_dir() {
+            report.depends_on(&path);
         }
+        directory(path, directories).map(Some)
     });
     let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
     Some(MountConfig { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
 }
 
-/// Checks that a directory exists.
-pub(super) fn directory(path: &Path) -> Result<PathBuf, String> {
+/// Reads the path of a directory. A relative path starts at the directory of the file.
+pub(super) fn directory_path(text: &str, base: &Path) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
+        path => Ok(base.join(path)),
+    }
+}
+
+/// Checks that a directory exists, unless the daemon holds it open.
+pub(super) fn directory(path: PathBuf, directories: Directories) -> Result<PathBuf, String> {
+    if directories == Directories::Held {
+        return Ok(path);
+    }
     match path.metadata() {
-        Ok(found) if found.is_dir() => Ok(path.to_owned()),
+        Ok(found) if found.is_dir() => Ok(path),
         Ok(_) => Err(format!("wanted a directory, found something else: {}", path.display())),
-        Err(error) => Err(absent("directory", path, &error)),
+        Err(error) => Err(absent("directory", &path, &error)),
     }
 }
 

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::coding::codings;
 use super::directories::Directories;
-use super::handler::directory;
+use super::handler::{directory, directory_path};
 use super::reader::Keyed;
 use super::report::Diagnostics;
 use super::route_schema::Route;
@@ -36,16 +36,10 @@ pub(super) fn read(
     if written.dir.is_none() {
         report.missing(*line, key, "dir", "write static = { dir = \"public\" }");
     }
-    let dir = report.settle(written.dir.as_ref(), None, |path| match path.as_str() {
-        "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
-        path => {
-            let path = base.join(path);
-            report.depends_on(&path);
-            match directories {
-                Directories::Checked => directory(&path).map(Some),
-                Directories::Held => Ok(Some(path)),
-            }
-        }
+    let dir = report.settle(written.dir.as_ref(), None, |path| {
+        let path = directory_path(path, base)?;
+        report.depends_on(&path);
+        directory(path, directories).map(Some)
     });
     let options = StaticOptions {
         dir: dir?,
