@@ -50,8 +50,10 @@ fn readable(line: &str) -> String {
         Some(parent) => format!("{} of {}", text(&job), text(&parent)),
         None => text(&job),
     };
-    match said.map(|said| (":", said)).or(failed.map(|failed| (" failed:", failed))) {
-        Some((verb, told)) => format!("{time} [{job}] {handler}{verb} {}", text(&told)),
-        None => format!("{time} [{job}] {handler} ended: {}", text(&ended.unwrap_or_default())),
-    }
+    let (verb, told) = match (said, failed) {
+        (Some(said), _) => ("", said),
+        (None, Some(failed)) => (" failed", failed),
+        (None, None) => (" ended", ended.unwrap_or_default()),
+    };
+    format!("{time} [{job}] {handler}{verb}: {}", text(&told))
 }
