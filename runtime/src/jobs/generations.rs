@@ -210,6 +210,15 @@ impl Publisher<'_> {
         undone.map(|(name, serving)| format!("{name}: {} was swapped in", serving.version)).collect()
     }
 
+    /// Checks that a version may stand where its handler is named. `next` has it already.
+    ///
+    /// # Errors
+    /// All places where it cannot stand.
+    pub fn check_places(&self, next: &Catalog, entry: &HandlerVersion) -> Result<()> {
+        let placed = check_places(next, entry, self.engine.budgets().places.all());
+        placed.map_err(|errors| lines(&errors))
+    }
+
     /// Proves every version of `next` that does not serve yet: its module can be instantiated within its limits, and
     /// its probe, if any, gets the configured status.
     ///
@@ -337,15 +346,15 @@ impl Publisher<'_> {
             bail!("{name}: no version served before {}", serving.version);
         };
         let before = tokio::task::block_in_place(|| self.generations.loader.version(name, module))?;
+        let next = Arc::new(self.base.with(&before));
         // A reload may have put its handler elsewhere.
-        let placed = check_places(&self.base.with(&before), &before, self.engine.budgets().places.all());
-        placed.map_err(|errors| lines(&errors))?;
+        self.check_places(&next, &before)?;
         // Without its probe: this version has passed it before, and a rollback must not depend on more than necessary.
-        self.prove_entry(&self.base, &before, None).await?;
+        self.prove_entry(&next, &before, None).await?;
         if let Some(modules) = self.generations.past().get_mut(name) {
             modules.pop_back();
         }
-        self.put(Arc::new(self.base.with(&before)));
+        self.put(next);
         Ok(RolledBack::OfVersion { serving, before })
     }
 }

@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::api::{BegunTrial, Command as _, SwapCommand, SwapReply, TrialCommand};
 use super::describe::millis;
 use super::generations::{Generations, Publisher};
-use super::load::{Uploaded, check_places, lines};
+use super::load::Uploaded;
 use super::reply::reply;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
 use crate::engine::{DaemonJobError, Engine, NativeJob};
@@ -64,8 +64,7 @@ impl Swap {
         // Uses the current settings: a reload may have changed them meanwhile.
         let entry = tokio::task::block_in_place(|| self.generations.loader.version(&name, module))?;
         let proving = Arc::new(turn.base.with(&entry));
-        let placed = check_places(&proving, &entry, engine.budgets().places.all());
-        placed.map_err(|errors| lines(&errors))?;
+        turn.check_places(&proving, &entry)?;
         turn.prove_entry(&proving, &entry, self.generations.loader.probe(&name)).await?;
         let trial = match trial {
             Some(trial) => {
