@@ -14,6 +14,7 @@ use super::limits::{self, LimitBounds};
 use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
 use super::reader::Keyed;
+use super::real_path::in_real_directory;
 use super::report::Diagnostics;
 use super::route::RouteContext;
 use super::schema::{self, File};
@@ -73,10 +74,10 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let listen = listen(file.listen.as_ref(), base, report);
     let admin_path = report.settle(file.admin.as_ref(), None, |text| {
         let path = admin(text, base)?;
-        match listen
-            .iter()
-            .any(|endpoint| matches!(endpoint, Endpoint::Unix(other) if place(other) == place(&path)))
-        {
+        let real = in_real_directory(&path);
+        let is_same =
+            |endpoint: &Endpoint| matches!(endpoint, Endpoint::Unix(other) if in_real_directory(other) == real);
+        match listen.iter().any(is_same) {
             true => Err(format!("\"unix://{}\" is used by listen already: choose another", path.display())),
             false => Ok(Some(path)),
         }
@@ -184,7 +185,7 @@ fn observe(
     let endpoints = endpoints(list, base, report);
     let listened: HashSet<Endpoint> = listen.iter().map(socket).collect();
     for endpoint in &endpoints {
-        let same = |path: &Path, other: &Path| place(path) == place(other);
+        let same = |path: &Path, other: &Path| in_real_directory(path) == in_real_directory(other);
         let is_admin =
             matches!(endpoint, Endpoint::Unix(path) if admin.is_some_and(|admin| same(path, admin)));
         let is_chosen = matches!(endpoint, Endpoint::Tcp(_)) && endpoint.to_string().ends_with(":0");
@@ -234,15 +235,9 @@ fn endpoints(list: &Keyed<Vec<Keyed<String>>>, base: &Path, report: &Diagnostics
 /// Returns the canonical form of an endpoint: two spellings of one socket compare equal.
 fn socket(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
-        Endpoint::Unix(path) => Endpoint::Unix(place(path)),
+        Endpoint::Unix(path) => Endpoint::Unix(in_real_directory(path)),
         other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other.clone(),
     }
-}
-
-/// Resolves links and dots in the directory of a socket path, if that directory exists.
-fn place(path: &Path) -> PathBuf {
-    let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
-    dir.zip(path.file_name()).map_or_else(|| path.components().collect(), |(dir, name)| dir.join(name))
 }
 
 /// Reads where compiled modules are kept. A relative directory starts at the directory of the file.

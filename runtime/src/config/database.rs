@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::reader::{Keyed, NamedTable};
+use super::real_path::real_path;
 use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store::state_dir;
@@ -161,12 +162,6 @@ fn identity(url: &DatabaseUrl) -> DatabaseUrl {
         DatabaseUrl::Sqlite(path) => DatabaseUrl::Sqlite(real_path(path)),
         DatabaseUrl::Postgres(_) => url.clone(),
     }
-}
-
-/// Returns the path without symbolic links. The file need not be there, and then neither its directory.
-fn real_path(path: &Path) -> PathBuf {
-    let in_directory = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-    path.canonicalize().ok().or_else(in_directory).unwrap_or_else(|| path.to_owned())
 }
 
 /// Reads a directory. A relative path starts at the directory of the file.

@@ -1,7 +1,7 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `shape`, `table`, `units`; `report`;
-//! `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
+//! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `real_path`, `shape`, `table`, `units`;
+//! `report`; `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
 //! `trace_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
 //! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
 //! `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
@@ -37,6 +37,7 @@ mod outbound;
 mod proxies;
 mod rate_limit;
 mod reader;
+mod real_path;
 mod report;
 mod request_handling;
 mod response_rules;
