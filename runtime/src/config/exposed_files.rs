@@ -22,7 +22,7 @@ impl Config {
         let granted: Vec<_> = granted.collect();
         let error = |message: String| ConfigError { line: 0, key: "route.static".to_owned(), message };
         let mut served = Untrusted::default();
-        // Where they lie, not where their paths lead: a handler may have displaced one.
+        // The granted directories are compared, not their paths: a handler may have displaced one.
         if let Err(failure) = served.add(granted.iter().map(|(route, dir)| (route.clone(), &**dir))) {
             return vec![error(format!("{failure:#}"))];
         }

@@ -182,7 +182,7 @@ fn basic(
 ) -> Option<AccessCheck> {
     let Keyed { value: gate, key, line } = at;
     let mut users = HashMap::new();
-    // A place is a line of the configuration, its key, and for an entry of the file the place in that.
+    // `found_in` begins the message: the line of `users_file`. It is empty for an entry of `users`.
     let mut add = |name: &str, hash: &str, (line, key, found_in): (usize, &str, &str)| {
         let named = match name {
             "" => Err("a user without a name".to_owned()),

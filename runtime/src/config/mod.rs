@@ -135,7 +135,7 @@ pub fn examine(path: &Path) -> Result<Config, InvalidConfig> {
 }
 
 /// Lists the modules, certificates, pages, files of gates and directories that a configuration file names, whether they
-/// exist or not, and whatever else is wrong with the file. Without the files of secrets. The list is empty if the file
+/// exist or not, and whatever else is wrong with the file. Files of secrets are left out. The list is empty if the file
 /// is not TOML.
 pub fn named_paths(path: &Path) -> Vec<PathBuf> {
     let Ok(text) = operator_file::text(path, LARGEST) else { return Vec::new() };

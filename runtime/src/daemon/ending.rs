@@ -1,4 +1,4 @@
-//! The end of the daemon: what is under way has the grace period, and is stopped then.
+//! Ends the daemon: running requests and jobs have the grace period, and are stopped then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Exit {
 pub(super) async fn drain(
     engine: &Arc<Engine>,
     state: &DaemonState,
-    serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
+    mut serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
 ) -> Exit {
     let config = state.config.load_full();
     let (delay, grace) = (config.shutdown_delay, config.grace);
@@ -65,7 +65,6 @@ pub(super) async fn drain(
     }
     let deadline = Instant::now() + grace;
     state.sockets.end(Phase::Over);
-    let mut serving = serving;
     let served = match &mut serving {
         Some(serving) => timeout(grace, serving).await.is_ok(),
         None => true,

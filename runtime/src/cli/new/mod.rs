@@ -104,7 +104,8 @@ impl NewTemplate {
 /// Creates a handler `name` in `parent`, and adds it with a route to the `portcullis.toml` there. Blocks.
 ///
 /// # Errors
-/// The name is not allowed, or exists already, or the configuration there is not TOML. A crate that was created in part is removed again.
+/// The name is not allowed, or exists already, or the configuration there is not TOML. A crate that was created in part
+/// is removed again.
 pub(crate) fn new(parent: &Path, name: &str, template: NewTemplate) -> Result<Created> {
     check(name)?;
     let parent = parent.canonicalize().with_context(|| format!("{}: cannot be opened", parent.display()))?;

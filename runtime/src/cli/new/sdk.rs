@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// The name of the SDK's directory.
 const DIRECTORY: &str = "guest-sdk";
 
-/// The source files of the SDK, which is in no registry, and the headers for C: the path below its directory, and the text.
+/// The source files of the SDK, which is in no registry, and the headers for C: the path below its directory, and the
+/// text.
 const FILES: &[(&str, &str)] = &[
     ("portcullis_sql.h", include_str!("../../../../guest-sdk/portcullis_sql.h")),
     ("portcullis_store.h", include_str!("../../../../guest-sdk/portcullis_store.h")),

@@ -18,7 +18,7 @@ pub(super) enum AbsentFile {
     Left,
 }
 
-/// What was opened, which is closed when nothing holds it; and what cannot be reached, a line each.
+/// Stores or databases, and a line for each that cannot be reached. Each is closed when nothing holds it.
 pub(super) type WithUnreachable<T> = (Vec<Arc<T>>, Vec<String>);
 
 /// Opens the stores that handlers are granted and those of rate limits, all at once. Blocks.
