@@ -66,6 +66,11 @@ pub(super) fn payer() -> Option<Arc<StoreWork>> {
     PAYER.try_with(Arc::clone).ok()
 }
 
+/// Returns the line of the operation that this task runs. It is 0 if nobody pays for the operation.
+pub(super) fn line() -> usize {
+    PAYER.try_with(|payer| payer.line()).unwrap_or(0)
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -201,8 +201,7 @@ impl Nats {
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
-        let line = work::payer().map_or(0, |payer| payer.line());
-        let _share = self.rooms.enter(write.bytes(), line).await;
+        let _share = self.rooms.enter(write.bytes(), work::line()).await;
         match write {
             Write::Set { key, value, ttl_ms, condition } => {
                 let expires = ttl_ms.map_or(0, |ttl| rows::now().saturating_add(ttl));

@@ -218,8 +218,7 @@ impl Redb {
     pub(in crate::store) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
         let ended = || StoreError::Unavailable(format!("{}: the store is closed", self.path.display()));
         let (payer, asked) = (work::payer(), Instant::now());
-        let line = payer.as_ref().map_or(0, |payer| payer.line());
-        let share = self.rooms.enter(write.bytes(), line).await;
+        let share = self.rooms.enter(write.bytes(), work::line()).await;
         let (reply, outcome) = oneshot::channel();
         if !self.queue.send(Pending { write, reply, share, payer, asked }) {
             return Err(ended());

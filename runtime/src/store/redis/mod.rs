@@ -156,8 +156,7 @@ impl Redis {
     }
 
     pub(super) async fn write(&self, write: Write) -> Result<Outcome, StoreError> {
-        let line = work::payer().map_or(0, |payer| payer.line());
-        let _share = self.rooms.enter(write.bytes(), line).await;
+        let _share = self.rooms.enter(write.bytes(), work::line()).await;
         let quota = self.quota.get();
         let mut script = self.write.prepare_invoke();
         script
