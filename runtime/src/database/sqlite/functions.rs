@@ -52,6 +52,9 @@ struct SqlFunctions {
     plain: Mutex<Option<Connection>>,
 }
 
+/// The texts of two arguments.
+type TextPair<'c> = (Cow<'c, [u8]>, Cow<'c, [u8]>);
+
 /// One of the functions.
 type SqlFunction = fn(&SqlFunctions, &Context<'_>) -> rusqlite::Result<SqlAnswer>;
 
@@ -94,18 +97,14 @@ impl SqlFunctions {
     }
 
     fn instr(&self, context: &Context<'_>) -> rusqlite::Result<SqlAnswer> {
-        self.look()?;
         let is_blob = |place| matches!(context.get_raw(place), ValueRef::Blob(_));
-        let (text, pattern) = (self.text(context.get_raw(0))?, self.text(context.get_raw(1))?);
-        let (Some(text), Some(pattern)) = (text, pattern) else { return Ok(SqlAnswer::Null) };
+        let Some((text, pattern)) = self.texts(context)? else { return Ok(SqlAnswer::Null) };
         let place = patterns::place(&text, &pattern, is_blob(0) && is_blob(1));
         Ok(SqlAnswer::Number(i64::try_from(place).unwrap_or(i64::MAX)))
     }
 
     fn replace(&self, context: &Context<'_>) -> rusqlite::Result<SqlAnswer> {
-        self.look()?;
-        let (text, pattern) = (self.text(context.get_raw(0))?, self.text(context.get_raw(1))?);
-        let (Some(text), Some(pattern)) = (text, pattern) else { return Ok(SqlAnswer::Null) };
+        let Some((text, pattern)) = self.texts(context)? else { return Ok(SqlAnswer::Null) };
         if matches!(pattern.first(), None | Some(0)) {
             return Ok(SqlAnswer::Text(text.into_owned()));
         }
@@ -116,16 +115,12 @@ impl SqlFunctions {
     }
 
     fn unhex(&self, context: &Context<'_>) -> rusqlite::Result<SqlAnswer> {
-        self.look()?;
-        let (text, passed) = (self.text(context.get_raw(0))?, self.text(context.get_raw(1))?);
-        let (Some(text), Some(passed)) = (text, passed) else { return Ok(SqlAnswer::Null) };
+        let Some((text, passed)) = self.texts(context)? else { return Ok(SqlAnswer::Null) };
         Ok(patterns::from_hex(&text, &passed).map_or(SqlAnswer::Null, SqlAnswer::Blob))
     }
 
     fn trim(&self, context: &Context<'_>, ends: (bool, bool)) -> rusqlite::Result<SqlAnswer> {
-        self.look()?;
-        let (text, set) = (self.text(context.get_raw(0))?, self.text(context.get_raw(1))?);
-        let (Some(text), Some(set)) = (text, set) else { return Ok(SqlAnswer::Null) };
+        let Some((text, set)) = self.texts(context)? else { return Ok(SqlAnswer::Null) };
         let mut compared = 0;
         let mut spend = |more: usize| {
             compared += more;
@@ -172,6 +167,14 @@ impl SqlFunctions {
             false => connection.changes(),
         };
         Ok(SqlAnswer::Number(i64::try_from(changes).unwrap_or(i64::MAX)))
+    }
+
+    /// Begins a function of texts: returns its first two arguments, or `None` if one of them is NULL. Ends the statement
+    /// if its time is over.
+    fn texts<'c>(&self, context: &'c Context<'_>) -> rusqlite::Result<Option<TextPair<'c>>> {
+        self.look()?;
+        let (first, second) = (self.text(context.get_raw(0))?, self.text(context.get_raw(1))?);
+        Ok(first.zip(second))
     }
 
     /// Returns the text of a value as SQLite has it. `None` for NULL.
