@@ -55,9 +55,12 @@ impl SqlCommand {
             SqlCommand::Statement { sql, .. } => {
                 let words = syntax::leading_words(sql, 6);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                let ["ROLLBACK" | "ABORT", rest @ ..] = &words[..] else { return false };
-                let ["TRANSACTION" | "WORK", rest @ ..] = rest else { return is_end(rest) };
-                is_end(rest)
+                let rest = match &words[..] {
+                    ["ROLLBACK" | "ABORT", "TRANSACTION" | "WORK", rest @ ..] => rest,
+                    ["ROLLBACK" | "ABORT", rest @ ..] => rest,
+                    _ => return false,
+                };
+                matches!(rest, [] | ["AND", "NO", "CHAIN"])
             }
         }
     }
@@ -90,11 +93,6 @@ impl SqlCommand {
             }
         }
     }
-}
-
-/// Reports whether a COMMIT or ROLLBACK with these last words ends the transaction and begins no other.
-fn is_end(words: &[&str]) -> bool {
-    matches!(words, [] | ["AND", "NO", "CHAIN"])
 }
 
 /// What a statement returned.
