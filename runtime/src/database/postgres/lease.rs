@@ -267,8 +267,7 @@ async fn give_back(
 ) {
     let Some(client) = &returning.0 else { return };
     // The server logs a connection that is closed in a transaction, so that is ended before.
-    let is_ended = !is_open || rolled_back(client).await;
-    if !is_ended {
+    if is_open && !rolled_back(client).await {
         return;
     }
     let Some(kept) = look_ups.count() else { return };
