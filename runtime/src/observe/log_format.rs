@@ -44,7 +44,7 @@ impl LogFormat {
 
 /// Returns a value as a field of an event, in JSON alone. A line of text goes without it, so that it stays short.
 pub fn json_field<T: fmt::Display>(value: Option<T>) -> Option<DisplayValue<T>> {
-    value.filter(|_| IS_JSON.load(Ordering::Relaxed)).map(display)
+    value.filter(|_| LogFormat::current() == LogFormat::Json).map(display)
 }
 
 /// Formats events in the format that was applied last.
@@ -62,7 +62,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if !IS_JSON.load(Ordering::Relaxed) {
+        if LogFormat::current() == LogFormat::Text {
             return self.0.format_event(context, writer, event);
         }
         let metadata = event.metadata();
