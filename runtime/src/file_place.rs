@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The time between two looks.
 const LOOK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
 
-/// What tells a file from another one at its path.
+/// The device and the inode of a file. Another file at the same path differs in one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileIdentity {
     device: u64,
@@ -18,9 +18,9 @@ pub struct FileIdentity {
 /// The file that is open.
 #[derive(Debug, Default)]
 pub struct FilePlace {
-    /// `None` until one has been open.
+    /// `None` until a file has been open.
     identity: Option<FileIdentity>,
-    /// When the path last led to it.
+    /// When the path was last seen to lead to it.
     seen: Option<Instant>,
 }
 
@@ -38,12 +38,13 @@ impl FilePlace {
         *self = FilePlace { identity, seen: None };
     }
 
-    /// Returns the identity of the open file. `None` until one has been open.
+    /// Returns the identity of the open file. `None` until a file has been open.
     pub fn identity(&self) -> Option<FileIdentity> {
         self.identity
     }
 
-    /// Whether the path leads to the file no longer: what is written to it would be lost. Looks once a second.
+    /// Reports whether the path no longer leads to the file, so that writes would be lost. Looks again a second after the
+    /// path was last seen to lead to it.
     pub fn is_lost(&mut self, path: &Path) -> bool {
         let Some(known) = self.identity else { return false };
         if self.seen.is_some_and(|seen| seen.elapsed() < LOOK) {

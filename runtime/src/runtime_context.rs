@@ -7,8 +7,9 @@ use tokio::runtime::Handle;
 
 /// Polls `work` with `runtime` as the current runtime. `None` keeps the current one.
 ///
-/// A job with mounts is polled within the runtime of its file threads. These may open nothing but the mounts, and end
-/// when the handler is idle. No connection may depend on them, so such work is polled in the daemon's runtime.
+/// A job with mounts is polled within the runtime of its file threads. These threads may open nothing but the mounts, and
+/// end when the handler is idle. No connection may depend on them, so work on connections is polled in the daemon's
+/// runtime.
 ///
 /// # Cancel safety
 /// The same as of the work. It is dropped in the runtime that is current then.

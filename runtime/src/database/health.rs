@@ -35,7 +35,7 @@ impl DatabaseHealth {
                 *self.failure() = Some(error.clone());
                 self.has_failed.store(true, Ordering::Relaxed);
             }
-            // Perhaps the database, perhaps the statement. An invalid one may have been refused before it was sent.
+            // The cause may be the database or the statement. An invalid statement may not have been sent at all.
             Err(SqlError::Timeout(_) | SqlError::Interrupted(_) | SqlError::Invalid(_)) => {}
             Ok(_)
             | Err(

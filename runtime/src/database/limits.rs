@@ -21,10 +21,10 @@ pub const MAX_PARAMETER_BYTES: usize = 8 << 20;
 /// of SQLite cannot be stopped; on values of this length each takes some milliseconds, and a pattern some hundreds.
 pub(super) const MAX_VALUE: usize = 1_000_000;
 
-/// Calls of functions in one statement for SQLite: calls in a row cannot be stopped either. As many as parameters.
+/// Calls of functions in one statement for SQLite: calls in a row cannot be stopped either. The same as [`MAX_PARAMETERS`].
 pub(super) const FUNCTION_CALLS: u32 = 1000;
 
-/// What a LIKE or GLOB counts among them: its time grows with the product of text and pattern.
+/// The calls for which a LIKE or GLOB counts: its time grows with the product of the lengths of text and pattern.
 pub(super) const PATTERN_CALLS: u32 = 20;
 
 /// Arguments of one function of SQLite.
@@ -45,10 +45,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of memory of one connection to an SQLite file, sorting and the undo log of a statement included.
 pub(super) const CONNECTION_MEMORY: i64 = 64 << 20;
 
-/// Bytes of these that no other connection can take: the cache of pages has 2 MB, a large schema some.
+/// Bytes of this memory that each connection has for itself. The cache of pages takes 2 MB of them, and a large schema some.
 pub(super) const OWN_MEMORY: i64 = 8 << 20;
 
-/// Bytes that all connections of the process share beyond those.
+/// Bytes that all connections of the process share, beyond what each has for itself.
 pub(super) const SHARED_MEMORY: i64 = 192 << 20;
 
 /// The longest wait of `status` for a database that could not be reached.

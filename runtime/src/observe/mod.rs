@@ -1,8 +1,8 @@
 //! What an operator can observe: log, history, traces, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build`, `byte_count`, `cgroup`, `plural`, `filter`, `escape`, `heap`, `history`, `latency`, `profile`,
-//! `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`, `exposition`,
-//! `log_format`, `stacks`, `traces`; `log`.
+//! Floors, lowest first: `build`, `byte_count`, `cgroup`, `plural`, `filter`, `escape`, `heap`, `history`, `latency`,
+//! `profile`, `query_mask`, `queue`, `reloads`, `resident`, `series`, `systemd`, `threads`, `writes`; `access_file`,
+//! `exposition`, `log_format`, `stacks`, `traces`; `log`.
 
 pub mod access_file;
 pub mod build;

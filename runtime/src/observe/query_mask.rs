@@ -31,8 +31,8 @@ impl QueryMask {
         QueryMask(names.into_iter().collect())
     }
 
-    /// Returns a URL, or a request line, as it is logged. A name matches also if it is percent-encoded, or
-    /// has `+` for a space. Allocates only if a value is masked, or a name has a `+`.
+    /// Returns a URL, or a request line, as it is logged. A name matches also if it is percent-encoded, or has `+` for a
+    /// space. Allocates only if a value is masked, or a name has a `+`.
     pub fn mask<'t>(&self, url: &'t str) -> Cow<'t, str> {
         let Some((path, query)) = url.split_once('?').filter(|_| !self.0.is_empty()) else {
             return Cow::Borrowed(url);

@@ -12,8 +12,8 @@ const LINES: usize = 64 << 10;
 /// The most bytes in the queue: a slow reader costs no more memory than this, however long the lines are.
 const BYTES: usize = 16 << 20;
 
-/// How long the writer rests when it has written all lines. In a crowd of lines, each would wake it otherwise, which costs
-/// more than the line.
+/// How long the writer rests when it has written all lines. Without the rest, each line of a burst would wake it, which
+/// costs more than the line.
 const REST: Duration = Duration::from_millis(1);
 
 /// The queue. A line that does not fit is dropped and counted, so a stalled reader blocks nothing.

@@ -37,7 +37,7 @@ pub(super) struct OwnConnection {
     connector: PostgresConnector,
 }
 
-/// The task that serves such a connection. Dropping it ends the task.
+/// The task that serves an [`OwnConnection`]. Dropping it ends the task.
 struct OwnTask(JoinHandle<()>);
 
 /// TLS whose content is bounded.
@@ -168,7 +168,7 @@ impl OwnConnection {
     /// the server logs a lost connection.
     pub(super) async fn close(self) {
         let OwnConnection { client, mut task, .. } = self;
-        // The task sends the message when nobody has the client any more, and every answer has come.
+        // The task sends the message once the client is dropped and every answer has come.
         drop(client);
         let _late = timeout(CONNECT, &mut task.0).await;
     }

@@ -26,8 +26,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const IS_OUTSIDE: &str =
     "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
 
-/// Adds to [`IS_OUTSIDE`] how many prepared statements are of SQL, and how many of the protocol. Any function can prepare the
-/// former, and drop both, so the text of a job does not tell.
+/// Columns after that of [`IS_OUTSIDE`]: the number of statements that SQL has prepared, and of those of the protocol. Any
+/// function can prepare the former and drop both, so the text of a job does not show what is left.
 const PREPARED: &str = "pg_catalog.count(*) FILTER (WHERE from_sql), pg_catalog.count(*) FILTER (WHERE NOT from_sql) \
                         FROM pg_catalog.pg_prepared_statements";
 
@@ -51,8 +51,8 @@ pub(in crate::database) struct PostgresLease {
     is_running: bool,
 }
 
-/// A connection on its way to its pool. It is closed unless it is clean, also if its runtime ends before: that of a job with
-/// mounts ends when its handler is idle.
+/// A connection on its way to its pool. It is closed unless it is found clean. It is also closed if its runtime ends before:
+/// the runtime of a job with mounts ends when the handler is idle.
 struct ReturningClient(Option<Object>);
 
 impl PostgresLease {
@@ -266,7 +266,7 @@ async fn give_back(
     known: &KnownLookUps,
 ) {
     let Some(client) = &returning.0 else { return };
-    // The server logs a connection that is closed in a transaction, so that is ended before.
+    // The server logs a connection that is closed in a transaction, so the transaction is ended first.
     if is_open && !rolled_back(client).await {
         return;
     }

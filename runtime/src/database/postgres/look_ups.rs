@@ -10,7 +10,7 @@ use tokio_postgres::{Column, Statement};
 /// Which of these statements a connection has. tokio-postgres prepares each when it meets the first type of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct TypeLookUps {
-    /// The one for every type that is not built in.
+    /// The statement for all types that are not built in.
     any: bool,
     enums: bool,
     composites: bool,
@@ -18,7 +18,7 @@ pub(super) struct TypeLookUps {
     is_unknown: bool,
 }
 
-/// The look-ups of the connections of a pool. A connection is told by the cache that its wrapper owns.
+/// The look-ups of the connections of a pool. A connection is known by the cache that its wrapper owns.
 #[derive(Default)]
 pub(super) struct KnownLookUps(Mutex<Vec<(Weak<StatementCache>, TypeLookUps)>>);
 
@@ -29,8 +29,8 @@ impl TypeLookUps {
         self.note_types(statement.params().iter().chain(columns).collect());
     }
 
-    /// Notes that a statement could not be prepared. The server has it for ever if only the look-up of its types has failed,
-    /// and no error tells: a job can give the look-ups another `=` by its search path.
+    /// Notes that a statement could not be prepared. If only the look-up of its types has failed, the server keeps the
+    /// statement, and the error does not show it. A job can make look-ups fail: its search path may have another `=`.
     pub(super) fn note_failure(&mut self) {
         self.is_unknown = true;
     }

@@ -1,6 +1,7 @@
 //! `postgres://...`: a server, with a pool of connections that are made again when they break.
 //!
-//! Floors, lowest first: `frames`, `look_ups`, `numeric`; `failure`, `types`; `tls`, `connect`; `statement`, `migrate`; `lease`; `pool`.
+//! Floors, lowest first: `frames`, `look_ups`, `numeric`; `failure`, `types`; `tls`, `connect`; `statement`, `migrate`;
+//! `lease`; `pool`.
 
 mod connect;
 mod failure;

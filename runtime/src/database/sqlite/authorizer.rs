@@ -173,7 +173,8 @@ fn contains(sql: &str, name: &str) -> bool {
     sql.as_bytes().windows(name.len()).any(|found| found.eq_ignore_ascii_case(name))
 }
 
-/// Whether SQLite itself does this in an ALTER TABLE: it looks at the schema of temporary tables, which are none.
+/// Reports whether SQLite itself takes this action for an ALTER TABLE: it reads and updates the schema of temporary tables
+/// too. There are no such tables.
 fn is_of_alter(action: &AuthAction<'_>) -> bool {
     match action {
         AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. } => {

@@ -140,20 +140,21 @@ impl SqliteConnection {
         }
     }
 
-    /// Closes a connection that keeps much memory. Statements that are kept prepared have so much if their triggers or views
-    /// are large. It is for the statements of all connections; at the bound, this one could prepare no others.
+    /// Closes a connection that keeps much memory: that of prepared statements with large triggers or views. The statements
+    /// of all connections share this memory. At its own bound, the connection could prepare no other statement.
     fn give_memory_back(&mut self) {
         if memory::is_large() && !self.is_open() {
             self.close();
         }
     }
 
-    /// Closes the connection. SQLite then removes the log of changes by its name: not if the name is that of another file.
+    /// Closes the connection. SQLite then removes the log of changes by its name. If the path leads to another file, that
+    /// would be the log of the other file, and it is kept.
     fn close(&mut self) {
         let (opened, identity) = (self.opened.take(), self.identity.take());
         let Some(connection) = opened else { return };
         if identity.is_some_and(|identity| self.control.file().has_lost(identity)) {
-            // It knows the switch.
+            // This SQLite knows the option.
             let _kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }

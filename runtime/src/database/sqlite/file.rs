@@ -50,10 +50,10 @@ impl SqliteFile {
         self.place().identity().is_some()
     }
 
-    /// Notes that the file has been opened, and returns what tells it from another one.
+    /// Notes that the file has been opened, and returns its identity.
     ///
     /// # Errors
-    /// It is another one than before, or is gone already.
+    /// The file is not the same as before, or is gone already.
     pub(super) fn note_opened(&self) -> Result<FileIdentity, SqlError> {
         let found = FileIdentity::at(&self.path).ok_or_else(|| self.lost())?;
         let mut place = self.place();
@@ -65,8 +65,8 @@ impl SqliteFile {
         Ok(found)
     }
 
-    /// Checks now and then that the path leads to the file. Returns what tells it from another one, or `None` if it has
-    /// not been opened yet.
+    /// Checks that the path leads to the file; see [`FilePlace::is_lost`]. Returns the identity of the file, or `None` if
+    /// it has not been opened yet.
     ///
     /// # Errors
     /// The file was removed or replaced: what is written to it would be lost.
@@ -78,7 +78,7 @@ impl SqliteFile {
         }
     }
 
-    /// Whether the path leads to this file no longer.
+    /// Reports whether the path no longer leads to this file. Looks at once.
     pub(super) fn has_lost(&self, known: FileIdentity) -> bool {
         FileIdentity::at(&self.path) != Some(known)
     }

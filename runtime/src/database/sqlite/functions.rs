@@ -1,8 +1,8 @@
-//! Functions of SQL in place of SQLite's own whose time grows with the product of the lengths of their arguments, and of those
-//! that would tell a job of another one.
+//! Functions of SQL that replace some of SQLite's own: slow ones, and those that would tell a job about another job.
 //!
-//! SQLite looks at the clock between some instructions of its machine, and never in a call: `ltrim` of 1 MB took minutes.
-//! These look at it when they begin. What they return is what SQLite's functions do, because indexes and views have them.
+//! The time of the slow ones grows with the product of the lengths of their arguments. SQLite looks at the clock between
+//! some instructions of its machine, and never in a call: `ltrim` of 1 MB took minutes. The functions here look at the clock
+//! when they begin. They return what SQLite's functions return, because indexes and views may use them.
 
 use std::borrow::Cow;
 use std::ffi::{c_int, c_uint};
@@ -67,7 +67,7 @@ pub(super) fn install(connection: &Connection, control: &Arc<StatementControl>) 
         ("instr", 2, pure, SqlFunctions::instr),
         ("replace", 3, pure, SqlFunctions::replace),
         ("unhex", 2, pure, SqlFunctions::unhex),
-        // Those of one argument take time for its length.
+        // With one argument, the time of SQLite's own functions grows with its length alone.
         ("trim", 2, pure, |own, context| own.trim(context, (true, true))),
         ("ltrim", 2, pure, |own, context| own.trim(context, (true, false))),
         ("rtrim", 2, pure, |own, context| own.trim(context, (false, true))),
@@ -133,7 +133,7 @@ impl SqlFunctions {
         Ok(SqlAnswer::Text(patterns::trimmed(&text, &set, ends, &mut spend)?.to_vec()))
     }
 
-    /// Has SQLite's own function do it, if that takes little time.
+    /// Calls SQLite's own function, if the documents are small enough for it.
     fn patch(&self, context: &Context<'_>, sql: &str) -> rusqlite::Result<SqlAnswer> {
         self.look()?;
         let (target, patch) = (context.get_raw(0), context.get_raw(1));

@@ -52,7 +52,7 @@ impl SharedMemory {
         more == 0 || self.used.fetch_add(more, Ordering::Relaxed) + more <= self.most
     }
 
-    /// Notes it if a thread may grow from `before` to `after` bytes.
+    /// Lets a thread grow from `before` to `after` bytes. Returns `false`, and notes nothing, if there is no room.
     fn take(&self, before: i64, after: i64) -> bool {
         let is_granted = self.note(before, after);
         if !is_granted {
@@ -89,7 +89,8 @@ pub(super) fn is_large() -> bool {
     USED.get() > 2 * OWN_MEMORY
 }
 
-/// Begins a statement: what an earlier one was refused, perhaps without an error, is no reason for an error of this one.
+/// Begins a statement. An earlier statement may have been refused memory without an error; that explains no error of this
+/// one.
 pub(super) fn forget_refusal() {
     WAS_REFUSED.set(false);
 }

@@ -1,13 +1,15 @@
-//! What SQLite's functions on texts return, in time that grows with the length of their arguments and not with the product.
+//! SQLite's functions on texts, in time that grows with the lengths of their arguments and not with the product of these.
 //!
-//! Texts are bytes: SQLite does not check that a text is UTF-8. Where a text is none, the search is SQLite's own, and `spend`
-//! is told of the work, so that it can end it. Source: `func.c` of SQLite 3.54.
+//! Texts are bytes: SQLite does not check that a text is UTF-8. [`trimmed`] searches a text that is not UTF-8 as SQLite
+//! does, in time that grows with the product. It reports its work to `spend`, which can end it.
+//!
+//! Source: `func.c` of SQLite 3.54.
 
 use std::collections::HashSet;
 
 use memchr::memmem;
 
-/// Told of work that is done. Returns an error to end it.
+/// Gets the work that was done since the last call. Returns an error to end the search.
 pub(super) type Spend<'s> = &'s mut dyn FnMut(usize) -> rusqlite::Result<()>;
 
 /// Returns the place of a text in another one, counted from 1 in characters, or in bytes of a blob; 0 if it is not there.
@@ -136,7 +138,7 @@ fn characters(text: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-/// Decodes the first character as SQLite does, which takes what is no character for U+FFFD.
+/// Decodes the first character as SQLite does. An invalid character becomes U+FFFD.
 fn decoded(text: &[u8]) -> Option<(u32, &[u8])> {
     let (character, after) = text.split_at(length(text));
     let (first, following) = character.split_first()?;

@@ -44,7 +44,8 @@ pub(super) fn run(
     }
 }
 
-/// Returns the reason of the authorizer, if it is behind an error. SQLite calls a refused function an error of the text.
+/// Returns the authorizer's reason instead of an error that its refusal has caused. For a refused function, SQLite reports
+/// an error in the text of the statement.
 fn refused(authorizer: &Authorizer, error: SqlError) -> SqlError {
     match (authorizer.take_reason(), error) {
         (Some(reason), SqlError::NotAllowed(_) | SqlError::Invalid(_)) => reason,
@@ -85,7 +86,7 @@ fn run_prepared(
     if may_be_undone {
         savepoint("SAVEPOINT _portcullis_statement")?;
     }
-    // It is prepared again if the schema has changed, and may be refused then.
+    // If the schema has changed, SQLite prepares the statement again. The authorizer may refuse it then.
     let mut result = collect(path, statement).map_err(|error| refused(authorizer, error));
     if may_be_undone {
         result = result.and_then(|rows| savepoint("RELEASE _portcullis_statement").map(|()| rows));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Far more than a statement takes that is stopped on a busy machine, and less than one takes that is not.
+/// Far more than the time of a statement that is stopped, also on a busy machine, and less than that of one that runs on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A session whose statements may take 100 ms of processor time.

@@ -22,8 +22,8 @@ struct Rings {
     ended: EntryRing,
 }
 
-/// Entries, oldest first, and their bytes. The bytes of each stand beside it: an entry that is dropped is no longer in the
-/// processor's cache.
+/// Entries, oldest first, and their bytes. The size of each entry stands beside it: an old entry is no longer in the
+/// processor's cache, so measuring it again would be slow.
 #[derive(Default)]
 struct EntryRing {
     entries: VecDeque<(usize, Arc<HistoryEntry>)>,
@@ -63,7 +63,7 @@ impl HandlerHistory {
         let ring = if has_failed { &mut rings.failed } else { &mut rings.ended };
         ring.bytes += size;
         ring.entries.push_back((size, entry));
-        // Usually one goes for one that comes. It is dropped when the lock is free again.
+        // Usually one entry makes room for the new one. It is dropped after the lock is released.
         let _oldest = if ring.bytes > share / 2 { ring.pop() } else { None };
         ring.shrink_to(share / 2);
         drop(rings);

@@ -63,8 +63,8 @@ impl History {
         self.divide(&handlers);
     }
 
-    /// Divides the memory among the handlers with a part, and drops entries that no longer fit. The number of parts is a
-    /// power of two, because a smaller part takes a walk over all handlers.
+    /// Divides the memory among the handlers with a part, and drops entries that no longer fit. The number of parts is
+    /// rounded up to a power of two, because each time that parts become smaller takes a walk over all handlers.
     fn divide(&self, handlers: &BTreeMap<String, Weak<HandlerHistory>>) {
         let parts = self.parts.load(Ordering::Relaxed).next_power_of_two();
         let share = self.limit.load(Ordering::Relaxed) / parts;

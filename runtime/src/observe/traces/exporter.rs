@@ -29,7 +29,7 @@ pub(super) struct SpanQueue {
     ended: watch::Receiver<()>,
 }
 
-/// What was queued.
+/// The room that queued traces take.
 #[derive(Default)]
 struct QueuedSpans {
     /// The spans that wait.
@@ -38,7 +38,7 @@ struct QueuedSpans {
     bytes: AtomicUsize,
 }
 
-/// An exporter, for those who wait until it has sent its spans. Does not keep the queue.
+/// A handle to a running exporter, to wait until its spans are sent. Does not keep the queue alive.
 #[derive(Clone)]
 pub(super) struct RunningExporter {
     sender: mpsc::WeakSender<ExporterMessage>,
@@ -72,7 +72,7 @@ struct SpanBatch {
     traces: Vec<FinishedTrace>,
     spans: usize,
     bytes: usize,
-    /// Those who wait until it was sent.
+    /// Told when the batch was sent.
     flushed: Vec<oneshot::Sender<()>>,
 }
 
@@ -122,7 +122,7 @@ impl SpanQueue {
         self.counts.dropped(DropReason::QueueFull, spans);
     }
 
-    /// Returns the exporter that empties it.
+    /// Returns a handle to the exporter that empties the queue.
     pub(super) fn exporter(&self) -> RunningExporter {
         RunningExporter { sender: self.sender.downgrade(), ended: self.ended.clone() }
     }
@@ -179,7 +179,7 @@ impl Exporter {
             self.export(batch.traces).await;
             self.waiting.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             for told in batch.flushed {
-                // Nobody may wait any more.
+                // The flush may have been given up.
                 let _told = told.send(());
             }
         }

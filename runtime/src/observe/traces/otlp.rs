@@ -39,7 +39,7 @@ pub(super) struct RefusedSpans {
     pub(super) why: String,
 }
 
-/// What the exporter of the SDK does not say of the last request.
+/// What the SDK's exporter does not report of the last request.
 #[derive(Default)]
 struct LastOutcome {
     /// Why there was no response.
@@ -79,7 +79,7 @@ impl OtlpExporter {
     /// # Errors
     /// The collector has not taken the request; the text says why.
     pub(super) async fn export(&self, spans: Vec<SpanData>) -> Result<Option<RefusedSpans>, String> {
-        // That of a request that was cancelled.
+        // A request that was cancelled may have left its outcome.
         drop(std::mem::take(&mut *lock(&self.outcome)));
         let exported = self.exporter.export(spans).await;
         let LastOutcome { failure, refused } = std::mem::take(&mut *lock(&self.outcome));

@@ -55,7 +55,7 @@ pub struct TraceSettings {
     pub queue: usize,
     /// The most spans of one request.
     pub batch: usize,
-    /// What spans say of the daemon that has made them.
+    /// The attributes of the resource: what spans say of the daemon.
     pub(super) resource: Vec<(String, String)>,
 }
 
@@ -237,7 +237,7 @@ fn number(set: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<u6
 
 /// Reads a number of spans.
 fn size(set: &impl Fn(&str) -> Option<String>, name: &str, default: u64) -> Result<usize, String> {
-    /// The queue of as many has 256 MiB at most.
+    /// A queue of as many spans takes 256 MiB at most.
     const MOST: u64 = 1 << 16;
     let number = number(set, name)?.unwrap_or(default);
     match usize::try_from(number) {

@@ -15,7 +15,7 @@ use super::refused::unavailable;
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
 const ANSWER: Duration = Duration::from_secs(4);
 
-/// The most messages that wait to be sent, of up to 1 MiB each. They stay when their job ends.
+/// The most messages that wait to be sent, of up to 1 MiB each. They stay in memory when their job ends.
 const AHEAD: usize = 64;
 
 /// Opens the bucket, or makes it.

@@ -55,7 +55,7 @@ pub(super) struct Nats {
     /// What all subjects of the store begin with.
     root: String,
     room: BucketRoom,
-    /// The queues of what is on its way.
+    /// The queues of writes that wait for the server.
     rooms: WriteRooms,
     /// When expired entries were last looked for.
     swept: std::sync::Mutex<Option<Instant>>,

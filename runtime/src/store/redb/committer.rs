@@ -227,7 +227,7 @@ impl Committer {
             if !self.place.is_lost(&self.path) {
                 return current;
             }
-            // The file is closed when nobody has it.
+            // The file is closed when no operation uses it any more.
             drop(current);
             let lost = failure::lost(&self.path);
             self.discard(&lost);

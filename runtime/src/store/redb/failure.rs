@@ -37,7 +37,7 @@ pub(super) fn corrupt(path: impl std::fmt::Display, what: &str) -> StoreError {
     ))
 }
 
-/// Makes the error of a file to which its path leads no longer.
+/// Makes the error of a file that was removed or replaced.
 pub(super) fn lost(path: &Path) -> StoreError {
     StoreError::Unavailable(format!(
         "{} was removed or replaced while the daemon had it open: restore the file",

@@ -30,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// The longest time between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// The most commands that wait to be sent, each as large as a batch at most. They stay when their job ends.
+/// The most commands that wait to be sent, each as large as a batch at most. They stay in memory when their job ends.
 const AHEAD: usize = 8;
 
 /// A store in a Redis server. All operations share one connection, which is made again when it breaks.
@@ -88,8 +88,8 @@ impl Redis {
         let mut connection = self.connection.clone();
         // The scripts are told apart by their digest; the server keeps them until it restarts.
         let answer = pin!(script.invoke_async(&mut connection));
-        // The connection is made again where an operation finds it broken. Within the file threads of a job, no name is
-        // looked up, and it would end with them.
+        // An operation that finds the connection broken makes it again. Within the file threads of a job, no name could be
+        // looked up, and the connection would end with the threads.
         polled_in(Some(&self.home), answer).await
     }
 
