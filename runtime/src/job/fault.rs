@@ -180,11 +180,14 @@ impl Fault {
     pub fn is_about_the_handler(&self) -> bool {
         match self.owner() {
             Owner::Handler | Owner::Ours => true,
-            Owner::Load => {
-                matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. })
-            }
+            Owner::Load => self.is_without_slot(),
             Owner::Caller => false,
         }
+    }
+
+    /// Reports whether the job got no slot of its handler. The text of such a fault begins with the handler's name.
+    pub fn is_without_slot(&self) -> bool {
+        matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. })
     }
 
     /// Returns the exit status that stands for this fault.

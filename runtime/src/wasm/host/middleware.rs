@@ -84,9 +84,7 @@ async fn handle(
 fn code(fault: &Fault) -> ErrorCode {
     match fault {
         Fault::TimedOut(_) | Fault::CpuExceeded(_) => ErrorCode::HttpResponseTimeout,
-        Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. } => {
-            ErrorCode::ConnectionLimitReached
-        }
+        fault if fault.is_without_slot() => ErrorCode::ConnectionLimitReached,
         Fault::InputTooLarge(most) => ErrorCode::HttpRequestBodySize(Some(*most)),
         other => internal(other.code()),
     }

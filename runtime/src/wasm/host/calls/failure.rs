@@ -20,7 +20,7 @@ impl Failure {
     pub(super) fn of(name: &str, fault: &Fault) -> Failure {
         let message = match fault {
             // These messages begin with the name already.
-            Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Deadlock { .. } => fault.to_string(),
+            fault if fault.is_without_slot() => fault.to_string(),
             // The details go to the daemon's log alone: only its operator may read them.
             Fault::Host(_) => format!("{name}: internal error: see the daemon's log"),
             fault => format!("{name}: {fault}"),

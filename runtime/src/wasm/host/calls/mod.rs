@@ -191,12 +191,9 @@ impl Calling {
         poll_fn(|context| started.poll_ended(context)).await;
         match &started.outcome {
             Some(Ok(status)) => Ok(CalledEnd { status: *status, fault: None }),
-            Some(Err(
-                fault @ (Fault::Busy { .. }
-                | Fault::QueuedTooLong { .. }
-                | Fault::Deadlock { .. }
-                | Fault::Draining),
-            )) => Err(Failure::of(&started.name, fault)),
+            Some(Err(fault)) if fault.is_without_slot() || matches!(fault, Fault::Draining) => {
+                Err(Failure::of(&started.name, fault))
+            }
             Some(Err(fault)) => {
                 Ok(CalledEnd { status: fault.status(), fault: Some(Failure::of(&started.name, fault)) })
             }
