@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{AnswerProgress, Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
 use crate::observe::history::{FailureSummary, JobSummary, VersionHistory, VersionLabel};
-use crate::observe::traces::{JobSpan, OpenSpan, SpanRef};
+use crate::observe::traces::{JobSpan, OpenSpan};
 
 /// The most bytes of a job's stderr that the history keeps.
 const STDERR: usize = 2 << 10;
@@ -167,8 +167,7 @@ fn conclude(
         });
     }
     if let Some(history) = wanted(entry, usage) {
-        let trace = usage.spans.job().map(SpanRef::trace_id);
-        usage.ends.job_ended(history, (label, trace), summary);
+        usage.ends.job_ended(history, (label, usage.spans.trace_id()), summary);
     }
 }
 

@@ -11,7 +11,7 @@ use super::journal::{Event, Journal};
 use crate::job::{Destination, HandlerVersion, Job, Kind, Label, Limits, LogRate};
 use crate::observe::log_format::json_field;
 use crate::observe::plain;
-use crate::observe::traces::{SpanRef, TraceId};
+use crate::observe::traces::TraceId;
 
 /// The maximum length of a logged line, in bytes. A longer line is logged in pieces.
 const LINE: usize = 4 << 10;
@@ -52,7 +52,7 @@ struct LeftOut {
 impl StderrLog {
     pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<StderrLog> {
         let (entry, journal) = (job.entry.clone(), journal.clone());
-        let trace = job.usage.spans.job().map(SpanRef::trace_id);
+        let trace = job.usage.spans.trace_id();
         Arc::new(StderrLog { label: job.label(), trace, entry, journal, said: Mutex::default() })
     }
 

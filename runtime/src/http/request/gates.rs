@@ -23,7 +23,6 @@ use crate::engine::Engine;
 use crate::http::refusal::Refusal;
 use crate::job::{Fault, HandlerVersion, Label};
 use crate::observe::history::VersionHistory;
-use crate::observe::traces::SpanRef;
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -185,8 +184,8 @@ impl Drop for GateJob {
     fn drop(&mut self) {
         let LoggedJob { id, entry, usage } = &self.job;
         if let Some(history) = entry.history.as_ref().filter(|_| !self.answers) {
-            let trace = usage.spans.job().map(SpanRef::trace_id);
-            usage.ends.answers_nothing(history, (Label { id: *id, parent: None }, trace));
+            let label = Label { id: *id, parent: None };
+            usage.ends.answers_nothing(history, (label, usage.spans.trace_id()));
         }
     }
 }

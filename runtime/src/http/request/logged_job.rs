@@ -6,7 +6,6 @@ use tracing::{error, info, warn};
 
 use crate::job::{Fault, HandlerVersion, Job, JobId, Owner, Usage};
 use crate::observe::log_format::json_field;
-use crate::observe::traces::SpanRef;
 
 /// The code of a failure of the daemon.
 pub(super) const INTERNAL: &str = "internal";
@@ -47,7 +46,6 @@ impl LoggedJob {
         }
         let told = fault.told(&usage.answer);
         let (whole, short) = (format!("{told} ({code})"), format!("{} ({code})", told.without_words()));
-        let trace = usage.spans.job().map(SpanRef::trace_id);
         let text = entry.failure_text(whole, short, fault.stack());
         if is_first
             && matches!(fault.owner(), Owner::Handler | Owner::Ours)
@@ -56,7 +54,7 @@ impl LoggedJob {
             // `logs` shows the end of the run, which says nothing of it.
             history.failed(id.0, text.clone());
         }
-        warn!(trace_id = json_field(trace), "[{id}] {name}@{version} {text}");
+        warn!(trace_id = json_field(usage.spans.trace_id()), "[{id}] {name}@{version} {text}");
     }
 
     /// Logs and counts a panic of the daemon. The job ended with it and not by itself.

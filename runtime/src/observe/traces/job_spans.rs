@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use opentelemetry::SpanId;
+use opentelemetry::{SpanId, TraceId};
 
 use super::guest::GuestSpan;
 use super::trace::SpanRef;
@@ -43,6 +43,11 @@ impl JobSpans {
     /// Returns the span of the job. `None` if it is not traced.
     pub fn job(&self) -> Option<&SpanRef> {
         self.job.get().map(|(job, _)| job)
+    }
+
+    /// Returns the trace of the job. `None` if it is not traced.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.job().map(SpanRef::trace_id)
     }
 
     /// Returns the innermost span: the span that the guest opened last, or the span of the job.
