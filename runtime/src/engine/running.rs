@@ -228,15 +228,17 @@ impl Running {
 
     /// Tells every job to stop for which a shutdown waits, and returns their number.
     pub(super) fn stop_all(&self, reason: StopReason) -> usize {
-        let waited_for = |_, runner: &Runner| waited_for(runner).then(|| runner.stop.clone());
-        self.all(waited_for).iter().map(|stop| stop.raise(reason)).count()
+        self.stop_each(reason, waited_for)
     }
 
     /// Tells every job of a handler to stop, and returns their number.
     pub(super) fn stop_handlers(&self, reason: StopReason) -> usize {
-        let of_handlers =
-            |_, runner: &Runner| (runner.entry.kind != Kind::Native).then(|| runner.stop.clone());
-        self.all(of_handlers).iter().map(|stop| stop.raise(reason)).count()
+        self.stop_each(reason, |runner| runner.entry.kind != Kind::Native)
+    }
+
+    fn stop_each(&self, reason: StopReason, is_meant: impl Fn(&Runner) -> bool) -> usize {
+        let stops = self.all(|_, runner| is_meant(runner).then(|| runner.stop.clone()));
+        stops.iter().map(|stop| stop.raise(reason)).count()
     }
 
     /// Waits until no job runs for which a shutdown waits.
