@@ -269,15 +269,16 @@ impl Engine {
         let usage = job.usage.clone();
         let mut outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
-        match &mut outcome {
-            Err(Fault::Trapped { said, .. }) => {
-                *said = panic::message(&stderr_tail.text()).unwrap_or_default();
-            }
-            Err(Fault::OutOfMemory { last_line, .. }) => *last_line = stderr_tail.last_line(),
-            Ok(_) | Err(_) => {}
-        }
         if !matches!(outcome, Ok(Status::OK)) {
-            usage.answer.failed(stderr_tail.last_line());
+            let line = stderr_tail.last_line();
+            match &mut outcome {
+                Err(Fault::Trapped { said, .. }) => {
+                    *said = panic::message(&stderr_tail.text()).unwrap_or_default();
+                }
+                Err(Fault::OutOfMemory { last_line, .. }) => last_line.clone_from(&line),
+                Ok(_) | Err(_) => {}
+            }
+            usage.answer.failed(line);
         }
         entered.conclude(&outcome, &usage.answer);
         outcome
