@@ -96,15 +96,9 @@ async fn in_line(
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
     entry.slots.note(&entry.limits);
-    let _nested = match job.around.is_empty() {
-        true => None,
-        false => Some(
-            running
-                .nested
-                .begin(job)
-                .ok_or_else(|| Fault::Deadlock { name: entry.name.clone(), retry_after })?,
-        ),
-    };
+    let deadlock = || Fault::Deadlock { name: entry.name.clone(), retry_after };
+    let _nested =
+        if job.around.is_empty() { None } else { Some(running.nested.begin(job).ok_or_else(deadlock)?) };
     let limit = entry.limits.queue_time;
     let mut waits_for = QueuedFor::Slot;
     let admitted = async {
