@@ -160,7 +160,7 @@ fn node(path: &Path) -> Option<(u64, u64)> {
 /// a granted one is out of reach, because the kernel holds directories, not names.
 pub fn places_beyond(granted: &[PathGrant], needed: &[(String, PathGrant)]) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    // A thousand handlers have as many places, and each place is looked for.
+    // A map, because a thousand handlers have thousands of places on both sides.
     let mut reaches: HashMap<PathBuf, Vec<Reach>> = HashMap::new();
     for place in granted.iter().filter(|place| place.stands()) {
         let of_path = reaches.entry(whole(&place.path)).or_default();

@@ -79,7 +79,7 @@ impl Drop for NestedWaitGuard<'_> {
 fn is_endless(waits: &[NestedWait]) -> bool {
     let Some(last) = waits.last() else { return false };
     let mut blocked: Vec<&NestedWait> = waits.iter().collect();
-    // Leaves out the waits that end, then those that end because of that.
+    // Removes the waits that end, then the waits that end because of these.
     loop {
         if last.ends(&blocked) {
             return false;
@@ -93,7 +93,7 @@ fn is_endless(waits: &[NestedWait]) -> bool {
 }
 
 impl NestedWait {
-    /// Reports whether a slot becomes free for the job although the `blocked` ones wait.
+    /// Reports whether a slot becomes free for the job even if the `blocked` waits never end.
     fn ends(&self, blocked: &[&NestedWait]) -> bool {
         let entry = &*self.wanted;
         let all = SlotPool { entry, origin: None };

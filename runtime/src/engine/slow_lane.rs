@@ -24,9 +24,9 @@ use crate::confine;
 use crate::job::Name;
 
 /// The nice(2) value of the lane's threads. At 19, other processes of the host would leave the lane almost
-/// no time. The policy `SCHED_IDLE` would hold up neighbours less (their p99 beside four computing guests is 1.0 times
-/// that alone, and 5 times at nice 15), but a busy host then holds up a job in a poll, its file threads and the end of
-/// the process for seconds.
+/// no time. With the policy `SCHED_IDLE`, four computing guests would leave the p99 of their neighbours as it is, and at 15
+/// it is five times as long. But then a busy host would delay a job in a poll, its file threads and the end of the process
+/// by seconds.
 const NICE: i32 = 15;
 
 /// The lane of an engine. Dropping it ends its threads.

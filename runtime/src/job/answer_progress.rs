@@ -16,11 +16,11 @@ pub enum AnswerStage {
 
 /// How far the answer of one job has come, and the last line of its stderr if it failed.
 ///
-/// The request log writes the stage where it learns of the job and where it hands the head over. So does the response of a
-/// job that goes on behind its head. Readable by anyone at any time.
+/// The request log records that a client waits, and that it hands the head over. A response whose job goes on behind the
+/// head records that too, and a gate that its answer is awaited. Anyone may read the stage at any time.
 #[derive(Debug, Default)]
 pub struct AnswerProgress {
-    /// A stage as a number, which only grows.
+    /// The stage as a number. It only grows.
     stage: AtomicU8,
     /// Set by the engine when the job has failed.
     last_line: OnceLock<String>,
@@ -40,10 +40,9 @@ impl AnswerProgress {
         self.stage.fetch_max(BEGUN, Ordering::Relaxed);
     }
 
-    /// Keeps the last line of a failed job's stderr.
+    /// Keeps the last line of a failed job's stderr. Only the first call has an effect.
     pub fn failed(&self, last_line: String) {
-        // The first failure is the one that is told.
-        let _kept = self.last_line.set(last_line);
+        let _first = self.last_line.set(last_line);
     }
 
     /// Returns how far the answer has come.

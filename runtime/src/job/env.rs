@@ -79,7 +79,7 @@ impl Env {
         Ok(())
     }
 
-    /// Sets a variable with a valid name that is not set yet. The caller guarantees both; debug builds check it among few.
+    /// Sets a new variable with a valid name. The caller guarantees both. Debug builds check that it is new, if there are few.
     ///
     /// # Errors
     /// The value contains NUL: no process could have it.

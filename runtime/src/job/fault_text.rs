@@ -20,9 +20,9 @@ pub struct FaultText<'a> {
 enum FaultWords {
     /// Everything, with the guest's own words.
     All,
-    /// What the operator is told without the guest's own words.
+    /// The text for operators without the guest's own words.
     OfDaemon,
-    /// What clients are told: neither the guest's own words nor details of the daemon.
+    /// The text for clients, without the guest's own words and without details of the daemon.
     Public,
 }
 
@@ -44,7 +44,7 @@ impl<'a> FaultText<'a> {
         FaultText { words: FaultWords::OfDaemon, ..self }
     }
 
-    /// Leaves out what is meant for the operator: the guest's own words, and details of the daemon.
+    /// Leaves out the guest's own words and details of the daemon. Both are for the operator.
     pub fn in_public(self) -> FaultText<'a> {
         FaultText { words: FaultWords::Public, ..self }
     }
@@ -53,7 +53,7 @@ impl<'a> FaultText<'a> {
         self.words == FaultWords::All
     }
 
-    /// Returns the text for clients of a fault whose details are the daemon's.
+    /// Returns the text for clients of a fault with details of the daemon. `None` for other faults.
     fn public(&self) -> Option<&'static str> {
         match self.fault {
             Fault::Host(_) => Some("internal error: see the daemon's log"),
@@ -83,7 +83,8 @@ impl<'a> FaultText<'a> {
         write!(f, ": {}", brief(line, WORDS))
     }
 
-    /// Writes what an answer that has begun lacks in the text so far: that it has, and the guest's last line.
+    /// Completes the text for an answer that has begun: says so unless [`when`](FaultText::when) has, and adds the last
+    /// line of the guest's stderr.
     fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stage != AnswerStage::Begun {
             return Ok(());
@@ -203,7 +204,7 @@ impl fmt::Display for FaultText<'_> {
     }
 }
 
-/// Describes the fault where no client waits, or where it is unknown how far the answer has come.
+/// Describes the fault without the stage of an answer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.at(AnswerStage::Unasked).fmt(f)

@@ -67,7 +67,7 @@ fn cron(text: &str) -> Option<Cron> {
 }
 
 /// Describes what is wrong with an expression that cannot be parsed: the number of its fields, or the first field that
-/// is invalid by itself. The messages of croner are for programmers.
+/// is invalid by itself. The parser's own messages are for programmers.
 fn fault(text: &str) -> String {
     const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of the month", "month", "day of the week"];
     let fields: Vec<&str> = text.split_whitespace().collect();

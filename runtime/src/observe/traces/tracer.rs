@@ -112,7 +112,7 @@ impl Tracing {
         exporters.extend(exporter);
     }
 
-    /// Sends what is queued for any tracer, also for one that was replaced, within a time limit for all.
+    /// Sends the queued spans of all tracers, including replaced ones. One time limit holds for all of them.
     pub async fn flush(&self) {
         let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A collector that takes longer has its timeouts, and its spans are lost with the process.

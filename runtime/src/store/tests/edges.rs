@@ -194,7 +194,7 @@ async fn sums(one: &KeyValue, two: &KeyValue) {
     assert!(two.delete("s").await.unwrap());
 }
 
-/// Batches of no key, of as many as there may be, of one key several times, and with one that is refused.
+/// Batches that are empty, that have the most keys or one key more, that name a key twice, and that have an invalid key.
 async fn batches(one: &KeyValue, two: &KeyValue) {
     one.set_many(Vec::new()).await.unwrap();
     one.delete_many(Vec::new()).await.unwrap();

@@ -25,7 +25,7 @@ pub(in crate::wasm) struct Meter {
     max: usize,
     /// Bytes of `used` that the host holds for the guest, by [`KeptFor`].
     kept: [usize; 2],
-    /// Bytes of `used` that are held no longer: those of [`HeldMemory`] that was dropped.
+    /// Bytes of `used` whose [`HeldMemory`] was dropped. The next charge subtracts them.
     returned: Arc<AtomicUsize>,
     /// Bytes of the latest growth that was granted.
     granted: usize,
@@ -159,7 +159,7 @@ impl Meter {
         Some(HeldMemory { bytes, returned: self.returned.clone() })
     }
 
-    /// Ends the charge for what was held. It is dropped where the meter is out of reach.
+    /// Subtracts the bytes whose [`HeldMemory`] was dropped. Its owner cannot reach the meter.
     fn take_back(&mut self) {
         self.used -= self.returned.swap(0, Ordering::Relaxed);
     }

@@ -26,8 +26,8 @@ pub(super) async fn run(
     Ok(outcome)
 }
 
-/// Runs a statement while the guest goes on, and charges for its parameters in the same way. The second value counts it as
-/// awaited for as long as it is held.
+/// Runs a statement while the guest goes on, and charges for its parameters in the same way. The second value counts
+/// the statement as awaited until it is dropped.
 pub(super) async fn run_awaited<U: Send + 'static>(
     accessor: &Accessor<U, HasSelf<State>>,
     database: u32,

@@ -325,7 +325,7 @@ impl Vectors {
         Ok(Vector { at, place: number(memory, at)?, length: number(memory, at + 4)? })
     }
 
-    /// Returns the only vector of a call that moves so few bytes that a stream and a file take them in the same way.
+    /// Returns the vector of a call that has only one, if a stream and a file take so few bytes in the same way.
     fn small(self, memory: &mut [u8]) -> Result<Option<Vector>, Error> {
         if self.count != 1 {
             return Ok(None);

@@ -223,7 +223,7 @@ impl BegunOperation {
         self.run_held(operation).await.map(|(result, _)| result)
     }
 
-    /// Runs the operation. The second value counts it as awaited for as long as it is held: until its result is read.
+    /// Runs the operation. The second value counts it as awaited until it is dropped: when the result has been read.
     pub(super) async fn run_held<T>(
         self,
         operation: impl AsyncFnOnce(&KeyValue) -> Result<T, StoreError>,

@@ -104,7 +104,7 @@ pub(super) fn theirs(kind: &DbDataType, value: SqlValue) -> Option<DbValue> {
     })
 }
 
-/// Returns the bytes of memory that a value has. Those of an array may be many times those of its text.
+/// Returns the bytes of memory that a value takes. An array may take many times the bytes of its text.
 pub(super) fn size(value: &DbValue) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let end = |end: &PostgresRangeEnd<String>| end.as_ref().map_or(0, |(text, _)| text.len());
