@@ -22,8 +22,8 @@ code_error! {
         QuotaExceeded = "quota_exceeded",
         /// The result is too large: use LIMIT.
         TooLarge = "too_large",
-        /// This job has run as many statements as allowed, or has no memory for this one. If it has none for the result, the
-        /// statement is done.
+        /// This job has run as many statements as allowed, or has no memory for this one. If the memory for the result
+        /// is missing, the statement is done.
         TooMany = "too_many",
         /// The statement or its transaction took too long and was stopped.
         Timeout = "timeout",

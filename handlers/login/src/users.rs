@@ -17,8 +17,8 @@ const MOST_COSTS: usize = 4;
 /// Users, each with the hash of a password.
 pub(crate) struct Users {
     users: Vec<User>,
-    /// The places in `users` of one hash of each cost, verified for a user that has none of that cost. The one with most
-    /// memory is first: what it frees is enough for the others.
+    /// One user of each cost, by its place in `users`. Its hash is verified in place of a hash that another user lacks. The
+    /// cost with most memory is first: the memory that it frees is enough for the others.
     decoys: Vec<usize>,
 }
 
