@@ -1,5 +1,6 @@
 //! The errors that clients get when a request fails, and who is blamed.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Daemon, Latencies, Program, Response, Setup, soon, until};
@@ -348,4 +349,28 @@ fn every_field_of_an_answer_reaches_the_client_in_its_order() {
          content-length: 4\r\n\r\n"
     );
     assert_eq!(client.get("/").status(), 201, "the connection is ours to keep");
+}
+
+#[test]
+fn more_fields_than_a_head_can_hold_are_an_error_and_the_connection_stays() {
+    let head = |first: &str, prefix: &str, numbers: Range<u32>| {
+        let fields: String = numbers.map(|number| format!("{prefix}{number:x}:1\n")).collect();
+        Program::new().say(&format!("{first}\n{fields}\n")).wasm()
+    };
+    // Together more than the 24,576 names that a `HeaderMap` has room for. Those of the gates alone fit.
+    let names: Vec<_> = (0..11).map(|gate| format!("g{gate}")).collect();
+    let mut setup = Setup::new("")
+        .handler("short", "", &Program::text().wasm())
+        .handler("full", "", &head("Content-Type: text/plain", "z", 4096..8096))
+        .add(&format!("before = {names:?}\n"));
+    for (name, first) in names.iter().zip((4096..).step_by(2000)) {
+        setup = setup.handler(name, "", &head("Status: 204", "Response-", first..first + 2000));
+    }
+    let daemon = setup.start();
+    let mut client = daemon.client();
+
+    let statuses = ["/full", "/short"].map(|path| client.get(path).status());
+
+    assert_eq!(statuses, [500, 200]);
+    assert!(daemon.log.line("the daemon panicked over its answer").contains(" full@"));
 }

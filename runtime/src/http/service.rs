@@ -19,7 +19,7 @@ use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
 use super::request::gate_pass::GatePass;
-use super::request::panic::caught;
+use super::request::panic::{caught, caught_call};
 use super::request::refusal_response::ErrorFormat;
 use super::request::response_body::Body;
 use super::request::{client_address, date, h2_rules, request_trace};
@@ -211,21 +211,19 @@ pub(super) async fn respond<S: Service>(
     });
     let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
         Ok(response) => response,
-        Err(refusal) => {
-            service.count_refusal(&refusal);
-            let target = settings.mask_query.shown(&head.uri);
-            service.log_refusal(format_args!("{} {target}", head.method), peer);
-            log.refused(&refusal);
-            if refusal.closes() {
-                body.abandon();
-            }
-            let format = service.error_format(&pinned, Some(&log));
-            let (details, reason) = (service.details(settings), service.reason_header(&pinned));
-            refusal.into_response(&head.headers, details, reason, format)
-        }
+        Err(refusal) => refused(&**service, request, refusal, &mut body, &mut log),
     };
-    service.finish(&pinned, Some(FinishedRequest { head: &head, peer, log: &log }), &mut response);
-    date::stamp(response.headers_mut());
+    let finished = FinishedRequest { head: &head, peer, log: &log };
+    let finishing = caught_call(|| {
+        service.finish(&pinned, Some(finished), &mut response);
+        date::stamp(response.headers_mut());
+    });
+    if let Err(words) = finishing {
+        // The refusal stays without what `finish` adds, which may be more than a head can hold.
+        let refusal = log.panicked(&words);
+        response = refused(&**service, request, refusal, &mut body, &mut log);
+        date::stamp(response.headers_mut());
+    }
     log.head_sent(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         pending.keep(log);
@@ -245,4 +243,25 @@ pub(super) async fn respond<S: Service>(
     }
     response.body_mut().answer(log, progress);
     Ok(response)
+}
+
+/// Counts a refusal, and makes the response that says why.
+fn refused<S: Service>(
+    service: &S,
+    request: RequestContext<'_, S::Pinned>,
+    refusal: Refusal,
+    body: &mut DrainBody,
+    log: &mut RequestLog,
+) -> Response<Body> {
+    let RequestContext { settings, peer, head, pinned, .. } = request;
+    service.count_refusal(&refusal);
+    let target = settings.mask_query.shown(&head.uri);
+    service.log_refusal(format_args!("{} {target}", head.method), peer);
+    log.refused(&refusal);
+    if refusal.closes() {
+        body.abandon();
+    }
+    let format = service.error_format(pinned, Some(&*log));
+    let (details, reason) = (service.details(settings), service.reason_header(pinned));
+    refusal.into_response(&head.headers, details, reason, format)
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt as _;
 
@@ -14,6 +14,14 @@ use futures_util::FutureExt as _;
 pub(in crate::http) async fn caught<T>(answer: impl Future<Output = T>) -> Result<T, String> {
     // After a panic, the state is only dropped and never looked at.
     AssertUnwindSafe(answer).catch_unwind().await.map_err(|payload| words(&*payload))
+}
+
+/// Runs a function that changes a response.
+///
+/// # Errors
+/// The function panicked; the text is the panic message. The response may be half changed, and must be replaced.
+pub(in crate::http) fn caught_call<T>(change: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(change)).map_err(|payload| words(&*payload))
 }
 
 /// Returns the message of a panic on one line.
@@ -46,5 +54,7 @@ mod tests {
         assert_eq!(caught(harmless).await, Ok(7));
         assert_eq!(caught::<()>(formatted).await, Err("as a bug would\\n".to_owned()));
         assert_eq!(caught::<()>(other).await, Err("without a word".to_owned()));
+        assert_eq!(caught_call(|| 7), Ok(7));
+        assert_eq!(caught_call::<()>(|| panic!("alas")), Err("alas".to_owned()));
     }
 }
