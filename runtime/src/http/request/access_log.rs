@@ -286,9 +286,8 @@ impl RequestLog {
     /// Returns the trace. `None` if the request is not traced.
     fn trace_id(&self) -> Option<TraceId> {
         // A request that a middleware has passed on has no span of its own, but its job has one.
-        let of_job = || self.call.as_ref().and_then(|job| job.usage.spans.job());
-        let place = self.trace.as_ref().map(|trace| trace.span.place()).or_else(of_job);
-        place.map(SpanRef::trace_id)
+        let of_job = || self.call.as_ref().and_then(|job| job.usage.spans.trace_id());
+        self.trace.as_ref().map(|trace| trace.span.place().trace_id()).or_else(of_job)
     }
 
     /// Ends the span of the request. Adds the request to the history, or gives it to the listeners if it had no handler.
