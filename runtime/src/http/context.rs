@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::sleep;
 
 use super::limits::activity::Activity;
 use super::limits::connections::ConnectionLimit;
@@ -110,4 +111,12 @@ pub struct Observed {
     pub reloads: Arc<Reloads>,
     /// The counters of the compile cache, if there is one.
     pub cache: Option<Arc<Figures>>,
+}
+
+impl<S> Accepted<S> {
+    /// Waits until the listener is closed, and then as long as bytes that the client has sent before may take to arrive.
+    pub(in crate::http) async fn lingered(&self) {
+        self.leaving.closed().await;
+        sleep(self.settings.linger).await;
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::{h1, h2};
@@ -28,16 +28,10 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Accepted<S>, stream: St
         .measuring(Stream::unsent);
     // Boxed: each future that it moves through would have room for it until the connection ends.
     let mut stream = Box::new(GuardedIo::new(watched, accepted.clone()));
-    let late = async {
-        // The client may have sent a request already; it gets time to arrive.
-        accepted.leaving.closed().await;
-        sleep(accepted.settings.linger).await;
-        Err(std::io::ErrorKind::TimedOut.into())
-    };
     let version = tokio::select! {
         biased;
         version = stream.version() => version,
-        late = late => late,
+        () = accepted.lingered() => Err(std::io::ErrorKind::TimedOut.into()),
     };
     match version {
         // Over TLS, the negotiated protocol applies, and HTTP/1.1 if none was negotiated (RFC 9113

@@ -1,6 +1,6 @@
 //! The header of the PROXY protocol in front of a connection, and its time limit.
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::http::context::Accepted;
 use crate::http::refusal::Refusal;
@@ -10,8 +10,8 @@ use crate::net::proxy_header::{self, ProxyHeaderError};
 use crate::net::{Peer, Stream};
 
 /// Reads the header, and returns the far end that it describes. Returns `None` if the peer is no trusted proxy, or sends
-/// no valid header in time; the connection is refused then. A listener that is closed waits no longer for the header than
-/// for a request.
+/// no valid header in time; the connection is refused then. Once the listener is closed, the header may take no longer
+/// than a request.
 pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream) -> Option<Peer> {
     let Accepted { settings, peer, .. } = accepted;
     let trusted = settings.trusted_proxies.as_ref().is_some_and(|trusted| trusted.contains(peer.address()));
@@ -23,14 +23,10 @@ pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream
         return None;
     }
     let limit = settings.deadlines.first_byte;
-    let drained = async {
-        accepted.leaving.closed().await;
-        sleep(settings.linger).await;
-    };
     let read = tokio::select! {
         biased;
         read = timeout(limit, proxy_header::read(stream)) => read,
-        () = drained => return None,
+        () = accepted.lingered() => return None,
     };
     match read {
         Ok(Ok(told)) => Some(peer.through(told)),
