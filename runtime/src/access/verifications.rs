@@ -1,4 +1,4 @@
-//! The passwords that are being verified: the same one once, however many requests bring it at a time.
+//! Password verifications in progress. Concurrent requests with the same credentials share one verification.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,18 +7,19 @@ use tokio::sync::OnceCell;
 
 use super::verified_lately::CredentialDigest;
 
-/// The verifications that somebody waits for.
+/// The verifications that requests wait for, by the digest of the credentials.
 #[derive(Default)]
 pub(super) struct Verifications(Mutex<HashMap<CredentialDigest, Weak<OnceCell<bool>>>>);
 
 impl Verifications {
-    /// Returns the verification of a credential. The first who initializes it verifies; if that one leaves, the next does.
+    /// Returns the verification of a credential. Its first caller verifies the password and sets the outcome. If that caller
+    /// leaves, the next caller does so.
     pub(super) fn of(&self, digest: &CredentialDigest) -> Arc<OnceCell<bool>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = all.get(digest).and_then(Weak::upgrade) {
             return running;
         }
-        // Those that nobody waits for any more.
+        // Drops the verifications that no request waits for any more.
         all.retain(|_, verification| verification.strong_count() > 0);
         let verification = Arc::default();
         all.insert(*digest, Arc::downgrade(&verification));

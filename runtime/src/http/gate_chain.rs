@@ -16,8 +16,8 @@ use super::request::response_body::Body;
 use super::service::RequestContext;
 use crate::catalog::{Catalog, EntryChecks, Match, RouteGate, RouteLimit};
 
-/// How many all middlewares of a route may pass on for one request of a client. Where each of several tries again, what
-/// stands behind the last one is asked as often as the product says.
+/// How many requests all middlewares of a route together may pass on for one request of a client. If each middleware
+/// tries again, the tries multiply along the chain.
 const MOST_IN_CHAIN: usize = 64;
 
 /// What stands between a request and the answer of its route.

@@ -53,7 +53,7 @@ pub(super) trait Service: Send + Sync + 'static {
         false
     }
 
-    /// Returns for whom a connection counts. `origin` is the address that it counts for, if any.
+    /// Returns the party that a connection counts for. `origin` is the address that it counts for, if any.
     fn party(&self, _peer: &Peer, origin: Option<IpAddr>) -> Party {
         Party::of(origin)
     }

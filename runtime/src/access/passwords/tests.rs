@@ -153,6 +153,7 @@ fn hashes_of_argon2_and_bcrypt_are_taken_and_no_others() {
     let dear = text.replace("m=64", "m=99999999");
     assert!(PasswordHash::read(&dear).unwrap_err().contains("costs too much"));
 }
+
 #[test]
 fn a_password_that_is_longer_than_bcrypt_reads_opens_nothing() {
     let longest = "x".repeat(BCRYPT_BYTES);

@@ -30,7 +30,7 @@ pub struct AdminSlots {
 struct SlotKind {
     most: usize,
     all: Arc<Semaphore>,
-    /// Those that users may have who are neither root nor the user of the daemon.
+    /// The part of them that users other than root and the user of the daemon may have.
     of_others: Arc<Semaphore>,
 }
 

@@ -147,8 +147,8 @@ impl ConnectionLimit {
         }
     }
 
-    /// Waits for room and returns a permit. Returns `None` if the party has as many connections as it
-    /// may, all of them busy. Idle ones make room.
+    /// Waits for room and returns a permit for a connection that counts for `party`. Returns `None` if the party has as many
+    /// connections as it may, all of them busy. Idle ones make room.
     ///
     /// The connection is already accepted, so it is served even if the listener leaves before there is
     /// room.
@@ -234,8 +234,8 @@ impl ConnectionLimit {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for the address of a client that a proxy has named, from now on. Returns `false` if that
-    /// address has as many connections as it may, all of them busy. `party` is as for [`seat`](ConnectionLimit::seat).
+    /// Counts the connection for another party from now on: that of the client that a proxy has named. Returns `false` if
+    /// that party has as many connections as it may, all of them busy.
     pub(in crate::http) fn move_to(&mut self, peer: &Peer, party: Party) -> bool {
         let PartyPermit { crowd, party: before } = &self.share;
         if party == *before {

@@ -9,7 +9,7 @@
 //! | `refusal_counts` | the counts of refusals by code |
 //! | `handshakes` | concurrent TLS handshakes |
 //! | `admin_slots` | concurrent long requests to the admin socket |
-//! | `party` | for whom a connection counts |
+//! | `party` | the party whose limit a connection counts against |
 //! | `connections` | concurrent connections, in all and per party |
 
 pub(in crate::http) mod activity;

@@ -1,9 +1,9 @@
-//! For whom a connection counts.
+//! The party whose limit a connection counts against.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// For whom a connection counts.
+/// The party whose limit a connection counts against.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::http) enum Party {
     /// Nobody: a Unix client, a trusted proxy, or a connection whose header of the PROXY protocol has not come yet.
@@ -15,12 +15,12 @@ pub(in crate::http) enum Party {
 }
 
 impl Party {
-    /// Returns the party of the client at an address, or of one without an address.
+    /// Returns the party of all clients at an address, or [`Nobody`](Party::Nobody) without an address.
     pub(in crate::http) fn of(address: Option<IpAddr>) -> Party {
         address.map_or(Party::Nobody, Party::Address)
     }
 
-    /// Returns the address, if it is the party of one.
+    /// Returns the address, or `None` if the party is not that of an address.
     pub(in crate::http) fn address(self) -> Option<IpAddr> {
         match self {
             Party::Address(address) => Some(address),

@@ -1,4 +1,4 @@
-//! A GET without a body that the daemon makes of a handler itself, whatever the kind of its module.
+//! GET requests without a body that the daemon itself makes to a handler, whatever the kind of its module.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::job::{Fault, HandlerVersion, Job, Kind};
 
 impl RoutedRequest<'_> {
-    /// Makes the job of a handler version that answers as a GET without a body is answered.
+    /// Makes the job in which a handler version answers a GET without a body.
     pub(super) fn bodiless_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
         match entry.kind {
             Kind::Proxy => self.http_job(engine, entry),

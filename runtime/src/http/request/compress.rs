@@ -220,10 +220,10 @@ struct Compressed {
 /// The frame of a body behind which its compressed form ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LastFrame {
-    /// The last one: trailers may come after the announced length.
+    /// The last frame: trailers may come after the announced length.
     OfBody,
-    /// The one with the last byte of the announced length. Over HTTP/1, what has a length has no trailers, and its client
-    /// does not wait for the job to end.
+    /// The frame with the last byte of the announced length. Over HTTP/1, a body with a length has no trailers, and its
+    /// client does not wait for the job to end.
     OfLength,
 }
 

@@ -51,7 +51,7 @@ impl LoggedJob {
             && matches!(fault.owner(), Owner::Handler | Owner::Ours)
             && let Some(history) = &entry.history
         {
-            // `logs` shows the end of the run, which says nothing of it.
+            // The run that `logs` shows has ended without a word of this failure.
             history.failed(id.0, text.clone());
         }
         warn!(trace_id = json_field(usage.spans.trace_id()), "[{id}] {name}@{version} {text}");

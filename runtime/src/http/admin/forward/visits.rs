@@ -35,8 +35,8 @@ pub(super) struct Visit {
 }
 
 impl Visits {
-    /// Counts a connection. If there are as many as may be, the oldest without a session makes room: every user of the
-    /// machine can connect, and none may keep the operator out. Returns `None` if all have a session.
+    /// Counts a connection. At the limit, the oldest connection without a session makes room: every user of the machine can
+    /// connect, and none may keep the operator out. Returns `None` if all connections have a session.
     pub(super) fn enter(self: &Arc<Visits>) -> Option<Visit> {
         let mut visits = self.visits();
         if visits.open.len() >= MOST {
