@@ -6,6 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{Client, Daemon, Origin, PATIENCE, Program, Setup, finish, guests, portcullis, until};
+use crate::trace_contexts::{TRUSTING, traceparent};
+use crate::traces::TRACE;
 
 /// Two handlers: the first answers, the second complains and traps.
 fn setup() -> Setup {
@@ -161,15 +163,14 @@ fn a_job_shows_the_jobs_that_it_called() {
 
 #[test]
 fn a_traced_job_and_the_job_that_it_called_show_their_trace() {
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let module = fs::read(guests().join("calls.wasm")).unwrap();
     let settings = "output = \"raw\"\nargs = [\"call\", \"back\", \"upper\"]\ncalls = [\"back\"]\n";
     let daemon = Setup::new("admin = \"unix://admin.sock\"\n")
         .handler("front", settings, &module)
         .handler("back", "output = \"raw\"\n", &module)
-        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
+        .add(TRUSTING)
         .start();
-    let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
+    let field = traceparent("00");
     assert_eq!(daemon.client().submit("POST", "/front", &field, b"words").status(), 200);
 
     let jobs = listed(&daemon, &[], 2);

@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, Program, Setup, finish, middleware, portcullis, until};
+use crate::trace_contexts::{TRUSTING, traceparent};
+use crate::traces::TRACE;
 
 /// Serves a program at `/`, with these lines in front.
 fn logging(lines: &str) -> Setup {
@@ -107,7 +109,6 @@ fn the_user_that_a_gate_has_named_is_in_the_line_whatever_the_response_is() {
 
 #[test]
 fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     for (lines, access, is_json) in [
         ("log = \"json\"\naccess_log = \"json\"", "\"target\":\"/\"", true),
         ("log = \"json\"\naccess_log = true", "GET / -> 502", true),
@@ -115,10 +116,10 @@ fn the_trace_of_a_job_is_in_every_json_line_about_it_and_in_no_text() {
     ] {
         let daemon = Setup::one("", &Program::new().complain("told by the guest\n").trap().wasm())
             .prepend(&format!("{lines}\n"))
-            .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
+            .add(TRUSTING)
             .start();
 
-        let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
+        let field = traceparent("00");
         assert_eq!(daemon.client().submit("GET", "/", &field, b"").status(), 502);
 
         for part in ["told by the guest", "trapped: ", access] {

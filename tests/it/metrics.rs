@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, guests, until};
 use crate::tls::site::secure;
+use crate::trace_contexts::TRUSTING;
+use crate::traces::{PARENT, TRACE};
 
 const PARTS: [&str; 4] = [
     "portcullis_job_queue_duration_seconds",
@@ -164,15 +166,12 @@ fn openmetrics_is_negotiated_and_its_exemplars_name_jobs_of_the_log() {
 
 #[test]
 fn an_exemplar_names_the_trace_of_its_job_if_a_collector_gets_it() {
-    const SENT: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const NOT_SENT: &str = "0af7651916cd43dd8448eb211c80319c";
-    let daemon = sleeping(Duration::from_millis(1), "")
-        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
-        .start();
-    for (host, target, trace, flags) in [("test", "/", SENT, "01"), ("b.example", "/b/c", NOT_SENT, "00")] {
+    let daemon = sleeping(Duration::from_millis(1), "").add(TRUSTING).start();
+    for (host, target, trace, flags) in [("test", "/", TRACE, "01"), ("b.example", "/b/c", NOT_SENT, "00")] {
         let mut client = daemon.client();
         client.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: {host}\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-{flags}\r\n\r\n"
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\ntraceparent: 00-{trace}-{PARENT}-{flags}\r\n\r\n"
         ));
         assert_eq!(client.response().text(), "ok");
     }
@@ -188,7 +187,7 @@ fn an_exemplar_names_the_trace_of_its_job_if_a_collector_gets_it() {
     assert_eq!(exemplars.len(), 2, "{written}");
     for line in exemplars {
         let is_sent = line.contains("route=\"/\"");
-        assert_eq!(line.contains(&format!("\",trace_id=\"{SENT}\"}} ")), is_sent, "{line}");
+        assert_eq!(line.contains(&format!("\",trace_id=\"{TRACE}\"}} ")), is_sent, "{line}");
         assert!(!line.contains(NOT_SENT), "{line}");
     }
 }

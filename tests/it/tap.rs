@@ -8,6 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, output, portcullis, reaped, until, within};
+use crate::trace_contexts::{TRUSTING, traceparent};
+use crate::traces::TRACE;
 
 fn setup() -> Setup {
     Setup::one("", &Program::text().say("hi").wasm())
@@ -111,12 +113,10 @@ fn conditions_are_applied_by_the_daemon() {
 
 #[test]
 fn a_trace_is_shown_and_selects_its_requests() {
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let traces = "\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n";
-    let daemon = setup().add(traces).start();
+    let daemon = setup().add(TRUSTING).start();
     let mut text = Tap::on(&daemon, &[&format!("trace={TRACE}")]);
     let mut json = Tap::on(&daemon, &["--json", "trace=4bf92f*"]);
-    let field = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-00\r\n");
+    let field = traceparent("00");
 
     daemon.get("/");
     assert_eq!(daemon.client().submit("GET", "/nowhere", &field, b"").status(), 404);

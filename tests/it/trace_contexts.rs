@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex};
 use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
 use crate::traces::{PARENT, TRACE};
 
-/// Traces requests, believes every client, and has no collector.
-fn believing(setup: Setup) -> Setup {
-    setup
-        .prepend("admin = \"unix://admin.sock\"\n")
-        .add("\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n")
-        .env("OTEL_BSP_SCHEDULE_DELAY", "10")
+/// The table that traces requests and trusts the parent of every client. Nothing listens on port 1.
+pub(crate) const TRUSTING: &str = "\n[traces]\nendpoint = \"http://127.0.0.1:1\"\ntrust = \"everybody\"\n";
+
+/// Makes the field of a request whose parent has these flags.
+pub(crate) fn traceparent(flags: &str) -> String {
+    format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n")
+}
+
+/// Traces requests, trusts the parent of every client, and has no collector.
+fn trusting(setup: Setup) -> Setup {
+    setup.prepend("admin = \"unix://admin.sock\"\n").add(TRUSTING).env("OTEL_BSP_SCHEDULE_DELAY", "10")
 }
 
 /// Sends a request with these fields, which are whole lines.
@@ -41,7 +46,7 @@ fn a_job_a_job_that_it_calls_and_a_component_have_spans_of_their_own_in_the_trac
         .handler("back", "output = \"raw\"", &read("calls.wasm"))
         .add("\n[handler.p]\nmodule = \"p.wasm\"\n[[route]]\npath = \"/facts\"\nhandler = \"p\"\n")
         .file("p.wasm", &read("proxy.wasm"));
-    let daemon = believing(setup).start();
+    let daemon = trusting(setup).start();
     let mut spans = vec![PARENT.to_owned()];
 
     for (target, prefix, [parent, state]) in [
@@ -50,8 +55,7 @@ fn a_job_a_job_that_it_calls_and_a_component_have_spans_of_their_own_in_the_trac
         ("/front", "", ["TRACEPARENT=", "TRACESTATE="]),
         ("/facts", "field ", ["traceparent: ", "tracestate: "]),
     ] {
-        let fields =
-            format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\ntracestate: b=2 , c=3\r\n");
+        let fields = traceparent("01") + "tracestate: a=1\r\ntracestate: b=2 , c=3\r\n";
         let response = ask(&daemon, target, &fields);
         let text = response.text();
 
@@ -65,9 +69,9 @@ fn a_job_a_job_that_it_calls_and_a_component_have_spans_of_their_own_in_the_trac
 
 #[test]
 fn a_parent_that_is_malformed_begins_another_trace_and_a_state_that_is_too_long_is_left_out() {
-    let daemon = believing(Setup::one("", &Program::text().environment().wasm())).start();
+    let daemon = trusting(Setup::one("", &Program::text().environment().wasm())).start();
     let state = "tracestate: a=1\r\n";
-    let good = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
+    let good = traceparent("01");
     let long = format!("tracestate: {}\r\n", vec![format!("a={}", "x".repeat(100)); 6].join(","));
     for (fields, is_believed) in [
         (format!("{good}{long}"), true),
@@ -97,12 +101,12 @@ fn a_guest_cannot_put_its_call_into_another_trace() {
     let url = format!("http://127.0.0.1:{}", origin.port());
     let module = fs::read(guests().join("fetch-wasip2.wasm")).unwrap();
     let settings = format!("allow = [\"{url}\"]\nallow_addresses = [\"127.0.0.1\"]");
-    let daemon = believing(Setup::one(&settings, &module)).start();
+    let daemon = trusting(Setup::one(&settings, &module)).start();
     let calls = format!(
         "GET {url}/a header traceparent 00-{OTHER}-{PARENT}-01\nGET {url}/b header tracestate x=forged"
     );
 
-    let fields = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\n");
+    let fields = traceparent("01") + "tracestate: a=1\r\n";
     let response = daemon.client().submit("POST", "/", &fields, calls.as_bytes());
 
     assert_eq!(response.text(), "200 hello\n200 hello\n");
@@ -120,8 +124,8 @@ fn a_guest_cannot_put_its_call_into_another_trace() {
 fn a_failure_is_kept_though_its_caller_has_not_sampled_it_and_a_success_is_not() {
     let setup =
         Setup::one("", &Program::text().say("ok").wasm()).handler("bad", "", &Program::new().trap().wasm());
-    let daemon = believing(setup).start();
-    let field = format!("traceparent: 00-{TRACE}-{PARENT}-00\r\n");
+    let daemon = trusting(setup).start();
+    let field = traceparent("00");
 
     for (target, status) in [("/", 200), ("/bad", 502), ("/", 200)] {
         assert_eq!(ask(&daemon, target, &field).status(), status);
