@@ -196,8 +196,8 @@ fn monitoring(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring").join(name)
 }
 
-/// Returns the names of metrics in a dashboard or in rules.
-fn named(text: &str) -> BTreeSet<&str> {
+/// Returns the words of a text that may be names of metrics.
+pub(crate) fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words.filter(|word| word.starts_with("portcullis_") || word.starts_with("process_")).collect()
 }

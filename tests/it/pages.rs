@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::metrics::named;
+
 /// A page of the documentation.
 struct Page {
     path: PathBuf,
@@ -96,12 +98,6 @@ fn every_page_says_what_it_holds_and_stands_in_the_readme() {
     }
 }
 
-/// Splits a text into words that may be names of metrics.
-fn metrics_in(text: &str) -> BTreeSet<&str> {
-    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    words.filter(|word| word.starts_with("portcullis_") || word.starts_with("process_")).collect()
-}
-
 #[test]
 fn every_metric_stands_in_a_page_and_no_page_names_another() {
     /// How the names of metrics end. Other names with their prefix are modules that guests import.
@@ -114,13 +110,12 @@ fn every_metric_stands_in_a_page_and_no_page_names_another() {
     let source: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
     let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let strings: BTreeSet<&str> = source.split('"').filter(is_name).collect();
-    let exposed: BTreeSet<&str> =
-        strings.iter().copied().filter(|text| metrics_in(text).contains(text)).collect();
+    let exposed: BTreeSet<&str> = strings.iter().copied().filter(|text| named(text).contains(text)).collect();
     let pages: String = reference().into_iter().map(|page| page.text).collect();
-    let named = metrics_in(&pages);
+    let in_pages = named(&pages);
 
-    let missing: Vec<&&str> = exposed.iter().filter(|name| !named.contains(**name)).collect();
-    let unknown = named.iter().filter(|name| {
+    let missing: Vec<&&str> = exposed.iter().filter(|name| !in_pages.contains(**name)).collect();
+    let unknown = in_pages.iter().filter(|name| {
         let suffix = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
         let name = suffix.unwrap_or(name);
         let is_known =
