@@ -9,7 +9,7 @@ use crate::harness::frames::{Frames, INTERNAL_ERROR, block, flag, frame, get, he
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
 
 /// `/hello` answers at once, `/echo` sends the body back, `/sleep` never answers, `/late` fails late.
-fn daemon(settings: &str) -> Daemon {
+pub(crate) fn daemon(settings: &str) -> Daemon {
     let late = Program::text().say("begun\n").read_once().trap();
     Setup::new(settings)
         .handler("hello", "", &Program::text().say("hello\n").wasm())
@@ -22,7 +22,7 @@ fn daemon(settings: &str) -> Daemon {
         .start()
 }
 
-fn begin(daemon: &Daemon) -> Frames {
+pub(crate) fn begin(daemon: &Daemon) -> Frames {
     Frames::begin(daemon.client(), &[])
 }
 

@@ -1,22 +1,9 @@
-//! Heads over HTTP/2, frame by frame: what is refused, and how long one may take.
+//! Heads over HTTP/2, frame by frame: which are refused, and their deadline.
 
 use std::time::{Duration, Instant};
 
-use crate::harness::frames::{Frames, PREFACE, block, flag, frame, get, head, kind};
-use crate::harness::{Daemon, Program, Setup};
-
-/// `/hello` answers at once, `/echo` sends the body back, `/sleep` never answers.
-fn daemon(settings: &str) -> Daemon {
-    Setup::new(settings)
-        .handler("hello", "", &Program::text().say("hello\n").wasm())
-        .handler("echo", "body = \"stream\"", &Program::text().echo().wasm())
-        .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
-        .start()
-}
-
-fn begin(daemon: &Daemon) -> Frames {
-    Frames::begin(daemon.client(), &[])
-}
+use crate::harness::frames::{PREFACE, block, flag, frame, get, head, kind};
+use crate::http2::{begin, daemon};
 
 /// RFC 9113 §8.1 calls such a request malformed. h2 removes the field before our code sees the request, so the
 /// field is harmless but cannot be refused.
