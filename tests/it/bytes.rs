@@ -21,7 +21,8 @@ const SIZES: [usize; 9] = [
     4_000_000,
 ];
 
-fn pattern(count: usize) -> Vec<u8> {
+/// Makes bytes that show it if a piece is missing or at the wrong place.
+pub(crate) fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
 

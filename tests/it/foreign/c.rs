@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::{LONG, build, tried};
+use crate::bytes::pattern;
 use crate::harness::{Program, Setup, finish, found, portcullis};
 
 /// A file of Debian's wasi-libc.
@@ -127,7 +128,6 @@ fn reads_and_writes_in_c_are_as_large_as_a_program_likes() {
         );
         ended.stdout
     };
-    let pattern = |size: usize| (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect::<Vec<_>>();
 
     for size in SIZES {
         for verb in ["stdio", "descriptors", "vectors", "places", "random"] {

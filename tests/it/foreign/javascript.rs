@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use super::tools::npm;
 use super::{LONG, build, tried};
+use crate::bytes::pattern;
 use crate::harness::{Daemon, Origin, Response, Setup};
 
 /// The exports of the component in WIT. The tool knows what the two resources mean.
@@ -119,7 +120,7 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may_and_passes_on_the
     let thrown = daemon.client().get("/throws");
     let [pieces, large] = ["/pieces", "/large"].map(|target| daemon.client().get(target));
     // As large as `limits.body` allows by default, within the other limits as they are by default.
-    let body: Vec<u8> = (0..16_usize << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    let body = pattern(16 << 20);
     let passed = pass(&daemon, &body);
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("JavaScript")));

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::tools::pip;
 use super::{HTTP, build, meets_its_memory_limit, serve, tried};
+use crate::bytes::pattern;
 use crate::harness::{Program, Setup};
 
 /// The exports of a command component, in WIT.
@@ -162,7 +163,7 @@ sys.stdout.flush()
 
 /// A body for that script, larger than what the host moves at once.
 pub(super) fn megabytes() -> Vec<u8> {
-    (0..4_000_000_usize).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+    pattern(4_000_000)
 }
 
 /// A script that takes all the memory that it gets.
