@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Program, Setup, finish, portcullis};
+use crate::harness::{Program, Setup};
 use crate::history::{listed, shown};
+use crate::replay::{only, recording, replay};
 
 /// A program that answers, reads, complains, and runs these instructions.
 fn failing(code: &str) -> Vec<u8> {
@@ -85,17 +86,14 @@ fn a_failure_behind_the_head_says_so_and_gives_the_last_line_whatever_it_is() {
 
 #[test]
 fn the_record_of_a_failure_behind_the_head_is_the_same_when_it_is_run_again() {
-    let settings = "record = \"failures\"";
-    let setup = Setup::one(settings, &failing("(call $proc_exit (i32.const 3))"));
-    let daemon = setup.prepend("record_dir = \"failures\"\n").start();
+    let daemon = recording("", &failing("(call $proc_exit (i32.const 3))")).start();
     let mut client = daemon.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
     client.head();
     client.send("x");
-    let line = daemon.log.line("is recorded: portcullis replay ");
+    let (file, _) = only(&daemon);
 
-    let file = daemon.path("failures").join(line.rsplit_once('/').unwrap().1);
-    let again = finish(portcullis().arg("replay").arg(file), b"", PATIENCE);
+    let again = replay(&file, &[]);
 
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     assert!(

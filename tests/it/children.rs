@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Log, PATIENCE, Program, Setup, bomb, portcullis, until, within};
+use crate::replay::{only, recording};
 
 /// Finds the compiler process of a parent.
 fn compiler(parent: u32) -> Option<Pid> {
@@ -42,13 +43,9 @@ fn with_the_compiler_of_check_sent(signals: &[Signal]) -> (Option<i32>, String) 
 
 /// Makes a job fail, and returns its record.
 fn record(dir: &Path) -> String {
-    let setup = Setup::one("record = \"failures\"\n", &Program::new().trap().wasm());
-    let daemon = setup.prepend("record_dir = \"failures\"\n").start();
+    let daemon = recording("", &Program::new().trap().wasm()).start();
     assert_eq!(daemon.get("/").status(), 502);
-    let file = until("the failed job to be recorded", || {
-        let entries = fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
-        entries.into_iter().find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
-    });
+    let (file, _) = only(&daemon);
     let kept = dir.join("failed.json");
     fs::copy(file, &kept).unwrap();
     kept.to_str().unwrap().to_owned()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{Ended, Setup, bomb, finish, portcullis};
+use crate::replay::{only, recording};
 use crate::swap::{run, swap, version};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,11 +90,9 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
 #[test]
 fn a_replay_uses_the_code_that_a_run_of_the_module_has_kept_and_keeps_its_own() {
     let module = crate::harness::Program::new().complain("why\n").exit(3).wasm();
-    let setup = Setup::one("record = \"failures\"", &module).prepend("record_dir = \"failures\"\n");
-    let daemon = setup.start();
+    let daemon = recording("", &module).start();
     assert_eq!(daemon.get("/").status(), 502);
-    let line = daemon.log.line("is recorded: portcullis replay ");
-    let record = daemon.path("failures").join(line.rsplit_once('/').unwrap().1);
+    let (record, _) = only(&daemon);
     let [warm, cold] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let ran = verb(warm.path(), &["run"], &daemon.path("one.wasm"));
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);

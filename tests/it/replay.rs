@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, guests, portcullis, until};
 
 /// A handler whose failed jobs are recorded.
-fn recording(settings: &str, module: &[u8]) -> Setup {
+pub(crate) fn recording(settings: &str, module: &[u8]) -> Setup {
     Setup::one(&format!("record = \"failures\"\n{settings}"), module).prepend("record_dir = \"failures\"\n")
 }
 
@@ -23,13 +23,14 @@ fn files(daemon: &Daemon) -> Vec<PathBuf> {
 }
 
 /// Waits for the record file of the only failed job.
-fn only(daemon: &Daemon) -> (PathBuf, Value) {
+pub(crate) fn only(daemon: &Daemon) -> (PathBuf, Value) {
     let file = until("the failed job to be recorded", || files(daemon).pop());
     let bundle = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     (file, bundle)
 }
 
-fn replay(file: &PathBuf, args: &[&str]) -> Ended {
+/// Runs `replay` with a record file.
+pub(crate) fn replay(file: &PathBuf, args: &[&str]) -> Ended {
     finish(portcullis().arg("replay").arg(file).args(args), b"", PATIENCE)
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::{Daemon, PATIENCE, Program, Setup, StoreServer, finish, guests, portcullis, until};
+use crate::replay::only;
 use crate::stores::{add, shortener};
 
 /// Every character that has a meaning in a URL.
@@ -105,10 +106,7 @@ fn a_password_in_a_url_is_shown_nowhere_and_a_guest_is_told_no_address() {
 
     let told = ["redis", "nats", "postgres"].map(|name| daemon.get(&format!("/{name}")).text().to_owned());
     let failed = daemon.get("/failing").text().to_owned();
-    let recorded = until("the failed job to be recorded", || {
-        let files = fs::read_dir(daemon.path("failures")).ok()?.map(|entry| entry.unwrap().path());
-        files.into_iter().find(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))
-    });
+    let (recorded, _) = only(&daemon);
 
     let why = "it cannot be reached: see the daemon's log)\n";
     let store = format!("Some(Unavailable: store default: {why}");

@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{exposed, guest, mounts};
-use crate::harness::{Ended, Landlock, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{Ended, Landlock, PATIENCE, Program, Setup, finish, portcullis};
+use crate::replay::only;
 
 #[test]
 fn a_replay_follows_no_link_that_another_handler_has_planted_since() {
@@ -19,11 +20,7 @@ fn a_replay_follows_no_link_that_another_handler_has_planted_since() {
         fs::create_dir_all(setup.path("outside")).unwrap();
         let daemon = landlock.start(setup);
         assert_eq!(daemon.get("/victim").status(), 502);
-        let file = until("the failed job to be recorded", || {
-            let mut entries =
-                fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
-            entries.find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
-        });
+        let (file, _) = only(&daemon);
         let replay = || -> Ended {
             let mut replay = portcullis();
             replay.current_dir("/").arg("replay").arg(&file);
