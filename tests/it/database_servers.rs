@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use crate::databases::{ask, sql, told};
-use crate::harness::{Daemon, DatabaseServer, Setup, guests};
+use crate::databases::{SHORT, ask, serve, sql, told};
+use crate::harness::{Daemon, DatabaseServer, Setup};
 
 /// Serves the guest "sql" under a name for each verb, with one connection and a first migration.
-fn serve(server: &DatabaseServer, verbs: &[&str]) -> Daemon {
-    let module = fs::read(guests().join("sql.wasm")).unwrap();
+fn serving(server: &DatabaseServer, verbs: &[&str]) -> Daemon {
     let setup = Setup::new(&format!(
         "admin = \"unix://admin.sock\"\n\
          [database.app]\nurl = \"{}\"\nconnections = 1\nmigrations = \"steps\"\n",
@@ -15,17 +14,13 @@ fn serve(server: &DatabaseServer, verbs: &[&str]) -> Daemon {
     ));
     fs::create_dir(setup.path("steps")).unwrap();
     let first = b"create table users (name text);\ninsert into users values ('ada');\n";
-    let setup = setup.file("steps/0001_users.sql", first);
-    let settings = |verb: &str| {
-        format!("output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\nlimits.time = \"2s\"")
-    };
-    verbs.iter().fold(setup, |setup, verb| setup.handler(verb, &settings(verb), &module)).start()
+    serve(setup.file("steps/0001_users.sql", first), verbs, SHORT)
 }
 
 #[test]
 fn a_job_that_ends_in_a_transaction_on_a_server_leaves_nothing_and_no_lock() {
     let Some(server) = DatabaseServer::start() else { return };
-    let daemon = serve(&server, &["exit", "trap", "spin", "query", "plain"]);
+    let daemon = serving(&server, &["exit", "trap", "spin", "query", "plain"]);
     assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
 
     for (end, status) in [("exit", 502), ("trap", 502), ("spin", 504), ("query", 504)] {
@@ -42,7 +37,7 @@ fn a_job_that_ends_in_a_transaction_on_a_server_leaves_nothing_and_no_lock() {
 #[test]
 fn migrations_of_a_server_are_applied_up_to_the_one_that_fails() {
     let Some(server) = DatabaseServer::start() else { return };
-    let daemon = serve(&server, &["users"]);
+    let daemon = serving(&server, &["users"]);
     assert_eq!(daemon.get("/users").text(), "[\"ada\"]\n");
     fs::write(daemon.path("steps/0002_more.sql"), "insert into users values ('bob');").unwrap();
     let wrong = "insert into users values ('eve'); insert into nowhere values (1);";

@@ -8,19 +8,23 @@ use serde_json::Value;
 
 use crate::harness::{Client, Daemon, Ended, PATIENCE, Setup, finish, guests, portcullis};
 
-/// Serves the guest "sql" under a name for each verb, with one database.
-fn serve(verbs: &[&str]) -> Daemon {
+/// The table of a database with one connection.
+const APP: &str = "[database.app]\nurl = \"sqlite:data/app.sqlite\"\nconnections = 1\n";
+
+/// The time limit of jobs that do not end by themselves.
+pub(crate) const SHORT: &str = "limits.time = \"2s\"";
+
+/// Serves the guest "sql" under a name for each verb. Each handler has the settings `more`.
+pub(crate) fn serve(setup: Setup, verbs: &[&str], more: &str) -> Daemon {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
-    let settings = |verb: &str| {
-        format!("output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\nlimits.time = \"2s\"")
-    };
-    let setup = Setup::new("[database.app]\nurl = \"sqlite:data/app.sqlite\"\nconnections = 1\n");
+    let settings =
+        |verb: &str| format!("output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\n{more}");
     verbs.iter().fold(setup, |setup, verb| setup.handler(verb, &settings(verb), &module)).start()
 }
 
 #[test]
 fn a_program_uses_a_database() {
-    let daemon = serve(&["sdk"]);
+    let daemon = serve(Setup::new(APP), &["sdk"], SHORT);
 
     let wanted = "added 1\nrows [(1, 4, Some(0.5)), (2, 200000, None)]\nmoved [12]\nfailed Err(Constraint)\nkept [2]\n\
         Err(NotAllowed: database main: ATTACH and VACUUM are not allowed)\n\
@@ -50,7 +54,7 @@ fn a_component_of_spin_uses_a_database() {
 
 #[test]
 fn a_job_that_ends_in_a_transaction_leaves_nothing_and_no_lock() {
-    let daemon = serve(&["exit", "trap", "spin", "query", "plain"]);
+    let daemon = serve(Setup::new(APP), &["exit", "trap", "spin", "query", "plain"], SHORT);
     assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
 
     for (end, status) in [("exit", 502), ("trap", 502), ("spin", 504), ("query", 504)] {
@@ -61,18 +65,8 @@ fn a_job_that_ends_in_a_transaction_leaves_nothing_and_no_lock() {
 
 #[test]
 fn a_job_whose_file_threads_see_only_its_mounts_has_a_new_connection() {
-    let module = fs::read(guests().join("sql.wasm")).unwrap();
-    let settings = |verb: &str| {
-        format!(
-            "output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\nlimits.time = \"2s\"\ntmp = \"1MiB\""
-        )
-    };
-    let config = "scratch = \"scratch\"\n[database.app]\nurl = \"sqlite:data/app.sqlite\"\nconnections = 1\n";
-    let setup = Setup::new(config);
-    let daemon = ["plain", "query"]
-        .iter()
-        .fold(setup, |setup, verb| setup.handler(verb, &settings(verb), &module))
-        .start();
+    let setup = Setup::new(&format!("scratch = \"scratch\"\n{APP}"));
+    let daemon = serve(setup, &["plain", "query"], &format!("{SHORT}\ntmp = \"1MiB\""));
     assert_eq!(daemon.get("/plain").text(), "[\"one\"]\n");
 
     // The thread of a connection that has computed for long ends with its job.
@@ -105,7 +99,7 @@ fn statements_count_for_the_processor_time_and_the_memory_of_their_job() {
 
 #[test]
 fn a_client_that_leaves_takes_its_transaction_along() {
-    let daemon = serve(&["spin", "plain"]);
+    let daemon = serve(Setup::new(APP), &["spin", "plain"], SHORT);
 
     let mut client = daemon.client();
     client.send("GET /spin HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -119,22 +113,13 @@ fn a_client_that_leaves_takes_its_transaction_along() {
 fn an_open_transaction_ends_with_its_job_that_is_killed_and_with_the_daemon() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("app.sqlite");
-    let module = fs::read(guests().join("sql.wasm")).unwrap();
     let config = format!(
         "admin = \"unix://admin.sock\"\ngrace = \"500ms\"\n\
          [database.app]\nurl = \"sqlite:{}\"\nconnections = 1\n",
         file.display()
     );
-    let settings = |verb: &str| {
-        format!(
-            "output = \"raw\"\nargs = [{verb:?}]\ndatabases = {{ main = \"app\" }}\n\
-             limits = {{ time = \"120s\", cpu = \"120s\" }}"
-        )
-    };
-    let start = || {
-        let setup = Setup::new(&config).handler("spin", &settings("spin"), &module);
-        setup.handler("plain", &settings("plain"), &module).start()
-    };
+    let start =
+        || serve(Setup::new(&config), &["spin", "plain"], "limits = { time = \"120s\", cpu = \"120s\" }");
     // With a row that is not committed.
     let begin = |daemon: &Daemon| {
         let mut client = daemon.client();
