@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, Program, Response, Setup, guests, until};
+use crate::harness::{Client, Daemon, Program, Response, Setup, at_once, guests, until};
 
 /// The two builds of the guest.
 #[derive(Clone, Copy)]
@@ -247,14 +247,7 @@ fn handlers_that_call_one_another_do_not_wait_for_slots_that_the_other_holds() {
         .core("back", &["run", "front"], &settings("front"))
         .start();
 
-    let answers = std::thread::scope(|scope| {
-        let asking = |path: &'static str| {
-            let daemon = &daemon;
-            move || (0..25).map(|_| daemon.get(path).status()).collect::<Vec<_>>()
-        };
-        let threads = ["/front", "/back", "/front", "/back"].map(|path| scope.spawn(asking(path)));
-        threads.map(|thread| thread.join().unwrap()).concat()
-    });
+    let answers = at_once(["/front", "/back"], 25, |path| daemon.get(path));
 
     assert_eq!(answers, [200; 100]);
 }

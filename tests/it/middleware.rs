@@ -1,6 +1,6 @@
 //! Middlewares: components that export and import `wasi:http/handler`, around what stands behind them.
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, middleware, portcullis};
+use crate::harness::{Daemon, PATIENCE, Program, Setup, at_once, finish, middleware, portcullis};
 use crate::swap::swap;
 
 /// `/env` leads to a program that prints its variables, `/echo` to an echo, `/bad` to a program that traps, and `/no` to a
@@ -161,14 +161,7 @@ fn routes_with_the_same_middlewares_in_opposite_orders_do_not_block_one_another(
     .file("m.wasm", &module)
     .start();
 
-    let answered = std::thread::scope(|scope| {
-        let asking = |path: &'static str| {
-            let daemon = &daemon;
-            move || (0..50).map(|_| ask(daemon, path, "untouched").status()).collect::<Vec<_>>()
-        };
-        let threads = ["/ab", "/ba", "/ab", "/ba"].map(|path| scope.spawn(asking(path)));
-        threads.map(|thread| thread.join().unwrap()).concat()
-    });
+    let answered = at_once(["/ab", "/ba"], 50, |path| ask(&daemon, path, "untouched"));
 
     assert_eq!(answered.len(), 200);
     assert!(answered.iter().all(|status| [200, 502].contains(status)), "{answered:?}");

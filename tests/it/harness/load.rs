@@ -83,6 +83,20 @@ impl Drop for Crowd {
     }
 }
 
+/// Requests two targets at once, each from two threads. A thread sends `requests` requests, one after another. Returns
+/// the statuses of the responses.
+pub(crate) fn at_once(
+    [one, other]: [&str; 2],
+    requests: usize,
+    ask: impl Fn(&str) -> Response + Sync,
+) -> Vec<u16> {
+    let asking = |target: &str| (0..requests).map(|_| ask(target).status()).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let threads = [one, other, one, other].map(|target| scope.spawn(move || asking(target)));
+        threads.map(|thread| thread.join().unwrap()).concat()
+    })
+}
+
 /// Prints a measured figure.
 pub(crate) fn figure(line: &str) {
     // Written to the terminal directly, because the output of a passing test is not shown.

@@ -30,7 +30,7 @@ pub(crate) use database_server::DatabaseServer;
 pub(crate) use deadline::{Ends, PATIENCE, attempted, never, soon, until, within};
 pub(crate) use guest::{Program, guests, handlers, middleware};
 pub(crate) use landlock::Landlock;
-pub(crate) use load::{Crowd, Latencies, figure};
+pub(crate) use load::{Crowd, Latencies, at_once, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;
 pub(crate) use random::Random;
