@@ -25,9 +25,8 @@ mod zig;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::harness::{Daemon, Response, Setup, figure, finish, until, within};
+use crate::harness::{Daemon, Response, Setup, figure, finish, within};
+use crate::history::{listed, shown};
 
 /// The time limit for a tool of another language on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
@@ -73,14 +72,10 @@ fn meets_its_memory_limit(daemon: &Daemon, handler: &str, target: &str, limit: &
     let told = format!("memory limit of {limit} (limits.memory)");
     let line = daemon.log.line(&told);
     assert!(line.contains("(memory_limit)"), "{line}");
-    let failed = until("the failure in the history", || {
-        let listed = daemon.verb(&["history", "--json", "--failed", handler]).stdout;
-        let jobs: Vec<Value> = serde_json::from_slice(&listed).unwrap();
-        jobs.into_iter().find(|job| job["outcome"] == "memory_limit")
-    });
+    let failed = &listed(daemon, &["--failed", handler], 1)[0];
+    assert_eq!(failed["outcome"], "memory_limit", "{failed}");
     assert!(failed["message"].as_str().is_some_and(|message| message.contains(&told)), "{failed}");
-    let shown = daemon.verb(&["show", failed["id"].as_str().unwrap()]).stdout;
-    assert!(String::from_utf8(shown).unwrap().contains(&told), "{failed}");
+    assert!(shown(daemon, failed).contains(&told), "{failed}");
 }
 
 /// Sends a request several times. Returns the first response, and the time that a later one took.
