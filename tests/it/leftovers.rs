@@ -1,8 +1,7 @@
 //! What a job changes in its slot of the pool is back at its initial value for the next job there.
 
-use std::fs;
-
-use crate::harness::{Response, Setup, guests};
+use crate::harness::{Response, Setup};
+use crate::speaker::BOTH;
 
 /// A part of an instance that a guest can change.
 struct Part {
@@ -277,17 +276,14 @@ fn a_job_that_looks_at_what_it_has_changed_itself_finds_it() {
 
 #[test]
 fn without_reuse_a_request_finds_nothing_of_the_one_before() {
-    for guest in ["proxy", "service"] {
-        let module = fs::read(guests().join(format!("{guest}.wasm"))).unwrap();
-        let route = "[[route]]\npath = \"/{verb}\"\nhandler = \"p\"\n";
-        let setup = Setup::new(route).handler("p", "", &module).prepend(ALONE);
-        let daemon = setup.prepend("wasi_http_03 = true\n").start();
+    for guest in BOTH {
+        let daemon = guest.setup("").prepend(ALONE).start();
         let mut client = daemon.client();
 
         for _ in 0..20 {
-            assert_eq!(client.submit("POST", "/mark", "", b".").text(), ".", "{guest}");
-            assert_eq!(client.get("/marks").text(), "0\n", "{guest}");
-            assert_eq!(client.get("/count").text(), "1\n", "{guest}");
+            assert_eq!(client.submit("POST", "/mark", "", b".").text(), ".", "{guest:?}");
+            assert_eq!(client.get("/marks").text(), "0\n", "{guest:?}");
+            assert_eq!(client.get("/count").text(), "1\n", "{guest:?}");
         }
     }
 }

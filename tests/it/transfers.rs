@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::harness::frames::{self, Frames, flag, frame, kind};
 use crate::harness::{Client, Program, Setup, guests};
 use crate::pace::read;
+use crate::speaker::BOTH;
 
 /// Sends a body in pieces, slower than the handler's time limit allows, and reads the answer.
 fn uploaded_slowly(client: &mut Client, target: &str) -> String {
@@ -47,14 +48,8 @@ fn a_slow_upload_is_not_the_time_of_a_program_or_of_one_that_it_calls() {
 
 #[test]
 fn a_slow_upload_is_not_the_time_of_a_component_that_speaks_http() {
-    for (module, switch) in [("proxy.wasm", ""), ("service.wasm", "wasi_http_03 = true\n")] {
-        let module = std::fs::read(guests().join(module)).unwrap();
-        let daemon = Setup::new(&format!(
-            "[handler.p]\nmodule = \"p.wasm\"\n{SHORT}\n[[route]]\npath = \"/{{verb}}\"\nhandler = \"p\"\n"
-        ))
-        .file("p.wasm", &module)
-        .prepend(switch)
-        .start();
+    for guest in BOTH {
+        let daemon = guest.serving(SHORT);
         let mut client = daemon.client();
 
         let head = uploaded_slowly(&mut client, "/echo");
@@ -132,22 +127,16 @@ fn megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_l
 #[test]
 fn a_slow_download_is_not_the_time_of_a_component_that_speaks_http() {
     std::thread::scope(|scope| {
-        for (module, switch) in [("proxy.wasm", ""), ("service.wasm", "wasi_http_03 = true\n")] {
+        for guest in BOTH {
             scope.spawn(move || {
-                let daemon = Setup::new(&format!(
-                    "[handler.p]\nmodule = \"p.wasm\"\n{SHORT}\nlimits.cpu = \"none\"\n\
-                     [[route]]\npath = \"/{{verb}}/{{word}}\"\nhandler = \"p\"\n"
-                ))
-                .file("p.wasm", &std::fs::read(guests().join(module)).unwrap())
-                .prepend(switch)
-                .start();
+                let daemon = guest.serving(&format!("{SHORT}\nlimits.cpu = \"none\""));
                 let mut client = Client::narrow(Ipv4Addr::LOCALHOST, daemon.port());
                 client.send("GET /pour/10 HTTP/1.1\r\nHost: test\r\n\r\n");
                 assert!(client.head().starts_with("HTTP/1.1 200 "));
 
                 std::thread::park_timeout(Duration::from_millis(5000));
 
-                assert_eq!(client.receive_chunks(), 10 << 20, "{module}");
+                assert_eq!(client.receive_chunks(), 10 << 20, "{guest:?}");
             });
         }
     });

@@ -16,7 +16,7 @@ use crate::harness::{Daemon, Setup, guests};
 
 /// A guest that does what its path says.
 #[derive(Clone, Copy, Debug)]
-struct Guest {
+pub(crate) struct Guest {
     module: &'static str,
     /// The setting that enables it.
     switch: &'static str,
@@ -28,7 +28,7 @@ const PROXY: Guest = Guest { module: "proxy.wasm", switch: "" };
 /// It exports wasi:http/handler.
 const SERVICE: Guest = Guest { module: "service.wasm", switch: "wasi_http_03 = true\n" };
 
-const BOTH: [Guest; 2] = [PROXY, SERVICE];
+pub(crate) const BOTH: [Guest; 2] = [PROXY, SERVICE];
 
 impl Guest {
     fn bytes(self) -> Vec<u8> {
@@ -44,11 +44,12 @@ impl Guest {
         .file("p.wasm", &self.bytes())
     }
 
-    fn setup(self, settings: &str) -> Setup {
+    /// Configures and enables it.
+    pub(crate) fn setup(self, settings: &str) -> Setup {
         self.off(settings).prepend(self.switch)
     }
 
-    fn serving(self, settings: &str) -> Daemon {
+    pub(crate) fn serving(self, settings: &str) -> Daemon {
         self.setup(settings).start()
     }
 }
