@@ -1,25 +1,10 @@
-//! What the daemon makes of the responses of a collector of traces.
+//! Responses of a collector of traces: which of them count as delivery of the spans.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::harness::origin::{read_body, read_head};
 use crate::harness::{Origin, Program, Setup};
-
-/// Reads a head. It is empty at the end of the connection.
-fn read_head(stream: &mut (impl Read + ?Sized)) -> String {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// Reads the body behind a head.
-fn skip_body(head: &str, stream: &mut (impl Read + ?Sized)) {
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
-}
 
 #[test]
 fn spans_are_sent_once_if_the_status_is_200_whatever_follows() {
@@ -31,16 +16,16 @@ fn spans_are_sent_once_if_the_status_is_200_whatever_follows() {
         let requests = Arc::<AtomicUsize>::default();
         let counted = requests.clone();
         let collector = Origin::of("127.0.0.1", move |head, stream| {
-            let mut head = head.to_owned();
-            while !head.is_empty() {
-                skip_body(&head, stream);
-                // The first is on a new connection, and the third on one that is open already.
+            let mut next = Some(head.to_owned());
+            while let Some(head) = next {
+                read_body(&head, stream).unwrap();
+                // The second response is plain and keeps its connection, on which the third one is sent.
                 let is_odd = counted.fetch_add(1, Ordering::SeqCst) != 1;
                 let _told = stream.write_all(if is_odd { odd.as_bytes() } else { PLAIN.as_bytes() });
                 if is_odd {
                     return;
                 }
-                head = read_head(stream);
+                next = read_head(stream);
             }
         });
         let daemon = Setup::one("", &Program::text().say("ok").wasm())

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
+use crate::harness::origin::read_body;
 use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
 use crate::traces::{PARENT, TRACE};
 
@@ -142,9 +143,7 @@ fn the_environment_names_the_collector_its_credentials_the_service_and_the_share
     let bodies = Arc::<Mutex<Vec<Vec<u8>>>>::default();
     let received = bodies.clone();
     let collector = Origin::of("127.0.0.1", move |head, stream| {
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let mut body = vec![0; length.parse().unwrap()];
-        stream.read_exact(&mut body).unwrap();
+        let body = read_body(head, stream).unwrap();
         received.lock().unwrap().push(body);
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message as _;
 
+use crate::harness::origin::read_body;
 use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
 
 /// The program that makes spans of its own.
@@ -101,9 +102,7 @@ impl Collector {
         let origin = Origin::of("127.0.0.1", move |head, stream| {
             assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
             assert!(head.contains("application/x-protobuf"), "{head}");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            let mut body = vec![0; length.parse().unwrap()];
-            stream.read_exact(&mut body).unwrap();
+            let body = read_body(head, stream).unwrap();
             received.lock().unwrap().push(Export::decode(&*body).unwrap());
             let _told = stream.write_all(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",

@@ -15,7 +15,7 @@ mod landlock;
 mod load;
 mod log;
 mod metrics;
-mod origin;
+pub(crate) mod origin;
 mod random;
 mod secure;
 mod store_server;

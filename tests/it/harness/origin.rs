@@ -1,6 +1,6 @@
 //! A server for outbound requests; it counts connections and records request heads.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,17 +104,36 @@ impl Origin {
 fn serve(stream: TcpStream, seen: &Seen, wrap: &Wrap, reply: &Reply) {
     let _deadline = stream.set_read_timeout(Some(PATIENCE));
     let Some(mut stream) = wrap(stream) else { return };
-    let mut head = String::new();
-    let mut reader = BufReader::with_capacity(1, &mut stream);
-    while !head.ends_with("\r\n\r\n") {
-        // A TLS client that rejects the certificate disconnects here.
-        if reader.read_line(&mut head).map_or(true, |read| read == 0) {
-            return;
-        }
-    }
+    // A TLS client that rejects the certificate disconnects here.
+    let Some(head) = read_head(&mut *stream) else { return };
     seen.heads.lock().unwrap().push(head.clone());
     reply(&head, &mut *stream);
     let _flushed = stream.flush();
+}
+
+/// Reads the head of a request. `None` if the client leaves before its end.
+pub(crate) fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.extend(byte);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Reads what follows the head of a request, with its framing. `None` if the client leaves before its end.
+pub(crate) fn read_body(head: &str, stream: &mut (impl Read + ?Sized)) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        body.resize(length.parse().unwrap(), 0);
+        stream.read_exact(&mut body).ok()?;
+    }
+    while head.contains("\r\ntransfer-encoding: chunked\r\n") && !body.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        body.extend(byte);
+    }
+    Some(body)
 }
 
 /// Makes a 200 response with this text.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{SOCKETS, ask, asker};
+use crate::harness::origin::read_body;
 use crate::harness::{Origin, Program, Setup, guests, until};
 
 /// Allows one server at 127.0.0.1.
@@ -78,9 +79,7 @@ fn a_response_at_the_limit_passes_and_one_byte_more_does_not() {
 fn a_request_at_the_limit_passes_and_one_byte_more_does_not() {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     let origin = Origin::of("127.0.0.1", |head, stream| {
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-        if stream.read_exact(&mut body).is_ok() {
+        if read_body(head, stream).is_some() {
             let _told = stream.write_all(ANSWER);
         }
     });

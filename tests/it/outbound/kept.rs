@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{ask, asker};
+use crate::harness::origin::{read_body, read_head};
 use crate::harness::{Daemon, Origin, until};
 
 /// Starts a daemon whose component may call this server.
@@ -17,34 +18,21 @@ fn allowing(origin: &Origin) -> (String, Daemon) {
 fn patient(most: usize) -> Origin {
     let answered = Arc::new(AtomicUsize::new(0));
     Origin::of("127.0.0.1", move |head, stream| {
-        let mut body = length(head);
+        let mut head = head.to_owned();
         for turn in 0..=most {
-            if turn == most || stream.read_exact(&mut vec![0; body]).is_err() {
+            if turn == most || read_body(&head, stream).is_none() {
                 return;
             }
             let number = answered.fetch_add(1, Ordering::SeqCst) + 1;
             let answer =
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{number}", number.to_string().len());
-            let mut head = Vec::new();
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
             }
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                match stream.read(&mut byte) {
-                    Ok(1) => head.push(byte[0]),
-                    Ok(_) | Err(_) => return,
-                }
-            }
-            body = length(&String::from_utf8_lossy(&head));
+            let Some(next) = read_head(stream) else { return };
+            head = next;
         }
     })
-}
-
-/// Reads the length of the body from a head.
-fn length(head: &str) -> usize {
-    let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    value.map_or(0, |value| value.parse().unwrap())
 }
 
 #[test]
@@ -115,7 +103,7 @@ fn a_request_of_any_kind_is_made_anew_where_its_connection_was_closed_before() {
     let closed = Arc::new(AtomicUsize::new(0));
     let tell = closed.clone();
     let origin = Origin::of("127.0.0.1", move |head, stream| {
-        let _body = stream.read_exact(&mut vec![0; length(head)]);
+        let _body = read_body(head, stream);
         // The response does not announce the close, so the client keeps the connection.
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         tell.fetch_add(1, Ordering::SeqCst);

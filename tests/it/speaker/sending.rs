@@ -2,17 +2,17 @@
 //!
 //! The subjects are those of wasi-testsuite's `http-client` tests; the tests are our own.
 
-use std::io::Read;
 use std::net::TcpListener;
 
 use super::SERVICE;
+use crate::harness::origin::read_body;
 use crate::harness::{Daemon, Origin};
 
 /// Starts a server that sends back what follows the head of each request, with its framing. It sends nothing
 /// back if the request breaks off.
 fn mirror() -> Origin {
     Origin::of("127.0.0.1", |head, stream| {
-        let Some(mut body) = body(head, stream) else { return };
+        let Some(mut body) = read_body(head, stream) else { return };
         let length = body.len();
         if head.starts_with("HEAD ") {
             body.clear();
@@ -21,21 +21,6 @@ fn mirror() -> Origin {
         let _sent =
             stream.write_all(&[format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes(), &body].concat());
     })
-}
-
-/// Reads what follows the head of a request.
-fn body(head: &str, stream: &mut (impl Read + ?Sized)) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
-        body.resize(length.parse().unwrap(), 0);
-        stream.read_exact(&mut body).ok()?;
-    }
-    while head.contains("\r\ntransfer-encoding: chunked\r\n") && !body.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).ok()?;
-        body.extend(byte);
-    }
-    Some(body)
 }
 
 /// Returns the authority of a server at this port.
