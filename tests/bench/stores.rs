@@ -47,7 +47,7 @@ const MEASURED: [Measured; 6] = [
 
 const NOTHING: &str = "/nothing";
 
-/// A request, and who makes it over and over.
+/// A request, and the clients that repeat it.
 struct Measured {
     title: &'static str,
     path: &'static str,

@@ -1,4 +1,4 @@
-//! What is told of a job that fails when it has begun to answer, and how long a head is held back for that.
+//! Jobs that fail after they have begun to answer: how they are reported, and how long a response head is held back.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::replay::{only, recording, replay};
 
 /// A program that answers, reads, complains, and runs these instructions.
 fn failing(code: &str) -> Vec<u8> {
-    // A job that calls its own start overflows its stack, without a second answer.
+    // A job that calls itself overflows its stack, and writes no second head.
     let program = Program::new().code("(if (i32.load (i32.const 4096)) (then (call $main)))");
     program
         .say("Content-Type: text/plain\n\nbegun\n")

@@ -236,7 +236,7 @@ fn slots_that_only_callers_hold_are_not_waited_for() {
 
 #[test]
 fn handlers_that_call_one_another_do_not_wait_for_slots_that_the_other_holds() {
-    // A wait in the queue that is longer than that of the test.
+    // A request may wait in the queue for longer than the test waits.
     let settings = |other: &str| {
         format!(
             "calls = [\"{other}\"]\nlimits.concurrency = 1\nlimits.queue_time = \"20m\"\nlimits.time = \"20m\""

@@ -171,8 +171,8 @@ fn a_reload_keeps_the_old_generation_when_the_configuration_is_bad() {
     assert_eq!((daemon.get("/new").status(), daemon.get("/").status()), (200, 404));
 }
 
-/// A configuration with a path of so many captures, a route that sets so many fields, and so many routes with one
-/// capture and another text behind it.
+/// Makes a configuration with this many captures in one path, this many fields that one route sets, and this many
+/// routes with different texts behind a capture.
 fn with(captures: usize, fields: usize, texts: usize) -> String {
     let captures: String = (0..captures).map(|number| format!("/{{c{number}}}")).collect();
     let fields: Vec<String> = (0..fields).map(|number| format!("x-{number} = \"{number}\"")).collect();

@@ -1,4 +1,4 @@
-//! CORS: pages of other sites read every refusal, whoever refuses, so that their scripts learn the reason.
+//! CORS: pages of other sites can read every refusal, and their scripts learn its reason.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::harness::{PATIENCE, Program, Response, Setup, finish, found};
 /// The origin that is granted, as a request field.
 const ORIGIN: &str = "Origin: https://a.example\r\n";
 
-/// Routes that are refused in each way.
+/// Makes routes for every kind of refusal.
 fn setup() -> Setup {
     let setup = Setup::new(
         "admin = \"unix://admin.sock\"\n[cors]\norigins = [\"https://a.example\"]\n\

@@ -223,7 +223,7 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_run_into_its_limit() {
     assert!(!refused.text().contains("fatal"), "{}", refused.text());
 }
 
-/// The mount of the guests that put away a file.
+/// The mount of the guests that write a file.
 pub(crate) const DATA: &str = "mounts = [{ host = \"data\", guest = \"/data\", write = true }]";
 
 /// Adds the directory of that mount, and the admin socket.
@@ -232,17 +232,17 @@ pub(crate) fn with_data(setup: Setup) -> Setup {
     setup.prepend("admin = \"unix://admin.sock\"\n")
 }
 
-/// Waits until this many files were put away and every job has ended.
-fn put_away(daemon: &Daemon, handler: &str, files: usize) {
+/// Waits until there are this many files and every job has ended.
+fn all_written(daemon: &Daemon, handler: &str, files: usize) {
     let count = || fs::read_dir(daemon.path("data")).unwrap().count();
-    until("every job to put away its file", || (count() == files).then_some(()));
+    until("every job to write its file", || (count() == files).then_some(()));
     daemon.counted("portcullis_jobs_running", &[handler], 0.0);
 }
 
-/// Sends requests whose clients leave as soon as they have the whole response. Each job must go on to its own end, put
-/// away a file, and be counted once, for what it was.
+/// Sends requests whose clients leave as soon as they have the whole response. Each job must run to its own end, write
+/// a file, and be counted once, as a success.
 pub(crate) fn each_job_goes_on_behind_its_whole_response(daemon: &Daemon, handler: &str, target: &str) {
-    // So many that a race shows. Of 400 jobs that were cut down at random, 156 trapped.
+    // Enough to show a race: of 400 jobs that were stopped at random, 156 trapped.
     const REQUESTS: usize = 400;
     const CLIENTS: usize = 8;
     std::thread::scope(|scope| {
@@ -255,14 +255,14 @@ pub(crate) fn each_job_goes_on_behind_its_whole_response(daemon: &Daemon, handle
         (0..CLIENTS).for_each(|_| drop(scope.spawn(asking)));
     });
 
-    put_away(daemon, handler, REQUESTS);
+    all_written(daemon, handler, REQUESTS);
     daemon.counted("portcullis_requests_total", &[handler], REQUESTS as f64);
     daemon.counted("portcullis_job_guest_duration_seconds_count", &[handler], REQUESTS as f64);
     assert_eq!(daemon.so_far("portcullis_request_failures_total", &[handler]), 0.0);
     assert_eq!(daemon.so_far("portcullis_failures_total", &[]), 0.0, "{}", daemon.log.text());
 }
 
-/// Has a client leave in the middle of a response. The job must go on to its own end and put away a file.
+/// Lets a client leave in the middle of a response. The job must run to its own end and write a file.
 pub(crate) fn a_job_outlives_its_client(daemon: &Daemon, handler: &str, target: &str) {
     let mut client = daemon.client();
     client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
@@ -271,8 +271,8 @@ pub(crate) fn a_job_outlives_its_client(daemon: &Daemon, handler: &str, target: 
 
     fs::write(daemon.path("data/go"), "").unwrap();
 
-    // The file that it waits for is one of them.
-    put_away(daemon, handler, 2);
+    // One of them is the file that it waits for.
+    all_written(daemon, handler, 2);
     assert_eq!(failures(daemon, "cancelled"), 0.0);
 }
 

@@ -141,7 +141,7 @@ fn users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers() {
         let answer: Vec<_> = of_it.take(2).collect();
         assert_eq!((answer[0].status(), &answer[1].payload[..]), (200, &b"late\n"[..]), "{cancelled}");
         if cancelled < 1000 {
-            // So few refuse nothing.
+            // Fewer than 1000 cancels do not stop new streams.
             let next = stream(cancelled + 1);
             client.send(get(next, "/hello"));
             let head = std::iter::repeat_with(|| client.next()).find(|frame| frame.stream == next).unwrap();

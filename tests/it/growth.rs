@@ -1,5 +1,5 @@
-//! The time of `portcullis check` grows with the lists of a configuration, and not faster: it reads them, looks for all
-//! that they name, and makes the catalog.
+//! The CPU time of `portcullis check` grows in proportion to the lists of a configuration. A check reads them, looks up
+//! what they name, and makes the catalog.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ type Lists = fn(usize) -> String;
 
 const HANDLER: &str = "[handler.one]\nmodule = \"one.wasm\"\n";
 
-/// What is below this is the noise of a start.
+/// Shorter times are the noise of a start.
 const LEAST: Duration = Duration::from_millis(30);
 
 fn lines(number: usize, line: impl Fn(usize) -> String) -> String {
@@ -40,7 +40,7 @@ fn cost(dir: &Path, config: &str) -> Duration {
     check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said).unwrap());
     let mut child = check.spawn().unwrap();
     let process = Pid::from_child(&child);
-    // Its times are told until it is reaped.
+    // The kernel keeps the times of an ended process until it is reaped.
     let unreaped = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     within(3 * PATIENCE, "the check ends", || waitid(WaitId::Pid(process), unreaped).unwrap());
     let time = cpu_time(child.id());
@@ -56,7 +56,7 @@ fn grow(lists: &[(&str, Lists)], little: usize) {
         .file("cert.pem", pair.cert.as_bytes())
         .file("key.pem", pair.key.as_bytes());
     let dir = setup.path("");
-    // Compiles the module.
+    // The first check compiles the module.
     cost(&dir, HANDLER);
     for (what, lists) in lists {
         let (few, many) = (lists(little), lists(10 * little));

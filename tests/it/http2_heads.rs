@@ -61,7 +61,7 @@ fn what_would_become_another_request_in_http_1_is_refused() {
 }
 
 #[test]
-fn pseudo_fields_that_are_twice_there_missing_unknown_or_behind_others_are_no_request() {
+fn pseudo_fields_that_are_repeated_missing_unknown_or_behind_others_are_refused() {
     const BAD_REQUEST: u16 = 400;
     let daemon = daemon("");
     let [method, scheme, path, authority] =

@@ -176,7 +176,7 @@ impl Kind {
 
 impl Part {
     fn kinds(&self) -> Vec<Kind> {
-        // A core module has nobody to import them from.
+        // No other module can export to a core module.
         let core = self.other.is_empty().then_some(Kind::Core);
         core.into_iter().chain([Kind::Program, Kind::Http]).collect()
     }

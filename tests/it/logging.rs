@@ -184,7 +184,7 @@ fn a_file_that_cannot_be_opened_stops_the_start_and_shows_in_check() {
     assert!(ended.stderr.contains("access_log_file: open "), "{}", ended.stderr);
 }
 
-/// Whoever opens a FIFO to write waits for a reader.
+/// Opening a FIFO to write waits for a reader.
 #[test]
 fn a_file_that_is_a_fifo_is_refused_and_not_waited_for() {
     let setup = logging("access_log = true\naccess_log_file = \"fifo\"");

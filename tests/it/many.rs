@@ -1,4 +1,4 @@
-//! A call of the host with ten times as much in it costs the daemon what ten calls cost, and not more.
+//! The CPU time of a host call grows in proportion to its list. Ten times as many elements cost what ten calls cost.
 
 use std::fs;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::growth::list;
 use crate::harness::{Daemon, Program, Setup, attempted, guests};
 
-/// How many small pieces have as many elements as a large one.
+/// The number of small lists that have as many elements as a large one.
 const TIMES: usize = 10;
 
-/// A call of the first version of WASI whose arguments are a list.
+/// A function of the first version of WASI that passes a list.
 struct Call {
     name: &'static str,
     parameters: &'static str,
-    /// The settings of a handler that makes the call with so many elements.
+    /// The settings of a handler that makes the call with this many elements.
     settings: fn(usize) -> String,
-    /// What it finds at 0x10000.
+    /// The data at the address 0x10000.
     data: fn(usize) -> String,
     /// Its instructions.
     code: fn(usize) -> String,
@@ -44,7 +44,7 @@ const CALLS: [Call; 5] = [
         name: "poll_oneoff",
         parameters: "i32 i32 i32 i32",
         settings: |_| "limits.handles = 65536".to_owned(),
-        // Zeros: a clock, and no time to wait.
+        // Zeros are subscriptions to a clock, with a timeout of 0.
         data: |_| String::new(),
         code: |number| {
             succeeds(&format!("(i32.const 0x10000) (i32.const 0x90000) (i32.const {number}) (i32.const 8)"))
@@ -55,7 +55,7 @@ const CALLS: [Call; 5] = [
         name: "fd_write",
         parameters: "i32 i32 i32 i32",
         settings: |_| String::new(),
-        // Each is the byte at address 0.
+        // Each element is the byte at address 0.
         data: |number| "\\00\\00\\00\\00\\01\\00\\00\\00".repeat(number),
         code: |number| {
             succeeds(&format!("(i32.const 1) (i32.const 0x10000) (i32.const {number}) (i32.const 8)"))
@@ -114,7 +114,7 @@ impl Call {
     }
 }
 
-/// Fails if a large piece costs much more than small ones with as much in them.
+/// Fails if a large list costs much more than small lists with as many elements.
 fn compared(what: &str, daemon: &Daemon, mut small: impl FnMut(), mut large: impl FnMut()) {
     let spent = |work: &mut dyn FnMut()| {
         let before = daemon.cpu_time();
@@ -123,7 +123,7 @@ fn compared(what: &str, daemon: &Daemon, mut small: impl FnMut(), mut large: imp
     };
     attempted(|| {
         let (small, large) = (spent(&mut small), spent(&mut large));
-        // If each element cost as much as the list is long, it would be ten times. A tick has 10 ms.
+        // Quadratic growth would be ten times. A tick of the CPU time has 10 ms.
         let is_linear = large < 3 * small.max(Duration::from_millis(50));
         is_linear.then_some(()).ok_or_else(|| format!("{what}: {large:?}, in {TIMES} pieces {small:?}"))
     });
@@ -148,7 +148,7 @@ fn a_program_that_passes_long_lists_costs_no_more_than_their_elements() {
     }
 }
 
-/// Handlers of these modules, each at its host.
+/// Adds handlers of these modules, each at the host of its name.
 fn hosts(setup: Setup, modules: &[(&str, &str, &[u8])]) -> Setup {
     modules.iter().fold(setup, |setup, (name, settings, module)| {
         setup.file(&format!("{name}.wasm"), module).add(&format!(

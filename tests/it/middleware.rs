@@ -150,7 +150,7 @@ fn a_swap_is_refused_where_its_kind_of_module_cannot_stand() {
 #[test]
 fn routes_with_the_same_middlewares_in_opposite_orders_do_not_block_one_another() {
     let module = std::fs::read(middleware().join("middleware.wasm")).unwrap();
-    // With one slot each, and a wait in the queue that is longer than that of the test.
+    // With one slot each. A request may wait in the queue for longer than the test waits.
     let slots = "limits.concurrency = 1\nlimits.queue_time = \"20m\"\nlimits.time = \"20m\"\n";
     let daemon = Setup::new(&format!(
         "wasi_http_03 = true\nadmin = \"unix://admin.sock\"\n\

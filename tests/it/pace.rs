@@ -1,4 +1,4 @@
-//! Slow clients: when they lose their slots, and when they are ended.
+//! Slow clients: when they lose their slots, and when their connections are closed.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;

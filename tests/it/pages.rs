@@ -128,7 +128,8 @@ fn every_metric_stands_in_a_page_and_no_page_names_another() {
     assert!(missing.is_empty() && unknown.is_empty(), "not in a page: {missing:?}; no metric: {unknown:?}");
 }
 
-/// Bounds of queues: the file below `runtime/src`, the constant, and how the page begins and ends the row with it.
+/// Bounds of queues: the file below `runtime/src`, the constant, the beginning of its row in the page, and the bound in
+/// that row.
 const QUEUES: [(&str, &str, &str, &str); 27] = [
     (
         "job/pipe.rs",

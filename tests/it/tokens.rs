@@ -1,4 +1,4 @@
-//! Tokens of every algorithm: each passes the gate of its own algorithm alone, and no public key is a secret.
+//! Tokens of every algorithm: each passes the gate of its own algorithm alone. No public key serves as a secret.
 
 use std::path::Path;
 use std::process::Command;

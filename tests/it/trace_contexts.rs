@@ -1,4 +1,4 @@
-//! Trace contexts: whose parent a job, its calls and the servers behind them see, and what the environment sets.
+//! Trace contexts: the parent that a job, its calls and other servers see, and the variables that set up traces.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -132,7 +132,7 @@ fn a_failure_is_kept_though_its_caller_has_not_sampled_it_and_a_success_is_not()
         assert_eq!(ask(&daemon, target, &field).status(), status);
     }
 
-    // Nobody takes them: those of the failure are all that was tried.
+    // No collector takes spans. The daemon has tried to send those of the failure alone.
     daemon.counted("portcullis_trace_spans_dropped_total", &["not_delivered"], 6.0);
     daemon.counted("portcullis_requests_total", &["handler=\"one\""], 2.0);
     assert_eq!(daemon.metric("portcullis_trace_exports_failed_total", &[]), 1.0);

@@ -1,4 +1,4 @@
-//! Transfers that take longer than a handler may run: the time in which it waits for its client is not its own.
+//! Transfers that take longer than `limits.time`: the time in which a handler waits for its client does not count.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -88,10 +88,10 @@ fn a_slow_download_is_not_the_handlers_time() {
 
 #[test]
 fn megabytes_at_the_pace_of_a_link_pass_whole_although_the_handler_may_run_for_less() {
-    // Some 5 s each: 1 MB/s to the handler, and some 2 MB/s from it, more than the kernel buffers of an answer.
+    // About 5 s each: 1 MB/s to the handler, and 2 MB/s from it. The kernel buffers less than this response.
     const PIECES: usize = 50;
     const PIECE: usize = 100_000;
-    // The time to wake the handler for each chunk is the handler's own, and a busy machine takes long for it.
+    // The time to wake the handler for each chunk counts, and is long on a busy machine.
     const CHUNKS: u32 = 160;
     let settings = format!("{SHORT}\nlimits.cpu = \"none\"");
     let head = format!("Content-Type: text/plain\nContent-Length: {}\n\n", CHUNKS << 16);

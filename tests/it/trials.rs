@@ -1,4 +1,5 @@
-//! Trials under load, and changes of versions that fail: whoever fails goes back soon, and what fails changes nothing.
+//! Trials under load, and promotions and rollbacks that fail. A version that fails goes back after few requests. A
+//! change that fails leaves everything as it was.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,7 @@ const ADMIN: &str = "admin = \"unix://admin.sock\"\n";
 /// A trial that lasts longer than its test.
 pub(crate) const LONG: &str = "Job-Env: CANARY=50%\r\nJob-Env: FOR=1h\r\nJob-Env: REQUESTS=1000000\r\n";
 
-/// Returns the generation, and each handler with its version and the one on trial.
+/// Returns the generation. Also returns the name of each handler, its version, and its version on trial.
 pub(crate) fn versions(daemon: &Daemon) -> (f64, Vec<[Value; 3]>) {
     let told: Value = serde_json::from_str(run(daemon, "handlers", "", b"").text()).unwrap();
     let of = |handler: &Value| {
@@ -29,7 +30,7 @@ pub(crate) fn versions(daemon: &Daemon) -> (f64, Vec<[Value; 3]>) {
 fn a_version_that_fails_every_request_fails_few_of_many_clients_before_it_goes_back() {
     const CLIENTS: usize = 32;
     const REQUESTS: usize = 30;
-    // With the second one, every client is kept waiting by it before the first one knows that it has failed.
+    // The slow version has a request of every client before its first failure is known.
     let slow = Program::new().sleep(Duration::from_millis(300)).trap().wasm();
     for failing in [Program::new().trap().wasm(), slow] {
         let daemon = Setup::one("", &version("one")).prepend(ADMIN).start();
@@ -59,7 +60,7 @@ fn a_version_that_fails_every_request_fails_few_of_many_clients_before_it_goes_b
             }
         });
 
-        // The fourth failure is no chance. The other clients may have had a request under way.
+        // The fourth failure ends the trial. Each client may have a request in progress then.
         let failed = failed.load(Ordering::Relaxed);
         assert!((4..=4 + CLIENTS).contains(&failed), "{failed} of {}", CLIENTS * REQUESTS);
         daemon.log.line("has failed its trial");

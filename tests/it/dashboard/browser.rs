@@ -20,7 +20,7 @@ const PICTURES: &str = "PORTCULLIS_PICTURES";
 /// The views by the names in their addresses.
 const VIEWS: [&str; 8] = ["handlers", "routes", "jobs", "history", "requests", "logs", "profile", "system"];
 
-/// The options of a trial that goes on until somebody ends it.
+/// The options of a trial that goes on until an operator ends it.
 const TRIAL: &str = "Job-Env: CANARY=10%\r\nJob-Env: FOR=1h\r\nJob-Env: REQUESTS=1000000\r\n";
 
 /// The key Enter.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::harness::{Client, Program, Response, Setup};
 
-/// Works as another user. Credentials belong to a thread, and the kernel tells those of the thread that connects.
+/// Runs a closure as another user. Credentials belong to a thread, and the daemon sees those of the connecting thread.
 fn as_another_user<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let working = move || {
         let nobody = Uid::from_raw(65534);

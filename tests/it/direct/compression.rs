@@ -86,7 +86,7 @@ fn the_client_chooses_and_caches_are_told() {
     let head = |fields: &str| daemon.client().ask("HEAD", "/", fields);
     let coded = head("Accept-Encoding: gzip\r\n");
     assert_eq!((coded.field("content-encoding"), coded.field("vary")), (None, Some("Accept-Encoding")));
-    // The length of the response to GET is another one, and so is its tag.
+    // The response to GET has another length and another tag.
     assert_eq!((coded.field("content-length"), coded.field("etag")), (None, Some("W/\"1\"")));
     let plain = head("");
     assert_eq!((plain.field("content-length"), plain.field("etag")), (Some("3000"), Some("\"1\"")));

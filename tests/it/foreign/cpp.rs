@@ -1,4 +1,4 @@
-//! C++ with exceptions, by a compiler that writes the encoding of before 2025.
+//! C++ with exceptions, from a compiler that writes their legacy encoding.
 
 use std::process::Command;
 

@@ -31,7 +31,7 @@ use crate::history::{listed, shown};
 /// The time limit for a tool of another language on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// The build that the figures are of.
+/// The build whose times are printed.
 const BUILD: &str = if cfg!(debug_assertions) { "not optimised" } else { "optimised" };
 
 /// The interface in the SDK for components that answer HTTP themselves.
@@ -63,8 +63,8 @@ fn tried(name: &str, setup: Setup, ask: impl Fn(&Daemon) -> Response) -> (Daemon
     (daemon, first)
 }
 
-/// Sends a request whose job takes memory until it is refused more, and then ends by itself, as the runtimes of most
-/// languages do. The response, the log and the history must say that it met its limit.
+/// Sends a request whose job takes memory until it gets no more, and then ends by itself. The runtimes of most
+/// languages do so. The response, the log and the history must name the limit.
 fn meets_its_memory_limit(daemon: &Daemon, handler: &str, target: &str, limit: &str) {
     let response = daemon.client().patient(LONG).get(target);
 

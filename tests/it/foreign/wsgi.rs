@@ -44,7 +44,7 @@ def shout(word):
 /// The end of the Flask application as a script.
 const SCRIPT: &str = "\n\nCGIHandler().run(app)\n";
 
-/// The end of the Flask application as a component: what is above is run when the component is built.
+/// The end of the Flask application as a component. The code above it runs when the component is built.
 const RUN: &str = r#"
 
 # Python looks it up by name at the first request: too late.

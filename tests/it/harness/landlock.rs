@@ -6,10 +6,10 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 
 use super::{Daemon, Setup};
 
-/// What the kernel offers to a process.
+/// Whether a process has Landlock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Landlock {
-    /// What this host has.
+    /// As on this host.
     Native,
     /// No Landlock: its system calls fail with `ENOSYS`, as on a kernel that was built without it.
     Missing,
@@ -18,7 +18,7 @@ pub(crate) enum Landlock {
 impl Landlock {
     pub(crate) const BOTH: [Landlock; 2] = [Landlock::Native, Landlock::Missing];
 
-    /// Pairs each item with both.
+    /// Pairs each item with both variants.
     pub(crate) fn each<T: Copy>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Landlock)> {
         items.into_iter().flat_map(|item| Landlock::BOTH.map(|landlock| (item, landlock)))
     }
@@ -32,7 +32,7 @@ impl Landlock {
         daemon
     }
 
-    /// Runs a closure; the processes that it starts have this.
+    /// Runs a closure. The processes that it starts have this variant.
     pub(crate) fn around<T: Send>(self, start: impl FnOnce() -> T + Send) -> T {
         match self {
             Landlock::Native => start(),

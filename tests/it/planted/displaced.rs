@@ -16,7 +16,7 @@ fn no_handler_keeps_an_operator_from_a_reload_without_landlock_as_well() {
     KINDS.into_iter().for_each(|kind| displace(kind, Landlock::Missing));
 }
 
-/// Has a handler take the mount of another one in every way, and an operator reload.
+/// Lets a handler displace the mount of another one in every way. An operator reloads after each.
 fn displace(kind: &str, landlock: Landlock) {
     // What `up` does to the mount of `files`, as steps of a guest, and what is told of it.
     let ways = [

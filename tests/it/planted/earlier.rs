@@ -13,7 +13,7 @@ const MOUNT: &str = "{ host = \"data\", guest = \"/data\", write = true }";
 
 #[test]
 fn a_reload_that_drops_write_follows_no_planted_link() {
-    // At once: each waits for threads that end after a while without jobs.
+    // All at once, because each waits for idle threads to end.
     std::thread::scope(|scope| {
         Landlock::each(KINDS)
             .for_each(|(kind, landlock)| drop(scope.spawn(move || drop_write(kind, landlock))));

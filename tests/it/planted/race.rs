@@ -11,10 +11,10 @@ use rustix::process::Signal;
 use super::{KINDS, nested, operate, untouched};
 use crate::harness::{Daemon, Ends, Landlock, PATIENCE, figure};
 
-/// The least exchanges of a race.
+/// The minimum of exchanges in a race.
 const EXCHANGES: u64 = 100_000;
 
-/// The least requests of a race.
+/// The minimum of requests in a race.
 const REQUESTS: u64 = 20;
 
 /// Exchanges names as fast as possible while `work` goes on. `work` gets the number of exchanges so far.
@@ -70,7 +70,7 @@ fn race(kind: &str, landlock: Landlock) {
 
 #[test]
 fn a_handler_that_displaces_a_mount_again_and_again_leads_no_other_out() {
-    /// Puts a directory with such a link in the place of `mid`, and `mid` back.
+    /// Puts a directory with a link in the place of `mid`, and then puts `mid` back.
     const ROUND: &str = "rename /data/mid /data/spare\nrename /data/x/mid /data/mid\n\
         rename /data/mid /data/x/mid\nrename /data/spare /data/mid\n";
     for (kind, landlock) in Landlock::each(KINDS) {
@@ -100,7 +100,7 @@ fn a_handler_that_displaces_a_mount_again_and_again_leads_no_other_out() {
     }
 }
 
-/// Has the handler with the inner mount read and write there. Reloads with every eighth request.
+/// Lets the handler with the inner mount read and write there. Reloads with every eighth request.
 fn ask(daemon: &Daemon, number: u64) {
     if number.is_multiple_of(8) {
         daemon.signal(Signal::HUP);

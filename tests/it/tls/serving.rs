@@ -74,7 +74,7 @@ fn a_client_that_speaks_in_clear_is_told_to_use_tls() {
 #[test]
 fn a_client_that_speaks_tls_to_a_port_in_clear_is_told_so_at_once() {
     let daemon = Setup::one("", &hello()).prepend("access_log = true\n").start();
-    // Its first message may have a line end or none.
+    // The first message of TLS may have a line end or none.
     for rest in [&b"\xfc\x03\x03"[..], b"\n\x03\x03"] {
         let mut client = daemon.client();
 

@@ -68,7 +68,7 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     }
     let recovery = start.elapsed();
     let ratio = ratio(among, alone);
-    // All come from one address, and a quarter of the line is for others.
+    // All requests come from one address. A quarter of the line is for other addresses.
     let wanted = ASKED - 2 * SLOTS..=ASKED - 2 * SLOTS + SLOTS / 4;
     Ok(Outcome {
         holds: ratio <= 2.0 && wanted.contains(&refused),
@@ -81,8 +81,8 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Sends a request whose body is held back behind as much as a pipe holds: where slots are scarce, a request waits for
-/// that before it asks for a slot.
+/// Sends a request with as much of its body as a pipe holds, and holds back the rest. Where slots are scarce, a request
+/// waits for that much before it asks for a slot.
 fn hold(daemon: &Daemon) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(daemon.address)?;
     stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n")?;

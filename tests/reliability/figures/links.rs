@@ -29,7 +29,7 @@ const SENT: Transfer = Transfer { what: "sent", bytes: 12_000_000, bytes_per_sec
 const TAKEN: Transfer =
     Transfer { what: "taken", bytes: 80_000_000, bytes_per_second: 10_000_000, limit: "3s" };
 
-/// The bytes that the guest of the response writes at once, and of which there are a whole number.
+/// The bytes that the guest writes at once. The response is a whole number of such pieces.
 const PIECE: usize = 64_000;
 
 /// The receive buffer of a client, in bytes. The kernel's own would hold much of the response.
@@ -48,6 +48,7 @@ impl Transfer {
         }
     }
 
+    /// Describes the transfer and its end.
     fn told(&self, end: &str, time: Duration) -> String {
         let Transfer { what, bytes, bytes_per_second, limit } = self;
         let (megabytes, kilobytes) = (bytes / 1_000_000, bytes_per_second / 1_000);
