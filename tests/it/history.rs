@@ -18,7 +18,7 @@ fn setup() -> Setup {
 }
 
 /// Runs `history` with these arguments.
-fn history(daemon: &Daemon, args: &[&str]) -> Vec<Value> {
+pub(crate) fn history(daemon: &Daemon, args: &[&str]) -> Vec<Value> {
     let ended = daemon.verb(&[&["history", "--json"], args].concat());
     assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
     serde_json::from_slice(&ended.stdout).unwrap()

@@ -111,11 +111,14 @@ fn serve(stream: TcpStream, seen: &Seen, wrap: &Wrap, reply: &Reply) {
     let _flushed = stream.flush();
 }
 
-/// Reads the head of a request. `None` if the client leaves before its end.
+/// Reads the head of a request. `None` if the client leaves before its end, or sends what is none, such as TLS.
 pub(crate) fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
+        if byte[0].is_ascii_control() && !b"\r\n\t".contains(&byte[0]) {
+            return None;
+        }
         head.extend(byte);
     }
     String::from_utf8(head).ok()
