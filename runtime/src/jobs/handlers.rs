@@ -96,5 +96,5 @@ fn durations(stats: &HandlerStats) -> Vec<DurationBucket> {
         return Vec::new();
     }
     let bounds = BOUNDS.iter().map(|micros| Some(*micros as f64 / 1000.0)).chain([None]);
-    bounds.zip(all.buckets).map(|(up_to_ms, count)| DurationBucket { up_to_ms, count }).collect()
+    bounds.zip(all.buckets()).map(|(up_to_ms, count)| DurationBucket { up_to_ms, count }).collect()
 }

@@ -214,7 +214,7 @@ impl SampleValue {
 fn encode_latency(snapshot: &LatencySnapshot, mut encoder: MetricEncoder<'_>) -> fmt::Result {
     #[expect(clippy::cast_precision_loss, reason = "the largest bound has eight digits")]
     let bounds = BOUNDS.into_iter().map(|micros| micros as f64 / 1e6).chain([f64::INFINITY]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.buckets).collect();
+    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.buckets()).collect();
     encoder.encode_histogram::<NoLabelSet>(snapshot.sum.as_secs_f64(), snapshot.count(), &buckets, None)
 }
 

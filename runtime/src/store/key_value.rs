@@ -38,7 +38,8 @@ pub struct StoreOptions {
 /// A store. Dropping it closes it; a file is then complete on disk.
 pub struct KeyValue {
     backend: Backend,
-    counts: [OperationCounts; OPERATIONS.len()],
+    /// Boxed, as they take 8 KiB.
+    counts: Box<[OperationCounts; OPERATIONS.len()]>,
 }
 
 /// Boxed, as the futures of its operations: what the clients of servers hold is large, and every job would pay for it.

@@ -1,4 +1,4 @@
-//! `LatencyHistogram`: a lock-free histogram of durations, with the buckets that Prometheus gets.
+//! `LatencyHistogram`: a lock-free histogram of durations, with the classic and the native buckets of Prometheus.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,18 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::TraceId;
 
-/// The upper bounds of the buckets, in microseconds. A last bucket has no bound.
-///
-/// The buckets of most client libraries begin at 5 ms. Nearly all requests here would fall into that first one.
-pub const BOUNDS: [u64; 19] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
-];
+use super::cells::{self, BUCKETS, CELLS, NATIVE_BUCKETS};
 
-/// The number of buckets, with the one that has no bound.
-pub const BUCKETS: usize = BOUNDS.len() + 1;
-
-/// The first observations of a bucket are all kept as its exemplar, later ones once in so many.
+/// The first observations of a cell are all kept as the exemplar of its classic bucket, later ones once in so many.
 const EXEMPLAR_EVERY: u64 = 32;
 
 /// Whether histograms count. They are in every layer, so one switch serves the process.
@@ -35,16 +26,16 @@ pub enum Histograms {
 /// Counts durations. An observation costs two relaxed additions and takes no lock.
 #[derive(Debug)]
 pub struct LatencyHistogram {
-    buckets: [AtomicU64; BUCKETS],
+    cells: [AtomicU64; CELLS],
     /// The sum, in nanoseconds.
     sum: AtomicU64,
 }
 
-/// The last job of each bucket, as far as it is kept.
+/// The last job of each classic bucket, as far as it is kept.
 #[derive(Debug)]
 pub struct LatencyExemplars(Mutex<[Option<LatencyExemplar>; BUCKETS]>);
 
-/// A job whose duration lies in a bucket.
+/// A job whose duration lies in a classic bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyExemplar {
     /// The number of the job.
@@ -58,13 +49,12 @@ pub struct LatencyExemplar {
 }
 
 /// The counts of a histogram at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LatencySnapshot {
-    /// The observations of each bucket alone.
-    pub buckets: [u64; BUCKETS],
+    cells: [u64; CELLS],
     /// The sum of all observations.
     pub sum: Duration,
-    /// The exemplars of the buckets.
+    /// The exemplars of the classic buckets.
     pub exemplars: [Option<LatencyExemplar>; BUCKETS],
 }
 
@@ -83,7 +73,7 @@ impl Histograms {
 impl LatencyHistogram {
     /// Makes an empty histogram.
     pub const fn new() -> LatencyHistogram {
-        LatencyHistogram { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: AtomicU64::new(0) }
+        LatencyHistogram { cells: [const { AtomicU64::new(0) }; CELLS], sum: AtomicU64::new(0) }
     }
 
     /// Counts a duration.
@@ -99,32 +89,32 @@ impl LatencyHistogram {
         time: Duration,
         (job, trace): (u64, Option<TraceId>),
     ) {
-        let Some((bucket, before)) = self.count(time) else { return };
+        let Some((cell, before)) = self.count(time) else { return };
         if before < EXEMPLAR_EVERY || before.is_multiple_of(EXEMPLAR_EVERY) {
-            exemplars.keep(bucket, LatencyExemplar { job, trace, time, at: SystemTime::now() });
+            exemplars.keep(cells::classic(cell), LatencyExemplar { job, trace, time, at: SystemTime::now() });
         }
     }
 
     /// Returns the counts so far.
     pub fn snapshot(&self) -> LatencySnapshot {
         LatencySnapshot {
-            buckets: self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed)),
+            cells: self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed)),
             sum: Duration::from_nanos(self.sum.load(Ordering::Relaxed)),
             exemplars: [None; BUCKETS],
         }
     }
 
-    /// Returns the bucket, and how many observations it had before. `None` if nothing is counted.
+    /// Returns the cell, and how many observations it had before. `None` if nothing is counted.
     fn count(&self, time: Duration) -> Option<(usize, u64)> {
         if Histograms::current() == Histograms::Off {
             return None;
         }
-        let micros = u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|bound| *bound < micros);
-        if !time.is_zero() {
-            self.sum.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let cell = cells::of(nanos);
+        if nanos > 0 {
+            self.sum.fetch_add(nanos, Ordering::Relaxed);
         }
-        Some((bucket, self.buckets[bucket].fetch_add(1, Ordering::Relaxed)))
+        Some((cell, self.cells[cell].fetch_add(1, Ordering::Relaxed)))
     }
 }
 
@@ -162,13 +152,31 @@ impl Default for LatencyExemplars {
 impl LatencySnapshot {
     /// Returns the number of observations.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.cells.iter().sum()
+    }
+
+    /// Returns the observations of each classic bucket alone.
+    pub fn buckets(&self) -> [u64; BUCKETS] {
+        self.summed(cells::classic)
+    }
+
+    /// Returns the observations of each native bucket alone, the zero bucket first.
+    pub fn native_buckets(&self) -> [u64; NATIVE_BUCKETS + 1] {
+        self.summed(cells::native)
+    }
+
+    fn summed<const N: usize>(&self, bucket_of: fn(usize) -> usize) -> [u64; N] {
+        let mut buckets = [0; N];
+        for (cell, count) in self.cells.iter().enumerate().filter(|(_, count)| **count > 0) {
+            buckets[bucket_of(cell)] += count;
+        }
+        buckets
     }
 
     /// Adds the counts of another histogram. Of two exemplars of a bucket, the later one stays.
     pub fn merge(&mut self, other: &LatencySnapshot) {
         self.sum += other.sum;
-        for (own, more) in self.buckets.iter_mut().zip(other.buckets) {
+        for (own, more) in self.cells.iter_mut().zip(other.cells) {
             *own += more;
         }
         for (own, more) in self.exemplars.iter_mut().zip(other.exemplars) {
@@ -179,8 +187,15 @@ impl LatencySnapshot {
     }
 }
 
+impl Default for LatencySnapshot {
+    fn default() -> LatencySnapshot {
+        LatencySnapshot { cells: [0; CELLS], sum: Duration::ZERO, exemplars: [None; BUCKETS] }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::cells::BOUNDS;
     use super::*;
 
     fn counted(times: &[Duration]) -> LatencySnapshot {
@@ -196,7 +211,8 @@ mod tests {
 
             let snapshot = counted(&[at, at + Duration::from_nanos(1)]);
 
-            assert_eq!((snapshot.buckets[position], snapshot.buckets[position + 1]), (1, 1), "{bound} us");
+            let buckets = snapshot.buckets();
+            assert_eq!((buckets[position], buckets[position + 1]), (1, 1), "{bound} us");
             assert_eq!(snapshot.sum, at * 2 + Duration::from_nanos(1));
         }
     }
@@ -205,7 +221,32 @@ mod tests {
     fn the_shortest_and_the_longest_duration_have_buckets() {
         let snapshot = counted(&[Duration::ZERO, Duration::from_secs(1 << 40)]);
 
-        assert_eq!((snapshot.buckets[0], snapshot.buckets[BUCKETS - 1], snapshot.count()), (1, 1, 2));
+        let (classic, native) = (snapshot.buckets(), snapshot.native_buckets());
+        assert_eq!((classic[0], classic[BUCKETS - 1], snapshot.count()), (1, 1, 2));
+        assert_eq!((native[0], native[NATIVE_BUCKETS]), (1, 1));
+    }
+
+    #[test]
+    fn classic_and_native_buckets_have_all_observations_after_a_merge_too() {
+        let times: Vec<Duration> =
+            (0..1_000_u32).map(|number| Duration::from_nanos(7) * number.pow(3)).collect();
+        let (early, late) = times.split_at(300);
+        let mut merged = counted(early);
+
+        merged.merge(&counted(late));
+
+        assert_eq!(merged, counted(&times));
+        assert_eq!(merged.buckets().iter().sum::<u64>(), 1_000);
+        assert_eq!(merged.native_buckets().iter().sum::<u64>(), 1_000);
+        let below = |bound| times.iter().filter(|time| **time <= Duration::from_millis(bound)).count() as u64;
+        assert_eq!(merged.buckets()[..12].iter().sum::<u64>(), below(250));
+        // 0.25 s is 2^-2 s: the bound of bucket number (18 - 2) * 4 as well.
+        assert_eq!(merged.native_buckets()[..=64].iter().sum::<u64>(), below(250));
+    }
+
+    #[test]
+    fn a_histogram_takes_less_than_a_kibibyte() {
+        assert!(size_of::<LatencyHistogram>() < 1 << 10, "{}", size_of::<LatencyHistogram>());
     }
 
     #[test]
