@@ -32,6 +32,7 @@ const DOORS: &[(&str, &str)] = &[
     ("x509_parser", "net"),
     ("landlock", "confine"),
     ("prometheus_client", "observe"),
+    ("prost", "observe"),
     ("opentelemetry", "observe"),
     ("opentelemetry_sdk", "observe"),
     ("opentelemetry_otlp", "observe"),

@@ -1,13 +1,12 @@
-//! Metrics: durations by part, handler and route, both formats, and what Prometheus makes of them.
+//! Metrics: durations by part, handler and route, and both text formats.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, guests, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, guests};
 use crate::tls::site::secure;
 use crate::trace_contexts::TRUSTING;
 use crate::traces::{PARENT, TRACE};
@@ -20,7 +19,7 @@ const PARTS: [&str; 4] = [
 ];
 
 /// Serves a program that sleeps for this long, at `/` and `/b/{x}`.
-fn sleeping(time: Duration, settings: &str) -> Setup {
+pub(crate) fn sleeping(time: Duration, settings: &str) -> Setup {
     Setup::one(settings, &Program::text().sleep(time).say("ok").wasm())
         .prepend("admin = \"unix://admin.sock\"\nobserve = [\"unix://look.sock\"]\naccess_log = true\n")
         .add("[[route]]\nhost = \"b.example\"\npath = \"/b/{x}\"\nhandler = \"one\"\n")
@@ -192,7 +191,8 @@ fn an_exemplar_names_the_trace_of_its_job_if_a_collector_gets_it() {
     }
 }
 
-fn monitoring(name: &str) -> PathBuf {
+/// Returns the path of a file for the monitoring of a daemon.
+pub(crate) fn monitoring(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring").join(name)
 }
 
@@ -203,7 +203,7 @@ pub(crate) fn named(text: &str) -> BTreeSet<&str> {
 }
 
 /// Serves over TLS, and has used a store, a database and traces.
-fn keeping() -> Daemon {
+pub(crate) fn keeping() -> Daemon {
     let module = |name: &str| fs::read(guests().join(name)).unwrap();
     let settings = |grants: &str| format!("output = \"raw\"\nargs = [\"sdk\"]\n{grants}\n");
     let setup = secure("", &Program::text().wasm())
@@ -282,83 +282,4 @@ fn promtool_finds_nothing_wrong_with_the_metrics_and_the_rules() {
         |ended: &crate::harness::Ended| String::from_utf8_lossy(&ended.stdout).into_owned() + &ended.stderr;
     assert_eq!((metrics.code, told(&metrics)), (Some(0), String::new()));
     assert_eq!(rules.code, Some(0), "{}", told(&rules));
-}
-
-/// A Prometheus that scrapes a daemon. Dropping it ends it.
-struct Prometheus {
-    port: u16,
-    child: Child,
-}
-
-impl Prometheus {
-    fn of(daemon: &Daemon, observed: u16) -> Prometheus {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let file = daemon.path("prometheus.yml");
-        let configuration = format!(
-            "global:\n  scrape_interval: 200ms\nrule_files: [{:?}]\nscrape_configs:\n  - job_name: portcullis\n    \
-             static_configs:\n      - targets: [\"127.0.0.1:{observed}\"]\n",
-            monitoring("alerts.yml")
-        );
-        fs::write(&file, configuration).unwrap();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", daemon.path("tsdb").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--enable-feature=exemplar-storage")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Prometheus { port, child: child.unwrap() }
-    }
-
-    /// Asks the API. Returns `null` while it does not answer.
-    fn ask(&self, path: &str) -> serde_json::Value {
-        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
-        let ended = finish(Command::new("curl").args(["-sS", "-g", "--max-time", "20", &url]), b"", PATIENCE);
-        serde_json::from_slice(&ended.stdout).unwrap_or_default()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-#[test]
-fn prometheus_scrapes_a_daemon_and_answers_for_its_slowest_requests() {
-    if !found(&["prometheus"], "prometheus") || !found(&["curl"], "curl") {
-        return;
-    }
-    let observed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let setup = sleeping(Duration::from_millis(30), "");
-    let file = setup.path("portcullis.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("unix://look.sock", &format!("tcp://127.0.0.1:{observed}"))).unwrap();
-    let daemon = setup.start();
-    let listening = daemon.log.lines(2, "listening on tcp://");
-    let ports = listening.iter().map(|line| line.rsplit_once(':').unwrap().1.parse::<u16>().unwrap());
-    let port = ports.into_iter().find(|port| *port != observed).unwrap();
-    let prometheus = Prometheus::of(&daemon, observed);
-    let query = "query?query=histogram_quantile(0.99,sum+by(le,route)(rate(\
-                 portcullis_http_request_duration_seconds_bucket{handler=\"one\"}[10s])))";
-
-    let slowest = until("a p99 of more than 30 ms", || {
-        Client::tcp(port).get("/");
-        let answer = prometheus.ask(query);
-        let seconds: f64 = answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()?;
-        (seconds >= 0.03).then_some(seconds)
-    });
-
-    assert!(slowest < 60.0, "{slowest}");
-    let exemplars = prometheus.ask(
-        "query_exemplars?query=portcullis_http_request_duration_seconds_bucket&start=2020-01-01T00:00:00Z\
-         &end=2099-01-01T00:00:00Z",
-    );
-    let job = &exemplars["data"][0]["exemplars"][0]["labels"]["job_id"];
-    assert_eq!(job.as_str().map(str::len), Some(16), "{exemplars}");
-    let rules = prometheus.ask("rules");
-    let health = rules["data"]["groups"][0]["rules"].as_array().unwrap();
-    assert!(health.iter().all(|rule| rule["health"] != "err"), "{rules}");
 }

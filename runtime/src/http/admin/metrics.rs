@@ -149,7 +149,7 @@ pub(in crate::http) fn encrypted(exposed: &mut Exposition, handshakes: &Handshak
     let help = "Deprecated: use portcullis_tls_handshakes_in_progress.";
     exposed.single("portcullis_tls_handshakes", MetricKind::Gauge, help, under_way);
     // In OpenMetrics, this is the name of the counter above.
-    exposed.text_only();
+    exposed.leave_out_of_openmetrics();
     let help = "Time until a certificate expires; negative after that.";
     let left = terms.iter().map(|term| (Labels::of("file", term.file.display()), term.left()));
     exposed.family("portcullis_tls_certificate_seconds_left", MetricKind::Gauge, help, left);
@@ -169,7 +169,7 @@ mod tests {
         process(&mut text, &Engine::new(1));
         let term = Term { file: "/a\"b".into(), until: 0 };
         encrypted(&mut text, &Handshakes::default(), &[term]);
-        let text = text.encode(ExpositionFormat::Text);
+        let text = String::from_utf8(ExpositionFormat::Text.encode(text)).unwrap();
 
         let mut known = "";
         for line in text.lines() {

@@ -67,7 +67,7 @@ pub(in crate::http) fn metrics(server: &Server, observed: &Observed, head: &Part
         }
     }
     let format = ExpositionFormat::accepted(head.headers.get(ACCEPT).and_then(|field| field.to_str().ok()));
-    let mut response = Response::new(Body::full(exposed.encode(format).into()));
+    let mut response = Response::new(Body::full(format.encode(exposed).into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
