@@ -3,6 +3,9 @@
 use crate::harness::frames::{Frames, flag, frame, head, kind};
 use crate::harness::{Client, Daemon, Program, Setup, until};
 
+/// The bytes of a body that is written to a file before it is complete: more than is kept in memory and gathered.
+const WRITTEN: usize = 500_000;
+
 /// Serves a program that writes its variables and then its input, with a directory for stored bodies.
 fn serve(settings: &str) -> Daemon {
     let program = Program::text().environment().say("\n").echo();
@@ -34,7 +37,7 @@ fn chunked(daemon: &Daemon, pieces: &[&[u8]]) -> Client {
 #[test]
 fn a_chunked_body_has_a_content_length_whatever_its_size() {
     let daemon = serve("limits.output = \"64MiB\"");
-    for size in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 1_000_000, 15_000_000] {
+    for size in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 320 << 10, 1_000_000, 15_000_000] {
         let whole: Vec<u8> = (0..size).map(|at: usize| (at ^ (at >> 8)) as u8).collect();
         let mut client = chunked(&daemon, &whole.chunks(100_000).collect::<Vec<_>>());
         client.send("0\r\n\r\n");
@@ -48,6 +51,22 @@ fn a_chunked_body_has_a_content_length_whatever_its_size() {
     }
     let left = std::fs::read_dir(daemon.path("scratch")).unwrap().count();
     assert_eq!(left, 0, "nothing of a body is left behind");
+}
+
+#[test]
+fn a_body_that_memory_can_hold_until_it_is_complete_is_not_written() {
+    let daemon = serve("");
+    // From now on no file can be made there.
+    std::fs::remove_dir_all(daemon.path("scratch")).unwrap();
+    let mut small = chunked(&daemon, &[&[b'x'; 100_000], &[b'x'; 100_000]]);
+    small.send("0\r\n\r\n");
+
+    let response = small.response();
+
+    assert_eq!(response.status(), 200, "{}", response.text());
+    assert_eq!(told(&response.body), (Some("200000".to_owned()), &[b'x'; 200_000][..]));
+    let mut large = begun(&daemon, 1, WRITTEN);
+    assert_eq!(large.response().status(), 503);
 }
 
 #[test]
@@ -129,10 +148,10 @@ fn a_body_that_has_no_room_is_refused_and_says_so() {
 #[test]
 fn bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another() {
     let daemon = serve("");
-    let _unended: Vec<Client> = (0..16).map(|_| begun(&daemon, 1)).collect();
+    let _unended: Vec<Client> = (0..16).map(|_| begun(&daemon, 1, WRITTEN)).collect();
     until("sixteen bodies are kept", || (kept(&daemon) == 16).then_some(()));
-    let refused = begun(&daemon, 1).response();
-    let mut other = begun(&daemon, 2);
+    let refused = begun(&daemon, 1, 200_000).response();
+    let mut other = begun(&daemon, 2, 200_000);
     other.send("0\r\n\r\n");
 
     assert_eq!(refused.status(), 503);
@@ -144,10 +163,10 @@ fn bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another() {
 #[test]
 fn bodies_of_few_addresses_that_do_not_end_make_room_for_that_of_another() {
     let daemon = serve("");
-    let mut unended: Vec<Client> = (0..32).map(|at| begun(&daemon, 1 + at % 3)).collect();
+    let mut unended: Vec<Client> = (0..32).map(|at| begun(&daemon, 1 + at % 3, WRITTEN)).collect();
     until("as many bodies are kept as may be", || (kept(&daemon) == 32).then_some(()));
 
-    let mut other = begun(&daemon, 4);
+    let mut other = begun(&daemon, 4, 200_000);
     other.send("0\r\n\r\n");
 
     let response = other.response();
@@ -165,12 +184,12 @@ fn end(client: &mut Client) -> u16 {
     client.response().status()
 }
 
-/// Begins a body from this loopback address, with more than is stored in memory.
-fn begun(daemon: &Daemon, last: u8) -> Client {
+/// Begins a body of `size` bytes in one chunk from this loopback address.
+fn begun(daemon: &Daemon, last: u8, size: usize) -> Client {
     let mut client = Client::tcp_from(std::net::Ipv4Addr::new(127, 0, 0, last), daemon.port());
     client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
-    client.send(format!("{:x}\r\n", 200_000));
-    client.send(vec![b'x'; 200_000]);
+    client.send(format!("{size:x}\r\n"));
+    client.send(vec![b'x'; size]);
     client.send("\r\n");
     client
 }

@@ -9,4 +9,4 @@ mod root;
 
 pub use dir_listing::{DirListing, ListedEntry};
 pub use opened::{FileState, OpenedFile};
-pub use root::{FileRoot, FoundEntry, OpenError};
+pub use root::{FileRoot, FoundEntry, OpenError, is_local};

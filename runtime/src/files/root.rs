@@ -1,6 +1,6 @@
 //! A directory whose files are served, held by descriptor.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,8 +213,12 @@ impl FileRoot {
     }
 }
 
-/// Reports whether an open file or directory lies in a local file system.
-fn is_local(fd: &OwnedFd) -> Result<bool, Errno> {
+/// Reports whether an open file or directory lies in a local file system: a read of what is in the page cache does not
+/// block there.
+///
+/// # Errors
+/// The kernel does not tell the file system.
+pub fn is_local(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
 

@@ -20,7 +20,7 @@ use super::request::refusal_response::ErrorFormat;
 use super::request::request_body::{self, AwaitFirst, BodyLimits};
 use super::request::response_body::Body;
 use super::request::running_job::RunningJob;
-use super::request::spooled_body::SpoolSpace;
+use super::request::spool_file::SpoolSpace;
 use super::request::{
     acme_challenge, compress, direct_response, error_page, gate_pass, h2_rules, health, rewrite,
 };

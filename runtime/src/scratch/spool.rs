@@ -112,7 +112,7 @@ impl Scratch {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes an unnamed file, which is removed when it is closed. Blocks, like all functions here.
+    /// Makes an unnamed file, which is removed when it is closed. Blocks.
     ///
     /// # Errors
     /// The file system has no room, or is read-only.
@@ -132,11 +132,11 @@ impl Scratch {
         }
     }
 
-    /// Checks that `bytes` more leave a sixteenth of the file system free, and at least 64 MiB.
+    /// Checks that `bytes` more leave a sixteenth of the file system free, and at least 64 MiB. Blocks.
     ///
     /// # Errors
     /// `ENOSPC` if they do not.
-    pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
+    pub fn has_room(&self, bytes: u64) -> io::Result<()> {
         let found = fstatvfs(&self.dir)?;
         let (free, all) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
         let left = free.checked_sub(bytes).is_some_and(|left| left >= reserve(all));
@@ -145,11 +145,10 @@ impl Scratch {
 }
 
 impl Account {
-    /// Counts bytes before they are written, and checks that the file system has room. Blocks.
+    /// Counts bytes before they are written. Does not check that the file system [has room](Scratch::has_room).
     ///
     /// # Errors
-    /// The limit of all clients or of this client is reached, the file system is full, or the room was given to
-    /// another client.
+    /// The limit of all clients or of this client is reached, or the room was given to another client.
     pub fn take(&mut self, bytes: u64) -> io::Result<()> {
         let mut used = self.scratch.used();
         if self.eviction.is_done.load(Ordering::Relaxed) {
@@ -158,8 +157,7 @@ impl Account {
         used.grow(self.client, Amount { files: 0, bytes })?;
         self.bytes += bytes;
         used.arriving.entry(self.number).and_modify(|file| file.bytes = self.bytes);
-        drop(used);
-        self.scratch.has_room(bytes)
+        Ok(())
     }
 
     /// Reports whether more than half of all files or bytes are in use. Slow clients are then not tolerated.

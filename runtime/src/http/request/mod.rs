@@ -21,6 +21,7 @@
 //! | `arriving_body` | a request body while it arrives |
 //! | `drain_body` | a request body that is drained when dropped |
 //! | `read_ahead` | the beginning of a request body, read before the job starts |
+//! | `spool_file` | the part of a stored request body that is written to a file |
 //! | `spooled_body` | a request body of unknown length, stored until it is complete |
 //! | `request_body` | a request body as the input of a job |
 //! | `body_source` | the source of a job's response body |
@@ -84,6 +85,7 @@ pub(in crate::http) mod response_body;
 pub(in crate::http) mod rewrite;
 pub(in crate::http) mod running_job;
 pub(in crate::http) mod runtime_bound_body;
+pub(in crate::http) mod spool_file;
 pub(in crate::http) mod spooled_body;
 pub(in crate::http) mod upgrade_fields;
 pub(in crate::http) mod wasi_http;

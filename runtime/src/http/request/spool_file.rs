@@ -1,0 +1,374 @@
+//! The part of a stored request body that is written to a file: gathered, written in batches, and read back.
+//!
+//! The page cache takes or gives 64 KiB in some 15 µs. A blocking thread, and the wake-ups on the way to it and back, cost
+//! 100 µs of processor time. So a batch is written by one such thread, the last bytes are not written at all, and what is
+//! in the page cache is read without one.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::mem;
+use std::net::IpAddr;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::files::is_local;
+use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
+use crate::job::Fault;
+use crate::scratch::{Account, GRACE, Scratch};
+
+/// Bytes that are gathered before they are written, and bytes that a blocking thread reads at once.
+const BATCH: usize = 256 << 10;
+
+/// Bytes that are read at once from the page cache.
+const PIECE: usize = 64 << 10;
+
+/// The least rate of a client, in bytes a second, which applies after [`GRACE`] once more than half of the room for
+/// all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
+const SCARCE_RATE: u64 = 16 << 10;
+
+/// Where a body may be stored.
+pub(in crate::http) struct SpoolSpace {
+    /// Makes the files; `None` if there is no place for them.
+    pub(in crate::http) scratch: Option<Arc<Scratch>>,
+    /// The address of the client.
+    pub(in crate::http) client: Option<IpAddr>,
+}
+
+/// The part of a body in a file, and the bytes after it that are not written yet. When the body is complete, these stay
+/// in memory, unless the connections hold more than half of the memory that they may hold for their clients.
+pub(super) struct SpoolFile {
+    /// Declared before `account`: closed before its share is given back, unless a thread still writes or reads it. `None`
+    /// before the first batch, and when all of it is read.
+    file: Option<Arc<File>>,
+    account: Account,
+    scratch: Arc<Scratch>,
+    gathered: Vec<u8>,
+    held: MemoryCharge,
+    /// All bytes that were added.
+    length: u64,
+    /// Bytes in the file.
+    written: u64,
+    /// Bytes of the file that were read.
+    read: u64,
+    since: Instant,
+    /// Whether the file system reads from the page cache without blocking.
+    reads_now: bool,
+    /// The last piece that was read. Its reader has dropped it by the next read, which uses its memory again.
+    last: Bytes,
+    reading: Option<JoinHandle<io::Result<BytesMut>>>,
+}
+
+impl SpoolFile {
+    /// Takes a share of the limits on files. The file is made for the first batch.
+    ///
+    /// # Errors
+    /// There is no place for files, or a limit on them is reached.
+    pub(super) fn begin(
+        SpoolSpace { scratch, client }: &SpoolSpace,
+        memory: &MemoryAccount,
+    ) -> Result<SpoolFile, Fault> {
+        let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
+        let account = scratch.account(*client).map_err(no_room)?;
+        Ok(SpoolFile {
+            file: None,
+            account,
+            scratch,
+            gathered: Vec::new(),
+            held: memory.charge(0),
+            length: 0,
+            written: 0,
+            read: 0,
+            since: Instant::now(),
+            reads_now: false,
+            last: Bytes::new(),
+            reading: None,
+        })
+    }
+
+    /// Adds the next bytes. Waits only if a batch is full or memory is scarce.
+    ///
+    /// # Errors
+    /// There is no room for them, or the client is too slow for a scarce room.
+    pub(super) async fn add(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.account.take(bytes.len() as u64).map_err(no_room)?;
+        self.check_rate()?;
+        self.length += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.gather(rest);
+            if self.gathered.len() == BATCH || self.held.account().is_scarce() {
+                self.write().await.map_err(no_room)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the room of the file is given to another client.
+    pub(super) async fn evicted(&self) -> Fault {
+        no_room(self.account.evicted().await)
+    }
+
+    /// Notes that all bytes were added. Returns how many.
+    ///
+    /// # Errors
+    /// The room was given to another client, or the last bytes could not be written.
+    pub(super) async fn end(&mut self) -> Result<u64, Fault> {
+        self.account.settle().map_err(no_room)?;
+        if self.held.account().is_scarce() && !self.gathered.is_empty() {
+            self.write().await.map_err(no_room)?;
+        }
+        self.gathered.shrink_to_fit();
+        self.held.set(self.gathered.capacity());
+        Ok(self.length)
+    }
+
+    /// Returns the next bytes, or `None` after the last. Must be polled within a runtime.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let piece = if self.read < self.written {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(piece)) => piece,
+                Poll::Ready(Err(error)) => {
+                    let fault = Fault::Host(anyhow::Error::from(error).context("read a kept body"));
+                    return Poll::Ready(Some(Err(fault)));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        } else {
+            Bytes::from(mem::take(&mut self.gathered))
+        };
+        self.held.set(self.gathered.capacity() + piece.len());
+        Poll::Ready(Some(piece).filter(|piece| !piece.is_empty()).map(Ok))
+    }
+
+    /// Enforces the rate while room is scarce.
+    fn check_rate(&self) -> Result<(), Fault> {
+        let time = self.since.elapsed();
+        let is_slow = time > GRACE && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        if is_slow && self.account.is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
+    }
+
+    /// Copies as many bytes as fit into the batch, so that no buffer of the connection is kept for a few bytes of it.
+    /// Returns the rest.
+    fn gather<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let (now, rest) = bytes.split_at(bytes.len().min(BATCH - self.gathered.len()));
+        let needed = self.gathered.len() + now.len();
+        if needed > self.gathered.capacity() {
+            // Doubled each time, but never to more than a batch.
+            let capacity = (2 * self.gathered.capacity()).clamp(needed, BATCH);
+            self.gathered.reserve_exact(capacity - self.gathered.len());
+        }
+        self.gathered.extend_from_slice(now);
+        self.held.set(self.gathered.capacity());
+        rest
+    }
+
+    /// Writes what is gathered on a blocking thread.
+    async fn write(&mut self) -> io::Result<()> {
+        let (scratch, file, at) = (self.scratch.clone(), self.file.clone(), self.written);
+        let batch = mem::take(&mut self.gathered);
+        let writing = spawn_blocking(move || -> io::Result<(Arc<File>, bool, Vec<u8>)> {
+            scratch.has_room(batch.len() as u64)?;
+            let file = file.map_or_else(|| scratch.file().map(Arc::new), Ok)?;
+            file.write_all_at(&batch, at)?;
+            let reads_now = is_local(&file).unwrap_or(false);
+            Ok((file, reads_now, batch))
+        });
+        let (file, reads_now, mut batch) = writing.await.map_err(io::Error::other)??;
+        (self.file, self.reads_now) = (Some(file), reads_now);
+        self.written += batch.len() as u64;
+        batch.clear();
+        self.gathered = batch;
+        Ok(())
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => {
+                let buffer = mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+                match self.read_now(buffer) {
+                    Ok(piece) => return Poll::Ready(Ok(piece)),
+                    Err(buffer) => self.read_aside(buffer),
+                }
+            }
+        };
+        let Poll::Ready(outcome) = Pin::new(&mut reading).poll(context) else {
+            self.reading = Some(reading);
+            return Poll::Pending;
+        };
+        let buffer = outcome.map_err(io::Error::other)??;
+        Poll::Ready(Ok(self.pass(buffer)))
+    }
+
+    /// Reads from the page cache. Never blocks.
+    ///
+    /// # Errors
+    /// The next bytes are not there, or the file system cannot tell. Returns the buffer.
+    fn read_now(&mut self, mut buffer: BytesMut) -> Result<Bytes, BytesMut> {
+        let (Some(file), true) = (&self.file, self.reads_now) else { return Err(buffer) };
+        buffer.resize(self.left(PIECE), 0);
+        match preadv2(file, &mut [IoSliceMut::new(&mut buffer)], self.read, ReadWriteFlags::NOWAIT) {
+            Ok(count @ 1..) => {
+                buffer.truncate(count);
+                Ok(self.pass(buffer))
+            }
+            Ok(0) | Err(Errno::AGAIN) => Err(buffer),
+            Err(_) => {
+                self.reads_now = false;
+                Err(buffer)
+            }
+        }
+    }
+
+    /// Begins to read on a blocking thread.
+    fn read_aside(&self, mut buffer: BytesMut) -> JoinHandle<io::Result<BytesMut>> {
+        let (file, at, length) = (self.file.clone(), self.read, self.left(BATCH));
+        spawn_blocking(move || -> io::Result<BytesMut> {
+            buffer.resize(length, 0);
+            file.ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
+            Ok(buffer)
+        })
+    }
+
+    /// Returns how many bytes to read next, at most this many.
+    fn left(&self, most: usize) -> usize {
+        usize::try_from(self.written - self.read).unwrap_or(most).min(most)
+    }
+
+    /// Passes on what was read. Closes the file if that was the last of it.
+    fn pass(&mut self, buffer: BytesMut) -> Bytes {
+        let piece = buffer.freeze();
+        self.read += piece.len() as u64;
+        if self.read < self.written {
+            self.last = piece.clone();
+        } else {
+            self.file = None;
+        }
+        piece
+    }
+}
+
+fn no_room(error: io::Error) -> Fault {
+    Fault::NoScratch(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::future::poll_fn;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::http::wire::client_memory::ClientMemory;
+
+    fn begin(place: &TempDir, memory: &MemoryAccount) -> SpoolFile {
+        let scratch = Scratch::new(File::open(place.path()).unwrap().into());
+        let space = SpoolSpace { scratch: Some(Arc::new(scratch)), client: None };
+        SpoolFile::begin(&space, memory).unwrap()
+    }
+
+    fn body(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at ^ (at >> 8)) as u8).collect()
+    }
+
+    /// Adds a body in pieces and ends it. Returns how many bytes of it were in the file meanwhile.
+    async fn add(file: &mut SpoolFile, whole: &[u8], piece: usize) -> Vec<usize> {
+        let mut written = BTreeSet::new();
+        for piece in whole.chunks(piece) {
+            file.add(piece).await.unwrap();
+            written.insert(file.written as usize);
+        }
+        assert_eq!(file.end().await.unwrap(), whole.len() as u64);
+        written.into_iter().collect()
+    }
+
+    async fn read(mut file: SpoolFile) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(piece) = poll_fn(|context| file.poll_next(context)).await {
+            all.extend_from_slice(&piece.unwrap());
+        }
+        assert!(file.file.is_none() && file.gathered.is_empty());
+        all
+    }
+
+    #[tokio::test]
+    async fn pieces_of_any_size_are_written_in_batches_and_what_follows_the_last_is_not() {
+        for piece in [1000, 40_000, BATCH, 5 * BATCH] {
+            let place = tempfile::tempdir().unwrap();
+            let whole = body(3 * BATCH + 1000);
+            let mut file = begin(&place, &MemoryAccount::unlimited());
+
+            let written = add(&mut file, &whole, piece).await;
+
+            assert!(written.iter().all(|written| written.is_multiple_of(BATCH)), "{piece}: {written:?}");
+            assert_eq!((file.written as usize, file.gathered.len()), (3 * BATCH, 1000));
+            assert!(read(file).await == whole, "{piece}");
+        }
+    }
+
+    #[tokio::test]
+    async fn less_than_a_batch_needs_no_file() {
+        let place = tempfile::tempdir().unwrap();
+        let whole = body(BATCH - 1);
+        let mut file = begin(&place, &MemoryAccount::unlimited());
+
+        add(&mut file, &whole, 10_000).await;
+
+        assert!(file.file.is_none() && file.gathered.capacity() < BATCH);
+        assert!(read(file).await == whole);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_at_once_is_read_on_a_blocking_thread() {
+        let place = tempfile::tempdir().unwrap();
+        let whole = body(3 * BATCH);
+        let mut file = begin(&place, &MemoryAccount::unlimited());
+        add(&mut file, &whole, BATCH).await;
+
+        file.reads_now = false;
+
+        assert!(read(file).await == whole);
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_piece_that_was_read_is_used_for_the_next() {
+        let place = tempfile::tempdir().unwrap();
+        let mut file = begin(&place, &MemoryAccount::unlimited());
+        add(&mut file, &body(4 * BATCH), BATCH).await;
+        file.reads_now = false;
+        let mut places = BTreeSet::new();
+
+        for _ in 0..4 {
+            let piece = poll_fn(|context| file.poll_next(context)).await.unwrap().unwrap();
+            places.insert(piece.as_ptr());
+        }
+
+        assert_eq!(places.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn while_memory_is_scarce_nothing_is_gathered() {
+        const SIZE: usize = 3000;
+        let place = tempfile::tempdir().unwrap();
+        let memory = ClientMemory::new(2 * SIZE - 1);
+        let open = memory.open(None);
+        let whole = body(10 * SIZE);
+        let mut file = begin(&place, &open.account());
+        drop(open);
+
+        let written = add(&mut file, &whole, SIZE).await;
+
+        assert_eq!(written, (1..=10).map(|count| count * SIZE).collect::<Vec<_>>());
+        assert_eq!((file.gathered.capacity(), memory.held()), (0, 0));
+        assert!(read(file).await == whole);
+        assert_eq!(memory.held(), 0);
+    }
+}
