@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -82,17 +82,21 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 /// The page of the rows with 4 KiB.
 static PAGE: LazyLock<Bytes> = LazyLock::new(|| features::page().into());
 
-/// Greets a GET, or answers with the page if it is asked for. Sends any other request's body back as it arrives.
+/// Greets a GET, or answers with the page if it is asked for. Greets any other request when its body is complete, or sends
+/// the body back as it arrives if that is asked for.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
-    let mut response = if request.method() == Method::GET {
-        let body = match request.uri().path() {
-            "/4k.txt" => PAGE.clone(),
-            _ => Bytes::from_static(GREETING.as_bytes()),
-        };
-        Response::new(Either::Left(Full::new(body)))
-    } else {
-        Response::new(Either::Right(request.into_body()))
+    let greeting = Bytes::from_static(GREETING.as_bytes());
+    let body = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/4k.txt") => Either::Left(Full::new(PAGE.clone())),
+        (&Method::GET, _) => Either::Left(Full::new(greeting)),
+        (_, "/echo") => Either::Right(request.into_body()),
+        _ => {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+            Either::Left(Full::new(greeting))
+        }
     };
+    let mut response = Response::new(body);
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
     Ok(response)

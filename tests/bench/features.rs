@@ -28,9 +28,27 @@ const GET: &str = "(if (i32.eq (i32.const -2) (call $get (local.get $store) (i32
 /// Sets the value.
 const SET: &str = "(call $put (local.get $store))";
 
+/// A module that reads all of its input and then greets.
+const READS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\10\00\00\00\39\00\00\00") ;; one piece: at 16, 57 bytes
+  (data (i32.const 16) "Content-Type: text/plain; charset=utf-8\r\n\r\nHello, bench!\n")
+  (data (i32.const 128) "\00\00\01\00\00\00\01\00") ;; one piece: at 65536, 65536 bytes
+  (func (export "_start")
+    (loop $more
+      (if (i32.eqz (call $fd_read (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 136)))
+        (then (br_if $more (i32.load (i32.const 136))))))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
 /// Returns the modules of these rows in text format, by their names.
-pub(crate) fn modules() -> [(&'static str, String); 2] {
-    [("get.wasm", STORED.replace("USES", GET)), ("set.wasm", STORED.replace("USES", SET))]
+pub(crate) fn modules() -> [(&'static str, String); 3] {
+    [
+        ("get.wasm", STORED.replace("USES", GET)),
+        ("set.wasm", STORED.replace("USES", SET)),
+        ("reads.wasm", READS.to_owned()),
+    ]
 }
 
 /// Returns a text of 4 KiB, which compresses about as well as a page does.
@@ -59,6 +77,12 @@ pub(crate) fn all() -> Vec<Row> {
         ..row
     };
     let large = |row: Row| Row { exchange: Exchange::get("/4k.txt", &page()), against: "hyper-4k", ..row };
+    let posted = |is_chunked, row: Row| Row {
+        exchange: Exchange { method: "POST", sends: vec![b'x'; 1 << 20], is_chunked, ..row.exchange },
+        against: "hyper-post-1m",
+        ..row
+    };
+    let reads = || trivial("reads.wasm", "scratch = \"scratch\"\n", "", "");
     let squeezed = |name, title: &str, coding: &str| {
         let made = large(row(name, title, responds_large(&format!("compress = [{coding:?}]"))));
         let made = sends(&format!("Accept-Encoding: {coding}\r\n"), made);
@@ -149,6 +173,15 @@ pub(crate) fn all() -> Vec<Row> {
         squeezed("gzip", "`respond` with 4 KiB, gzip", "gzip"),
         squeezed("zstd", "`respond` with 4 KiB, zstd", "zstd"),
         squeezed("br", "`respond` with 4 KiB, br", "br"),
+        posted(false, row("hyper-post-1m", "bare hyper, a body of 1 MiB", Serves::Hyper)),
+        posted(false, row("post-1m-length", "wasip1, hand-written, reads 1 MiB", reads())),
+        beside(
+            "post-1m-length",
+            posted(
+                true,
+                row("post-1m-chunked", "wasip1, hand-written, reads 1 MiB without a length", reads()),
+            ),
+        ),
         tls(row("tls-respond", "`respond`, no handler", responds(client_ca, ""))),
         tls(beside(
             "tls-respond",

@@ -18,6 +18,8 @@ pub(crate) struct Exchange {
     pub(crate) fields: String,
     /// Its body.
     pub(crate) sends: Vec<u8>,
+    /// Whether the body is sent in chunks, without its length. HTTP/1.1 only.
+    pub(crate) is_chunked: bool,
     /// The body that the response must have; its status must be 200.
     pub(crate) wants: Vec<u8>,
     /// Whether any body will do. HTTP/1.1 only.
@@ -32,6 +34,7 @@ impl Exchange {
             path: path.to_owned(),
             fields: String::new(),
             sends: Vec::new(),
+            is_chunked: false,
             wants: wants.into(),
             any_body: false,
         }

@@ -7,6 +7,9 @@ use anyhow::Result;
 use super::exchange::{Exchange, HOST};
 use super::response;
 
+/// The bytes of a chunk, as curl sends them.
+const CHUNK: usize = 64 << 10;
+
 /// The state of the connection.
 pub(super) struct Session {
     request: Vec<u8>,
@@ -20,12 +23,22 @@ pub(super) struct Session {
 impl Session {
     /// Makes a session without sending anything. The time starts now, because the connection may have to be made.
     pub(super) fn new(exchange: &Exchange, once: bool) -> Session {
-        let Exchange { method, path, fields, sends, wants, any_body } = exchange;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}");
-        if !sends.is_empty() {
-            head += &format!("Content-Length: {}\r\n", sends.len());
+        let Exchange { method, path, fields, sends, is_chunked, wants, any_body } = exchange;
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}").into_bytes();
+        if *is_chunked {
+            request.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            for chunk in sends.chunks(CHUNK) {
+                request.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
+                request.extend([chunk, b"\r\n"].concat());
+            }
+            request.extend(b"0\r\n\r\n");
+        } else {
+            if !sends.is_empty() {
+                request.extend(format!("Content-Length: {}\r\n", sends.len()).as_bytes());
+            }
+            request.extend(b"\r\n");
+            request.extend(sends);
         }
-        let request = [head.as_bytes(), b"\r\n", sends].concat();
         let wants = (!any_body).then(|| wants.clone());
         Session { request, wants, once, began: Instant::now() }
     }

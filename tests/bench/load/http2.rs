@@ -50,8 +50,8 @@ impl Session {
     /// # Errors
     /// The exchange is too large: windows of streams are not managed here.
     pub(super) fn new(exchange: &Exchange, at_once: usize, secure: bool) -> Result<Session> {
-        let Exchange { method, path, fields, sends, wants, any_body } = exchange;
-        let is_plain = sends.is_empty() && fields.is_empty() && !any_body;
+        let Exchange { method, path, fields, sends, is_chunked, wants, any_body } = exchange;
+        let is_plain = sends.is_empty() && !is_chunked && fields.is_empty() && !any_body;
         ensure!(is_plain && wants.len() <= WINDOW, "HTTP/2 is measured with small requests alone");
         let scheme = if secure { "https" } else { "http" };
         let fields =
