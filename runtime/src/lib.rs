@@ -64,7 +64,7 @@
 //! | `http::request::job_response`, `job_body` | the rest of the response, at the client's pace |
 //! | `http::request::drain_body` | reads the rest of the request body that the job leaves |
 //! | `http::service`, `handlers` | every response: the error page, what gates tell, the fields of the route, compression |
-//! | `http::request::access_log` | the log line and the counters of the request |
+//! | `http::request::request_log` | the log line and the counters of the request |
 //! | `http::upgrade` | a connection that leaves HTTP instead of getting a response |
 //! | `http::wire::close_delimited` | whether closing the connection would end the body |
 //!

@@ -7,11 +7,11 @@ use futures_util::future::BoxFuture;
 use http::Response;
 
 use super::refusal::Refusal;
-use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
 use super::request::gate_pass::GatePass;
 use super::request::gates::GateDecision;
 use super::request::rate_limit::{self, RemainingQuota};
+use super::request::request_log::RequestLog;
 use super::request::response_body::Body;
 use super::service::RequestContext;
 use crate::catalog::{Catalog, EntryChecks, Match, RouteGate, RouteLimit};

@@ -10,10 +10,10 @@ use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::access_log::RequestLog;
 use super::cgi_job::{RoutedRequest, harmless};
 use super::gate_pass::GatePass;
 use super::logged_job::LoggedJob;
+use super::request_log::RequestLog;
 use super::response_body::Body;
 use crate::access::{
     AccessCheck, AccessGate, BasicCredentials, CertificateNameKind, CertificateNames, Passwords, TokenError,

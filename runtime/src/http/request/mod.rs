@@ -16,7 +16,7 @@
 //! | `cgi_job` | the job of a CGI handler |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
-//! | `access_log` | the log line and the counters of a request |
+//! | `request_log` | the log line and the counters of a request |
 //! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
 //! | `arriving_body` | a request body while it arrives |
 //! | `drain_body` | a request body that is drained when dropped |
@@ -48,7 +48,6 @@
 //! | `probe` | a request of the daemon to itself |
 
 pub(in crate::http) mod access_line;
-pub(in crate::http) mod access_log;
 pub(in crate::http) mod acme_challenge;
 pub(in crate::http) mod arriving_body;
 mod bodiless_get;
@@ -79,6 +78,7 @@ pub(in crate::http) mod rate_limit;
 pub(in crate::http) mod read_ahead;
 pub(in crate::http) mod refusal_response;
 pub(in crate::http) mod request_body;
+pub(in crate::http) mod request_log;
 pub(in crate::http) mod request_trace;
 pub(in crate::http) mod reserved_fields;
 pub(in crate::http) mod response_body;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tracing::warn;
 
-use super::access_log::RequestLog;
 use super::frame_source::FrameSource;
 use super::job_body::JobBody;
+use super::request_log::RequestLog;
 use crate::http::wire::client_memory::{MemoryCharge, estimate};
 use crate::http::wire::progress::Progress;
 use crate::job::{Fault, PIPE_CAPACITY, StopReason};

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use tokio::time::timeout;
 
 use super::job_streams::{JobStreams, TunnelEnd};
-use crate::http::request::access_log::RequestLog;
+use crate::http::request::request_log::RequestLog;
 use crate::http::request::running_job::RunningJob;
 use crate::http::timeouts::TUNNEL_CLOSE;
 use crate::http::wire::progress::Progress;

@@ -11,7 +11,7 @@ use super::websocket::handshake::Agreement;
 use super::{tcp, websocket};
 use crate::catalog::Upgrade;
 use crate::http::refusal::Refusal;
-use crate::http::request::access_log::RequestLog;
+use crate::http::request::request_log::RequestLog;
 use crate::http::request::response_body::Body;
 use crate::http::request::upgrade_fields;
 use crate::http::wire::progress::Progress;

@@ -16,9 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::job_streams::{JobStreams, TunnelEnd};
 use crate::catalog::WebSocket;
-use crate::http::request::access_log::RequestLog;
 use crate::http::request::body_source::BodySource;
 use crate::http::request::job_task::mark_invalid;
+use crate::http::request::request_log::RequestLog;
 use crate::http::request::running_job::RunningJob;
 use crate::http::timeouts::{WEBSOCKET_CLOSE, WEBSOCKET_JOB_END};
 use crate::job::PipeReader;
