@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::Sha256;
 
-use super::directory;
 use super::names::{draft_name, random};
+use super::private_directory;
 
 /// The length of the secret in bytes: the output length of SHA-256, RFC 2104 §3.
 const LENGTH: usize = 32;
@@ -32,7 +32,7 @@ impl Key {
     /// The file cannot be made or read, has another owner, or is accessible to other users.
     pub(super) fn open(path: &Path) -> Result<Key> {
         let (parent, name) = path.parent().zip(path.file_name()).context("not the path of a file")?;
-        let parent = directory::make(parent)?;
+        let parent = private_directory::make(parent)?;
         let file = match read(&parent, name) {
             Err(Errno::NOENT) => {
                 make(&parent, name).context("make it")?;
@@ -66,7 +66,7 @@ impl Key {
         if path.symlink_metadata().is_ok() {
             return Key::open(path).map(drop);
         }
-        directory::examine(path.parent().context("not the path of a file")?).map(drop)
+        private_directory::examine(path.parent().context("not the path of a file")?).map(drop)
     }
 
     pub(super) fn of(secret: &[u8]) -> Key {

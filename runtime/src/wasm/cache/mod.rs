@@ -4,9 +4,8 @@
 //! is verified, on a sealed copy that cannot change any more. wasmtime's own cache has no authentication and is not
 //! used. Failures of the cache cost time, but never prevent a start.
 //!
-//! Floors, lowest first: `directory`, `figures`, `names`; `evict`, `key`; `entry`, `lease`, `place`.
+//! Floors, lowest first: `private_directory`, `figures`, `names`; `evict`, `key`; `entry`, `lease`, `place`.
 
-mod directory;
 mod entry;
 mod evict;
 mod figures;
@@ -14,13 +13,14 @@ mod key;
 mod lease;
 mod names;
 mod place;
+mod private_directory;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{examine_private as examine_private_dir, make_private as private_dir};
 pub(super) use entry::CodeIdentity;
 pub use figures::Figures;
 pub use place::CacheLocation;
+pub use private_directory::{examine_private as examine_private_dir, make_private as private_dir};
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -66,10 +66,10 @@ impl Cache {
     pub fn open(place: &CacheLocation, size: u64) -> Result<Cache> {
         let CacheLocation { dir: path, key } = place;
         place.check()?;
-        let dir = directory::make_private(path)?;
+        let dir = private_directory::make_private(path)?;
         let home = key.parent().context("not the path of a file")?;
         let key = Key::open(key).with_context(|| format!("its key {}", key.display()))?;
-        let leases = directory::make(home)?;
+        let leases = private_directory::make(home)?;
         let figures = Figures { max: size.into(), ..Figures::default() };
         let (path, lease) = (path.clone(), Mutex::default());
         Ok(Cache { dir, path, key, leases, lease, figures: Arc::new(figures) })
@@ -129,7 +129,7 @@ impl Cache {
     /// As `open`.
     pub fn examine(place: &CacheLocation) -> Result<()> {
         place.check()?;
-        directory::examine_private(&place.dir)?;
+        private_directory::examine_private(&place.dir)?;
         Key::examine(&place.key).with_context(|| format!("its key {}", place.key.display()))
     }
 
