@@ -2,8 +2,8 @@
 //!
 //! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
 //! `file_watcher`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
-//! `socket`; `reload`, `history`, `logging`, `logs`, `replay`, `show`, `sql`, `store`, `swap`, `up`; `dashboard`, `tap`,
-//! `top`.
+//! `socket`; `reload`, `history`, `logging`, `logs`, `replay`, `replies`, `sql`, `store`, `swap`, `up`; `dashboard`,
+//! `tap`, `top`.
 
 mod build;
 mod check;
@@ -22,9 +22,9 @@ mod progress;
 mod reload;
 mod reload_on_change;
 mod replay;
+mod replies;
 mod run;
 mod serve;
-mod show;
 mod socket;
 mod sources;
 mod sql;
@@ -68,17 +68,17 @@ enum Verb {
     Build(build::verb::Args),
     Check(check::Args),
     /// Show the daemon's status.
-    Status(show::Args),
+    Status(replies::Args),
     /// List the handlers with their counters.
-    Handlers(show::Args),
+    Handlers(replies::Args),
     /// List the routes with their handlers.
-    Routes(show::Args),
+    Routes(replies::Args),
     /// List the running jobs.
-    Jobs(show::Args),
+    Jobs(replies::Args),
     /// List the built-in jobs.
-    Commands(show::Args),
+    Commands(replies::Args),
     /// End a job.
-    Kill(show::KillArgs),
+    Kill(replies::KillArgs),
     Logs(logs::Args),
     LogLevel(logging::LevelArgs),
     LogReopen(logging::ReopenArgs),
@@ -88,7 +88,7 @@ enum Verb {
     Top(top::verb::Args),
     Dashboard(dashboard::Args),
     /// Show which route answers a request, why, and with which grants; or why no route does.
-    Explain(show::ExplainArgs),
+    Explain(replies::ExplainArgs),
     Sql(sql::Args),
     Plan(reload::PlanArgs),
     Reload(reload::ReloadArgs),
@@ -97,8 +97,8 @@ enum Verb {
     Promote(swap::PromoteArgs),
     Rollback(swap::RollbackArgs),
     /// Drain the daemon and end it.
-    Shutdown(show::Args),
-    Upgrade(show::UpgradeArgs),
+    Shutdown(replies::Args),
+    Upgrade(replies::UpgradeArgs),
     /// Internal: compile a module from stdin and write its code to stdout.
     #[command(name = compile::VERB, hide = true)]
     CompileWorker(compile_worker::Args),
@@ -133,12 +133,12 @@ pub fn main() -> ExitCode {
         Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),
-        Verb::Status(args) => show::status(args),
-        Verb::Handlers(args) => show::handlers(args),
-        Verb::Routes(args) => show::routes(args),
-        Verb::Jobs(args) => show::jobs(args),
-        Verb::Commands(args) => show::commands(args),
-        Verb::Kill(args) => show::kill(args),
+        Verb::Status(args) => replies::status(args),
+        Verb::Handlers(args) => replies::handlers(args),
+        Verb::Routes(args) => replies::routes(args),
+        Verb::Jobs(args) => replies::jobs(args),
+        Verb::Commands(args) => replies::commands(args),
+        Verb::Kill(args) => replies::kill(args),
         Verb::Logs(args) => logs::logs(args),
         Verb::LogLevel(args) => logging::level(args),
         Verb::LogReopen(args) => logging::reopen(args),
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
         Verb::Tap(args) => tap::tap(args),
         Verb::Top(args) => top::verb::top(args),
         Verb::Dashboard(args) => dashboard::dashboard(args),
-        Verb::Explain(args) => show::explain(args),
+        Verb::Explain(args) => replies::explain(args),
         Verb::Sql(args) => sql::sql(args),
         Verb::Plan(args) => reload::plan(args),
         Verb::Reload(args) => reload::reload(args),
@@ -155,8 +155,8 @@ pub fn main() -> ExitCode {
         Verb::Swap(args) => swap::swap(args),
         Verb::Promote(args) => swap::promote(args),
         Verb::Rollback(args) => swap::rollback(args),
-        Verb::Shutdown(args) => show::shutdown(args),
-        Verb::Upgrade(args) => show::upgrade(args),
+        Verb::Shutdown(args) => replies::shutdown(args),
+        Verb::Upgrade(args) => replies::upgrade(args),
         Verb::CompileWorker(args) => Ok(compile_worker::work(args)),
         Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
