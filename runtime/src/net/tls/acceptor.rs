@@ -2,7 +2,7 @@
 
 use super::acme::AcmeCertificates;
 use super::choice::Choice;
-use super::client_hints::Guide;
+use super::client_guide::Guide;
 use super::clients::Clients;
 use super::failure::FailureKind;
 use super::file_hashes::{self, Contents};

@@ -1,12 +1,12 @@
 //! TLS, from the named files to the encrypted connection; the only module for incoming connections that uses rustls.
 //!
 //! Floors, lowest first: `failure`, `name`, `options`, `protocol`, `validity`; `files`, `secured`; `clients`,
-//! `file_hashes`, `client_hints`, `identity`; `acme`; `choice`; `acceptor`; `difference`.
+//! `file_hashes`, `client_guide`, `identity`; `acme`; `choice`; `acceptor`; `difference`.
 
 mod acceptor;
 mod acme;
 mod choice;
-mod client_hints;
+mod client_guide;
 mod clients;
 mod difference;
 mod failure;
@@ -21,7 +21,7 @@ mod validity;
 
 pub use acceptor::{HandshakeError, Tls};
 pub use acme::{AcmeCertificates, DomainReport, WaitingChallenge};
-pub use client_hints::Guide;
+pub use client_guide::Guide;
 pub use difference::differences;
 pub use failure::FailureKind;
 pub use identity::Term;
