@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{timeout, timeout_at};
 
+use super::counts::{Ended, OPERATIONS, Operation, OperationCounts};
 use super::error::StoreError;
 use super::limits::{self, StoreQuota};
 use super::memory::Memory;
 #[cfg(feature = "nats")]
 use super::nats::Nats;
-use super::operations::{Ended, OPERATIONS, Operation, OperationCounts};
 use super::rate_count::{RateCount, RateRequest};
 use super::redb::Redb;
 #[cfg(feature = "redis")]

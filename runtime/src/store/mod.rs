@@ -1,7 +1,7 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
 //! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `limits`, `value`; `rows`, `url`; the back ends `memory`,
-//! `redb`, `redis`, `nats`; `operations`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
+//! `redb`, `redis`, `nats`; `counts`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
 //!
 //! | operation | holds on every back end |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | increment | exact in 64 bits; an overflow is an error and changes nothing; keeps the time to live |
 //! | list | in the order of the keys' bytes; the cursor is the last key seen |
 
+mod counts;
 mod entries;
 mod error;
 mod key_value;
@@ -19,7 +20,6 @@ mod limits;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
-mod operations;
 mod rate_count;
 mod rate_outage;
 mod redb;
@@ -35,11 +35,11 @@ mod url;
 mod value;
 mod work;
 
+pub use self::counts::{OPERATIONS, Operation, OperationCounts};
 pub use self::entries::StoreEntries;
 pub use self::error::StoreError;
 pub use self::key_value::{KeyValue, StoreOptions};
 pub use self::limits::{MAX_BATCH, MAX_BATCH_BYTES, MAX_KEY, MAX_PAGE, MAX_TTL, MAX_VALUE, PER_ENTRY};
-pub use self::operations::{OPERATIONS, Operation, OperationCounts};
 pub use self::rate_count::RateCount;
 pub use self::redb::wait_for_all as wait_until_closed;
 pub use self::shared::{SharedStore, StoreGrant, StorePool, StoreUse};
