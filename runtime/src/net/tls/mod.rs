@@ -1,7 +1,7 @@
 //! TLS, from the named files to the encrypted connection; the only module for incoming connections that uses rustls.
 //!
-//! Floors, lowest first: `failure`, `name`, `options`, `protocol`, `validity`; `files`, `secured`; `clients`,
-//! `file_hashes`, `client_guide`, `identity`; `acme`; `choice`; `acceptor`; `difference`.
+//! Floors, lowest first: `failure`, `distinguished_name`, `options`, `protocol`, `validity`; `files`, `secured`;
+//! `clients`, `file_hashes`, `client_guide`, `identity`; `acme`; `choice`; `acceptor`; `difference`.
 
 mod acceptor;
 mod acme;
@@ -9,11 +9,11 @@ mod choice;
 mod client_guide;
 mod clients;
 mod difference;
+mod distinguished_name;
 mod failure;
 mod file_hashes;
 mod files;
 mod identity;
-mod name;
 mod options;
 mod protocol;
 mod secured;

@@ -1,6 +1,6 @@
 //! Facts about an encrypted connection, as the variables that handlers receive.
 
-use super::{name, validity};
+use super::{distinguished_name, validity};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnection;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
@@ -51,8 +51,8 @@ impl Secured {
         self.put("SSL_CLIENT_FINGERPRINT", hex(&Sha256::digest(der), Case::Lower));
         // rustls has verified the certificate, so it should parse; if not, the variables stay unset.
         let Ok((_, certificate)) = parse_x509_certificate(der) else { return };
-        self.put("SSL_CLIENT_S_DN", name::text(certificate.subject()));
-        self.put("SSL_CLIENT_I_DN", name::text(certificate.issuer()));
+        self.put("SSL_CLIENT_S_DN", distinguished_name::text(certificate.subject()));
+        self.put("SSL_CLIENT_I_DN", distinguished_name::text(certificate.issuer()));
         let common = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         if let Some(common) = common.filter(|common| !common.contains(char::is_control)) {
             self.put("SSL_CLIENT_S_DN_CN", common);
