@@ -86,6 +86,7 @@
 //! | the connection limits, in all and per address | `http::limits::connections` |
 //! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault` |
 //! | compression: the choice of the coding, the response | `catalog::coding`, `http::request::compress` |
+//! | the access log: when a line is written; the line in each format; its file | `http::request::request_log`; `http::request::access_line`; `observe::access_file` |
 //! | the counters of a handler | `job::handler_stats`; as metrics: `http::admin::handler_metrics` |
 //! | the delay after a failing `accept` | `net::listen::accept_backoff` |
 //! | `LISTEN_FDS`, and the handover of sockets | `net::activation::listen_fds`, `net::activation::handover` |
@@ -103,7 +104,8 @@
 //! | what a job pays for SQL: processor time, memory of the host | `database::sqlite::meter`, `wasm::host::databases::charged` |
 //! | whose turn it is: at a connection to a database, at the queue of writes of a store | `database::turns`; `store::room`, `store::redb::turns` |
 //! | wasmtime's errors as faults | `wasm::host::trap` |
-//! | the compiler process, and the code that it made | `wasm::compile::spawn`, `wasm::cache` |
+//! | the compiler process | `wasm::compile::spawn` |
+//! | the cache of compiled code: its entries read and written; their format; their eviction | `wasm::cache`; `wasm::cache::entry`; `wasm::cache::evict` |
 //! | mounts; symbolic links that lead out of them; devices and FIFOs in them | `wasm::host::mounted`; `wasm::host::links`; `wasm::host::open_guard` |
 //! | outbound requests: their connections, the second try, loops, private addresses | `http::outbound::pool`; `http::outbound::exchange`; `http::outbound::cdn_loop`; `net::outbound::address` |
 //! | a connection to SQLite: opened, its pragmas; its memory; the log of changes | `database::sqlite::open`; `database::sqlite::memory`; `database::sqlite::file` |
