@@ -146,6 +146,39 @@ fn a_dump_with_a_wrong_line_says_which() {
 }
 
 #[test]
+fn a_mistyped_key_in_a_dump_is_refused_before_its_entry_loses_its_expiry() {
+    let daemon = daemon();
+    let dump = b"{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"value\":\"2\",\"expire\":\"2099-01-01T00:00:00Z\"}\n";
+
+    let error = refused(&daemon, &["load", "carts"], dump);
+
+    assert!(error.contains("after 0 entries that were loaded: line 2: "), "{error}");
+    assert!(error.contains("unknown key \"expire\"; did you mean \"expires\"?"), "{error}");
+    assert_eq!(store(&daemon, &["list", "carts"], b""), b"");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_in_a_dump_names_no_type_of_the_program() {
+    let daemon = daemon();
+
+    let error = refused(&daemon, &["load", "carts"], b"{\"key\":\"a\",\"value\":3}\n");
+
+    assert!(error.contains("line 1: ") && error.contains("a text in quotes for \"value\""), "{error}");
+    assert!(!error.contains("StoredValue"), "{error}");
+}
+
+#[test]
+fn what_get_prints_as_json_is_loaded() {
+    let daemon = daemon();
+    store(&daemon, &["set", "carts", "a", "one"], b"");
+
+    let printed = store(&daemon, &["get", "carts", "a", "--json"], b"");
+
+    assert_eq!(store(&daemon, &["load", "kept"], &printed), b"loaded 1\n");
+    assert_eq!(store(&daemon, &["get", "kept", "a"], b""), b"one");
+}
+
+#[test]
 fn stores_and_their_users_are_shown() {
     let daemon = daemon();
     store(&daemon, &["set", "carts", "a", "1"], b"");

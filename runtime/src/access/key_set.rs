@@ -202,6 +202,15 @@ mod tests {
         assert!(!again.ring().keys.is_empty() && set("other").ring().keys.is_empty());
     }
 
+    #[test]
+    fn json_that_is_no_set_of_keys_is_refused_in_plain_words() {
+        for json in ["3", "{\"keys\":3}"] {
+            let error = set("plain").take(json.as_bytes()).unwrap_err();
+
+            assert!(error.contains("wanted {\"keys\": [...]}") && !error.contains("struct"), "{error}");
+        }
+    }
+
     async fn waited(set: &FetchedKeySet) -> Duration {
         let start = Instant::now();
         set.due().await;

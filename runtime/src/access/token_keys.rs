@@ -158,7 +158,15 @@ fn public_key(pem: &[u8], algorithms: &[Algorithm]) -> Result<DecodingKey, Strin
 
 /// Reads a set of keys. Keys for other algorithms, and those that verify no signatures, are left out.
 fn key_set(json: &[u8], claims: &TokenClaims) -> Result<Vec<TokenKey>, String> {
-    let set: JwkSet = serde_json::from_slice(json).map_err(|error| format!("no set of keys: {error}"))?;
+    let set: JwkSet = serde_json::from_slice(json).map_err(|error| match error.is_data() {
+        // The words of serde would name types of the program.
+        true => format!(
+            "no set of keys: wanted {{\"keys\": [...]}} with keys as in RFC 7517, found something else at line {}, column {}",
+            error.line(),
+            error.column()
+        ),
+        false => format!("no set of keys: {error}"),
+    })?;
     if set.keys.len() > MOST_KEYS {
         return Err(format!("the set has {} keys: wanted {MOST_KEYS} at most", set.keys.len()));
     }

@@ -76,6 +76,7 @@ pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
     UnixOptions,
 };
+pub use nearest::nearest;
 pub use rate_limit::RateLimitConfig;
 pub use report::{ConfigError, ConfigErrors};
 pub use route_model::{RouteConfig, TargetConfig};

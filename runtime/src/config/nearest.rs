@@ -47,7 +47,7 @@ impl<'k> Names<'k> {
 }
 
 /// Finds the known word that is nearest to `word`, if one is near.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // A third of the letters may be wrong; with more, it is another word. The maximum is 4, because
     // all our keys are short.
     within(word.chars().count().div_ceil(3).min(4), word, known)

@@ -18,7 +18,10 @@ const FORMAT: &str = "portcullis-failure-1";
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A failed job, as its file records it.
+///
+/// A key that is not known is refused: a replay without that input would be another job.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with the keys of a failed job")]
 pub struct Bundle {
     format: String,
     /// When the job failed, in RFC 3339.
@@ -71,6 +74,7 @@ pub struct Bundle {
 
 /// How a job ended. A replay compares this with the recorded run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `code`, `status`, `message` and `stack`")]
 pub struct RecordedOutcome {
     /// The code of the fault, as in the log, the metrics and the reason header; `ok` if there was none.
     pub code: String,
@@ -84,13 +88,14 @@ pub struct RecordedOutcome {
 
 /// Stdin as text, or percent-encoded if it is not UTF-8.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", expecting = "an object with `text` or `percent`")]
 enum RecordedStdin {
     Text(String),
     Percent(String),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `host`, `guest` and `write`")]
 struct RecordedMount {
     host: PathBuf,
     guest: String,
@@ -101,12 +106,17 @@ struct RecordedMount {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with `handler` and `dir`")]
 struct Within {
     handler: String,
     dir: PathBuf,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with `memory`, `time_ms`, `cpu_ms`, `body`, `output` and `handles`"
+)]
 struct RecordedLimits {
     memory: usize,
     time_ms: Option<u64>,
@@ -297,5 +307,19 @@ mod tests {
     fn what_is_no_failed_job_says_so() {
         assert!(format!("{:#}", Bundle::read(b"{}").unwrap_err()).contains("not the record of a failed job"));
         assert!(Bundle::read(b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_key_that_no_record_has_is_refused_and_a_wrong_type_named_in_plain_words() {
+        for (text, why) in [
+            ("{\n\"stdin_witheld\": true}", "unknown field `stdin_witheld`, expected one of `format`, "),
+            ("{\"limits\": {\"memroy\": 1}}", "unknown field `memroy`, expected one of `memory`, "),
+            ("{\"limits\": 3}", "integer `3`, expected an object with `memory`, "),
+            ("{\"mounts\": [\"/x\"]}", "string \"/x\", expected an object with `host`, `guest` and `write`"),
+            ("3", "expected an object with the keys of a failed job"),
+        ] {
+            let error = format!("{:#}", Bundle::read(text.as_bytes()).unwrap_err());
+            assert!(error.contains(why) && !error.contains("struct "), "{text}: {error}");
+        }
     }
 }

@@ -6,8 +6,8 @@
 //! reply of a job that changes something, keys that the verb does without may be absent: the change is made, whatever
 //! the reply of an older daemon lacks.
 //!
-//! Floors, lowest first: `arguments`, `command`, `handler`, `pairs`, `stored`; `store`; `changes`, `explain`, `history`,
-//! `listing`, `logging`, `logs`, `process`, `sql`, `status`, `swap`, `tap`.
+//! Floors, lowest first: `arguments`, `command`, `handler`, `pairs`, `stored`; `loaded`, `store`; `changes`, `explain`,
+//! `history`, `listing`, `logging`, `logs`, `process`, `sql`, `status`, `swap`, `tap`.
 
 mod arguments;
 mod changes;
@@ -16,6 +16,7 @@ mod explain;
 mod handler;
 mod history;
 mod listing;
+mod loaded;
 mod logging;
 mod logs;
 mod pairs;
@@ -41,6 +42,7 @@ pub use listing::{
     CommandsCommand, DurationBucket, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport,
     RoutesCommand,
 };
+pub use loaded::LoadedEntry;
 pub use logging::{LogLevelCommand, LogLevelReply, LogReopenCommand, LogReopenReply};
 pub use logs::{DroppedLines, LoggedLine, LogsCommand};
 pub use pairs::Pairs;
@@ -52,7 +54,7 @@ pub use store::{
     StoreListCommand, StoreListReply, StoreLoadCommand, StoreLoadReply, StoreReport, StoreSetCommand,
     StoreSetReply, StoresCommand,
 };
-pub use stored::{DumpedEntry, LoadedEntry, StoredValue, expiry};
+pub use stored::{DumpedEntry, StoredValue, expiry};
 pub use swap::{
     BegunTrial, PromoteCommand, PromoteReply, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply,
     TrialCommand, TrialEnd, TrialRequest,

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use super::find::{NamedStore, OperatorStores};
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Fault, Input, Job, Run};
-use crate::jobs::api::{DumpedEntry, LoadedEntry, StoreLoadCommand, StoreLoadReply};
+use crate::jobs::api::{LoadedEntry, StoreLoadCommand, StoreLoadReply};
 use crate::jobs::reply::reply;
 use crate::store::{Condition, KeyValue, MAX_BATCH, StoreError};
 
@@ -85,7 +85,7 @@ impl LoadStore {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let entry = DumpedEntry::read(&line, Utc::now()).with_context(|| format!("line {number}"));
+            let entry = LoadedEntry::read(&line, Utc::now()).with_context(|| format!("line {number}"));
             let added = match entry {
                 Ok(entry) => load.add(entry).await,
                 Err(error) => Err(error),
