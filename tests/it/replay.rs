@@ -188,6 +188,7 @@ fn another_module_shows_whether_it_mends_the_failure() {
 fn every_failure_of_a_handler_is_kept_and_fails_at_the_same_again() {
     for (code, settings, program) in [
         ("bad_answer", "", Program::new().say("no answer\n")),
+        ("bad_answer", "", Program::new().say("Content-Type: text/plain\nContent-Length: 9\n\nshort")),
         ("exited", "", Program::new().complain("no disk left\n").exit(3)),
         ("cpu_limit", "limits.cpu = \"50ms\"", Program::new().spin()),
         ("time_limit", "limits.time = \"50ms\"", Program::new().sleep_for_ever()),
@@ -202,6 +203,30 @@ fn every_failure_of_a_handler_is_kept_and_fails_at_the_same_again() {
         assert_eq!(bundle["outcome"]["code"], code);
         assert_eq!(again.code, Some(0), "{code}: {}", again.stderr);
     }
+}
+
+#[test]
+fn a_response_that_was_shorter_than_its_content_length_is_so_again_and_not_ok() {
+    let short = "Content-Type: text/plain\nContent-Length: 9\n\nshort";
+    let daemon = recording("", &Program::new().say(short).read_once().wasm()).start();
+    let mut client = daemon.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n");
+    assert!(client.head().contains("content-length: 9\r\n"));
+    assert_eq!(client.take(5), b"short");
+    client.send("go");
+    assert_eq!(client.rest(), b"", "it broke off after its head was sent");
+
+    let (file, bundle) = only(&daemon);
+    let again = replay(&file, &[]);
+
+    assert_eq!(bundle["outcome"]["code"], "bad_answer");
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    for line in ["now:  ", "Content-Length says 9, the body has 5 bytes", "the outcome is the same"] {
+        assert!(again.stderr.contains(line), "{line}: {}", again.stderr);
+    }
+    // The response to HEAD has no body, so none is missing.
+    let of_head = replay(&file, &["-e", "REQUEST_METHOD=HEAD"]);
+    assert!(of_head.stderr.contains("now:  ok"), "{}", of_head.stderr);
 }
 
 #[test]

@@ -8,6 +8,6 @@ pub mod document;
 pub mod meta;
 pub mod path;
 
-pub use document::{CgiHead, DocumentError, HeadParser, Parsed};
+pub use document::{CgiHead, DocumentError, HeadParser, Parsed, bodiless};
 pub use meta::{Facts, RequestScheme};
 pub use path::PathError;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::out::complain;
 use super::run::Terminal;
 use super::{serve, user_caches};
-use crate::cgi::HeadParser;
+use crate::cgi::{HeadParser, Parsed, bodiless};
 use crate::config::{self, HandlerConfig, MountConfig};
 use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
@@ -92,7 +92,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     job.args.clone_from(&bundle.args);
     job.env = env;
     job.stdin = Input::from(Bytes::from(stdin));
-    let answer = Arc::new(ResponseCheck::new(bundle.mapping()));
+    let answer = Arc::new(ResponseCheck::of(&job));
     let last_byte = Tail::new(1);
     job.stdout =
         Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone(), Arc::new(last_byte.clone())]);
@@ -190,29 +190,47 @@ fn compare(before: &RecordedOutcome, now: &RecordedOutcome) -> ExitCode {
 /// Checks the output of the job as the HTTP side does.
 struct ResponseCheck {
     mapping: OutputFormat,
-    seen: Mutex<SeenHead>,
+    /// Whether the request had the method HEAD, whose response has no body.
+    head_only: bool,
+    seen: Mutex<SeenResponse>,
 }
 
-enum SeenHead {
+/// The part of the response that the job has written.
+enum SeenResponse {
     Head(HeadParser),
-    Body,
+    /// A complete head, and bytes of its body.
+    Body {
+        /// The length that must be there, if any.
+        announced: Option<u64>,
+        found: u64,
+    },
     Wrong(Fault),
 }
 
 impl ResponseCheck {
-    fn new(mapping: OutputFormat) -> ResponseCheck {
-        ResponseCheck { mapping, seen: Mutex::new(SeenHead::Head(HeadParser::new())) }
+    /// Makes the check for a job that is about to start.
+    fn of(job: &Job) -> ResponseCheck {
+        ResponseCheck {
+            mapping: job.entry.mapping.clone(),
+            head_only: job.env.get("REQUEST_METHOD") == Some("HEAD"),
+            seen: Mutex::new(SeenResponse::Head(HeadParser::new())),
+        }
     }
 
     /// Returns the fault in the response of a job that has ended.
     fn fault(&self) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&self.mapping, std::mem::replace(&mut *seen, SeenHead::Body)) {
-            (OutputFormat::Raw(_), _) | (OutputFormat::Cgi, SeenHead::Body) => None,
-            (OutputFormat::Cgi, SeenHead::Head(parser)) => {
+        let nothing = SeenResponse::Body { announced: None, found: 0 };
+        match (&self.mapping, std::mem::replace(&mut *seen, nothing)) {
+            (OutputFormat::Raw(_), _) => None,
+            // The daemon drops what is longer.
+            (OutputFormat::Cgi, SeenResponse::Body { announced, found }) => announced
+                .filter(|announced| found < *announced)
+                .map(|announced| Fault::short_answer(announced, found)),
+            (OutputFormat::Cgi, SeenResponse::Head(parser)) => {
                 Some(Fault::BadAnswer(parser.finish().to_string()))
             }
-            (OutputFormat::Cgi, SeenHead::Wrong(fault)) => Some(fault),
+            (OutputFormat::Cgi, SeenResponse::Wrong(fault)) => Some(fault),
         }
     }
 }
@@ -220,12 +238,18 @@ impl ResponseCheck {
 impl Destination for ResponseCheck {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let SeenHead::Head(parser) = &mut *seen {
-            match parser.push(bytes.clone()) {
+        match &mut *seen {
+            SeenResponse::Head(parser) => match parser.push(bytes.clone()) {
                 Ok(None) => {}
-                Ok(Some(_)) => *seen = SeenHead::Body,
-                Err(error) => *seen = SeenHead::Wrong(Fault::BadAnswer(error.to_string())),
-            }
+                Ok(Some(Parsed { head, rest })) => {
+                    let has_body = !self.head_only && !bodiless(head.status);
+                    let announced = head.content_length.filter(|_| has_body);
+                    *seen = SeenResponse::Body { announced, found: rest.len() as u64 };
+                }
+                Err(error) => *seen = SeenResponse::Wrong(Fault::BadAnswer(error.to_string())),
+            },
+            SeenResponse::Body { found, .. } => *found += bytes.len() as u64,
+            SeenResponse::Wrong(_) => {}
         }
         Ok(())
     }

@@ -129,6 +129,11 @@ impl Fault {
         Fault::BadAnswer(brief(why, WORDS))
     }
 
+    /// Makes the fault of a body that is shorter than the `Content-Length` of its head.
+    pub fn short_answer(announced: u64, found: u64) -> Fault {
+        Fault::BadAnswer(format!("Content-Length says {announced}, the body has {found} bytes"))
+    }
+
     /// Makes the fault of a trap. What a panic said is filled in later.
     pub fn trapped(message: impl fmt::Display, stack: String) -> Fault {
         Fault::Trapped { message: brief(message, WORDS), said: String::new(), stack }

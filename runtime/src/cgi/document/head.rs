@@ -162,6 +162,12 @@ pub fn encode(head: &CgiHead) -> Vec<u8> {
     document
 }
 
+/// Reports whether a response with this status has no body (RFC 9110 §6.4.1). A 205 must not have one
+/// either, but has to say so with a length of 0 (§15.3.6). Handlers cannot send a status below 200.
+pub fn bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Returns the displayed name of a field that may appear only once.
 pub(super) fn single(name: &HeaderName) -> Option<&'static str> {
     [(CONTENT_TYPE, "Content-Type"), (CONTENT_LENGTH, "Content-Length"), (LOCATION, "Location")]

@@ -9,5 +9,5 @@ mod relayed;
 mod tests;
 
 pub use field::{DocumentError, is_ours};
-pub use head::{CgiHead, HeadParser, Parsed, encode};
+pub use head::{CgiHead, HeadParser, Parsed, bodiless, encode};
 pub use relayed::trailers;

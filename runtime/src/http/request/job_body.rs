@@ -25,6 +25,8 @@ pub(in crate::http) struct JobBody {
     job: JobRun<JobTask>,
     /// Logs the end of the job. `None` for a job whose end is reported elsewhere.
     told: Option<JobLog>,
+    /// The length that the handler announced, if any.
+    announced: Option<u64>,
     /// Bytes still to come, if the handler announced a length.
     left: Option<u64>,
     /// The trailers, once they are known.
@@ -42,20 +44,43 @@ pub(in crate::http) struct StatusTrailers {
 
 impl JobBody {
     /// Starts with the bytes that came with the head, and the announced length, if any.
-    pub(in crate::http) fn new(reader: PipeReader, begun: Bytes, job: JobTask, left: Option<u64>) -> JobBody {
-        let (job, crumbs) = (JobRun::Running(job), Coalescer::default());
-        JobBody { reader, begun, job, told: None, left, trailers: None, verdict: None, crumbs }
+    pub(in crate::http) fn new(
+        reader: PipeReader,
+        begun: Bytes,
+        job: JobTask,
+        announced: Option<u64>,
+    ) -> JobBody {
+        JobBody {
+            reader,
+            begun,
+            job: JobRun::Running(job),
+            told: None,
+            announced,
+            left: announced,
+            trailers: None,
+            verdict: None,
+            crumbs: Coalescer::default(),
+        }
     }
 
     /// Starts with the complete body of a job that has ended well, and its trailers.
     pub(super) fn of_ended(
         reader: PipeReader,
         begun: Bytes,
-        left: Option<u64>,
+        announced: Option<u64>,
         trailers: HeaderMap,
     ) -> JobBody {
-        let (job, trailers, crumbs) = (JobRun::Exited(None), Some(trailers), Coalescer::default());
-        JobBody { reader, begun, job, told: None, left, trailers, verdict: None, crumbs }
+        JobBody {
+            reader,
+            begun,
+            job: JobRun::Exited(None),
+            told: None,
+            announced,
+            left: announced,
+            trailers: Some(trailers),
+            verdict: None,
+            crumbs: Coalescer::default(),
+        }
     }
 
     /// Sets how the end of the job is logged and counted.
@@ -131,8 +156,9 @@ impl JobBody {
 
     /// Ends the response after the job has ended.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
-        if let Some(missing) = self.left.take().filter(|left| *left > 0) {
-            return Some(Err(Fault::BadAnswer(format!("{missing} bytes less than its Content-Length"))));
+        let missing = self.left.take().filter(|left| *left > 0);
+        if let Some((announced, missing)) = self.announced.zip(missing) {
+            return Some(Err(Fault::short_answer(announced, announced - missing)));
         }
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }

@@ -13,7 +13,7 @@ use super::job_run::JobRun;
 use super::job_task::{JobDriver, JobEnd, JobTask, first_sign};
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::CgiHead;
+use crate::cgi::{CgiHead, bodiless};
 use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
 
 impl RunningJob<BodySource> {
@@ -89,12 +89,6 @@ impl RunningJob<BodySource> {
     }
 }
 
-/// Reports whether a response with this status has no body (RFC 9110 §6.4.1). A 205 must not have one
-/// either, but has to say so with a length of 0 (§15.3.6). Handlers cannot send a status below 200.
-fn bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
 /// Makes the body of a response whose job has ended well. Its length is known, and a fault can still be
 /// reported in place of the response.
 ///
@@ -120,9 +114,9 @@ fn whole(
         // What follows the announced length is dropped, as it is while a job runs.
         whole.truncate(usize::try_from(length).unwrap_or(usize::MAX));
     }
-    if let Some(announced) = announced.filter(|announced| *announced != whole.len() as u64) {
-        let found = whole.len();
-        return Err(Fault::BadAnswer(format!("Content-Length says {announced}, the body has {found} bytes")));
+    let found = whole.len() as u64;
+    if let Some(announced) = announced.filter(|announced| *announced != found) {
+        return Err(Fault::short_answer(announced, found));
     }
     Ok(match trailers {
         None => Body::full(whole),
