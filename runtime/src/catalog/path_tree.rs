@@ -56,8 +56,8 @@ pub(super) enum Clash {
 pub(super) enum PathMatch<'t, 'p> {
     /// A route, and the values of its captures.
     Route(usize, CaptureValues<'t, 'p>),
-    /// The path has routes, but only for these methods. `first` is the first of the routes.
-    Methods { first: usize, allow: &'t [Method] },
+    /// The path has routes, but only for these methods. `first` is the first of the routes; `takers` are all of them.
+    Methods { first: usize, allow: &'t [Method], takers: &'t [(Option<Method>, usize)] },
     /// No route.
     Nothing,
 }
@@ -116,7 +116,7 @@ impl Table {
         let leaf = &self.leaves[*found.value];
         match leaf.taker(method) {
             Some(route) => PathMatch::Route(route, CaptureValues(found.params)),
-            None => PathMatch::Methods { first: leaf.first, allow: &leaf.allow },
+            None => PathMatch::Methods { first: leaf.first, allow: &leaf.allow, takers: &leaf.takers },
         }
     }
 

@@ -131,6 +131,34 @@ fn a_version_outside_the_range_is_refused_as_by_docker() {
 }
 
 #[test]
+fn a_version_outside_the_range_is_refused_for_every_method_and_a_page_of_another_site_reads_why() {
+    let daemon = Setup::new(GROUPS)
+        .add("[cors]\norigins = [\"https://a.example\"]\n")
+        .file("one.wasm", &Program::text().environment().wasm())
+        .start();
+    let ask = |method: &str, target: &str, fields: &str| -> Response {
+        daemon.client().ask(method, target, &format!("Origin: https://a.example\r\n{fields}"))
+    };
+
+    for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
+        let refused = ask(method, "/v9.9/info", "");
+        let granted = refused.field("access-control-allow-origin");
+        assert_eq!((refused.status(), granted), (400, Some("https://a.example")), "{method}");
+        assert_eq!(refused.field("allow"), None, "{method}");
+        if method != "HEAD" {
+            assert!(refused.text().contains("client version 9.9 is too new"), "{method}: {}", refused.text());
+        }
+    }
+    assert_eq!(
+        (ask("DELETE", "/v1.30/info", "").status(), ask("OPTIONS", "/v1.30/info", "").status()),
+        (405, 204)
+    );
+    // With a refused preflight the page would learn nothing of the version.
+    let preflight = ask("OPTIONS", "/v9.9/info", "Access-Control-Request-Method: DELETE\r\n");
+    assert_eq!(preflight.status(), 204);
+}
+
+#[test]
 fn a_prefix_and_a_host_belong_to_every_route_of_a_group() {
     let daemon = serve();
     let mut client = daemon.client();

@@ -151,25 +151,39 @@ impl Routes {
     /// and for a route with more than three captures. Never blocks.
     ///
     /// A version at the beginning of the path takes precedence over a capture that would match it. If no route of such a
-    /// group matches the rest of the path, the whole path is looked up.
+    /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is that
+    /// for every method, also for those that none of its routes has.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
-        let mut denied = None;
+        let (mut denied, mut unsupported) = (None, None);
         for range in self.ranges.iter() {
             let Some((version, rest)) = range.split(path) else { continue };
-            match self.find(host, method, rest) {
-                Lookup::Found(found) if found.route.versions.as_ref() == Some(range) => {
+            let has_range = |position: &usize| self.list[*position].versions.as_ref() == Some(range);
+            match self.at(host, method, rest) {
+                PathMatch::Route(position, values) if has_range(&position) => {
+                    let route = &self.list[position];
                     return match range.check(version) {
-                        Ok(()) => Lookup::Found(found).behind(version, path),
-                        Err(message) => Lookup::UnsupportedVersion { route: found.route, message },
+                        Ok(()) => Lookup::Found(Match::new(route, values, rest)).behind(version, path),
+                        Err(message) => Lookup::UnsupportedVersion { route, message },
                     };
                 }
-                Lookup::MethodNotAllowed { route, allow } => denied = Some((route, allow)),
-                Lookup::Found(_) | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => {}
+                PathMatch::Methods { allow, takers, .. } => {
+                    let first = takers.iter().map(|(_, position)| *position).filter(has_range).min();
+                    let Some(first) = first else { continue };
+                    let route = &self.list[first];
+                    match range.check(version) {
+                        Ok(()) => denied = Some((route, allow)),
+                        Err(message) => unsupported = Some((route, message)),
+                    }
+                }
+                PathMatch::Route(..) | PathMatch::Nothing => {}
             }
         }
-        match (self.find(host, method, path), denied) {
-            (Lookup::NotFound, Some((route, allow))) => Lookup::MethodNotAllowed { route, allow },
-            (found, _) => found,
+        match (self.find(host, method, path), denied, unsupported) {
+            (Lookup::NotFound, Some((route, allow)), _) => Lookup::MethodNotAllowed { route, allow },
+            (Lookup::NotFound | Lookup::MethodNotAllowed { .. }, None, Some((route, message))) => {
+                Lookup::UnsupportedVersion { route, message }
+            }
+            (found, ..) => found,
         }
     }
 
@@ -222,18 +236,23 @@ impl Routes {
     }
 
     fn find<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
-        for table in self.tables.of(host).into_iter().flatten() {
-            match table.at(method, path) {
-                PathMatch::Route(position, values) => {
-                    return Lookup::Found(Match::new(&self.list[position], values, path));
-                }
-                PathMatch::Methods { first, allow } => {
-                    return Lookup::MethodNotAllowed { route: &self.list[first], allow };
-                }
-                PathMatch::Nothing => {}
+        match self.at(host, method, path) {
+            PathMatch::Route(position, values) => {
+                Lookup::Found(Match::new(&self.list[position], values, path))
             }
+            PathMatch::Methods { first, allow, .. } => {
+                Lookup::MethodNotAllowed { route: &self.list[first], allow }
+            }
+            PathMatch::Nothing => Lookup::NotFound,
         }
-        Lookup::NotFound
+    }
+
+    /// Finds the path in the most specific table of the host that has it.
+    fn at<'t, 'p>(&'t self, host: Option<&str>, method: &Method, path: &'p str) -> PathMatch<'t, 'p> {
+        let tables = self.tables.of(host).into_iter().flatten();
+        let found = tables.map(|table| table.at(method, path));
+        let mut found = found.filter(|found| !matches!(found, PathMatch::Nothing));
+        found.next().unwrap_or(PathMatch::Nothing)
     }
 }
 

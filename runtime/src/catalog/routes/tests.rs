@@ -132,6 +132,36 @@ fn a_version_may_stand_in_front() {
 }
 
 #[test]
+fn a_version_outside_the_range_is_refused_whatever_the_method() {
+    let range = Arc::new(VersionRange::read("/v", "1.24..1.41").unwrap());
+    let versioned = |line: &str, name: &str| RouteSpec { versions: Some(range.clone()), ..spec(line, name) };
+    let unsupported = "400 client version 9.9 is too new. Maximum supported API version is 1.41";
+
+    let routes = Routes::new(vec![versioned("GET /info", "h0"), spec("POST /plain", "h1")]).ok().unwrap();
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "BREW"] {
+        assert_eq!(ask(&routes, None, method, "/v9.9/info"), unsupported, "{method}");
+        assert_eq!(ask(&routes, None, method, "/v9.9/none"), "404", "{method}");
+        assert_eq!(
+            ask(&routes, None, method, "/v1.30/plain"),
+            "404",
+            "{method}: no route has a version there"
+        );
+    }
+    assert_eq!(ask(&routes, None, "DELETE", "/v1.30/info"), "405 GET HEAD OPTIONS");
+    assert_eq!(ask(&routes, None, "GET", "/plain"), "405 OPTIONS POST");
+
+    // A path of another route that looks like a version has no say in it, unless that route takes the method.
+    let shadowed = Routes::new(vec![
+        versioned("GET /info", "h0"),
+        spec("GET /{name}/info", "h1"),
+        spec("PUT /{name}/info", "h2"),
+    ]);
+    let shadowed = shadowed.ok().unwrap();
+    assert_eq!(ask(&shadowed, None, "DELETE", "/v9.9/info"), unsupported);
+    assert_eq!(ask(&shadowed, None, "PUT", "/v9.9/info"), "h2 name=v9.9");
+}
+
+#[test]
 fn an_empty_segment_leads_round_no_gates() {
     let gate = AccessGate {
         name: "office".to_owned(),
