@@ -45,3 +45,41 @@ fn spans_are_sent_once_if_the_status_is_200_whatever_follows() {
         assert_eq!(daemon.metric("portcullis_trace_exports_failed_total", &[]), 0.0, "{what}");
     }
 }
+
+#[test]
+fn spans_behind_a_200_that_is_no_response_of_a_collector_do_not_count_as_sent() {
+    for (kind, body, is_taken) in [
+        ("text/html", &b"<html>It works!</html>"[..], false),
+        ("application/x-protobuf", &b"taken\n"[..], false),
+        ("application/x-protobuf", &b"\x0a\x09\x08"[..], false),
+        ("application/x-protobuf", &b"\x0a\x00"[..], true),
+        // Not in the encoding of the request, but a message of OTLP.
+        ("application/json", &b"{}"[..], true),
+    ] {
+        let collector = Origin::of("127.0.0.1", move |head, stream| {
+            read_body(head, stream).unwrap();
+            let length = body.len();
+            let fields = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close");
+            let _told =
+                stream.write_all(&[format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n").as_bytes(), body].concat());
+        });
+        let daemon = Setup::one("", &Program::text().say("ok").wasm())
+            .prepend("admin = \"unix://admin.sock\"\n")
+            .add(&format!("\n[traces]\nendpoint = \"http://127.0.0.1:{}\"\n", collector.port()))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "10")
+            .start();
+
+        assert_eq!(daemon.get("/").status(), 200);
+
+        let (sent, dropped) = if is_taken { (6.0, 0.0) } else { (0.0, 6.0) };
+        daemon.counted("portcullis_trace_spans_sent_total", &[], sent);
+        daemon.counted("portcullis_trace_spans_dropped_total", &["not_delivered"], dropped);
+        let failed = daemon.metric("portcullis_trace_exports_failed_total", &[]);
+        assert_eq!(failed, if is_taken { 0.0 } else { 1.0 }, "{kind}");
+        assert_eq!(collector.hits(), 1, "{kind}: by OTLP a 200 is not repeated");
+        if !is_taken {
+            let line = daemon.log.line("that is no response of a collector: check the endpoint");
+            assert!(line.contains(&format!("it answered 200 with a body ({kind})")), "{line}");
+        }
+    }
+}

@@ -92,8 +92,8 @@ impl CollectorLink {
 }
 
 impl OpenLink {
-    /// Sends a request. Returns the response, and the connection if another request can follow. The status says whether the
-    /// spans were taken, so a body that is broken off, too long or late is left out, and the request is not sent again.
+    /// Sends a request. Returns the response, and the connection if another request can follow. A body that is broken off,
+    /// too long or late is left out: then the status alone says whether the spans were taken. The request is not sent again.
     async fn exchange(
         mut self,
         request: Request<Bytes>,

@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::collector_reply::RefusedSpans;
 use super::counts::{DropReason, TraceCounts};
-use super::otlp::{OtlpExporter, RefusedSpans, SpanTransport};
+use super::otlp::{OtlpExporter, SpanTransport};
 use super::record::FinishedTrace;
 use super::settings::TraceSettings;
 

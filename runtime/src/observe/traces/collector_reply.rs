@@ -1,0 +1,196 @@
+//! The response of a collector to spans: whether it is one of OTLP, and which spans it refuses.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+/// The spans of a request that a collector has refused, though it has taken the request.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct RefusedSpans {
+    pub(super) count: usize,
+    pub(super) why: String,
+}
+
+/// Reads the body of a response with a status of success. Returns the spans that it refuses, if any.
+///
+/// Its body must be an `ExportTraceServiceResponse` in protobuf, like the request (OTLP specification, OTLP/HTTP Response). Some
+/// collectors answer with the same message in JSON, which is read as well. An empty body is the message without any field.
+///
+/// # Errors
+/// The body is something else, so the spans have not reached a collector. A web server with a page for every path answers
+/// like that.
+pub(super) fn refused(response: &Response<Bytes>) -> Result<Option<RefusedSpans>, String> {
+    let body = response.body();
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let read = match essence.as_deref() {
+        _ if body.is_empty() => return Ok(None),
+        None | Some("application/x-protobuf" | "application/protobuf" | "application/octet-stream") => {
+            of_protobuf(body)
+        }
+        Some("application/json") => of_json(body),
+        Some(_) => None,
+    };
+    let refused = read.ok_or_else(|| {
+        /// Letters of the content type that are shown.
+        const SHOWN: usize = 64;
+        let kind: String = kind.unwrap_or("no content type").chars().take(SHOWN).collect();
+        format!(
+            "it answered {} with a body ({kind}) that is no response of a collector: check the endpoint",
+            response.status().as_u16()
+        )
+    })?;
+    Ok((refused.count > 0).then_some(refused))
+}
+
+/// Reads the message in JSON. `None` if it is something else.
+fn of_json(body: &[u8]) -> Option<RefusedSpans> {
+    let Value::Object(message) = serde_json::from_slice(body).ok()? else { return None };
+    let Some(partial) = message.get("partialSuccess") else {
+        return Some(RefusedSpans { count: 0, why: String::new() });
+    };
+    // A number of 64 bits is a text in the JSON of protobuf.
+    let count = match partial.get("rejectedSpans") {
+        Some(Value::String(digits)) => digits.parse().ok()?,
+        Some(number) => number.as_u64()?,
+        None => 0,
+    };
+    let why = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(RefusedSpans { count: usize::try_from(count).unwrap_or(usize::MAX), why })
+}
+
+/// The value of a field in protobuf.
+enum ProtobufValue<'m> {
+    Number(u64),
+    Bytes(&'m [u8]),
+    /// A number of fixed length, of which the message has none.
+    Fixed,
+}
+
+/// Reads the message in protobuf (opentelemetry-proto, trace_service.proto). Fields that are not known are skipped.
+/// `None` if it is something else.
+fn of_protobuf(mut message: &[u8]) -> Option<RefusedSpans> {
+    /// `ExportTraceServiceResponse.partial_success`.
+    const PARTIAL_SUCCESS: u64 = 1;
+    /// `ExportTracePartialSuccess.rejected_spans`.
+    const REJECTED_SPANS: u64 = 1;
+    /// `ExportTracePartialSuccess.error_message`.
+    const ERROR_MESSAGE: u64 = 2;
+    let mut refused = RefusedSpans { count: 0, why: String::new() };
+    while !message.is_empty() {
+        let mut partial = match field(&mut message)? {
+            (PARTIAL_SUCCESS, ProtobufValue::Bytes(partial)) => partial,
+            (PARTIAL_SUCCESS, ProtobufValue::Number(_) | ProtobufValue::Fixed) => return None,
+            _ => continue,
+        };
+        while !partial.is_empty() {
+            match field(&mut partial)? {
+                (REJECTED_SPANS, ProtobufValue::Number(count)) => {
+                    refused.count = usize::try_from(count).unwrap_or(usize::MAX);
+                }
+                (ERROR_MESSAGE, ProtobufValue::Bytes(text)) => {
+                    refused.why = String::from_utf8_lossy(text).into_owned();
+                }
+                (REJECTED_SPANS | ERROR_MESSAGE, _) => return None,
+                _ => {}
+            }
+        }
+    }
+    Some(refused)
+}
+
+/// Takes the next field from a message: its number and its value. `None` where the message is broken.
+fn field<'m>(message: &mut &'m [u8]) -> Option<(u64, ProtobufValue<'m>)> {
+    let key = varint(message)?;
+    let value = match key & 7 {
+        0 => ProtobufValue::Number(varint(message)?),
+        1 => take(message, 8).map(|_| ProtobufValue::Fixed)?,
+        2 => {
+            let length = usize::try_from(varint(message)?).ok()?;
+            ProtobufValue::Bytes(take(message, length)?)
+        }
+        5 => take(message, 4).map(|_| ProtobufValue::Fixed)?,
+        _ => return None,
+    };
+    // There is no field 0.
+    Some((key >> 3, value)).filter(|(number, _)| *number > 0)
+}
+
+/// Takes a number of variable length.
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = *take(message, 1)?.first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn take<'m>(message: &mut &'m [u8], length: usize) -> Option<&'m [u8]> {
+    let (taken, rest) = message.split_at_checked(length)?;
+    *message = rest;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: &str, body: &[u8]) -> Result<Option<RefusedSpans>, String> {
+        let response = Response::builder().header(CONTENT_TYPE, kind);
+        refused(&response.body(Bytes::copy_from_slice(body)).unwrap())
+    }
+
+    #[test]
+    fn the_spans_that_a_response_refuses_are_read_with_the_reason() {
+        // `partial_success { rejected_spans: 300, error_message: "full" }`, with a field that is not known.
+        let message =
+            [&[0x0a_u8, 14, 0x08, 0xac, 0x02, 0x12, 4][..], b"full", &[0x1d, 1, 2, 3, 4][..]].concat();
+        let wanted = || Ok(Some(RefusedSpans { count: 300, why: "full".to_owned() }));
+        assert_eq!(read("application/x-protobuf", &message), wanted());
+        for json in [
+            &br#"{"partialSuccess":{"rejectedSpans":"300","errorMessage":"full"}}"#[..],
+            br#"{"partialSuccess":{"rejectedSpans":300,"errorMessage":"full"},"other":1}"#,
+        ] {
+            assert_eq!(read("application/json; charset=utf-8", json), wanted());
+        }
+
+        // Nothing, `partial_success {}`, one with a warning alone, and a field that is not known.
+        for none in [&[0_u8; 0][..], &[0x0a, 0], &[0x0a, 3, 0x12, 1, b'x'], &[0x10, 7]] {
+            assert_eq!(read("application/x-protobuf", none), Ok(None), "{none:?}");
+        }
+        for none in [&b"{}"[..], br#"{"partialSuccess":{}}"#] {
+            assert_eq!(read("application/json", none), Ok(None), "{none:?}");
+        }
+        let untyped = Response::new(Bytes::from_static(&[0x0a, 2, 0x08, 1]));
+        assert_eq!(refused(&untyped).unwrap().map(|refused| refused.count), Some(1));
+    }
+
+    #[test]
+    fn a_body_that_is_no_message_of_otlp_is_none_of_a_collector() {
+        for (kind, body) in [
+            // Cut off, with an end of a group, with a number without an end, with field 0, and with a number for the message.
+            ("application/x-protobuf", &[0x0a, 9, 0x08][..]),
+            ("application/x-protobuf", &b"taken\n"[..]),
+            (
+                "application/x-protobuf",
+                &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..],
+            ),
+            ("application/x-protobuf", &[0x00, 1][..]),
+            ("application/x-protobuf", &[0x08, 1][..]),
+            ("application/x-protobuf", &[0x0a, 2, 0x0a, 0][..]),
+            ("application/json", &b"[]"[..]),
+            ("application/json", &br#"{"partialSuccess":{"rejectedSpans":"many"}}"#[..]),
+            ("text/html; charset=utf-8", &b"<html>"[..]),
+            // As protobuf it would be a field that is not known.
+            ("text/plain", &b"accepted\n"[..]),
+        ] {
+            let error = read(kind, body).unwrap_err();
+            assert!(error.contains(kind) && error.contains("it answered 200 "), "{body:?}: {error}");
+        }
+    }
+}
