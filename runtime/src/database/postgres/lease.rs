@@ -8,10 +8,10 @@ use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::connect::{CONNECT, PostgresConnector};
-use super::look_ups::{KnownLookUps, TypeLookUps};
+use super::look_ups::{KnownLookUps, LEFTOVERS, TypeLookUps};
 use super::{failure, statement};
 use crate::database::error::SqlError;
 use crate::database::limits::{STATEMENT, TRANSACTION};
@@ -107,10 +107,10 @@ impl PostgresLease {
                 Err(late)
             }
         };
-        match outcome {
-            // The server may still compute, or send rows that nothing reads.
-            Err(SqlError::Timeout(_) | SqlError::TooLarge(_) | SqlError::Interrupted(_)) => self.abandon(),
-            Ok(_) | Err(_) => self.is_running = false,
+        if ends_connection(&outcome) {
+            self.abandon();
+        } else {
+            self.is_running = false;
         }
         outcome
     }
@@ -130,6 +130,27 @@ impl PostgresLease {
     }
 
     async fn execute(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
+        let outcome = self.perform(command).await;
+        // In a transaction that has failed the server answers after the rollback. Until then the job can run nothing else.
+        let is_answering = self.since.is_none() || !self.has_failed;
+        if self.look_ups.is_unsettled() && is_answering && !ends_connection(&outcome) {
+            self.settle().await;
+        }
+        outcome
+    }
+
+    /// Asks the server whether it has kept a statement that could not be prepared.
+    async fn settle(&mut self) {
+        let Some(client) = &self.client else { return };
+        let has_leftovers = has_leftovers(client).await;
+        if has_leftovers.is_none() && self.since.is_some() {
+            // The question has failed in the transaction, so the server keeps nothing of it.
+            self.has_failed = true;
+        }
+        self.look_ups.settle(has_leftovers.unwrap_or(true));
+    }
+
+    async fn perform(&mut self, command: SqlCommand) -> Result<SqlResult, SqlError> {
         let is_chained = command.is_chained();
         let (sql, parameters) = match command {
             SqlCommand::Begin => ("BEGIN ISOLATION LEVEL SERIALIZABLE".to_owned(), Vec::new()),
@@ -252,6 +273,18 @@ fn late(is_open: bool, command: &SqlCommand) -> SqlError {
     }
 }
 
+/// Whether the connection cannot be used after a command: the server may still compute, or send rows that nothing reads.
+fn ends_connection(outcome: &Result<SqlResult, SqlError>) -> bool {
+    matches!(outcome, Err(SqlError::Timeout(_) | SqlError::TooLarge(_) | SqlError::Interrupted(_)))
+}
+
+/// Asks whether the server has a statement that could not be prepared. `None` if it does not answer.
+async fn has_leftovers(client: &Client) -> Option<bool> {
+    let question = format!("SELECT {LEFTOVERS} FROM pg_catalog.pg_prepared_statements");
+    let messages = client.simple_query(&question).await.ok()?;
+    Some(first_row(&messages)?.get(0)? != "0")
+}
+
 /// Ends the transaction that a job has left open. Returns whether that is done.
 async fn rolled_back(client: &Object) -> bool {
     matches!(timeout(CONNECT, client.batch_execute("ROLLBACK")).await, Ok(Ok(())))
@@ -262,13 +295,17 @@ async fn rolled_back(client: &Object) -> bool {
 async fn give_back(
     mut returning: ReturningClient,
     is_open: bool,
-    look_ups: TypeLookUps,
+    mut look_ups: TypeLookUps,
     known: &KnownLookUps,
 ) {
     let Some(client) = &returning.0 else { return };
     // The server logs a connection that is closed in a transaction, so the transaction is ended first.
     if is_open && !rolled_back(client).await {
         return;
+    }
+    if look_ups.is_unsettled() {
+        let asked = timeout(CONNECT, has_leftovers(client)).await;
+        look_ups.settle(asked.ok().flatten().unwrap_or(true));
     }
     let Some(kept) = look_ups.count() else { return };
     // What `setseed` makes of random() stays with the session, so the seed is drawn anew: 18 digits.

@@ -4,8 +4,32 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use deadpool_postgres::{ClientWrapper, StatementCache};
+use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::types::{Field, Kind, Type};
-use tokio_postgres::{Column, Statement};
+use tokio_postgres::{Column, Error, Statement};
+
+/// Column with the number of the protocol's statements that are none of these. The texts are those of tokio-postgres
+/// (`prepare.rs`): with others of a new version, a connection is closed where it could be kept.
+pub(super) const LEFTOVERS: &str =
+    "pg_catalog.count(*) FILTER (WHERE NOT from_sql AND statement OPERATOR(pg_catalog.<>) ALL (ARRAY['\
+SELECT t.typname, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname, t.typrelid
+FROM pg_catalog.pg_type t
+LEFT OUTER JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
+INNER JOIN pg_catalog.pg_namespace n ON t.typnamespace = n.oid
+WHERE t.oid = $1
+', '\
+SELECT enumlabel
+FROM pg_catalog.pg_enum
+WHERE enumtypid = $1
+ORDER BY enumsortorder
+', '\
+SELECT attname, atttypid
+FROM pg_catalog.pg_attribute
+WHERE attrelid = $1
+AND NOT attisdropped
+AND attnum > 0
+ORDER BY attnum
+']))";
 
 /// Which of these statements a connection has. tokio-postgres prepares each when it meets the first type of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -16,6 +40,8 @@ pub(super) struct TypeLookUps {
     composites: bool,
     /// Whether the server may have other statements, which make up for some of these.
     is_unknown: bool,
+    /// Whether a statement could not be prepared, and the server was not asked since what it has kept.
+    is_unsettled: bool,
 }
 
 /// The look-ups of the connections of a pool. A connection is known by the cache that its wrapper owns.
@@ -31,8 +57,25 @@ impl TypeLookUps {
 
     /// Notes that a statement could not be prepared. If only the look-up of its types has failed, the server keeps the
     /// statement, and the error does not show it. A job can make look-ups fail: its search path may have another `=`.
-    pub(super) fn note_failure(&mut self) {
-        self.is_unknown = true;
+    pub(super) fn note_failure(&mut self, error: &Error) {
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        match severity {
+            Some(Severity::Error) => self.is_unsettled = true,
+            // The connection has broken, or the server ends it.
+            _ => self.is_unknown = true,
+        }
+    }
+
+    /// Whether the server is to be asked for [`LEFTOVERS`], before the job can drop any of them.
+    pub(super) fn is_unsettled(self) -> bool {
+        self.is_unsettled
+    }
+
+    /// Notes whether the server has leftovers. Without any, it has refused the text of the statement, and no look-up has
+    /// begun.
+    pub(super) fn settle(&mut self, has_leftovers: bool) {
+        self.is_unsettled = false;
+        self.is_unknown |= has_leftovers;
     }
 
     fn note_types(&mut self, mut types: Vec<&Type>) {
@@ -60,7 +103,7 @@ impl TypeLookUps {
     /// Returns how many statements the server has for them. `None` if that is not known.
     pub(super) fn count(self) -> Option<usize> {
         let count = usize::from(self.any) + usize::from(self.enums) + usize::from(self.composites);
-        (!self.is_unknown).then_some(count)
+        (!self.is_unknown && !self.is_unsettled).then_some(count)
     }
 }
 

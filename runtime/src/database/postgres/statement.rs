@@ -33,7 +33,7 @@ pub(super) async fn run(
         READING.contains(&first.as_str()) || first == "WITH" && !syntax::words(sql).iter().any(writes);
     let prepared = client.prepare(&syntax::numbered(sql)).await;
     let statement = prepared.map_err(|error| {
-        look_ups.note_failure();
+        look_ups.note_failure(&error);
         failure::of(&error)
     })?;
     look_ups.note(&statement);

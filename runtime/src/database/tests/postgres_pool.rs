@@ -19,6 +19,64 @@ async fn what_functions_prepare_or_drop_reaches_no_other_job() {
     dropped_look_ups(&database).await;
     dropped_in_the_job_that_made_them(&database).await;
     replaced_look_ups(&database).await;
+    dropped_after_a_failed_look_up(&database).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_after_a_statement_that_the_server_refuses() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    run(&database, "create type mood as enum ('calm')").await.unwrap();
+    let own = async || run(&database, "select pg_backend_pid()").await.unwrap().rows;
+    let first = own().await;
+    let refused = || statement("select * from nowhere", &[]);
+
+    for sql in
+        ["selekt 1", "select * from nowhere", "select cast('ä' as nowhere)", "commit nonsense", "prepare"]
+    {
+        assert_eq!(run(&database, sql).await.unwrap_err().code(), "invalid", "{sql}");
+        assert_eq!(own().await, first, "after {sql}");
+    }
+    // With statements of the look-ups on the connection.
+    run(&database, "select cast('calm' as mood)").await.unwrap();
+    DatabaseSession::default().run(&database, refused()).await.unwrap_err();
+    assert_eq!(own().await, first);
+    run(&database, "select cast('calm' as mood)").await.unwrap();
+    // In a transaction that the job leaves open.
+    let mut session = DatabaseSession::default();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    session.run(&database, statement("create table undone (a bigint)", &[])).await.unwrap();
+    session.run(&database, refused()).await.unwrap_err();
+    drop(session);
+    assert_eq!(own().await, first);
+    assert_eq!(run(&database, "select * from undone").await.unwrap_err().code(), "invalid");
+    // In a transaction that goes on behind a savepoint, and in one whose commit is refused.
+    let mut session = DatabaseSession::default();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    session.run(&database, statement("savepoint before", &[])).await.unwrap();
+    session.run(&database, refused()).await.unwrap_err();
+    session.run(&database, statement("rollback to savepoint before", &[])).await.unwrap();
+    session.run(&database, statement("create table done (a bigint)", &[])).await.unwrap();
+    session.run(&database, refused()).await.unwrap_err();
+    session.run(&database, statement("rollback to savepoint before", &[])).await.unwrap();
+    session.run(&database, SqlCommand::Commit).await.unwrap();
+    session.run(&database, SqlCommand::Begin).await.unwrap();
+    session.run(&database, refused()).await.unwrap_err();
+    session.run(&database, SqlCommand::Commit).await.unwrap_err();
+    drop(session);
+    assert_eq!(own().await, first);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ends_is_replaced() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    let own = async || run(&database, "select pg_backend_pid()").await.unwrap().rows;
+    let first = own().await;
+
+    run(&database, "select pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+
+    assert_ne!(own().await, first);
 }
 
 #[tokio::test]
@@ -126,6 +184,35 @@ async fn replaced_look_ups(database: &SharedDatabase) {
     session.run(database, SqlCommand::Commit).await.unwrap();
 
     let found = run(database, "select cast('a' as first)").await.unwrap();
+
+    assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
+}
+
+/// A look-up that fails leaves its statement with tokio-postgres. If the server then drops all of them, none seems to be left.
+async fn dropped_after_a_failed_look_up(database: &SharedDatabase) {
+    for sql in [
+        "create schema other",
+        "create function other.raises(a oid, b oid) returns boolean language plpgsql as $$ begin raise 'no'; end $$",
+        "create operator other.= (leftarg = oid, rightarg = oid, function = other.raises)",
+        // The connection that follows has looked up nothing.
+        "prepare gone as select 1",
+    ] {
+        run(database, sql).await.unwrap();
+    }
+    let mut session = DatabaseSession::default();
+    session.run(database, SqlCommand::Begin).await.unwrap();
+    for sql in ["set local search_path = other, pg_catalog", "savepoint before"] {
+        session.run(database, statement(sql, &[])).await.unwrap();
+    }
+    session.run(database, statement("select cast('a' as public.early)", &[])).await.unwrap_err();
+    for sql in
+        ["rollback to savepoint before", "set local search_path = public", "select does('deallocate all')"]
+    {
+        session.run(database, statement(sql, &[])).await.unwrap();
+    }
+    session.run(database, SqlCommand::Commit).await.unwrap();
+
+    let found = run(database, "select cast('a' as late)").await.unwrap();
 
     assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
 }
