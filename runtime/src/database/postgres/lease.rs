@@ -43,6 +43,9 @@ pub(in crate::database) struct PostgresLease {
     look_ups: TypeLookUps,
     connector: PostgresConnector,
     turn: Option<ConnectionTurn>,
+    /// The runtime of the database, which lives as long as the daemon: the connection is served and given back there. The
+    /// lease may be dropped by a thread of the slow lane, or within the file threads of a job, which end with their handler.
+    home: Handle,
     /// Since when a transaction is open.
     since: Option<Instant>,
     /// Whether a statement in the open transaction has failed, so that the server keeps nothing of it.
@@ -51,11 +54,14 @@ pub(in crate::database) struct PostgresLease {
     is_running: bool,
 }
 
-/// A connection on its way to its pool. It is closed unless it is found clean. It is also closed if its runtime ends before:
-/// the runtime of a job with mounts ends when the handler is idle.
+/// A connection on its way to its pool. It is closed unless it is found clean. It is also closed if the daemon ends before.
 struct ReturningClient(Option<Object>);
 
 impl PostgresLease {
+    /// Makes the lease of a connection, in the runtime of the database.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub(super) fn new(
         client: Object,
         known: Arc<KnownLookUps>,
@@ -68,6 +74,7 @@ impl PostgresLease {
             known,
             connector,
             turn: Some(turn),
+            home: Handle::current(),
             since: None,
             has_failed: false,
             is_running: false,
@@ -119,12 +126,10 @@ impl PostgresLease {
     fn abandon(&mut self) {
         let Some(client) = self.client.take() else { return };
         let client = Object::take(client);
-        if self.is_running
-            && let Ok(runtime) = Handle::try_current()
-        {
+        if self.is_running {
             let (token, connector) = (client.cancel_token(), self.connector.clone());
             // Bounded by the time of a statement if the server does not listen.
-            drop(runtime.spawn(async move { timeout(CONNECT, connector.cancel(&token)).await }));
+            drop(self.home.spawn(async move { timeout(CONNECT, connector.cancel(&token)).await }));
         }
         self.is_running = false;
     }
@@ -253,14 +258,12 @@ impl Drop for PostgresLease {
         let (Some(client), turn) = (self.client.take(), self.turn.take()) else { return };
         let (is_open, look_ups, known) = (self.since.is_some(), self.look_ups, self.known.clone());
         let returning = ReturningClient(Some(client));
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move {
-                give_back(returning, is_open, look_ups, &known).await;
-                // After the connection: with the turn, the next job finds it.
-                drop(turn);
-            })),
-            Err(_) => drop(returning),
-        }
+        // A runtime that has ended drops the future, which closes the connection.
+        drop(self.home.spawn(async move {
+            give_back(returning, is_open, look_ups, &known).await;
+            // After the connection: with the turn, the next job finds it.
+            drop(turn);
+        }));
     }
 }
 

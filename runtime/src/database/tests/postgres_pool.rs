@@ -1,5 +1,7 @@
 //! What a job may leave on a connection to a PostgreSQL server, and the next job must not meet.
 
+use tokio::runtime::{Builder, Runtime};
+
 use super::server::postgres;
 use super::*;
 
@@ -65,6 +67,37 @@ async fn a_connection_is_kept_after_a_statement_that_the_server_refuses() {
     session.run(&database, SqlCommand::Commit).await.unwrap_err();
     drop(session);
     assert_eq!(own().await, first);
+}
+
+/// The threads of the slow lane, and those for the files of a job, poll and drop jobs.
+#[test]
+fn a_connection_returns_to_its_pool_whatever_thread_ends_its_job() {
+    let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (home, elsewhere): (Runtime, Runtime) = (runtime(), runtime());
+    let Some(server) = home.block_on(postgres()) else { return };
+    let url = format!("postgres://tests@127.0.0.1:{}/postgres", server.port);
+    let database = DatabasePool::within(Some(home.handle().clone())).get(&options(url.parse().unwrap(), 1));
+    let own = || home.block_on(run(&database, "select pg_backend_pid()")).unwrap().rows;
+    let begun = |runtime: &Runtime| {
+        let mut session = DatabaseSession::default();
+        runtime.block_on(session.run(&database, SqlCommand::Begin)).unwrap();
+        runtime.block_on(session.run(&database, statement("create table undone (a bigint)", &[]))).unwrap();
+        session
+    };
+    let first = own();
+
+    let session = begun(&elsewhere);
+    std::thread::spawn(move || drop(session)).join().unwrap();
+    assert_eq!(own(), first, "dropped outside of any runtime");
+    let session = begun(&elsewhere);
+    let entered = elsewhere.enter();
+    drop(session);
+    drop(entered);
+    elsewhere.shutdown_background();
+    assert_eq!(own(), first, "dropped in a runtime that ends");
+
+    let left = home.block_on(run(&database, "select * from undone"));
+    assert_eq!(left.unwrap_err().code(), "invalid");
 }
 
 #[tokio::test]
