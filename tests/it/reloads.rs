@@ -58,6 +58,60 @@ fn a_refused_reload_is_seen_until_one_succeeds() {
 }
 
 #[test]
+fn a_reload_names_what_it_takes_up_from_the_same_paths() {
+    let settings = "mounts = [{ host = \"data\", guest = \"/data\" }]\ndatabases = [\"app\"]\n\
+                    [database.app]\nurl = \"sqlite:app.sqlite\"\n";
+    let setup = Setup::one(settings, &version("one"))
+        .prepend("admin = \"unix://admin.sock\"\nerrors = { 404 = \"404.html\" }\n")
+        .add("[[route]]\npath = \"/f/{*path}\"\nstatic = { dir = \"public\" }\n")
+        .file("404.html", b"<p>none");
+    ["data", "public"].iter().for_each(|dir| fs::create_dir(setup.path(dir)).unwrap());
+    let daemon = setup.start();
+    for dir in ["data", "public"] {
+        fs::rename(daemon.path(dir), daemon.path(&format!("{dir}.old"))).unwrap();
+        fs::create_dir(daemon.path(dir)).unwrap();
+    }
+    fs::write(daemon.path("404.html"), "<p>not here").unwrap();
+    fs::copy(daemon.path("app.sqlite"), daemon.path("copy")).unwrap();
+    fs::rename(daemon.path("copy"), daemon.path("app.sqlite")).unwrap();
+
+    let planned = daemon.verb(&["plan", "-c", daemon.path("portcullis.toml").to_str().unwrap()]);
+    let taken = reload(&daemon);
+    let again = reload(&daemon);
+
+    assert_eq!((planned.code, taken.code), (Some(0), Some(0)), "{} {}", planned.stderr, taken.stderr);
+    let at = |name: &str| daemon.path(name).display().to_string();
+    for told in [planned.stdout, taken.stdout] {
+        let told = String::from_utf8(told).unwrap();
+        for line in [
+            format!("~ handler one\n    mount {}: another directory\n", at("data")),
+            format!("~ static directory {}: another directory\n", at("public")),
+            format!("~ database app: another file at {}\n", at("app.sqlite")),
+            format!("~ error page {}: other content\n", at("404.html")),
+        ] {
+            assert!(told.contains(&line), "{line}: {told}");
+        }
+    }
+    let told = String::from_utf8(again.stdout).unwrap();
+    assert!(told.ends_with("\nnothing changes\n"), "{told}");
+}
+
+#[test]
+fn a_setting_that_a_version_does_not_show_is_named_by_the_reload() {
+    let daemon = Setup::one("record = \"failures\"", &version("one"))
+        .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\n")
+        .start();
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+
+    fs::write(&config, text.replace("record = \"failures\"", "record = \"nothing\"")).unwrap();
+    let taken = reload(&daemon);
+
+    let told = String::from_utf8(taken.stdout).unwrap();
+    assert!(told.contains("~ handler one\n    record failures -> nothing\n"), "{told} {}", taken.stderr);
+}
+
+#[test]
 fn a_reload_that_a_signal_asked_for_is_seen_as_well_and_by_the_service_manager() {
     let setup = Setup::one("", &version("one")).prepend("admin = \"unix://admin.sock\"\n");
     let manager = UnixDatagram::bind(setup.path("manager.sock")).unwrap();

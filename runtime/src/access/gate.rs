@@ -18,6 +18,8 @@ pub struct AccessGate {
     pub check: AccessCheck,
     /// The files that it is made of.
     pub files: Vec<PathBuf>,
+    /// Tells two contents of its files apart.
+    pub content: String,
     /// Tells two configurations of a gate apart, with the content of its files.
     pub digest: String,
 }

@@ -116,6 +116,7 @@ fn lines(changes: &ChangesReport, warnings: &[String], refused: &[String]) -> Ve
         tls,
         cors_changed,
         settings,
+        reopened,
         needs_restart: _,
         handlers,
         stores,
@@ -147,7 +148,7 @@ fn lines(changes: &ChangesReport, warnings: &[String], refused: &[String]) -> Ve
     if *cors_changed {
         lines.push("~ cors".to_owned());
     }
-    lines.extend(settings.iter().map(|key| format!("~ {}", text(key))));
+    lines.extend(settings.iter().chain(reopened).map(|what| format!("~ {}", text(what))));
     for EndedTrial { handler, version, percent } in trials_ended {
         let (name, version) = (text(handler), text(version));
         lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
@@ -174,6 +175,7 @@ mod tests {
             "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
             "settings": ["grace"],
+            "reopened": ["static directory /srv/site: another directory"],
             "needs_restart": [],
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
             "displaced": ["handler \"a\": the mount /srv/a keeps"],
@@ -197,6 +199,7 @@ mod tests {
                 "    file changed: /etc/cert.pem",
                 "~ cors",
                 "~ grace",
+                "~ static directory /srv/site: another directory",
                 "- trial of a: 3, with 10% of the requests",
                 "! handler \"a\": the mount /srv/a keeps",
                 "+ migration of app: 0002_users.sql",

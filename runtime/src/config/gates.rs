@@ -99,13 +99,17 @@ fn one(
     if report.blames(key) {
         return None;
     }
+    let content = hex(files.digest.clone());
     // Where a key is written does not matter.
     let written = format!("{gate:?}");
     let parts =
         written.split("line: ").map(|part| part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
     parts.for_each(|part| files.digest.update(part));
-    let digest = files.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(AccessGate { name: name.to_owned(), check, files: files.read, digest })
+    Some(AccessGate { name: name.to_owned(), check, files: files.read, content, digest: hex(files.digest) })
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl WrittenGate {

@@ -19,6 +19,13 @@ pub struct GrantedDir {
     pub displaced: Option<String>,
 }
 
+impl GrantedDir {
+    /// Reports whether both are the same directory, by device and inode.
+    pub fn is_same(&self, other: &GrantedDir) -> bool {
+        is_same(&self.dir, &other.dir)
+    }
+}
+
 impl Untrusted {
     /// Adds a directory that handlers have been granted under this path. [`grant`](Untrusted::grant) returns it if a
     /// handler has changed what the path leads to. `is_displaced` says whether it did so before.

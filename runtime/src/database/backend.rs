@@ -84,6 +84,15 @@ impl DatabaseBackend {
         }
     }
 
+    /// Reports whether [`adopt`](DatabaseBackend::adopt) would take another file.
+    pub(super) fn is_replaced(&self) -> bool {
+        match self {
+            DatabaseBackend::Sqlite(sqlite) => sqlite.is_replaced(),
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres(_) => false,
+        }
+    }
+
     /// Returns how many connections jobs have.
     pub(super) fn in_use(&self) -> usize {
         match self {

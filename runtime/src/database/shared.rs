@@ -188,6 +188,11 @@ impl SharedDatabase {
         }
     }
 
+    /// Reports whether another file is at the path than the one that was open. [`apply`](SharedDatabase::apply) takes it.
+    pub fn is_replaced(&self) -> bool {
+        self.slot.backend.is_replaced()
+    }
+
     /// Copies the database while it is in use: a file without a name, of one moment.
     ///
     /// # Errors

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial};
-use super::{describe, store_changes};
+use super::load::ReopenedPaths;
+use super::{describe, read_again, store_changes};
 use crate::catalog::{Catalog, Route, Routes, TrialVersion};
-use crate::config::Config;
+use crate::config::{Config, HandlerConfig, Recording};
 use crate::job::{Env, Grants, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
+use crate::store::StoreUrl;
 
 /// The handlers and routes of one of the two catalogs.
 #[derive(Clone, Copy)]
@@ -24,17 +26,32 @@ impl<'a> CatalogSide<'a> {
     }
 }
 
+/// The differences of two configurations and of what they name, without those of their catalogs.
+pub(super) struct ConfigChanges {
+    settings: ChangesReport,
+    /// What the versions of a handler do not show, a line each.
+    handlers: BTreeMap<Name, Vec<String>>,
+}
+
 /// Adds the differences of handlers and routes, and the trials that end, to those of the settings.
 pub(super) fn between(
     old: CatalogSide<'_>,
     new: CatalogSide<'_>,
-    settings: ChangesReport,
+    ConfigChanges { mut settings, handlers: more }: ConfigChanges,
     trials_ended: Vec<EndedTrial>,
 ) -> ChangesReport {
+    settings.reopened.extend(limit_passwords(old.routes, new.routes));
     let names: BTreeSet<&Name> = old.handlers.keys().chain(new.handlers.keys()).collect();
     let handler = |name: &&Name| {
         let (change, what) = match (old.handlers.get(*name), new.handlers.get(*name)) {
-            (Some(old), Some(new)) => (Difference::Changed, details(old, new)),
+            (Some(old), Some(new)) => {
+                let mut what = details(old, new);
+                what.extend(more.get(*name).into_iter().flatten().cloned());
+                if what.is_empty() && !Arc::ptr_eq(old, new) {
+                    what.push("made anew".to_owned());
+                }
+                (Difference::Changed, what)
+            }
             (None, Some(new)) => (Difference::Added, vec![format!("module {}", new.version)]),
             (Some(_), None) => (Difference::Removed, Vec::new()),
             (None, None) => return None,
@@ -73,7 +90,20 @@ pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
 }
 
 /// Describes which settings a reload changes. `tls` describes the differences of the certificates.
-pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> ChangesReport {
+pub(super) fn settings(
+    started: &Config,
+    wanted: &Config,
+    tls: Vec<String>,
+    ReopenedPaths { handlers: mut of_handlers, others: mut reopened }: ReopenedPaths,
+) -> ConfigChanges {
+    for now in &wanted.handlers {
+        let before = started.handlers.iter().find(|before| before.name == now.name);
+        let more = before.map(|before| unseen(before, now)).unwrap_or_default();
+        if !more.is_empty() {
+            of_handlers.entry(now.name.clone()).or_default().extend(more);
+        }
+    }
+    reopened.extend(read_again::changed(started, wanted));
     let (old, new) = (whole(started), whole(wanted));
     let listener = |endpoint: &Endpoint, change| ChangedListener { endpoint: endpoint.to_string(), change };
     let [before, after]: [HashSet<&Endpoint>; 2] = [&old, &new].map(|config| config.listen.iter().collect());
@@ -82,15 +112,52 @@ pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> C
     let gone = gone.map(|gone| listener(gone, Difference::Removed));
     let come = come.map(|come| listener(come, Difference::Added));
     let keys = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
-    ChangesReport {
+    let settings = ChangesReport {
         listen: gone.chain(come).collect(),
         tls,
         stores: store_changes::between(&old, &new),
         cors_changed: old.cors != new.cors,
         settings: keys(old.settings_changed(&new)),
+        reopened,
         needs_restart: keys(old.needs_restart(&new)),
         ..ChangesReport::default()
-    }
+    };
+    ConfigChanges { settings, handlers: of_handlers }
+}
+
+/// Describes the settings of a handler that differ and that its versions do not show, a line each.
+fn unseen(old: &HandlerConfig, new: &HandlerConfig) -> Vec<String> {
+    let recording = |config: &HandlerConfig| match config.recording {
+        Recording::Nothing => "nothing",
+        Recording::Failures => "failures",
+        Recording::FailuresWithoutBodies => "failures without bodies",
+    };
+    let (before, after) = (recording(old), recording(new));
+    let record = (before != after).then(|| format!("record {before} -> {after}"));
+    // Without an origin that may be called, no connection is made.
+    let has_ca = !new.outbound.allow.is_empty() && old.outbound.ca != new.outbound.ca;
+    let others =
+        [("probe", old.probe != new.probe), ("scripts", old.scripts != new.scripts), ("outbound.ca", has_ca)];
+    let others = others.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed"));
+    record.into_iter().chain(others).collect()
+}
+
+/// Lists the changed passwords of the stores in which daemons count the requests of routes together.
+fn limit_passwords(old: &Routes, new: &Routes) -> BTreeSet<String> {
+    let stores = |routes: &Routes| -> BTreeMap<String, StoreUrl> {
+        let checks = routes.iter().filter_map(|route| route.checks.clone());
+        let stores = checks.flat_map(|checks| {
+            let shared = checks.all_limits().filter_map(|limit| limit.shared.clone());
+            shared.map(|shared| shared.store().options().clone()).collect::<Vec<_>>()
+        });
+        stores.map(|options| (options.name, options.url)).collect()
+    };
+    let before = stores(old);
+    let is_other = |(name, url): &(String, StoreUrl)| {
+        before.get(name).is_some_and(|before| before != url && before.to_string() == url.to_string())
+    };
+    let changed = stores(new).into_iter().filter(is_other);
+    changed.map(|(name, _)| format!("password of store {name}")).collect()
 }
 
 /// Makes the socket paths absolute, so that configurations from different directories compare.

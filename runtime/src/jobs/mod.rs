@@ -4,9 +4,9 @@
 //! replies.
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `successor`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
-//! `ended_job`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`, `version`;
-//! `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`, `open_gate`,
-//! `promote`, `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
+//! `ended_job`, `read_again`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`,
+//! `version`; `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`,
+//! `open_gate`, `promote`, `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
 
 pub mod api;
 mod canary;
@@ -28,6 +28,7 @@ mod logs;
 mod open_gate;
 mod plan;
 mod promote;
+mod read_again;
 mod reload;
 mod reload_refusals;
 mod reply;

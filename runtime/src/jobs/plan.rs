@@ -95,7 +95,8 @@ impl Plan {
             }
         };
         let unlike = differences(self.state.tls().as_deref(), tls.as_ref());
-        let settings = changes::settings(&self.state.config.load(), &config, unlike);
+        let reopened = loader.reopened_in(&draft);
+        let settings = changes::settings(&self.state.config.load(), &config, unlike, reopened);
         let Draft { handlers, routes, displaced, .. } = &draft;
         let (old, new) = (CatalogSide::of(&live), CatalogSide { handlers, routes });
         Ok(PlanReply {

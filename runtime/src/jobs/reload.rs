@@ -121,7 +121,8 @@ impl Reload {
         let before = self.state.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
-        let settings = changes::settings(&self.state.config.load(), &config, unlike);
+        let reopened = self.generations.loader.reopened_by(&next);
+        let settings = changes::settings(&self.state.config.load(), &config, unlike, reopened);
         let reply = ReloadReply {
             generation: next.catalog.generation,
             handlers: next.catalog.handlers.len(),

@@ -170,6 +170,7 @@ fn an_empty_segment_leads_round_no_gates() {
             deny: AddressSet::default(),
         }),
         files: Vec::new(),
+        content: String::new(),
         digest: String::new(),
     };
     let gates = vec![RouteGate::BuiltIn(Arc::new(gate))];

@@ -93,6 +93,13 @@ impl SqliteFile {
         }
     }
 
+    /// Reports whether [`adopt`](SqliteFile::adopt) would take another file than the one that was open.
+    pub(super) fn is_replaced(&self) -> bool {
+        let found = FileIdentity::at(&self.path);
+        let known = self.place().identity();
+        known.is_some() && found.is_some() && found != known
+    }
+
     fn lost(&self) -> SqlError {
         SqlError::Unavailable(format!(
             "{} was removed or replaced while the daemon had it open: restore the file and reload",

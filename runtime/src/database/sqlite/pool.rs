@@ -112,6 +112,11 @@ impl Sqlite {
         self.file.adopt();
     }
 
+    /// Reports whether [`adopt`](Sqlite::adopt) would take another file.
+    pub(in crate::database) fn is_replaced(&self) -> bool {
+        self.file.is_replaced()
+    }
+
     /// Returns how many connections jobs have.
     pub(in crate::database) fn in_use(&self) -> usize {
         self.turns.in_use()

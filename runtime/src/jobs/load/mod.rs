@@ -1,7 +1,7 @@
 //! Loads a configuration: reads and compiles modules, and makes handlers, routes and a catalog of them.
 //!
 //! Floors, lowest first: `draft`, `left_directories`, `parallel`, `placement`, `prepared`, `progress`; `examined`, `known`;
-//! `handler`; `code`, `stores`; `databases`; `loader`; `uploaded`; `in_use`, `migrations`.
+//! `handler`; `code`, `stores`; `databases`; `loader`; `reopened`, `uploaded`; `in_use`, `migrations`.
 
 mod code;
 mod databases;
@@ -17,6 +17,7 @@ mod parallel;
 mod placement;
 mod prepared;
 mod progress;
+mod reopened;
 mod stores;
 mod uploaded;
 
@@ -25,3 +26,4 @@ pub use loader::{Loader, lines};
 pub use migrations::Migrating;
 pub(super) use placement::check_places;
 pub use progress::{LoadNumber, OnProgress, Step, StepTurn};
+pub(super) use reopened::ReopenedPaths;

@@ -14,8 +14,9 @@ pub(super) struct RefusedSpans {
 
 /// Reads the body of a response with a status of success. Returns the spans that it refuses, if any.
 ///
-/// Its body must be an `ExportTraceServiceResponse` in protobuf, like the request (OTLP specification, OTLP/HTTP Response). Some
-/// collectors answer with the same message in JSON, which is read as well. An empty body is the message without any field.
+/// Its body must be an `ExportTraceServiceResponse` in protobuf, like the request (OTLP specification, OTLP/HTTP
+/// Response). Some collectors answer with the same message in JSON, which is read as well. An empty body is the message
+/// without any field.
 ///
 /// # Errors
 /// The body is something else, so the spans have not reached a collector. A web server with a page for every path answers
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn a_body_that_is_no_message_of_otlp_is_none_of_a_collector() {
         for (kind, body) in [
-            // Cut off, with an end of a group, with a number without an end, with field 0, and with a number for the message.
+            // Cut off, with an end of a group, with a number without an end, with field 0, and with a number for a message.
             ("application/x-protobuf", &[0x0a, 9, 0x08][..]),
             ("application/x-protobuf", &b"taken\n"[..]),
             (

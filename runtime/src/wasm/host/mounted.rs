@@ -1,7 +1,8 @@
 //! The mounts of a handler, held open by descriptor.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -52,6 +53,17 @@ impl Mounted {
             mounted.dirs.iter().map(|dir| fstat(dir).ok().map(node)).collect()
         };
         nodes(self) == nodes(other)
+    }
+
+    /// Lists the paths of mounts that led to another directory in an earlier load.
+    pub fn reopened(&self, before: &Mounted) -> BTreeSet<&Path> {
+        let node = |dir: &OwnedFd| fstat(dir).ok().map(|Stat { st_dev, st_ino, .. }| (st_dev, st_ino));
+        let is_other = |mount: &Mount, dir: &OwnedFd| {
+            let mut before = before.all().filter(|(known, _)| known.host == mount.host);
+            before.any(|(_, known)| node(known) != node(dir))
+        };
+        let reopened = self.all().filter(|(mount, dir)| is_other(mount, dir));
+        reopened.map(|(mount, _)| mount.host.as_path()).collect()
     }
 
     /// Returns the number of mounts.
