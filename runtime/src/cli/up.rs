@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Error, Result, bail, ensure};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -16,6 +16,7 @@ use super::sources::Sources;
 use super::starting::ExitOnPanic;
 use super::starting::start_log;
 use super::{progress, say, serve, socket};
+use crate::config::Config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
@@ -132,13 +133,11 @@ fn first_build(mut sources: Sources, file: &Path, source: &ConfigSource) -> Resu
         match sources.build() {
             Err(failure) => error!("not built, so not served yet: {failure:#}"),
             Ok(()) => {
-                let written = source(ConfigReading::Start).ok();
-                // Before they are read, so that no change is missed.
-                named = Some(NamedFiles::of(file, written.as_ref()));
-                match check(source) {
-                    Ok(()) => return Ok(sources),
-                    Err(failure) => error!("the configuration is refused, so not served yet:\n{failure:#}"),
-                }
+                let Err(RefusedStart { valid, .. }) = check(source) else { return Ok(sources) };
+                named = Some(NamedFiles::of(file, valid.as_deref()));
+                // Checked again: a file may have changed before the watch began.
+                let Err(RefusedStart { failure, .. }) = check(source) else { return Ok(sources) };
+                error!("the configuration is refused, so not served yet:\n{failure:#}");
             }
         }
         serve::runtime()?.block_on(async {
@@ -157,15 +156,30 @@ fn first_build(mut sources: Sources, file: &Path, source: &ConfigSource) -> Resu
     }
 }
 
+/// Why a start would be refused.
+struct RefusedStart {
+    /// All mistakes in the configuration, or else those in the certificates and secrets.
+    failure: Error,
+    /// The configuration, if it has no mistake itself.
+    valid: Option<Box<Config>>,
+}
+
 /// Reads the configuration, its certificates and its secrets as a start would.
 ///
 /// # Errors
-/// All mistakes in the configuration, or else those in the certificates and secrets.
-fn check(source: &ConfigSource) -> Result<()> {
-    let config = source(ConfigReading::Start)?;
+/// [`RefusedStart`].
+fn check(source: &ConfigSource) -> Result<(), RefusedStart> {
+    let config = match source(ConfigReading::Start) {
+        Ok(config) => Box::new(config),
+        Err(failure) => return Err(RefusedStart { failure, valid: None }),
+    };
     let mut errors = unreadable_secrets(&config);
     errors.extend(config.tls.as_ref().and_then(|tls| Tls::load(tls).err()).unwrap_or_default());
-    if errors.is_empty() { Ok(()) } else { Err(lines(&errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(RefusedStart { failure: lines(&errors), valid: Some(config) })
+    }
 }
 
 /// Prints the curl commands of the routes, and those of new routes after each reload, until dropped.
@@ -204,5 +218,35 @@ async fn rebuild(mut sources: Sources, engine: Arc<Engine>, refused: watch::Send
             }
             Err(failure) => error!("not built, the old generation goes on: {failure:#}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_configuration_without_mistakes_is_read_once_at_the_start() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().canonicalize().unwrap();
+        let file = dir.join("portcullis.toml");
+        fs::write(dir.join("one.wat"), "(module)").unwrap();
+        fs::write(
+            &file,
+            "[handler.one]\nmodule = \"build/one.wasm\"\n[[route]]\npath = \"/\"\nhandler = \"one\"\n",
+        )
+        .unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let (counted, read) = (reads.clone(), file.clone());
+        let source: ConfigSource = Arc::new(move |occasion| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            serve::read(&read, occasion, |_| Ok(()))
+        });
+
+        let _sources = first_build(Sources::new(dir), &file, &source).unwrap();
+
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
     }
 }
