@@ -141,6 +141,43 @@ fn a_route_that_is_added_gets_its_curl_line_and_the_others_no_second_one() {
     assert_eq!(daemon.out.count("serving "), 1, "{}", daemon.out.text());
 }
 
+#[test]
+fn a_built_module_that_is_removed_is_built_again() {
+    let daemon = Setup::new(&config(&["one"])).file("one.wat", text("served").as_bytes()).up().start();
+    let module = daemon.path("build/one.wasm");
+    let bytes = fs::read(&module).unwrap();
+    let is_back = || fs::read(&module).is_ok_and(|found| found == bytes).then_some(());
+
+    fs::remove_file(&module).unwrap();
+    daemon.log.line("build/one.wasm has been removed: building");
+    until("the module is there again", is_back);
+    daemon.log.line("reloaded: generation ");
+    fs::remove_dir_all(daemon.path("build")).unwrap();
+
+    until("the directory is there again", is_back);
+    daemon.log.lines(2, "reloaded: generation ");
+    assert_eq!(daemon.get("/one").text(), "served");
+    assert_eq!(daemon.log.count("ERROR"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn a_module_whose_source_is_gone_stays_with_a_warning_and_is_missed_when_it_is_removed_too() {
+    let setup = Setup::new(&config(&["one", "two"])).file("one.wat", text("first").as_bytes());
+    let daemon = setup.file("two.wat", text("other").as_bytes()).up().start();
+
+    fs::rename(daemon.path("one.wat"), daemon.path("uno.wat")).unwrap();
+    daemon.log.line("build/one.wasm: its source is gone");
+    assert_eq!(daemon.get("/one").text(), "first");
+    fs::remove_file(daemon.path("build/one.wasm")).unwrap();
+    daemon.log.line("reload failed");
+    assert_eq!(daemon.get("/one").text(), "first", "the old generation stays");
+
+    fs::rename(daemon.path("uno.wat"), daemon.path("one.wat")).unwrap();
+    within(BUILD, "the module is there again", || daemon.path("build/one.wasm").is_file().then_some(()));
+    fs::write(daemon.path("one.wat"), text("second")).unwrap();
+    becomes(&daemon, "/one", "second");
+}
+
 /// Writes a crate that depends on the library `common`, and prints the contents of a template elsewhere.
 fn write_crate(dir: &Path, name: &str) {
     fs::create_dir_all(dir.join(name).join("src")).unwrap();

@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::build::OUTPUT;
 use super::curl::PrintedRoutes;
 use super::reload_on_change::{self, FollowedFiles, NamedFiles};
-use super::sources::Sources;
+use super::sources::{BuildCause, Sources};
 use super::starting::ExitOnPanic;
 use super::starting::start_log;
 use super::{progress, say, serve, socket};
@@ -29,8 +29,9 @@ use crate::observe::access_file::AccessLogFormat;
 ///
 /// If a change does not build, or the daemon refuses it, that is reported, and the old version stays. If that
 /// happens at the start, `up` waits for the next change. It also reloads when a file changes that
-/// portcullis.toml names, such as an error page. Verbs that are run in this directory find this daemon. After
-/// `portcullis upgrade` it is another process in the background: `portcullis shutdown` ends it.
+/// portcullis.toml names, such as an error page, and builds a removed module again. Verbs that are run in
+/// this directory find this daemon. After `portcullis upgrade` it is another process in the background:
+/// `portcullis shutdown` ends it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The directory of the handlers.
@@ -140,7 +141,7 @@ fn first_build(mut sources: Sources, file: &Path, source: &ConfigSource) -> Resu
                 error!("the configuration is refused, so not served yet:\n{failure:#}");
             }
         }
-        serve::runtime()?.block_on(async {
+        let cause = serve::runtime()?.block_on(async {
             let mended = async {
                 match &mut named {
                     Some(named) => named.changed().await,
@@ -148,11 +149,11 @@ fn first_build(mut sources: Sources, file: &Path, source: &ConfigSource) -> Resu
                 }
             };
             tokio::select! {
-                () = sources.changed() => {}
-                () = mended => {}
+                cause = sources.changed() => cause,
+                () = mended => BuildCause::Source,
             }
         });
-        info!("a source has changed: building");
+        info!("{cause}: building");
     }
 }
 
@@ -195,11 +196,12 @@ async fn print_routes(engine: Arc<Engine>, state: Arc<DaemonState>) {
     }
 }
 
-/// Builds and reloads whenever a source changes, until dropped. Tells `refused` when a reload began that was refused.
+/// Builds and reloads whenever a source changes, or a module is removed or added, until dropped. Tells `refused` when a
+/// reload began that was refused.
 async fn rebuild(mut sources: Sources, engine: Arc<Engine>, refused: watch::Sender<SystemTime>) {
     loop {
-        sources.changed().await;
-        info!("a source has changed: building");
+        let cause = sources.changed().await;
+        info!("{cause}: building");
         let building = tokio::task::spawn_blocking(move || {
             let built = sources.build();
             (sources, built)
