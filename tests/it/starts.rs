@@ -97,10 +97,15 @@ fn more_descriptors_than_there_are_is_told_by_check_and_start_before_they_are_mi
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended.stderr
     };
-    let (modest, greedy) = (setup("handles = 16, concurrency = 1"), setup(""));
+    let (modest, greedy) = (setup("handles = 16, concurrency = 1"), setup("handles = 256"));
 
     let said = check(&modest);
     assert!(!said.contains("limits.handles"), "{said}");
+    let said = check(&setup("concurrency = 200"));
+    assert!(
+        said.contains("limits.handles: jobs may hold 400 file descriptors at once (one: 200 jobs)"),
+        "{said}"
+    );
     let said = check(&greedy);
     let at = said.find("limits.handles: jobs may hold").unwrap_or_else(|| panic!("{said}"));
     let told = said[at..].lines().next().unwrap();
@@ -113,6 +118,27 @@ fn more_descriptors_than_there_are_is_told_by_check_and_start_before_they_are_mi
     let daemon = greedy.under(&["prlimit", limit]).start();
     daemon.log.line(told);
     assert_eq!(daemon.get("/").text(), "hello\n");
+}
+
+#[test]
+fn limits_that_nobody_has_set_cause_no_warning_about_descriptors() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let limit = "--nofile=1024:1024";
+    let settings = "mounts = [{ host = \"data\", guest = \"/data\" }]";
+    let setup = Setup::one(settings, &hello()).prepend("[limits]\nmemory = \"64MiB\"\n");
+    fs::create_dir(setup.path("data")).unwrap();
+
+    let mut check = Command::new("prlimit");
+    check.args([limit, env!("CARGO_BIN_EXE_portcullis"), "check"]);
+    let checked = finish(check.env("HOME", setup.path("")).current_dir(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(!checked.stderr.contains("limits.handles"), "{}", checked.stderr);
+    let daemon = setup.under(&["prlimit", limit]).start();
+    assert_eq!(daemon.get("/").text(), "hello\n");
+    assert_eq!(daemon.log.count("limits.handles"), 0, "{}", daemon.log.text());
 }
 
 /// Returns a command prefix that limits the number of threads, or `None` if that is impossible here.

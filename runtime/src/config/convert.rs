@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked_limits::AskedLimits;
 use super::before::GateNames;
 use super::database::Databases;
 use super::directories::Directories;
@@ -59,6 +60,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     let given = HandlerContext {
         names: &names,
         limits: &limits,
+        asked: AskedLimits::default().with(file.limits.as_ref()),
         bounds,
         base,
         ca: ca.as_ref(),

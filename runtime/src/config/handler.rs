@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
+use super::asked_limits::AskedLimits;
 use super::database::Databases;
 use super::directories::Directories;
 use super::limits::{self, LimitBounds};
@@ -33,6 +34,7 @@ pub(super) struct HandlerContext<'a> {
     /// The names of all handlers, valid or not.
     pub(super) names: &'a Names<'a>,
     pub(super) limits: &'a Limits,
+    pub(super) asked: AskedLimits,
     pub(super) bounds: LimitBounds,
     /// The directory at which relative paths start.
     pub(super) base: &'a Path,
@@ -46,7 +48,7 @@ pub(super) struct HandlerContext<'a> {
 /// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
     (name, written): &(String, Keyed<schema::Handler>),
-    HandlerContext { names, limits: defaults, bounds, base, ca, stores, databases, directories }: HandlerContext<'_>,
+    HandlerContext { names, limits: defaults, asked, bounds, base, ca, stores, databases, directories }: HandlerContext<'_>,
     report: &Diagnostics<'_>,
 ) -> Option<HandlerConfig> {
     let Keyed { value: handler, key, line } = written;
@@ -102,6 +104,7 @@ pub(super) fn read(
         scripts,
         tmp,
         limits,
+        asked: asked.with(handler.limits.as_ref()),
         mapping,
         conduct,
         reuse,

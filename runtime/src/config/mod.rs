@@ -2,13 +2,14 @@
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `real_path`, `shape`, `table`, `units`;
 //! `report`; `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
-//! `trace_schema`; `route_schema`; `schema`; `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
+//! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
 //! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
 //! `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
 //! `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`; `response_rules`; `group`;
 //! `route`; `convert`.
 
 mod acme;
+mod asked_limits;
 mod authorities;
 mod before;
 mod calls;
@@ -68,6 +69,7 @@ mod websocket;
 use self::directories::Directories;
 pub use self::http::HttpLimits;
 pub use self::logging::Logging;
+pub use asked_limits::AskedLimits;
 pub use cargo::cargo_replacements;
 pub use database::{DatabaseConfig, DatabaseGrantConfig};
 pub use granted_stores::StoreFile;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::asked_limits::AskedLimits;
 use super::database::{DatabaseConfig, DatabaseGrantConfig};
 use super::http::HttpLimits;
 use super::logging::Logging;
@@ -165,6 +166,8 @@ pub struct HandlerConfig {
     pub tmp: Option<u64>,
     /// The limits of each job: its own settings over `[limits]` over the defaults.
     pub limits: Limits,
+    /// Which of the limits that cost file descriptors are set.
+    pub asked: AskedLimits,
     /// For an interpreter, the directory of its scripts, inside one of its mounts.
     pub scripts: Option<Scripts>,
     /// How stdout becomes a response.
@@ -257,6 +260,7 @@ impl HandlerConfig {
             mounts: Vec::new(),
             tmp: None,
             limits: Limits::default(),
+            asked: AskedLimits::default(),
             scripts: None,
             mapping: OutputFormat::Cgi,
             conduct: Conduct::default(),

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 use super::resource_demand;
-use crate::config::{Config, HandlerConfig, HttpLimits};
+use crate::config::{AskedLimits, Config, HandlerConfig, HttpLimits};
 use crate::wasm::Files;
 
 /// The highest limit that we ask for: the default of fs.nr_open on Linux. The kernel's table grows with its use.
@@ -122,9 +122,10 @@ fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
 }
 
 impl DescriptorShares {
-    /// Describes what the configuration asks for beyond the share of jobs, and what to do.
+    /// Describes what the configuration asks for beyond the share of jobs, and what to do. `None` if all limits
+    /// are defaults: they bound a job, and ask for nothing.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
-        let wanted = resource_demand::max(config, of_job);
+        let wanted = resource_demand::max(config, asked_for_job);
         (wanted.sum > self.jobs).then(|| {
             format!(
                 "limits.handles: jobs may hold {} file descriptors at once ({wanted}), and {} of {} are for them: beyond \
@@ -138,10 +139,27 @@ impl DescriptorShares {
 
 /// Returns the number of descriptors that a job of a handler may hold.
 fn of_job(handler: &HandlerConfig) -> usize {
-    let given = || Files::held_by_job(handler.mounts.len(), handler.tmp.is_some());
-    let files = if has_files(handler) { given() + handler.limits.handles } else { 0 };
+    let files = if has_files(handler) { given(handler) + handler.limits.handles } else { 0 };
     let calls = if handler.outbound.allow.is_empty() { 0 } else { handler.limits.outbound.at_once };
     files + calls
+}
+
+/// Returns the part of [`of_job`] that the configuration asks for. With `limits.concurrency` it asks for what jobs need
+/// to run at once.
+fn asked_for_job(handler: &HandlerConfig) -> usize {
+    let files = match handler.asked {
+        _ if !has_files(handler) => 0,
+        AskedLimits { handles: true, .. } => given(handler) + handler.limits.handles,
+        AskedLimits { concurrency: true, .. } => given(handler),
+        AskedLimits { .. } => 0,
+    };
+    let has_calls = handler.asked.calls && !handler.outbound.allow.is_empty();
+    files + if has_calls { handler.limits.outbound.at_once } else { 0 }
+}
+
+/// Returns the number of descriptors that a job needs before it opens a file.
+fn given(handler: &HandlerConfig) -> usize {
+    Files::held_by_job(handler.mounts.len(), handler.tmp.is_some())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::progress::{self, OnProgress, Step, StepTurn};
 use super::stores::AbsentFile;
 use crate::budget::Budget;
 use crate::catalog::Catalog;
-use crate::config::{Config, HandlerConfig, Probe, StoreConfig};
+use crate::config::{AskedLimits, Config, HandlerConfig, Probe, StoreConfig};
 use crate::confine::Untrusted;
 use crate::database::DatabasePool;
 use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
@@ -278,8 +278,10 @@ impl Loader {
     fn unchanged(&self, config: &HandlerConfig, now: &HandlerSources, base: &Catalog) -> Option<MadeHandler> {
         let last = self.last();
         let old = last.made.get(&config.name)?;
-        // The line in the configuration file does not matter, and its routes have its rate limit.
-        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, limit: None, ..config.clone() };
+        // Neither the line in the file matters nor whether a limit is left to its default. Its routes have its rate limit.
+        let asked = AskedLimits::default();
+        let settings =
+            |config: &HandlerConfig| HandlerConfig { line: 0, asked, limit: None, ..config.clone() };
         let before = last.configured(&config.name)?;
         let serving = base.handlers.get(&config.name)?;
         let same = old.digest == now.digest
