@@ -62,12 +62,16 @@ impl Response {
         Response::known("text/html; charset=utf-8", page.into().into_bytes())
     }
 
-    /// Makes a 200 with a value in JSON. Makes a 500 if JSON cannot represent the value, such as a
-    /// map whose keys are lists.
+    /// Makes a 200 with a value in JSON and a line break. Makes a 500 if JSON cannot represent the
+    /// value, such as a map whose keys are lists.
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
         match serde_json::to_vec(value) {
-            Ok(bytes) => Response::known("application/json", bytes),
+            Ok(mut bytes) => {
+                // In a terminal, the prompt does not follow the value on its line.
+                bytes.push(b'\n');
+                Response::known("application/json", bytes)
+            }
             Err(error) => Response::ok().spoil(format!("the response has no form in JSON: {error}")),
         }
     }
@@ -393,6 +397,11 @@ mod tests {
         let map = std::collections::HashMap::from([(vec![1], 2)]);
 
         assert_eq!(Response::json(&map).status(), 500);
-        assert_eq!(Response::json(&[1, 2]).into_bytes(), b"[1,2]");
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn json_ends_with_a_line_break() {
+        assert_eq!(Response::json(&[1, 2]).into_bytes(), b"[1,2]\n");
     }
 }

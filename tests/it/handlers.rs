@@ -273,6 +273,26 @@ fn report_has_wc_count_what_it_is_sent() {
 }
 
 #[test]
+fn json_of_the_shipped_handlers_ends_its_line_and_the_length_counts_that() {
+    let daemon = shipped();
+    let mut client = daemon.client();
+
+    let responses = [
+        client.submit("POST", "/links", "", br#"{"url": "https://example.org/"}"#),
+        client.submit("POST", "/notes", "", br#"{"title": "milk"}"#),
+        client.get("/notes"),
+        client.get("/notes/1"),
+        client.submit("POST", "/report", "", b"one two\n"),
+    ];
+
+    for response in responses {
+        assert_eq!(response.field("content-type"), Some("application/json"), "{}", response.head);
+        assert!(response.body.ends_with(b"}\n"), "{}", response.text());
+        assert_eq!(response.field("content-length"), Some(&*response.body.len().to_string()));
+    }
+}
+
+#[test]
 fn mirror_sends_on_what_the_server_says_that_it_asks() {
     let origin = Origin::says(
         "127.0.0.1",

@@ -129,7 +129,7 @@ fn links_keep_to_their_contract() {
 
     let made = post(json, r#"{"url": "https://example.org/?a=b&c"}"#);
     let slug = made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned();
-    assert_eq!((made.status(), made.text()), (201, format!("{{\"slug\":\"{slug}\"}}").as_str()));
+    assert_eq!((made.status(), made.text()), (201, format!("{{\"slug\":\"{slug}\"}}\n").as_str()));
     for (kind, body, status) in [
         (json, r#"{"url": "ftp://example.org/"}"#, 422),
         (json, r#"{"url": "https://example.org/a b"}"#, 422),

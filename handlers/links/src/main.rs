@@ -157,7 +157,7 @@ mod tests {
         let made = add("https://example.org/a?b=c#d").unwrap();
         assert_eq!(made.status(), 201);
         let slug = made.field("location").unwrap().strip_prefix("/links/").unwrap().to_owned();
-        assert_eq!(made.body_string(), format!("{{\"slug\":\"{slug}\"}}"));
+        assert_eq!(made.body_string(), format!("{{\"slug\":\"{slug}\"}}\n"));
 
         let followed = ask("GET", &format!("/l/{slug}"), "/l/{slug}");
         assert_eq!(
@@ -168,7 +168,7 @@ mod tests {
         ask("GET", &format!("/l/{slug}"), "/l/{slug}");
 
         let shown = ask("GET", &format!("/links/{slug}"), "/links/{slug}");
-        assert_eq!(shown.body_string(), r#"{"url":"https://example.org/a?b=c#d","hits":2}"#);
+        assert_eq!(shown.body_string(), "{\"url\":\"https://example.org/a?b=c#d\",\"hits\":2}\n");
         let page = ask("GET", "/links", "/links").body_string();
         assert!(page.contains(&slug) && page.contains("https://example.org/a?b=c#d"), "{page}");
     }
