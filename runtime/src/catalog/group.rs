@@ -1,10 +1,11 @@
 //! A group of routes: what they have in common, also where none of them answers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::api_version::VersionRange;
 use super::host::{self, RouteHost};
+use super::prefix_map::PrefixMap;
 use super::response_rules::ResponseRules;
 
 /// What the routes of a group have in common.
@@ -22,61 +23,82 @@ pub struct RouteGroup {
     pub rules: Arc<ResponseRules>,
 }
 
-/// The groups of a routing table, each with its parsed host.
-#[derive(Clone, Default)]
-pub(super) struct RouteGroups(Arc<[(Option<RouteHost>, Arc<RouteGroup>)]>);
+/// The groups of a routing table.
+#[derive(Default)]
+pub(super) struct RouteGroups {
+    exact: HashMap<String, PrefixMap<GroupsOfPrefix>>,
+    below: HashMap<String, PrefixMap<GroupsOfPrefix>>,
+    anywhere: PrefixMap<GroupsOfPrefix>,
+}
 
-impl RouteGroup {
-    /// Reports whether a path begins with the prefix. A group with neither a host nor a prefix has no paths of its own.
-    fn covers(&self, path: &str) -> bool {
-        match (&self.versions, self.prefix.as_str()) {
-            (Some(range), _) => range.is_named_in(path),
-            (None, "") => self.host.is_some(),
-            (None, prefix) => {
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-        }
-    }
-
-    /// Returns the length of the prefix, or of what stands before the version.
-    fn prefix_length(&self) -> usize {
-        self.versions.as_ref().map_or(&self.prefix, |range| &range.before).len()
-    }
+/// The groups of one host with the same text at the beginning of their paths. Of several equal ones, the last.
+#[derive(Default)]
+struct GroupsOfPrefix {
+    /// The text is the prefix.
+    fixed: Option<Arc<RouteGroup>>,
+    /// The text stands in front of the version.
+    versioned: Option<Arc<RouteGroup>>,
 }
 
 impl RouteGroups {
-    /// Collects the groups of routes. A group with many routes is listed once.
+    /// Collects the groups of routes. A group with neither a host nor a prefix has no paths of its own.
     pub(super) fn of<'g>(groups: impl Iterator<Item = &'g Arc<RouteGroup>>) -> RouteGroups {
         let mut known = HashSet::new();
-        let different = groups.filter(|group| known.insert(group.name.as_str()));
-        let parsed = different.filter_map(|group| {
-            // If the host is invalid, all routes of the group have their own.
-            let host = group.host.as_deref().map(host::written).transpose().ok()?;
-            Some((host, group.clone()))
-        });
-        RouteGroups(parsed.collect())
+        let (mut exact, mut below) = (HashMap::new(), HashMap::new());
+        let mut anywhere = BTreeMap::new();
+        for group in groups.filter(|group| known.insert(group.name.as_str())) {
+            let host = group.host.as_deref().map(host::written);
+            let table: &mut BTreeMap<String, GroupsOfPrefix> = match host {
+                Some(Ok(RouteHost::Exact(name))) => exact.entry(name).or_default(),
+                Some(Ok(RouteHost::Below(name))) => below.entry(name).or_default(),
+                // All routes of the group have their own hosts.
+                Some(Err(_)) => continue,
+                None if group.versions.is_none() && group.prefix.is_empty() => continue,
+                None => &mut anywhere,
+            };
+            match &group.versions {
+                Some(range) => table.entry(range.before.clone()).or_default().versioned = Some(group.clone()),
+                None => table.entry(group.prefix.clone()).or_default().fixed = Some(group.clone()),
+            }
+        }
+        RouteGroups { exact: tables(exact), below: tables(below), anywhere: anywhere.into() }
     }
 
     /// Finds the group of a request that no route answers, by its host and the beginning of its path. As with routes, an
     /// exact host precedes `*.HOST`, and that precedes no host. Then the longer prefix comes first.
     pub(super) fn find(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
         let asked = host.map(host::asked);
-        let is_asked = |host: &RouteHost| asked.as_deref().is_some_and(|asked| host.matches(asked));
-        let covering =
-            self.0.iter().filter(|(host, group)| group.covers(path) && host.as_ref().is_none_or(is_asked));
-        let rank = |host: &Option<RouteHost>| match host {
-            Some(RouteHost::Exact(_)) => 2,
-            Some(RouteHost::Below(_)) => 1,
-            None => 0,
-        };
-        let found = covering.max_by_key(|(host, group)| (rank(host), group.prefix_length()));
-        found.map(|(_, group)| &**group)
+        let name = asked.as_deref();
+        let parent = name.and_then(|name| name.split_once('.')).map(|(_, parent)| parent);
+        let exact = name.and_then(|name| self.exact.get(name));
+        let below = parent.and_then(|parent| self.below.get(parent));
+        [exact, below, Some(&self.anywhere)].into_iter().flatten().find_map(|table| covering(table, path))
     }
+}
+
+/// Makes the tables of hosts.
+fn tables(
+    hosts: HashMap<String, BTreeMap<String, GroupsOfPrefix>>,
+) -> HashMap<String, PrefixMap<GroupsOfPrefix>> {
+    hosts.into_iter().map(|(name, groups)| (name, PrefixMap::from(groups))).collect()
+}
+
+/// Finds the group with the longest prefix of a path.
+fn covering<'g>(table: &'g PrefixMap<GroupsOfPrefix>, path: &str) -> Option<&'g RouteGroup> {
+    table.prefixes(path).find_map(|(prefix, GroupsOfPrefix { fixed, versioned })| {
+        let is_whole =
+            prefix.is_empty() || path.len() == prefix.len() || path[prefix.len()..].starts_with('/');
+        let fixed = fixed.as_ref().filter(|_| is_whole);
+        let is_named =
+            |group: &&Arc<RouteGroup>| group.versions.as_ref().is_some_and(|range| range.is_named_in(path));
+        fixed.or_else(|| versioned.as_ref().filter(is_named)).map(|group| &**group)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn group(prefix: &str, host: &str) -> RouteGroup {
         let versions = prefix.strip_suffix("{version}").map(|before| Arc::new(VersionRange::any(before)));
@@ -108,7 +130,60 @@ mod tests {
         }
         let [named, other] =
             ["one", "two"].map(|name| Arc::new(RouteGroup { name: name.to_owned(), ..group("", "h") }));
-        assert_eq!(RouteGroups::of([&named, &named, &other].into_iter()).0.len(), 2);
+        let groups = RouteGroups::of([&named, &other, &named].into_iter());
+        assert_eq!(groups.find(Some("h"), "/x"), Some(&*other));
+    }
+
+    /// Finds a group as [`RouteGroups::find`] does, by a look at every group.
+    fn find_in_all<'g>(
+        groups: &'g [Arc<RouteGroup>],
+        host: Option<&str>,
+        path: &str,
+    ) -> Option<&'g RouteGroup> {
+        let asked = host.map(host::asked);
+        let name = asked.as_deref();
+        let parent = name.and_then(|name| Some(name.split_once('.')?.1));
+        let rank = |group: &RouteGroup| match group.host.as_deref().map(|text| host::written(text).unwrap()) {
+            None => Some(0),
+            Some(RouteHost::Below(wanted)) => (parent == Some(wanted.as_str())).then_some(1),
+            Some(RouteHost::Exact(wanted)) => (name == Some(wanted.as_str())).then_some(2),
+        };
+        let length = |group: &RouteGroup| match (&group.versions, group.prefix.as_str()) {
+            (Some(range), _) => range.is_named_in(path).then_some(range.before.len()),
+            (None, "") => group.host.is_some().then_some(0),
+            (None, prefix) => {
+                let rest = path.strip_prefix(prefix)?;
+                (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
+            }
+        };
+        let covering = groups.iter().filter_map(|group| Some(((rank(group)?, length(group)?), &**group)));
+        covering.max_by_key(|(place, _)| *place).map(|(_, group)| group)
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_is_found_as_by_a_look_at_every_group(
+            written in prop::collection::vec(
+                (r"(/[ab]{1,2}){0,2}|/[av]\{version\}", prop::sample::select(vec!["", "h.x", "*.x"])),
+                0..16,
+            ),
+            hosts in prop::collection::vec(prop::option::of(prop::sample::select(vec!["h.x", "g.x", "x"])), 1..4),
+            paths in prop::collection::vec(r"(/[abv]{1,2}[0-9.]{0,2}){0,3}/?", 1..16),
+        ) {
+            let named = |(number, (prefix, host)): (usize, (String, &str))| {
+                Arc::new(RouteGroup { name: number.to_string(), ..group(&prefix, host) })
+            };
+            let list: Vec<_> = written.into_iter().enumerate().map(named).collect();
+            let groups = RouteGroups::of(list.iter());
+
+            for host in &hosts {
+                for path in &paths {
+                    let found = groups.find(*host, path).map(|group| &group.name);
+                    let wanted = find_in_all(&list, *host, path).map(|group| &group.name);
+                    prop_assert_eq!(found, wanted, "{:?} {}", host, path);
+                }
+            }
+        }
     }
 
     #[test]

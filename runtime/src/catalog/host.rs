@@ -12,16 +12,6 @@ pub(super) enum RouteHost {
     Below(String),
 }
 
-impl RouteHost {
-    /// Reports whether the host of a request, as [`asked`] returns it, is this one.
-    pub(super) fn matches(&self, asked: &str) -> bool {
-        match self {
-            RouteHost::Exact(name) => name == asked,
-            RouteHost::Below(name) => asked.split_once('.').is_some_and(|(_, below)| below == name),
-        }
-    }
-}
-
 /// Parses the host of a route.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
 //! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `entry_checks`, `wildcard`, `host`,
-//! `pattern`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `group`, `path_tree`, `target`,
+//! `pattern`, `prefix_map`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `group`, `path_tree`, `target`,
 //! `trial_version`; `routes`; `generation`; `replaced`; `serving`.
 
 mod api_version;
@@ -14,6 +14,7 @@ mod group;
 mod host;
 mod path_tree;
 mod pattern;
+mod prefix_map;
 mod replaced;
 mod response_rules;
 mod routes;

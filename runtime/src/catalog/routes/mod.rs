@@ -5,18 +5,19 @@ mod evasion;
 
 pub use claim::{Claim, RouteError};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use http::Method;
 
-use super::api_version::VersionRange;
+use super::api_version::{self, VersionRange};
 use super::entry_checks::EntryChecks;
 use super::group::{RouteGroup, RouteGroups};
 use super::host::{self, RouteHost};
 use super::path_tree::{CaptureValues, Clash, PathMatch, Table};
 use super::pattern::{PathCapture, PathPattern};
+use super::prefix_map::PrefixMap;
 use super::response_rules::ResponseRules;
 use super::target::RouteTarget;
 use super::template::{NoHost, RequestParts, Template};
@@ -34,10 +35,10 @@ pub struct Routes {
     list: Vec<Route>,
     /// Maps requests to indices in the list. Shared between generations: a swap changes handlers, not paths.
     tables: Arc<Tables>,
-    /// The different version ranges of groups.
-    ranges: Arc<[Arc<VersionRange>]>,
+    /// The texts in front of the versions of groups.
+    before_versions: Arc<PrefixMap<()>>,
     /// The groups that have routes.
-    groups: RouteGroups,
+    groups: Arc<RouteGroups>,
     has_rewrites: bool,
     has_gates: bool,
 }
@@ -134,17 +135,14 @@ impl Routes {
             let label = format!("{}{}", spec.host.as_deref().unwrap_or_default(), spec.pattern).into();
             Route { spec, label, captures, has_tail }
         };
-        let (mut ranges, mut known) = (Vec::new(), HashSet::new());
-        for range in specs.iter().filter_map(|spec| spec.versions.as_ref()) {
-            if known.insert(range) {
-                ranges.push(range.clone());
-            }
-        }
-        let groups = RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref()));
+        let ranges = specs.iter().filter_map(|spec| spec.versions.as_ref());
+        let before: BTreeMap<String, ()> = ranges.map(|range| (range.before.clone(), ())).collect();
+        let before_versions = Arc::new(PrefixMap::from(before));
+        let groups = RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref())).into();
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
-        Ok(Routes { list, tables, ranges: ranges.into(), groups, has_rewrites, has_gates })
+        Ok(Routes { list, tables, before_versions, groups, has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -155,27 +153,29 @@ impl Routes {
     /// for every method, also for those that none of its routes has.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         let (mut denied, mut unsupported) = (None, None);
-        for range in self.ranges.iter() {
-            let Some((version, rest)) = range.split(path) else { continue };
-            let has_range = |position: &usize| self.list[*position].versions.as_ref() == Some(range);
+        for (before, ()) in self.before_versions.prefixes(path) {
+            let Some((version, rest)) = api_version::split(before, path) else { continue };
+            let versioned = |position: usize| {
+                let route = &self.list[position];
+                Some((route, route.versions.as_ref().filter(|range| range.before == before)?))
+            };
             match self.at(host, method, rest) {
-                PathMatch::Route(position, values) if has_range(&position) => {
-                    let route = &self.list[position];
+                PathMatch::Route(position, values) => {
+                    let Some((route, range)) = versioned(position) else { continue };
                     return match range.check(version) {
                         Ok(()) => Lookup::Found(Match::new(route, values, rest)).behind(version, path),
                         Err(message) => Lookup::UnsupportedVersion { route, message },
                     };
                 }
                 PathMatch::Methods { allow, takers, .. } => {
-                    let first = takers.iter().map(|(_, position)| *position).filter(has_range).min();
-                    let Some(first) = first else { continue };
-                    let route = &self.list[first];
-                    match range.check(version) {
-                        Ok(()) => denied = Some((route, allow)),
-                        Err(message) => unsupported = Some((route, message)),
+                    for (route, range) in takers.iter().filter_map(|(_, position)| versioned(*position)) {
+                        match range.check(version) {
+                            Ok(()) => denied = denied.or(Some((route, allow))),
+                            Err(message) => unsupported = unsupported.or(Some((route, message))),
+                        }
                     }
                 }
-                PathMatch::Route(..) | PathMatch::Nothing => {}
+                PathMatch::Nothing => {}
             }
         }
         match (self.find(host, method, path), denied, unsupported) {

@@ -38,7 +38,11 @@ fn refusals(lines: &[&str]) -> Vec<String> {
 
 /// `h0 who=bob`, `405 GET HEAD OPTIONS`, `404`.
 fn ask(routes: &Routes, host: Option<&str>, method: &str, path: &str) -> String {
-    let words: Vec<String> = match routes.lookup(host, &method.parse().unwrap(), path) {
+    told(routes.lookup(host, &method.parse().unwrap(), path), path)
+}
+
+fn told(lookup: Lookup<'_, '_>, path: &str) -> String {
+    let words: Vec<String> = match lookup {
         Lookup::NotFound => vec!["404".to_owned()],
         Lookup::UnsupportedVersion { message, .. } => vec!["400".to_owned(), message],
         Lookup::MethodNotAllowed { allow, .. } => {
@@ -236,6 +240,41 @@ fn texts_behind_a_capture_are_tried_one_after_the_other_and_so_are_few() {
     assert_eq!(refusals(&lines), [refused]);
 }
 
+/// Looks a path up as [`Routes::lookup`] does, but tries one range of versions after the other.
+fn look_up_by_each<'r, 'p>(
+    routes: &'r Routes,
+    ranges: &[Arc<VersionRange>],
+    path: &'p str,
+) -> Lookup<'r, 'p> {
+    let (mut denied, mut unsupported) = (None, None);
+    for range in ranges {
+        let Some((version, rest)) = api_version::split(&range.before, path) else { continue };
+        let has_range = |route: &Route| route.versions.as_ref() == Some(range);
+        match (routes.find(None, &Method::GET, rest), range.check(version)) {
+            (Lookup::Found(found), Ok(())) if has_range(found.route) => {
+                return Lookup::Found(found).behind(version, path);
+            }
+            (Lookup::Found(found), Err(message)) if has_range(found.route) => {
+                return Lookup::UnsupportedVersion { route: found.route, message };
+            }
+            (Lookup::MethodNotAllowed { route, allow }, Ok(())) if has_range(route) => {
+                denied = Some((route, allow));
+            }
+            (Lookup::MethodNotAllowed { route, .. }, Err(message)) if has_range(route) => {
+                unsupported = Some((route, message));
+            }
+            _ => {}
+        }
+    }
+    match (routes.find(None, &Method::GET, path), denied, unsupported) {
+        (Lookup::NotFound, Some((route, allow)), _) => Lookup::MethodNotAllowed { route, allow },
+        (Lookup::NotFound | Lookup::MethodNotAllowed { .. }, None, Some((route, message))) => {
+            Lookup::UnsupportedVersion { route, message }
+        }
+        (found, ..) => found,
+    }
+}
+
 /// Matches segment by segment. Returns how specific each match is: 0 fixed, 1 capture, 2 tail.
 fn naive(pattern: &str, path: &str) -> Option<Vec<u8>> {
     let (mut pattern, mut path) = (pattern[1..].split('/'), path[1..].split('/'));
@@ -287,6 +326,32 @@ proptest! {
             let expected = best.map_or("404".to_owned(), |(_, number)| format!("h{number}"));
             let found = ask(&routes, None, "GET", &path);
             prop_assert_eq!(found.split(' ').next(), Some(expected.as_str()), "{} in {:?}", path, kept);
+        }
+    }
+
+    #[test]
+    fn a_version_is_found_as_by_a_look_at_every_range(
+        written in prop::collection::btree_map(
+            "(/[ab]){1,2}",
+            (any::<bool>(), prop::option::of((r"/(v|v1|v1\.|a)", prop::option::of((0..3_u8, 0..3_u8))))),
+            1..12,
+        ),
+        paths in prop::collection::vec(r"(/(v|v1|v1\.|a)[0-9.]{0,3})?(/[ab]){1,2}", 1..16),
+    ) {
+        let range = |(before, ends): (String, Option<(u8, u8)>)| Arc::new(match ends {
+            Some((oldest, more)) => VersionRange::read(&before, &format!("{oldest}..{}", oldest + more)).unwrap(),
+            None => VersionRange::any(&before),
+        });
+        let specs: Vec<RouteSpec> = written.into_iter().map(|(path, (is_read, versions))| {
+            let line = format!("{} {path}", if is_read { "GET" } else { "PUT" });
+            RouteSpec { versions: versions.map(range), ..spec(&line, "h") }
+        }).collect();
+        let ranges: Vec<_> = specs.iter().filter_map(|spec| spec.versions.clone()).collect();
+        let routes = Routes::new(specs).ok().unwrap();
+
+        for path in &paths {
+            let wanted = told(look_up_by_each(&routes, &ranges, path), path);
+            prop_assert_eq!(told(routes.lookup(None, &Method::GET, path), path), wanted, "{}", path);
         }
     }
 
