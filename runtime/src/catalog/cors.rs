@@ -1,5 +1,7 @@
 //! CORS: the response fields that let pages of other origins read responses, and preflights (Fetch §3.2).
 
+use std::collections::BTreeSet;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
@@ -9,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Method};
 /// The grants, as header values ready to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cors {
-    /// Origins that may read responses. An empty list allows all of them.
-    pub origins: Vec<HeaderValue>,
+    /// Origins that may read responses. An empty set allows all of them.
+    pub origins: BTreeSet<HeaderValue>,
     /// Methods that a preflight allows.
     pub methods: HeaderValue,
     /// Request fields that a preflight allows.
@@ -41,7 +43,7 @@ impl Cors {
             if !varies(response) {
                 response.append(VARY, HeaderValue::from_static("Origin"));
             }
-            match self.origins.iter().find(|known| Some(*known) == origin) {
+            match origin.and_then(|origin| self.origins.get(origin)) {
                 Some(known) => known.clone(),
                 None => return,
             }
@@ -72,10 +74,11 @@ fn varies(response: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn cors(origins: &[&'static str]) -> Cors {
+    fn cors(origins: &[&str]) -> Cors {
         Cors {
-            origins: origins.iter().copied().map(HeaderValue::from_static).collect(),
+            origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
             methods: HeaderValue::from_static("GET"),
             headers: HeaderValue::from_static("content-type"),
             max_age: None,
@@ -113,6 +116,23 @@ mod tests {
             assert_eq!(vary(&["Accept"], origin), ["Accept", "Origin"]);
             assert_eq!(vary(&["Accept, origin"], origin), ["Accept, origin"]);
             assert_eq!(vary(&["*"], origin), ["*"]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_is_granted_as_by_a_look_at_every_one(
+            listed in prop::collection::vec("https?://[ab]{1,3}", 1..16),
+            asked in prop::collection::vec("https?://[ab]{0,3}|null", 1..16),
+        ) {
+            let cors = cors(&listed.iter().map(String::as_str).collect::<Vec<_>>());
+
+            for origin in asked {
+                let mut response = HeaderMap::new();
+                cors.grant(Some(&origin.parse().unwrap()), &mut response);
+                let granted = response.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|granted| granted.to_str().unwrap());
+                prop_assert_eq!(granted, listed.contains(&origin).then_some(origin.as_str()));
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! `upgrade` of a route: the protocols that replace HTTP on a connection (RFC 9110 §7.8).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub enum Origins {
     /// The origins that CORS grants requests with credentials.
     OfCors,
     /// These origins.
-    Listed(Vec<HeaderValue>),
+    Listed(BTreeSet<HeaderValue>),
     /// All origins.
     All,
 }

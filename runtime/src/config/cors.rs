@@ -1,5 +1,7 @@
 //! Reads `[cors]`: what pages of other origins may do (Fetch §3.2).
 
+use std::collections::BTreeSet;
+
 use http::HeaderValue;
 
 use super::reader::Keyed;
@@ -20,7 +22,7 @@ pub(super) fn read(written: &Keyed<schema::Cors>, report: &Diagnostics<'_>) -> C
     }
     let list = cors.origins.as_ref().map_or(&[][..], |origins| &origins.value);
     let all = list.iter().any(|origin| origin.value == "*");
-    let origins: Vec<_> = list
+    let origins: BTreeSet<_> = list
         .iter()
         .filter_map(|at| report.settle(Some(at), None, |text| origin(text, all && list.len() > 1).map(Some)))
         .collect();
@@ -33,7 +35,7 @@ pub(super) fn read(written: &Keyed<schema::Cors>, report: &Diagnostics<'_>) -> C
         report.add(at.line, &at.key, "credentials need named origins: \"*\" never grants them");
     }
     Cors {
-        origins: if all { Vec::new() } else { origins },
+        origins: if all { BTreeSet::new() } else { origins },
         methods: joined(cors.methods.as_ref(), METHODS, report, |text| method(text).map(|_| ())),
         headers: joined(cors.headers.as_ref(), HEADERS, report, header),
         max_age: report.settle(cors.max_age.as_ref(), None, |written| {

@@ -67,7 +67,7 @@ fn origins(written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>
     let Some(at) = written else { return Origins::OfCors };
     let all = at.value.iter().any(|origin| origin.value == "*");
     let listed = list(written, report, |text| origin(text, all && at.value.len() > 1));
-    if all { Origins::All } else { Origins::Listed(listed) }
+    if all { Origins::All } else { Origins::Listed(listed.into_iter().collect()) }
 }
 
 fn list(

@@ -196,7 +196,8 @@ fn every_key_is_read_as_it_is_meant() {
     };
     assert_eq!(config.http, http);
     let cors = config.cors.unwrap();
-    assert_eq!(cors.origins, ["https://a.example", "http://localhost:3000"]);
+    let origins: Vec<_> = cors.origins.iter().collect();
+    assert_eq!(origins, ["http://localhost:3000", "https://a.example"]);
     assert_eq!(
         (&cors.methods, &cors.headers),
         (&"GET, PATCH".parse().unwrap(), &"Content-Type".parse().unwrap())

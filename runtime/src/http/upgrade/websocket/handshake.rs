@@ -176,13 +176,13 @@ mod tests {
     #[test]
     fn a_page_of_another_site_needs_a_grant_that_covers_cookies() {
         let cors = |credentials| Cors {
-            origins: vec![HeaderValue::from_static("https://app.example")],
+            origins: [HeaderValue::from_static("https://app.example")].into(),
             methods: HeaderValue::from_static("GET"),
             headers: HeaderValue::from_static("accept"),
             max_age: None,
             credentials,
         };
-        let listed = || Origins::Listed(vec![HeaderValue::from_static("https://app.example")]);
+        let listed = || Origins::Listed([HeaderValue::from_static("https://app.example")].into());
         let own = "http://OWN.example:8080";
         for (origin, origins, cors, may) in [
             (None, Origins::OfCors, None, true),
