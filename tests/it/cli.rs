@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Ended, Origin, PATIENCE, Program, Setup, finish, guests, portcullis};
+use crate::harness::{
+    Ended, Origin, PATIENCE, Program, Setup, cpu_time, finish, guests, output, portcullis, until,
+};
 
 /// Runs `portcullis run` in a directory of its own that holds `guest.wasm`.
 fn run(program: &Program, args: &[&str], stdin: &[u8]) -> Ended {
@@ -96,6 +99,35 @@ fn a_name_that_is_nobodys_is_one_line_that_says_who_there_is() {
             file.display()
         )
     );
+}
+
+/// Returns the nice(2) value of each thread of a process: proc_pid_stat(5), field 19.
+fn nice_values(process: u32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // A thread may end meanwhile.
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let nice = |stat: String| {
+        let behind_name = stat.rsplit_once(')').unwrap().1;
+        behind_name.split_whitespace().nth(16).unwrap().parse().unwrap()
+    };
+    stats.map(nice).collect()
+}
+
+#[test]
+fn a_run_that_computes_for_long_keeps_the_priority_of_its_terminal() {
+    // The job ends by itself, even if this test fails.
+    let setup = Setup::one("limits.cpu = \"3s\"", &Program::new().spin().wasm());
+    let mut run = portcullis();
+    run.args(["run", "-c"]).arg(setup.path("portcullis.toml")).arg("one");
+    let child = run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = child.id();
+    let own = rustix::process::getpriority_process(None).unwrap();
+
+    until("it has computed for a second", || (cpu_time(process) > Duration::from_secs(1)).then_some(()));
+    let found = nice_values(process);
+
+    assert!(found.iter().all(|nice| *nice == own), "{found:?}, and {own} here");
+    assert_eq!(output(child, PATIENCE).code, Some(124));
 }
 
 #[test]

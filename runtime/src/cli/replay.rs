@@ -13,7 +13,7 @@ use super::run::Terminal;
 use super::{serve, user_caches};
 use crate::cgi::{HeadParser, Parsed, bodiless};
 use crate::config::{self, HandlerConfig, MountConfig};
-use crate::confine::{Untrusted, Writable};
+use crate::confine::{self, Untrusted, Writable};
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat, Tail};
 use crate::jobs::Loader;
@@ -78,6 +78,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
         }
     }
     let stdin = args.stdin(&bundle)?;
+    confine::serve_none();
     let engine = Engine::new(1);
     // Kept until the job has ended: its ticker makes guests yield, so that limits apply.
     let handler = args.handler(&bundle)?;

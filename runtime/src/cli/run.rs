@@ -17,7 +17,7 @@ use super::out::complain;
 use super::{out, serve, user_caches};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, MountConfig, OutboundConfig};
-use crate::confine::Untrusted;
+use crate::confine::{self, Untrusted};
 use crate::daemon;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output, Policy, builtin};
@@ -105,6 +105,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Ok(asked) => asked,
         Err(wrong) => return Ok(out::usage(&wrong)),
     };
+    confine::serve_none();
     let engine = Engine::new(PLACES);
     engine.register(builtin::COMMANDS, Policy::LOOK, Arc::new(Commands))?;
     engine.register(builtin::VERSION, Policy::LOOK, Arc::new(TellVersion))?;

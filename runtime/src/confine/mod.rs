@@ -24,7 +24,7 @@ pub use ksm::unmerged;
 pub use landlock::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
 pub use location::place_of;
 pub use pagemap_scan::mended;
-pub use priority::{serve_first, serve_last};
+pub use priority::{serve_first, serve_last, serve_none};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use seccomp::{SyscallSet, refuse};
 pub use signals::{BlockedSignals, ignore_changes, let_through, outlive_large_files};

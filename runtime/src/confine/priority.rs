@@ -5,6 +5,7 @@
 //! thread running until its slice of some 3 ms ends, a request waits for a computing job though the job is nice.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::gettid;
@@ -13,6 +14,9 @@ use rustix::thread::gettid;
 const SERVING: u64 = 100_000;
 /// The kernel's own time slice.
 const DEFAULT: u64 = 0;
+
+/// Whether the process serves no requests, so none of its threads has to run after the others.
+static SERVES_NONE: AtomicBool = AtomicBool::new(false);
 
 /// The arguments of sched_setattr(2), in its first version.
 #[repr(C)]
@@ -37,14 +41,22 @@ pub fn serve_first() -> io::Result<()> {
 }
 
 /// Has this thread, and those it starts, run after the threads that serve. `nice` is as in nice(2). A thread that is
-/// nicer stays so: only root may take that back.
+/// nicer stays so: only root may take that back. After [`serve_none`] the nice value stays as it is.
 ///
 /// # Errors
 /// A system call is forbidden.
 pub fn serve_last(nice: i32) -> io::Result<()> {
-    let thread = Some(gettid());
-    setpriority_process(thread, getpriority_process(thread)?.max(nice))?;
+    if !SERVES_NONE.load(Ordering::Relaxed) {
+        let thread = Some(gettid());
+        setpriority_process(thread, getpriority_process(thread)?.max(nice))?;
+    }
     set_slice(DEFAULT)
+}
+
+/// Has [`serve_last`] keep the nice value from here on, in the whole process: it runs one job for a terminal, and no
+/// request waits while the job computes. Other processes of the host would delay a nicer job.
+pub fn serve_none() {
+    SERVES_NONE.store(true, Ordering::Relaxed);
 }
 
 /// Sets the time slice of this thread, and leaves its nice value as it is.

@@ -26,7 +26,7 @@ use crate::job::Name;
 /// The nice(2) value of the lane's threads. At 19, other processes of the host would leave the lane almost
 /// no time. With the policy `SCHED_IDLE`, four computing guests would leave the p99 of their neighbours as it is, and at 15
 /// it is five times as long. But then a busy host would delay a job in a poll, its file threads and the end of the process
-/// by seconds.
+/// by seconds. `run` and `replay` serve no requests, and their threads keep their priority.
 const NICE: i32 = 15;
 
 /// The lane of an engine. Dropping it ends its threads.
