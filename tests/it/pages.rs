@@ -99,6 +99,16 @@ fn every_page_says_what_it_holds_and_stands_in_the_readme() {
 }
 
 #[test]
+fn the_first_handler_in_the_readme_is_what_new_writes() {
+    let template = fs::read_to_string(root().join("runtime/src/cli/new/template/main.rs.txt")).unwrap();
+    let (code, _test) = template.split_once("\n#[cfg(test)]").unwrap();
+
+    let readme = Page::of(root().join("README.md"));
+
+    assert!(readme.text.contains(&format!("```rust\n{code}```\n")), "README.md does not show\n{code}");
+}
+
+#[test]
 fn every_metric_stands_in_a_page_and_no_page_names_another() {
     /// How the names of metrics end. Other names with their prefix are modules that guests import.
     const ENDS: [&str; 4] = ["_total", "_seconds", "_bytes", "_limit"];
