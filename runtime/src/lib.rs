@@ -7,7 +7,8 @@
 //! # The map
 //!
 //! Layers, lowest first; a module uses only what stands above it in this list. Within a module, files import one
-//! another in no circle. `tests/it/layering.rs` proves both. The `mod.rs` of a module with rooms lists its floors:
+//! another in no circle, and the `mod.rs` of a room lists its floors: a file uses only lower ones. `tests/it/layering.rs`
+//! proves all of it:
 //!
 //! | layer | module | holds |
 //! |---|---|---|

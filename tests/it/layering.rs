@@ -1,6 +1,7 @@
 //! The rules of the source: which module may import which, and the form of a file.
 
 mod circles;
+mod floors;
 mod tokens;
 mod type_names;
 

@@ -13,6 +13,7 @@ use super::limits::handshakes::Handshakes;
 use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::request::access_line::AccessLog;
+use super::wire::h1::head::HeadLimits;
 use super::wire::progress::Deadlines;
 use crate::access::{AddressSet, FetchedKeySet, OperatorRights};
 use crate::catalog::Template;
@@ -111,6 +112,14 @@ pub struct Observed {
     pub reloads: Arc<Reloads>,
     /// The counters of the compile cache, if there is one.
     pub cache: Option<Arc<Figures>>,
+}
+
+impl Settings {
+    /// Returns the limits of a request head of this peer.
+    pub(in crate::http) fn head_limits(&self, peer: &Peer) -> HeadLimits {
+        let Settings { head_size: head, target_size: target, fields, .. } = *self;
+        HeadLimits { head, target, fields, is_local: peer.origin().is_none() }
+    }
 }
 
 impl<S> Accepted<S> {

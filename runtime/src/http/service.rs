@@ -205,7 +205,7 @@ pub(super) async fn respond<S: Service>(
         if let Some(unclear) = unclear {
             return Err(Refusal::Malformed(unclear.to_string()));
         }
-        let size = h2_rules::check(&head, settings)?;
+        let size = h2_rules::check(&head, settings.head_limits(peer))?;
         let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
         service.answer(request, &mut body, &mut log).await
     });

@@ -1,7 +1,7 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
-//! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
-//! `connect`, `loopback`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
+//! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; `tls::protocol`,
+//! `tls::secured`; `stream`, `peer`; `connect`, `loopback`; `listen`; `tls`, which takes what a listener accepts;
 //! `listen::listeners`.
 
 mod activation;

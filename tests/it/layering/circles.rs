@@ -9,7 +9,7 @@ use super::tokens::{Token, tokens};
 use super::{Source, report, sources};
 
 /// Files that may import one another, with the reason.
-const RECURSIVE: &[(&[&str], &str)] = &[(
+pub(super) const RECURSIVE: &[(&[&str], &str)] = &[(
     &["job/capture.rs", "job/handler.rs", "job/mod.rs"],
     "a job holds the handler that runs it, which takes the job by value; a recorder keeps a job that failed",
 )];
@@ -41,10 +41,10 @@ struct Circle {
 }
 
 /// Modules by their paths below the crate.
-struct Crate(HashMap<Vec<String>, Module>);
+pub(super) struct Crate(HashMap<Vec<String>, Module>);
 
 /// Returns the path of the module that a file below `runtime/src` holds.
-fn module_path(file: &str) -> Vec<String> {
+pub(super) fn module_path(file: &str) -> Vec<String> {
     let mut path: Vec<String> = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     path.pop_if(|last| last == "mod" || last == "lib");
     path
@@ -138,7 +138,7 @@ fn path_at(tokens: &[Token]) -> Vec<String> {
 }
 
 impl Crate {
-    fn of<'s>(files: impl Iterator<Item = (&'s str, &'s str)>) -> Crate {
+    pub(super) fn of<'s>(files: impl Iterator<Item = (&'s str, &'s str)>) -> Crate {
         Crate(files.map(|(file, text)| (module_path(file), Module::read(file, text))).collect())
     }
 
@@ -191,7 +191,7 @@ impl Crate {
     }
 
     /// Returns the edges of each file: the files that define its imports.
-    fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+    pub(super) fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut edges = BTreeMap::new();
         for (path, module) in &self.0 {
             let imports = module.imports.iter();
@@ -240,7 +240,7 @@ fn reached<'f>(from: &'f str, edges: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> B
 }
 
 /// Returns the files of the daemon, by their paths below `runtime/src`.
-fn daemon() -> Vec<(String, String)> {
+pub(super) fn daemon() -> Vec<(String, String)> {
     let named = |source: Source| (source.name(), source.text);
     sources("runtime/src").into_iter().map(named).filter(|(file, _)| file != "main.rs").collect()
 }

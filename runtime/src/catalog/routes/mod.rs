@@ -1,4 +1,6 @@
 //! The routing table: from host, method and path to a handler.
+//!
+//! Floors, lowest first: `claim`, `evasion`, which do not use one another; the table in this file.
 
 mod claim;
 mod evasion;

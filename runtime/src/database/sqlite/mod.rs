@@ -1,6 +1,6 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `patterns`, `functions`; `open`,
+//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `patterns`; `functions`; `open`,
 //! `statement`, `backup`; `connection`, the thread of one; `migrate`; `pool`.
 
 mod authorizer;

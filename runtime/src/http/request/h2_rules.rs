@@ -9,8 +9,8 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
 use crate::cgi::meta;
-use crate::http::context::Settings;
 use crate::http::refusal::Refusal;
+use crate::http::wire::h1::head::HeadLimits;
 use crate::http::wire::host;
 
 /// Bytes that count for a field in addition to its name and value (RFC 9113 §6.5.2).
@@ -34,25 +34,25 @@ pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
 ///
 /// # Errors
 /// See `wire::h1`, which has checked heads of HTTP/1 already; they are not checked again.
-pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<usize, Refusal> {
+pub(in crate::http) fn check(head: &Parts, limits: HeadLimits) -> Result<usize, Refusal> {
     let Parts { method, uri, version, headers, .. } = head;
     if *version != Version::HTTP_2 {
         return Ok(0);
     }
     let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    if target.len() > settings.target_size {
-        return Err(Refusal::TargetTooLong(settings.target_size));
+    if target.len() > limits.target {
+        return Err(Refusal::TargetTooLong(limits.target));
     }
     // The parts of a cookie count as one field (RFC 9113 §8.2.3).
     let crumbs = headers.get_all(COOKIE).iter().count();
-    if headers.len() - crumbs.saturating_sub(1) > settings.fields {
-        return Err(Refusal::HeadTooLarge(format!("more than {} header fields", settings.fields)));
+    if headers.len() - crumbs.saturating_sub(1) > limits.fields {
+        return Err(Refusal::HeadTooLarge(format!("more than {} header fields", limits.fields)));
     }
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BESIDE);
     let size = target.len() + fields.sum::<usize>();
-    if size > settings.head_size {
-        return Err(Refusal::HeadTooLarge(format!("more than {} bytes", settings.head_size)));
+    if size > limits.head {
+        return Err(Refusal::HeadTooLarge(format!("more than {} bytes", limits.head)));
     }
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Unsupported("CONNECT and TRACE"));

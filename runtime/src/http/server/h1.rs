@@ -12,11 +12,10 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::drain;
-use crate::http::context::{Accepted, Settings};
+use crate::http::context::Accepted;
 use crate::http::service::{self, Service};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
-use crate::http::wire::h1::head::HeadLimits;
 use crate::http::wire::progress::Progress;
 use crate::net::Stream;
 
@@ -24,8 +23,7 @@ use crate::net::Stream;
 pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Box<GuardedIo<Stream>>) {
     let Accepted { service, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
-    let Settings { head_size: head, target_size: target, fields, .. } = **settings;
-    stream.expect_requests(HeadLimits { head, target, fields, is_local: peer.origin().is_none() });
+    stream.expect_requests(settings.head_limits(peer));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -1,7 +1,7 @@
 //! Connections that leave HTTP: a job takes over the connection.
 //!
-//! Lowest first: `job_streams` and `stdin` (the job's streams), `tcp` and `websocket` (the protocols), `tunnel` (the
-//! connection and its job), `upgrade_request` (the request that asks for it).
+//! Floors, lowest first: the job's streams, `job_streams` and `stdin`; the protocols, `tcp` and `websocket`; `tunnel`, the
+//! connection and its job; `upgrade_request`, which asks for it.
 
 mod job_streams;
 mod stdin;
