@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The time between two looks.
-const LOOK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
+const PLACE_CHECK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
 
 /// The device and the inode of a file. Another file at the same path differs in one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ impl FilePlace {
     /// path was last seen to lead to it.
     pub fn is_lost(&mut self, path: &Path) -> bool {
         let Some(known) = self.identity else { return false };
-        if self.seen.is_some_and(|seen| seen.elapsed() < LOOK) {
+        if self.seen.is_some_and(|seen| seen.elapsed() < PLACE_CHECK) {
             return false;
         }
         let is_lost = FileIdentity::at(path) != Some(known);

@@ -12,13 +12,13 @@ use super::token_keys::{self, TokenClaims, TokenKeyRing, TokenKeySource};
 
 /// The least time between two fetches, unless the set is refreshed more often: tokens with invented key names do not
 /// make the daemon a flood.
-const PAUSE: Duration = Duration::from_secs(30);
+const FETCH_PAUSE: Duration = Duration::from_secs(30);
 
-/// How soon a first failure is tried again. Each further one takes twice as long, up to [`PATIENCE`].
+/// How soon a first failure is tried again. Each further one takes twice as long, up to [`LONGEST_RETRY`].
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The longest time between two attempts while the server fails.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// The sets in use. A configuration that is read again finds its sets here, with their keys.
 static LIVE: Mutex<Vec<Weak<FetchedKeySet>>> = Mutex::new(Vec::new());
@@ -100,11 +100,11 @@ impl FetchedKeySet {
         let refresh = self.source.refresh;
         let wait = match row {
             0 => refresh,
-            row => RETRY.saturating_mul(1 << row.min(16).saturating_sub(1)).min(PATIENCE).min(refresh),
+            row => RETRY.saturating_mul(1 << row.min(16).saturating_sub(1)).min(LONGEST_RETRY).min(refresh),
         };
         let asked = async {
             self.wanted.notified().await;
-            sleep_until(tried + PAUSE.min(refresh)).await;
+            sleep_until(tried + FETCH_PAUSE.min(refresh)).await;
         };
         tokio::select! {
             () = sleep_until(tried + jittered(wait)) => {}

@@ -17,7 +17,7 @@ use super::verified_lately::{CredentialDigest, VerifiedLately};
 
 /// How long after its last use a password that was verified is taken without its hash. Users at work need no place in the
 /// queue, however many passwords others guess.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+const PASSWORD_REMEMBERED: Duration = Duration::from_secs(60 * 60);
 
 /// How many passwords of a gate are verified at once. Each takes a thread, and the memory of its hash.
 const AT_ONCE: usize = 2;
@@ -142,7 +142,7 @@ impl Passwords {
         origin: Option<IpAddr>,
     ) -> Result<bool, PasswordCrowd> {
         let digest = self.verified.digest(&[credentials.user.as_bytes(), &credentials.password]);
-        if self.verified.find_renewed(&digest, REMEMBERED).is_some() {
+        if self.verified.find_renewed(&digest, PASSWORD_REMEMBERED).is_some() {
             return Ok(true);
         }
         let verification = self.verifications.of(&digest);
@@ -163,7 +163,7 @@ impl Passwords {
             let _held = (place, permit);
             let is_right = this.is_right(&credentials);
             if is_right {
-                this.verified.keep(digest, (), REMEMBERED);
+                this.verified.keep(digest, (), PASSWORD_REMEMBERED);
             }
             is_right
         });

@@ -13,7 +13,7 @@ use super::key_set::FetchedKeySet;
 use super::token_keys::{self, TokenClaims, TokenKey, TokenKeyRing, TokenKeySource};
 
 /// How long a token that was verified is taken without its signature, and not beyond its end.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const TOKEN_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// The longest token. A head has no room for more by default.
 const LONGEST: usize = 16 << 10;
@@ -140,7 +140,7 @@ fn verify(TokenKeyRing { keys, verified }: &TokenKeyRing, token: &str) -> Result
                 let subject = sub.filter(is_sound);
                 let left = exp + key.validation.leeway as f64 - get_current_timestamp() as f64;
                 let left = Duration::try_from_secs_f64(left).unwrap_or_default();
-                verified.keep(digest, subject.clone(), left.min(REMEMBERED));
+                verified.keep(digest, subject.clone(), left.min(TOKEN_REMEMBERED));
                 return Ok(subject);
             }
             Err(error) => refused = TokenError::Invalid(error.to_string()),

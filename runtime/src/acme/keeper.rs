@@ -23,7 +23,7 @@ const LOCK: Duration = Duration::from_secs(5);
 const SLEEP: Duration = Duration::from_secs(60);
 
 /// The time for one certificate.
-const ATTEMPT: Duration = Duration::from_secs(5 * 60);
+const ORDER_TIME: Duration = Duration::from_secs(5 * 60);
 
 /// Obtains the certificates and renews them, until dropped. Of several processes with one directory, such as two during
 /// an upgrade, one does. Nothing that a client does begins an attempt.
@@ -80,9 +80,9 @@ async fn attempt(
     let DomainReport { domain, failures, .. } = report;
     let _earlier = client.asked_to_wait();
     let obtaining = Box::pin(obtain(certificates, client, account, report));
-    let outcome = match timeout(ATTEMPT, obtaining).await {
+    let outcome = match timeout(ORDER_TIME, obtaining).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(anyhow!("no certificate within {ATTEMPT:?}")),
+        Err(_) => Err(anyhow!("no certificate within {ORDER_TIME:?}")),
     };
     match outcome {
         Ok(()) => {

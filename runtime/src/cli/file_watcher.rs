@@ -8,7 +8,7 @@ use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 /// How long files must be unchanged before they are read: a file is often written in several steps.
-const QUIET: Duration = Duration::from_millis(100);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// A watch over directories. Files are not watched, because an editor that saves by renaming would leave the watch on a
 /// deleted file. Dropping it ends the watch.
@@ -72,7 +72,7 @@ impl FileWatcher {
             }
             self.untold = true;
         }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.seen.recv()).await {}
+        while let Ok(Some(())) = tokio::time::timeout(SETTLE_TIME, self.seen.recv()).await {}
         self.untold = false;
     }
 }

@@ -22,11 +22,11 @@ use crate::net::TlsOptions;
 
 /// How much too early the time of a change may be: Linux uses the time of the last clock tick, which is up to 10 ms old
 /// (CONFIG_HZ=100).
-const TICK: Duration = Duration::from_millis(10);
+const CLOCK_TICK: Duration = Duration::from_millis(10);
 
 /// How often the files are compared with their last state. A watch does not report that the directory of a file, or one
 /// above it, was moved away, nor what another host changes on a network file system.
-const LOOK: Duration = Duration::from_secs(2);
+const FILES_CHECK: Duration = Duration::from_secs(2);
 
 /// Which files cause a reload, beside those of secrets.
 pub(super) enum FollowedFiles {
@@ -106,7 +106,9 @@ pub(super) async fn keep(
         let newer = files.iter().any(|file| match before.get(file) {
             Some(before) => *before != looks[file],
             // If a secret was read and has disappeared, it was removed before the watch began.
-            None => looks[file].as_ref().map_or(kept.contains(file), |look| look.changed >= read - TICK),
+            None => {
+                looks[file].as_ref().map_or(kept.contains(file), |look| look.changed >= read - CLOCK_TICK)
+            }
         });
         let missed = seen || newer;
         if !missed {
@@ -149,7 +151,7 @@ pub(super) async fn keep(
 /// Dropping the future loses nothing.
 async fn differ(files: &Arc<HashSet<PathBuf>>, before: &HashMap<PathBuf, Option<FileStamp>>) {
     loop {
-        sleep(LOOK).await;
+        sleep(FILES_CHECK).await;
         let looked = files.clone();
         let Some(now) = off_thread(move || look(&looked)).await else { return std::future::pending().await };
         if now.iter().any(|(file, stamp)| before.get(file) != Some(stamp)) {

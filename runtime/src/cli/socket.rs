@@ -25,7 +25,7 @@ pub(super) const BESIDE: &str = ".portcullis.sock";
 const SYSTEM: &str = "/run/portcullis/admin.sock";
 
 /// The time limit for a reply to begin, and for each further part of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REPLY_WAIT: Duration = Duration::from_secs(10);
 
 /// The flags that choose the daemon and the output format.
 #[derive(clap::Args)]
@@ -60,7 +60,7 @@ impl Socket {
     /// No daemon listens, or the connection breaks.
     pub(super) fn ask<C: Command>(&self, command: &C, stdin: impl Into<Bytes>) -> Result<Reply> {
         let patience = match C::POLICY.admin_quota {
-            AdminQuota::None => PATIENCE,
+            AdminQuota::None => REPLY_WAIT,
             AdminQuota::Change | AdminQuota::LongLived => Duration::MAX,
         };
         let call = JobCall { stdin: stdin.into(), ..command.encode() };
@@ -147,7 +147,7 @@ impl Socket {
         is_endless: bool,
         mut each: impl FnMut(&str),
     ) -> Result<Option<JobOutcome>> {
-        let (path, patience) = (self.path(), if is_endless { Duration::MAX } else { PATIENCE });
+        let (path, patience) = (self.path(), if is_endless { Duration::MAX } else { REPLY_WAIT });
         let call = command.encode();
         serve::runtime()?.block_on(async {
             let following = async {

@@ -16,7 +16,7 @@ use super::file_watcher::FileWatcher;
 use super::say;
 
 /// How often to check for changes if files cannot be watched, as when the kernel's limit of watches is reached.
-const LOOK: Duration = Duration::from_secs(2);
+const SOURCE_CHECK: Duration = Duration::from_secs(2);
 
 /// The directory of `up`, with all files that its handlers are built from.
 pub(super) struct Sources {
@@ -113,7 +113,7 @@ impl Sources {
             }
             match &mut self.watching {
                 Some(watching) => watching.changed().await,
-                None => sleep(LOOK).await,
+                None => sleep(SOURCE_CHECK).await,
             }
         }
     }
@@ -159,7 +159,7 @@ impl Sources {
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_told, true) {
                     warn!(
-                        "files are checked for changes every {LOOK:?}, because they cannot be watched: {failure:#}"
+                        "files are checked for changes every {SOURCE_CHECK:?}, because they cannot be watched: {failure:#}"
                     );
                 }
                 None

@@ -39,7 +39,7 @@ const JOBS: usize = 256;
 
 /// The default of `grace`: how long jobs may run after a shutdown began. Together with what comes before and
 /// after, it fits into the 10 s of `docker stop` and the 30 s of Kubernetes.
-const GRACE: Duration = Duration::from_secs(8);
+const DEFAULT_GRACE: Duration = Duration::from_secs(8);
 
 /// The default of `history`: some thousand jobs.
 const HISTORY: usize = 4 << 20;
@@ -116,7 +116,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
         admin_group_access: report.settle(file.admin_group_access.as_ref(), OperatorRights::All, |text| {
             values::operator_rights(text)
         }),
-        grace: report.settle(file.grace.as_ref(), GRACE, values::duration),
+        grace: report.settle(file.grace.as_ref(), DEFAULT_GRACE, values::duration),
         shutdown_delay: report.settle(file.shutdown_delay.as_ref(), Duration::ZERO, values::duration),
         upgrade_grace: report.settle(file.upgrade_grace.as_ref(), UPGRADE_GRACE, values::duration),
         idle_exit: report.settle(file.idle_exit.as_ref(), None, values::deadline_or_none),

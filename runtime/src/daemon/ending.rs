@@ -1,20 +1,17 @@
 //! Ends the daemon: running requests and jobs have the grace period, and are stopped then.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::engine::{DaemonJobError, Engine};
+use crate::http::LAST_RESPONSES;
 use crate::job::StopReason;
 use crate::jobs::DaemonState;
 use crate::net::{GateState, Phase};
 use crate::observe::{counted, systemd};
-
-/// How long connections may take to tell their clients that their jobs were stopped.
-const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
 /// How a daemon ended that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

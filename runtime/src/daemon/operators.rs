@@ -3,7 +3,6 @@
 //! They are bound before the other sockets and closed after them, so the daemon can be asked during all of its life.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::task::JoinHandle;
@@ -11,16 +10,13 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{DaemonJobError, Engine};
-use crate::http::{self, Activity, AdminSlots, ConnectionLimit, Observed, Server};
+use crate::http::{self, ADMIN_LAST_RESPONSES, Activity, AdminSlots, ConnectionLimit, Observed, Server};
 use crate::job::builtin;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
 use crate::observe::Reloads;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
-
-/// The time limit for the last responses.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The maximum number of connections to all addresses of `observe`; half of them may come from one address.
 const OBSERVERS: usize = 32;
@@ -155,7 +151,7 @@ impl ServedSockets {
         self.gate.drain();
         self.sockets.end(Phase::Over);
         if let Some(mut serving) = self.serving.take()
-            && timeout(LAST_WORDS, &mut serving).await.is_err()
+            && timeout(ADMIN_LAST_RESPONSES, &mut serving).await.is_err()
         {
             serving.abort();
         }

@@ -12,7 +12,7 @@ use crate::job::builtin;
 use crate::net::{Gate, GateState};
 
 /// The pause before a restart, so that a job that fails at once does not keep a core busy.
-const PAUSE: Duration = Duration::from_secs(1);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the job until the gate drains. If the job ends for another reason, that is logged and the job is started again:
 /// otherwise no client would notice that scheduled runs are missing.
@@ -33,8 +33,8 @@ pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
             Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
         };
         if gate.state() != GateState::Draining {
-            error!("schedules pause for {PAUSE:?}: {why}");
-            sleep(PAUSE).await;
+            error!("schedules pause for {RESTART_PAUSE:?}: {why}");
+            sleep(RESTART_PAUSE).await;
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) const MAX_RESULT_BYTES: usize = 8 << 20;
 const PER_VALUE: usize = size_of::<SqlValue>();
 
 /// The longest wait for a free connection, for another transaction, or for a database that is opened.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const DATABASE_WAIT: Duration = Duration::from_secs(5);
 
 /// Bytes of memory of one connection to an SQLite file, sorting and the undo log of a statement included.
 pub(super) const CONNECTION_MEMORY: i64 = 64 << 20;

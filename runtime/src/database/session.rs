@@ -9,7 +9,7 @@ use super::backend::DatabaseLease;
 use super::caller::SqlCaller;
 use super::counts;
 use super::error::SqlError;
-use super::limits::{self, PATIENCE};
+use super::limits::{self, DATABASE_WAIT};
 use super::shared::SharedDatabase;
 use super::value::{SqlCommand, SqlResult};
 use crate::runtime_context::polled_in;
@@ -71,7 +71,7 @@ impl DatabaseSession {
                 )
             };
             let asked = Instant::now();
-            let leased = timeout(PATIENCE, database.lease(self.caller.clone())).await;
+            let leased = timeout(DATABASE_WAIT, database.lease(self.caller.clone())).await;
             database.count_wait(asked.elapsed());
             self.lease = Some(leased.map_err(|_| late())??);
         }

@@ -16,7 +16,7 @@ use super::caller::SqlCaller;
 use super::counts::{SQL_OPERATIONS, SqlCounts};
 use super::error::SqlError;
 use super::health::DatabaseHealth;
-use super::limits::{PATIENCE, STATUS};
+use super::limits::{DATABASE_WAIT, STATUS};
 use super::migrations::Migration;
 use super::url::DatabaseUrl;
 use super::value::SqlCommand;
@@ -134,7 +134,7 @@ impl SharedDatabase {
     async fn reach(&self) -> Result<(), SqlError> {
         let sql = "SELECT 1".to_owned();
         let late = || SqlError::Timeout("no connection became free".to_owned());
-        let mut lease = timeout(PATIENCE, self.lease(None)).await.map_err(|_| late())??;
+        let mut lease = timeout(DATABASE_WAIT, self.lease(None)).await.map_err(|_| late())??;
         lease.run(SqlCommand::Statement { sql, parameters: Vec::new() }).await.map(drop)
     }
 

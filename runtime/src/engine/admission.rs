@@ -74,7 +74,7 @@ pub(super) async fn admit(
 }
 
 /// How often a queued job checks whether another one can be ended to make room.
-const LOOK: Duration = Duration::from_millis(100);
+const QUEUE_CHECK: Duration = Duration::from_millis(100);
 
 /// Waits in the handler's queue, either for an address beyond its share or for any other.
 async fn in_line(
@@ -137,7 +137,7 @@ async fn looking<T>(awaited: impl Future<Output = T>, look: impl Fn()) -> T {
         tokio::select! {
             biased;
             outcome = awaited.as_mut() => return outcome,
-            () = sleep(LOOK) => look(),
+            () = sleep(QUEUE_CHECK) => look(),
         }
     }
 }

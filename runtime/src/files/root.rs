@@ -22,7 +22,7 @@ use crate::budget::Holder;
 const THREADS: usize = 16;
 
 /// How long a request waits for one of these threads.
-const PATIENCE: Duration = Duration::from_secs(10);
+const THREAD_WAIT: Duration = Duration::from_secs(10);
 
 /// How often an open is tried again if a rename interferes; see openat2(2), `EAGAIN`.
 const TRIES: usize = 8;
@@ -195,17 +195,17 @@ impl FileRoot {
         &self,
         call: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
     ) -> Result<T, OpenError> {
-        let permit: OwnedSemaphorePermit = match timeout(PATIENCE, self.threads.clone().acquire_owned()).await
-        {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(OpenError::Busy),
-        };
+        let permit: OwnedSemaphorePermit =
+            match timeout(THREAD_WAIT, self.threads.clone().acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
+                Ok(Err(_)) | Err(_) => return Err(OpenError::Busy),
+            };
         let called = spawn_blocking(move || {
             let outcome = call();
             drop(permit);
             outcome
         });
-        match timeout(PATIENCE, called).await {
+        match timeout(THREAD_WAIT, called).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(OpenError::Failed(Errno::IO)),
             Err(_) => Err(OpenError::Busy),

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 /// The deadline of each test.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Notes what a library did, in order.
 #[derive(Clone, Default)]
@@ -127,14 +127,14 @@ async fn hyper_executes_the_future_of_a_request_right_behind_the_service_and_not
         http2::Builder::new(NotingExecutor(calls.clone())).serve_connection(TokioIo::new(server), service),
     );
     let connect = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client));
-    let (sender, connection) = timeout(PATIENCE, connect).await.unwrap().unwrap();
+    let (sender, connection) = timeout(TEST_DEADLINE, connect).await.unwrap().unwrap();
     tokio::spawn(connection);
 
     let asked = [(); 3].map(|()| {
         let request = Request::get("http://a/").body(Empty::<Bytes>::new()).unwrap();
         sender.clone().send_request(request)
     });
-    timeout(PATIENCE, futures_util::future::try_join_all(asked)).await.unwrap().unwrap();
+    timeout(TEST_DEADLINE, futures_util::future::try_join_all(asked)).await.unwrap().unwrap();
 
     assert_eq!(calls.take(), ["service", "execute"].repeat(3));
 }
@@ -175,7 +175,7 @@ async fn h2_refuses_a_head_that_is_too_large_with_a_status_and_no_other_field() 
         heads.sort();
         heads
     };
-    let heads = timeout(PATIENCE, heads).await.unwrap();
+    let heads = timeout(TEST_DEADLINE, heads).await.unwrap();
 
     let [(1, first), (3, second), (5, ours)] = &heads[..] else { panic!("{heads:?}") };
     // A literal with indexing, named like the eighth entry of the static table; then that new entry.

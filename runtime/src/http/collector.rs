@@ -13,14 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::outbound::addressed;
+use super::timeouts::COLLECTOR_BODY;
 use crate::net::outbound::{Dialer, Origin, Trust};
 use crate::observe::traces::{SpanTransport, TraceSettings};
 
 /// The largest response of a collector, in bytes. It says how many spans were refused, and why.
 const RESPONSE: usize = 64 << 10;
-
-/// How long the body of a response is awaited behind its head.
-const RESPONSE_TIME: Duration = Duration::from_secs(1);
 
 /// Sends requests to the collector, one after another over the same connection.
 pub struct Collector(Arc<CollectorLink>);
@@ -100,7 +98,7 @@ impl OpenLink {
     ) -> Result<(Response<Bytes>, Option<OpenLink>), String> {
         let sent = self.sender.send_request(request.map(Full::new)).await;
         let (head, body) = sent.map_err(|error| error.to_string())?.into_parts();
-        match timeout(RESPONSE_TIME, Limited::new(body, RESPONSE).collect()).await {
+        match timeout(COLLECTOR_BODY, Limited::new(body, RESPONSE).collect()).await {
             Ok(Ok(body)) => Ok((Response::from_parts(head, body.to_bytes()), Some(self))),
             Ok(Err(_)) | Err(_) => Ok((Response::from_parts(head, Bytes::new()), None)),
         }

@@ -96,7 +96,7 @@ enum Connection {
 }
 
 /// When to retry after a failure that passes by itself.
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_SOON: Duration = Duration::from_secs(1);
 
 impl Refusal {
     /// Returns the row of the table for this refusal. Status 4xx is the caller's fault, 502 and 504 the
@@ -141,7 +141,7 @@ impl Refusal {
             // Whole seconds, rounded up: a client that comes earlier is refused again.
             Some(exceeded.retry_after + Duration::from_nanos(999_999_999))
         } else {
-            matches!(self, Refusal::Occupied(_)).then_some(SOON)
+            matches!(self, Refusal::Occupied(_)).then_some(RETRY_SOON)
         };
         Row { status, code, connection, retry_after }
     }
@@ -246,15 +246,19 @@ impl Row {
             | Fault::DescriptorsTotal { retry_after } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(*retry_after))
             }
-            Fault::NoScratch(_) | Fault::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(SOON)),
-            Fault::Draining => (StatusCode::SERVICE_UNAVAILABLE, Closes, Some(SOON)),
+            Fault::NoScratch(_) | Fault::NoMemory(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(RETRY_SOON))
+            }
+            Fault::Draining => (StatusCode::SERVICE_UNAVAILABLE, Closes, Some(RETRY_SOON)),
             Fault::Stopped(StopReason::OutOfShare | StopReason::Memory) => {
                 (StatusCode::REQUEST_TIMEOUT, Closes, None)
             }
             Fault::Stopped(StopReason::TooSlow | StopReason::TakesNothing) => {
                 (StatusCode::REQUEST_TIMEOUT, Stays, None)
             }
-            Fault::Stopped(StopReason::Shutdown) => (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(SOON)),
+            Fault::Stopped(StopReason::Shutdown) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(RETRY_SOON))
+            }
             Fault::Stopped(StopReason::Killed | StopReason::Answered | StopReason::NoAnswer) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Stays, None)
             }

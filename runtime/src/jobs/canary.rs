@@ -17,7 +17,7 @@ use crate::net::Gate;
 
 /// How often a trial is checked for what no request reports: that a request hangs, or that another change ended the
 /// trial.
-const LOOK: Duration = Duration::from_millis(100);
+const TRIAL_CHECK: Duration = Duration::from_millis(100);
 
 /// Watches trials that `swap` began. The request that settles a trial sets the verdict, and the version gets no more
 /// requests from then on. This job then changes the catalog.
@@ -48,7 +48,7 @@ impl WatchTrial {
             tokio::select! {
                 _verdict = trial.judged() => break,
                 () = sleep_until(over) => drop(trial.close()),
-                () = sleep(LOOK) => trial.look(),
+                () = sleep(TRIAL_CHECK) => trial.look(),
                 () = self.gate.draining() => trial.go_back("the daemon is draining"),
             }
             if !engine.live().pin().has_on(&name, trial) {

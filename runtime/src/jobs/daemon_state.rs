@@ -16,7 +16,7 @@ use super::successor::SuccessorProcess;
 use crate::catalog::Template;
 use crate::config::Config;
 use crate::engine::JobSnapshot;
-use crate::http::{AccessLog, Collector, Deadlines, Details, MinRate, Server, Settings};
+use crate::http::{AccessLog, Collector, Deadlines, Details, H1_DRAIN_GRACE, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{Endpoint, GateState, Phase, Sockets, Term, Tls};
 use crate::observe::reloads::LastOutcomes;
@@ -25,9 +25,6 @@ use crate::observe::{Reloads, brief, counted, systemd};
 
 /// The maximum length of the reason in the status line, in bytes.
 const REASON: usize = 300;
-
-/// How long a closing connection waits for a request that may be on its way; less if `grace` is short.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// The state that jobs share. Only the job that may publish changes it; see [`Generations`](super::Generations).
 pub struct DaemonState {
@@ -186,13 +183,13 @@ impl DaemonState {
     /// the requests, so a blocked runtime stops the pings as well.
     pub async fn report(self: Arc<Self>) {
         /// The maximum age of the status.
-        const LOOK: Duration = Duration::from_secs(1);
+        const STATUS_AGE: Duration = Duration::from_secs(1);
         if !systemd::listens() {
             return;
         }
         let watchdog = systemd::watchdog();
         // sd_watchdog_enabled(3) recommends half of the interval.
-        let mut beats = interval(watchdog.map_or(LOOK, |time| (time / 2).min(LOOK)));
+        let mut beats = interval(watchdog.map_or(STATUS_AGE, |time| (time / 2).min(STATUS_AGE)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = String::new();
         loop {
@@ -223,10 +220,10 @@ impl DaemonState {
     /// Waits until there was no connection for `idle_exit`, no handler runs, and no version is on trial.
     pub async fn idle(&self) {
         /// How soon a change of the configuration is noticed.
-        const LOOK: Duration = Duration::from_secs(1);
+        const IDLE_CHECK: Duration = Duration::from_secs(1);
         loop {
             let Some(time) = self.config.load().idle_exit else {
-                sleep(LOOK).await;
+                sleep(IDLE_CHECK).await;
                 continue;
             };
             self.server.activity.ceased(time).await;
@@ -237,7 +234,7 @@ impl DaemonState {
             if unchanged && !on_trial && !engine.sightings().iter().any(works) {
                 return;
             }
-            sleep(LOOK).await;
+            sleep(IDLE_CHECK).await;
         }
     }
 
@@ -309,7 +306,7 @@ pub fn settings(config: &Config) -> Settings {
         mask_query: config.logging.mask_query.clone(),
         handshake: http.handshake,
         handshakes: http.handshakes,
-        linger: LINGER.min(config.grace / 4),
+        linger: H1_DRAIN_GRACE.min(config.grace / 4),
         https: config.https_redirect.then(|| Arc::new(https(config))),
         tls: None,
         trusted_proxies: Some(&config.trusted_proxies)

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::stream::Stream;
 
 /// The pause after a failed accept(2), as without a free descriptor.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens on a port of 127.0.0.1.
 pub struct LoopbackListener {
@@ -46,7 +46,7 @@ impl LoopbackListener {
                     let _told = stream.set_nodelay(true);
                     return Stream::Tcp(stream);
                 }
-                Err(_) => sleep(PAUSE).await,
+                Err(_) => sleep(ACCEPT_PAUSE).await,
             }
         }
     }

@@ -14,7 +14,7 @@ const BYTES: usize = 16 << 20;
 
 /// How long the writer rests when it has written all lines. Without the rest, each line of a burst would wake it, which
 /// costs more than the line.
-const REST: Duration = Duration::from_millis(1);
+const WRITER_REST: Duration = Duration::from_millis(1);
 
 /// The queue. A line that does not fit is dropped and counted, so a stalled reader blocks nothing.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Queue {
             let Some(line) = waiting.lines.front_mut().map(std::mem::take) else {
                 self.emptied.notify_all();
                 // Nobody wakes it before its rest is over.
-                let rested = self.grown.wait_timeout(waiting, REST);
+                let rested = self.grown.wait_timeout(waiting, WRITER_REST);
                 waiting = rested.unwrap_or_else(PoisonError::into_inner).0;
                 waiting.is_awaited = waiting.lines.is_empty();
                 let grown = self.grown.wait_while(waiting, |waiting| waiting.lines.is_empty());
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
     /// A reader that takes a line only on request.
     struct Slow(Receiver<()>, Sender<usize>);
@@ -150,12 +150,12 @@ mod tests {
         QUEUE.settle(Duration::ZERO);
         for _ in 0..2 {
             go.send(()).unwrap();
-            assert_eq!(written.recv_timeout(PATIENCE).unwrap(), half.len());
+            assert_eq!(written.recv_timeout(TEST_DEADLINE).unwrap(), half.len());
         }
-        QUEUE.settle(PATIENCE);
+        QUEUE.settle(TEST_DEADLINE);
         (&QUEUE).write_all(b"short\n").unwrap();
         go.send(()).unwrap();
-        assert_eq!(written.recv_timeout(PATIENCE).unwrap(), 6);
+        assert_eq!(written.recv_timeout(TEST_DEADLINE).unwrap(), 6);
         assert_eq!(QUEUE.dropped(), 2);
     }
 

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
 /// How long sending may wait for a service manager that does not read.
-const PATIENCE: Duration = Duration::from_secs(1);
+const NOTIFY_WAIT: Duration = Duration::from_secs(1);
 
 /// Reports that the daemon serves requests, after a start or a reload.
 pub fn ready(status: &str) {
@@ -106,7 +106,7 @@ fn send(lines: &[&str], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(NOTIFY_WAIT))?;
     let message = lines.iter().fold(String::new(), |mut message, line| {
         // A line break within a line would start a second assignment.
         let _infallible = writeln!(message, "{}", line.replace('\n', " "));

@@ -14,4 +14,4 @@ mod tree;
 
 pub use job_directories::{HandlerDir, JobDir};
 pub use quota::Quota;
-pub use spool::{Account, GRACE, Scratch, room_in};
+pub use spool::{Account, RATE_GRACE, Scratch, room_in};

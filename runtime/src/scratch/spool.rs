@@ -37,7 +37,7 @@ const FILES: u64 = 32;
 const BYTES: u64 = 1 << 30;
 
 /// The time after which the rate of an arriving body tells something.
-pub const GRACE: Duration = Duration::from_secs(10);
+pub const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// A private directory for temporary files.
 pub struct Scratch {
@@ -225,7 +225,7 @@ impl SpoolUse {
         let files = |client: &Option<IpAddr>| self.of.get(client).map_or(0, |amount| amount.files);
         let least = files(&client) + 2;
         // Too young for a rate: the oldest goes first of these, after all the others.
-        let is_young = |file: &ArrivingFile| file.since.elapsed() < GRACE;
+        let is_young = |file: &ArrivingFile| file.since.elapsed() < RATE_GRACE;
         let rate = |file: &ArrivingFile| file.bytes as f64 / file.since.elapsed().as_secs_f64();
         let urgency = |one: &ArrivingFile, other: &ArrivingFile| match (is_young(one), is_young(other)) {
             (false, false) => rate(other).total_cmp(&rate(one)),

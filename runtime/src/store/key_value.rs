@@ -20,7 +20,7 @@ use super::url::StoreUrl;
 use super::value::{Condition, Durability, KeyPage, Outcome, Swapped, Versioned, Write};
 
 /// The longest that an operation waits for its store. A server that needs more is down for its callers.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STORE_WAIT: Duration = Duration::from_secs(5);
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -370,7 +370,7 @@ impl KeyValue {
 
 /// Ends an operation that takes too long.
 pub(super) async fn patient<T>(run: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, run).await.unwrap_or(Err(StoreError::Timeout))
+    timeout(STORE_WAIT, run).await.unwrap_or(Err(StoreError::Timeout))
 }
 
 /// A configuration names no such store for a limit.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The time after a failure in which the store is not asked: a request a second finds out whether it is back.
-const REST: Duration = Duration::from_secs(1);
+const OUTAGE_REST: Duration = Duration::from_secs(1);
 
 /// Whether a store counts the requests of limits.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl RateOutage {
         match *rests_until {
             None => true,
             Some(until) if Instant::now() >= until => {
-                *rests_until = Some(Instant::now() + REST);
+                *rests_until = Some(Instant::now() + OUTAGE_REST);
                 true
             }
             Some(_) => {
@@ -39,7 +39,7 @@ impl RateOutage {
     pub(super) fn began(&self) -> bool {
         self.uncounted.fetch_add(1, Ordering::Relaxed);
         let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
-        rests_until.replace(Instant::now() + REST).is_none()
+        rests_until.replace(Instant::now() + OUTAGE_REST).is_none()
     }
 
     /// Notes a success. Returns whether the store failed until then.
@@ -65,7 +65,7 @@ mod tests {
         assert!(outage.began());
 
         assert!(!outage.is_to_ask() && !outage.began());
-        tokio::time::advance(REST).await;
+        tokio::time::advance(OUTAGE_REST).await;
         assert!(outage.is_to_ask() && !outage.is_to_ask());
         assert!(outage.ended() && !outage.ended());
         assert!(outage.is_to_ask());

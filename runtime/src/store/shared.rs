@@ -12,14 +12,14 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::error::StoreError;
-use super::key_value::{KeyValue, PATIENCE, StoreOptions};
+use super::key_value::{KeyValue, STORE_WAIT, StoreOptions};
 use super::limits::StoreQuota;
 use super::rate_outage::RateOutage;
 use super::url::StoreUrl;
 use super::value::Durability;
 
 /// The time between attempts to open a store: until then, its users get the last error at once.
-const REOPEN_AFTER: Duration = Duration::from_secs(1);
+const STORE_REOPEN: Duration = Duration::from_secs(1);
 
 /// Stores by their place, as long as a handler has them.
 #[derive(Default)]
@@ -128,7 +128,7 @@ impl SharedStore {
         if let Some(store) = self.slot.opened.get() {
             return Ok(store);
         }
-        let opened = timeout(PATIENCE, self.open_to_end()).await.unwrap_or(Err(StoreError::Timeout));
+        let opened = timeout(STORE_WAIT, self.open_to_end()).await.unwrap_or(Err(StoreError::Timeout));
         opened.inspect_err(|_| {
             self.slot.unopened.fetch_add(1, Ordering::Relaxed);
         })
@@ -240,7 +240,7 @@ impl StoreSlot {
     /// Returns the last error if it is recent: the next attempt is not due yet.
     fn failure(&self) -> Option<StoreError> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.as_ref().filter(|(at, _)| at.elapsed() < REOPEN_AFTER).map(|(_, error)| error.clone())
+        failed.as_ref().filter(|(at, _)| at.elapsed() < STORE_REOPEN).map(|(_, error)| error.clone())
     }
 }
 

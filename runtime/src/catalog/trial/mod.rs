@@ -21,7 +21,7 @@ use judgement::{CHANCE, Evidence};
 
 /// The limit on a client's wait where times are not compared, as a multiple of the 99th percentile of the other
 /// version, or else of its own. A longer wait counts as hanging.
-const PATIENCE: u32 = 4;
+const WAIT_MULTIPLE: u32 = 4;
 
 /// The trial of a version beside the serving version. A request costs a few atomics, and an entry while its client
 /// waits.
@@ -152,7 +152,7 @@ impl Trial {
         let bound = rules.bound(beside);
         let known = bound.map_or(u64::MAX, |bound| u64::try_from(bound.as_micros()).unwrap_or(u64::MAX));
         self.bound.store(known, Ordering::Relaxed);
-        let patient = Rules { slower: rules.slower.or(Some(PATIENCE)), ..*rules };
+        let patient = Rules { slower: rules.slower.or(Some(WAIT_MULTIPLE)), ..*rules };
         let patience = bound.or_else(|| patient.bound(beside.or_else(|| tried.answered.p99())));
         let score = |arm: &Arm| arm.score(patience);
         Evidence { serving: score(serving), tried: score(tried), bound }

@@ -17,10 +17,10 @@ use crate::cli::socket::{self, Reply, Socket};
 use crate::jobs::api::{Command, HandlerReport, HandlersCommand, StatusCommand, StatusReply};
 
 /// The time between two samples.
-const PERIOD: Duration = Duration::from_secs(1);
+const SCREEN_PERIOD: Duration = Duration::from_secs(1);
 
 /// How soon a key is noticed while nothing is drawn.
-const LOOK: Duration = Duration::from_millis(50);
+const KEY_CHECK: Duration = Duration::from_millis(50);
 
 /// Show the handlers with their load, latency and failures, as they change.
 ///
@@ -78,7 +78,7 @@ pub(in crate::cli) fn top(Args { socket }: Args) -> Result<ExitCode> {
 
 /// Takes a sample every second, until the other end of `ended` or the reader of the samples is dropped.
 fn ask(socket: &Socket, sender: &SyncSender<Result<Sample>>, ended: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PERIOD) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(SCREEN_PERIOD) {
         if sender.send(sample(socket)).is_err() {
             return;
         }
@@ -127,7 +127,7 @@ impl Top {
             let shown = Screen { daemon, trouble, rows: &rows, first: *first, order: *order };
             terminal.draw(|frame| screen::draw(frame, &shown))?;
             loop {
-                match samples.recv_timeout(LOOK) {
+                match samples.recv_timeout(KEY_CHECK) {
                     Ok(sample) => {
                         self.take(sample);
                         break;

@@ -20,7 +20,7 @@ use crate::database::turns::ConnectionTurn;
 use crate::database::value::{SqlCommand, SqlResult};
 
 /// A statement that the server was to end is given up after this time more.
-const GRACE: Duration = Duration::from_secs(2);
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// Whether no transaction is open. It fails in a transaction with a statement that has failed.
 const IS_OUTSIDE: &str =
@@ -101,7 +101,7 @@ impl PostgresLease {
                 "the transaction was rolled back: end it, and begin again".to_owned(),
             ));
         }
-        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + GRACE;
+        let left = STATEMENT.min(TRANSACTION.saturating_sub(elapsed)) + CANCEL_GRACE;
         let (late, is_chained) = (late(self.since.is_some(), &command), command.is_chained());
         self.is_running = true;
         let outcome = match timeout(left, self.execute(command)).await {

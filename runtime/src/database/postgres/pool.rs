@@ -18,7 +18,7 @@ use super::lease::PostgresLease;
 use super::look_ups::KnownLookUps;
 use super::{failure, migrate, tls};
 use crate::database::error::SqlError;
-use crate::database::limits::{MIGRATION, MIGRATION_LOCK, PATIENCE, STATEMENT, TRANSACTION};
+use crate::database::limits::{DATABASE_WAIT, MIGRATION, MIGRATION_LOCK, STATEMENT, TRANSACTION};
 use crate::database::migrations::Migration;
 use crate::database::turns::ConnectionTurns;
 
@@ -65,7 +65,7 @@ impl Postgres {
         };
         let connector = PostgresConnector::new(config, tls);
         let (statement, transaction, wait) =
-            (STATEMENT.as_millis(), TRANSACTION.as_millis(), PATIENCE.as_millis());
+            (STATEMENT.as_millis(), TRANSACTION.as_millis(), DATABASE_WAIT.as_millis());
         let for_jobs = connector.with_options(&format!(
             "-c statement_timeout={statement} -c idle_in_transaction_session_timeout={transaction} -c lock_timeout={wait}"
         ));
@@ -130,7 +130,7 @@ impl Postgres {
         let connector = self.opened().await?.connector.with_options(&format!(
             "-c statement_timeout={statement} -c idle_in_transaction_session_timeout=0 -c lock_timeout={wait}"
         ));
-        match timeout(PATIENCE, connector.own()).await {
+        match timeout(DATABASE_WAIT, connector.own()).await {
             Ok(made) => made.map_err(|error| failure::unavailable(&error)),
             Err(_) => Err(SqlError::Unavailable("no connection in time".to_owned())),
         }

@@ -25,7 +25,7 @@ const STACK: usize = 1 << 20;
 const IDLE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(60) };
 
 /// The time between looks at a transaction that is open while nothing runs in it.
-const LOOK: Duration = Duration::from_millis(250);
+const TRANSACTION_CHECK: Duration = Duration::from_millis(250);
 
 /// The connections that no job has.
 pub(super) type IdleThreads = Mutex<Vec<ConnectionThread>>;
@@ -109,7 +109,7 @@ impl SqliteConnection {
         loop {
             let order = match self.since {
                 None => orders.recv_timeout(IDLE),
-                Some(_) => orders.recv_timeout(LOOK),
+                Some(_) => orders.recv_timeout(TRANSACTION_CHECK),
             };
             match order {
                 Ok(ThreadOrder::Run { number, command, caller, reply }) => {

@@ -8,7 +8,7 @@ use super::file::SqliteFile;
 use super::memory;
 use super::meter::StatementMeter;
 use crate::database::caller::SqlCaller;
-use crate::database::limits::{CROWDED, PATIENCE, TRANSACTION};
+use crate::database::limits::{CROWDED, DATABASE_WAIT, TRANSACTION};
 
 /// What a connection's thread and the job that uses it share.
 ///
@@ -132,7 +132,7 @@ impl StatementControl {
     pub(super) fn wait_for_lock(&self, count: i32) -> bool {
         const STEP: Duration = Duration::from_millis(2);
         let waited = STEP.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.is_over() || waited > PATIENCE {
+        if self.is_over() || waited > DATABASE_WAIT {
             return false;
         }
         std::thread::sleep(STEP);

@@ -15,7 +15,7 @@ use crate::database::limits::MIGRATION;
 use crate::database::migrations::{self, AppliedMigration, Migration};
 
 /// The longest wait for another process that holds the file, for example because it applies migrations too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MIGRATION_WAIT: Duration = Duration::from_secs(60);
 
 /// A connection that applies migrations.
 struct MigratingConnection<'p> {
@@ -106,10 +106,10 @@ impl MigratingConnection<'_> {
 
     /// Begins the transaction of a migration, as soon as no other process has one. Its time begins then.
     fn begin(&self) -> Result<(), SqlError> {
-        self.control.begin_own(1, PATIENCE);
+        self.control.begin_own(1, MIGRATION_WAIT);
         let begun = Instant::now();
         let mut outcome = self.execute("BEGIN IMMEDIATE");
-        while matches!(outcome, Err(SqlError::Conflict(_))) && begun.elapsed() < PATIENCE {
+        while matches!(outcome, Err(SqlError::Conflict(_))) && begun.elapsed() < MIGRATION_WAIT {
             outcome = self.execute("BEGIN IMMEDIATE");
         }
         self.control.begin_own(1, MIGRATION);

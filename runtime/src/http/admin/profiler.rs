@@ -59,13 +59,13 @@ const PAGES: [(Page, &str, &str); 6] = [
 ];
 
 /// The time between two samples: a tick.
-const PERIOD: Duration = Duration::from_millis(10);
+const SAMPLE_PERIOD: Duration = Duration::from_millis(10);
 
 /// The values of each stack in pprof.
 const TYPES: [ValueType; 2] = [("samples", "count"), ("cpu", "nanoseconds")];
 
 /// How long threads are watched to see what they compute.
-const SPAN: Duration = Duration::from_millis(500);
+const WATCH_SPAN: Duration = Duration::from_millis(500);
 
 /// How long jobs are sampled to see where they are: some ticks of 10 ms.
 const GLANCE: Duration = Duration::from_millis(60);
@@ -102,7 +102,7 @@ impl Page {
             }
             Page::Jobs => (TEXT, jobs(engine).await.into()),
             Page::Vars => ("application/json", vars(engine).into()),
-            Page::Threads => (TEXT, daemon_pages::threads(SPAN).await.into()),
+            Page::Threads => (TEXT, daemon_pages::threads(WATCH_SPAN).await.into()),
         };
         let mut response = Response::new(Body::full(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -138,13 +138,13 @@ async fn profile(ProfileRequest { time, format, of }: ProfileRequest) -> Result<
             stacks::flame_graph(&stacks, &format!("Handlers, {} s", time.as_secs()), "samples")
         }
         ProfileFormat::Pprof => {
-            let period = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
+            let period = u64::try_from(SAMPLE_PERIOD.as_nanos()).unwrap_or(u64::MAX);
             let values = |count: u64| vec![count, count.saturating_mul(period)];
             let samples = stacks.iter().map(|(stack, count)| (stack.as_str(), values(*count)));
             let head = PprofHead { types: &TYPES, period: (TYPES[1], period), began, time };
             Ok(stacks::pprof(&head, samples))
         }
-        ProfileFormat::Firefox => stacks::firefox(&stacks, began, PERIOD),
+        ProfileFormat::Firefox => stacks::firefox(&stacks, began, SAMPLE_PERIOD),
     })
     .await
 }

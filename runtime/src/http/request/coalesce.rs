@@ -4,10 +4,10 @@
 //! pieces. A stream of few small pieces, such as events, is passed on as it comes.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::http::timeouts::{COALESCE_HOLD, COALESCE_PAUSE};
 use crate::http::wire::lazy_timer::LazyTimer;
 
 /// A smaller piece, in bytes, counts as a crumb.
@@ -18,12 +18,6 @@ const MOST: u32 = 256;
 
 /// The size that joined pieces reach, if it is there soon enough, in bytes.
 const JOINED: usize = 4 << 10;
-
-/// How long a crumb is held back for more.
-const SOON: Duration = Duration::from_millis(5);
-
-/// A pause this long ends a row of crumbs.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Counts the crumbs of a response.
 #[derive(Default)]
@@ -37,7 +31,9 @@ impl Coalescer {
     /// Waits until the bytes that are here are to be passed on.
     pub(in crate::http) fn poll(&mut self, here: usize, context: &mut Context<'_>) -> Poll<()> {
         match self.last {
-            Some(last) if self.count >= MOST && here < JOINED => self.alarm.poll(last + SOON, context),
+            Some(last) if self.count >= MOST && here < JOINED => {
+                self.alarm.poll(last + COALESCE_HOLD, context)
+            }
             _ => Poll::Ready(()),
         }
     }
@@ -45,7 +41,7 @@ impl Coalescer {
     /// Notes that a piece was passed on.
     pub(in crate::http) fn took(&mut self, length: usize) {
         let now = Instant::now();
-        let goes_on = length < CRUMB && self.last.is_none_or(|last| now - last < PAUSE);
+        let goes_on = length < CRUMB && self.last.is_none_or(|last| now - last < COALESCE_PAUSE);
         self.count = if goes_on { self.count.saturating_add(1) } else { 0 };
         self.last = Some(now);
     }
@@ -55,11 +51,12 @@ impl Coalescer {
 mod tests {
     use super::*;
     use std::task::Waker;
+    use std::time::Duration;
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
     async fn crumbs_without_end_are_joined_and_events_are_not() {
-        for (pause, joined) in [(Duration::ZERO, true), (PAUSE, false)] {
+        for (pause, joined) in [(Duration::ZERO, true), (COALESCE_PAUSE, false)] {
             let mut context = Context::from_waker(Waker::noop());
             let mut crumbs = Coalescer::default();
             for _ in 0..MOST + 2 {
@@ -69,7 +66,7 @@ mod tests {
 
             assert_eq!(crumbs.poll(1, &mut context).is_pending(), joined, "{pause:?}");
             assert!(crumbs.poll(JOINED, &mut context).is_ready());
-            advance(SOON + Duration::from_millis(1)).await;
+            advance(COALESCE_HOLD + Duration::from_millis(1)).await;
             assert!(crumbs.poll(1, &mut context).is_ready());
         }
     }

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -16,16 +15,15 @@ use super::response_body::Body;
 use crate::catalog::{Catalog, Lookup};
 use crate::cgi::path;
 use crate::engine::Engine;
+use crate::http::timeouts::PROBE_BODY;
 use crate::job::HandlerVersion;
 use crate::net::Peer;
 
 /// The most bytes of a body that are read.
 const READ: usize = 64 << 10;
-/// How long a body is read. A response that goes on for longer, such as a stream of events, counts as good.
-const READ_TIME: Duration = Duration::from_secs(1);
 
 /// Lets `entry` answer a GET for `target`, as if a client of `catalog` had asked, and returns the status of
-/// the response. The body is read for [`READ_TIME`] and up to [`READ`] bytes; then the job is ended.
+/// the response. The body is read for [`PROBE_BODY`] and up to [`READ`] bytes; then the job is ended.
 ///
 /// # Errors
 /// The target leads to another handler or to none, or the job failed before its head or in the part that was
@@ -68,7 +66,7 @@ async fn read(response: Response<Body>) -> Result<StatusCode> {
         }
         anyhow::Ok(())
     };
-    if let Ok(read) = timeout(READ_TIME, reading).await {
+    if let Ok(read) = timeout(PROBE_BODY, reading).await {
         read.with_context(|| format!("the response with status {status} was cut off"))?;
     }
     body.abandon().await;

@@ -3,19 +3,15 @@
 //! A client that sends it byte by byte therefore holds no slot meanwhile.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
+use crate::http::timeouts::READ_AHEAD_PAUSE;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Destination as _, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
-
-/// How long the body may pause. A client that announced no length may be waiting for a response to what it
-/// sent.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The beginning of a body, up to what a pipe holds. While the connections hold more than half of the memory
 /// that they may hold for their clients, a job starts with the part of its body that is here.
@@ -58,7 +54,7 @@ impl ReadAhead {
 
     /// Waits until nothing has come for so long that the client may itself be waiting.
     pub(in crate::http) fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let due = self.since + PAUSE;
+        let due = self.since + READ_AHEAD_PAUSE;
         self.pause.as_mut().map_or(Poll::Pending, |pause| pause.poll(due, context))
     }
 

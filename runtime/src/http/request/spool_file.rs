@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::files::is_local;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
 use crate::job::Fault;
-use crate::scratch::{Account, GRACE, Scratch};
+use crate::scratch::{Account, RATE_GRACE, Scratch};
 
 /// Bytes that are gathered before they are written, and bytes that a blocking thread reads at once.
 const BATCH: usize = 256 << 10;
@@ -29,7 +29,7 @@ const BATCH: usize = 256 << 10;
 /// Bytes that are read at once from the page cache.
 const PIECE: usize = 64 << 10;
 
-/// The least rate of a client, in bytes a second, which applies after [`GRACE`] once more than half of the room for
+/// The least rate of a client, in bytes a second, which applies after [`RATE_GRACE`] once more than half of the room for
 /// all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
 const SCARCE_RATE: u64 = 16 << 10;
 
@@ -150,7 +150,7 @@ impl SpoolFile {
     /// Enforces the rate while room is scarce.
     fn check_rate(&self) -> Result<(), Fault> {
         let time = self.since.elapsed();
-        let is_slow = time > GRACE && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        let is_slow = time > RATE_GRACE && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
         if is_slow && self.account.is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
     }
 

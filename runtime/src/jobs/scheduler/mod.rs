@@ -24,7 +24,7 @@ use crate::observe::traces::JobTrigger;
 use timetable::{DueRun, Timetable};
 
 /// The longest sleep: the wall clock may be set and the catalog replaced meanwhile, and a timer follows neither.
-const LOOK: Duration = Duration::from_secs(1);
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Runs the schedules of the live catalog.
 pub struct RunSchedules {
@@ -83,7 +83,7 @@ impl RunSchedules {
             let next = table.next().and_then(|next| (next - Utc::now()).to_std().ok());
             drop(catalog);
             tokio::select! {
-                () = sleep(next.unwrap_or(LOOK).min(LOOK)) => {}
+                () = sleep(next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) => {}
                 () = self.gate.draining() => return,
             }
         }

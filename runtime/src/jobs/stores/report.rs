@@ -17,7 +17,7 @@ use crate::jobs::reply::ReplyJob;
 use crate::store::{SharedStore, StoreError};
 
 /// The longest wait for a store: an operator who asks is not to wait for a server that is down.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 /// Lists the stores.
 pub struct ListStores {
@@ -43,7 +43,7 @@ pub(in crate::jobs) async fn reports(config: &Config, generations: &Generations)
             // Opening it would make it, and no handler uses it.
             Ok(store) if granted.is_empty() && store.opened().is_none() => Ok(None),
             Ok(store) => {
-                let used = timeout(PATIENCE, used(&store)).await.unwrap_or(Err(StoreError::Timeout));
+                let used = timeout(REPORT_WAIT, used(&store)).await.unwrap_or(Err(StoreError::Timeout));
                 used.map(Some).map_err(anyhow::Error::from)
             }
             Err(error) => Err(error),

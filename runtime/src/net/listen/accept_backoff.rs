@@ -11,7 +11,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// An episode that begins within this time of the last reported one is not logged: a process at its descriptor limit
 /// would otherwise fill the log.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_QUIET: Duration = Duration::from_secs(10);
 
 /// Counts failures and decides the reaction to each. Time is an argument, so it never waits itself.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl AcceptBackoff {
             episode.until = now + episode.wait;
             return AfterFailure::Wait(LogDecision::Silent);
         }
-        let silent = self.reported.is_some_and(|last| now.saturating_duration_since(last) < QUIET);
+        let silent = self.reported.is_some_and(|last| now.saturating_duration_since(last) < LOG_QUIET);
         self.episode =
             Some(Episode { began: now, retries: 1, wait: FIRST_WAIT, until: now + FIRST_WAIT, silent });
         AfterFailure::Wait(if silent { LogDecision::Silent } else { LogDecision::Log })
@@ -183,6 +183,6 @@ mod tests {
             AfterFailure::Wait(LogDecision::Silent)
         );
         assert_eq!(patience.succeeded(start + Duration::from_secs(2)), None);
-        assert_eq!(patience.failed(&emfile(), start + QUIET), AfterFailure::Wait(LogDecision::Log));
+        assert_eq!(patience.failed(&emfile(), start + LOG_QUIET), AfterFailure::Wait(LogDecision::Log));
     }
 }

@@ -45,7 +45,7 @@ pub enum DialError {
 }
 
 /// The minimum time for an attempt at one of several addresses.
-const ATTEMPT: Duration = Duration::from_secs(1);
+const ADDRESS_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// The maximum number of addresses tried per name.
 const ATTEMPTS: usize = 4;
@@ -118,7 +118,7 @@ fn blame(error: io::Error) -> DialError {
 
 async fn connect(addresses: &[IpAddr], port: u16, patience: Duration) -> io::Result<TcpStream> {
     let attempts = addresses.len().min(ATTEMPTS);
-    let share = (patience / u32::try_from(attempts).unwrap_or(1).max(1)).max(ATTEMPT);
+    let share = (patience / u32::try_from(attempts).unwrap_or(1).max(1)).max(ADDRESS_ATTEMPT);
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in &addresses[..attempts] {
         let connecting = TcpStream::connect(SocketAddr::new(*address, port));

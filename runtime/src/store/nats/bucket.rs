@@ -13,7 +13,7 @@ use super::super::url;
 use super::refused::unavailable;
 
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
-const ANSWER: Duration = Duration::from_secs(4);
+const NATS_ANSWER: Duration = Duration::from_secs(4);
 
 /// The most messages that wait to be sent, of up to 1 MiB each. They stay in memory when their job ends.
 const AHEAD: usize = 64;
@@ -65,7 +65,7 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
     let (scheme, user, hosts) = url::split(url);
     let options =
-        ConnectOptions::new().name("portcullis").request_timeout(Some(ANSWER)).client_capacity(AHEAD);
+        ConnectOptions::new().name("portcullis").request_timeout(Some(NATS_ANSWER)).client_capacity(AHEAD);
     // Also to servers that it learns from another one, whose addresses have no scheme.
     let options = options.require_tls(scheme == "tls");
     // The client would send what stands in the URL as it is, percent-encoded.
@@ -79,7 +79,7 @@ pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> 
     let servers: Vec<String> = hosts.split(',').map(|host| format!("{scheme}://{}", bare(host))).collect();
     let client = options.connect(servers).await.map_err(|error| unavailable(&error))?;
     let mut jetstream = jetstream::new(client.clone());
-    jetstream.set_timeout(ANSWER);
+    jetstream.set_timeout(NATS_ANSWER);
     Ok((client, jetstream))
 }
 

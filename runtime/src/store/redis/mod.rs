@@ -22,10 +22,10 @@ use super::work;
 use crate::runtime_context::polled_in;
 
 /// The longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(2);
+const REDIS_CONNECT: Duration = Duration::from_secs(2);
 
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
-const ANSWER: Duration = Duration::from_secs(4);
+const REDIS_ANSWER: Duration = Duration::from_secs(4);
 
 /// The longest time between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ impl Redis {
     /// It cannot be reached, or refuses the credentials.
     pub(super) async fn open(url: &str, name: &str, quota: StoreQuota) -> Result<Redis, StoreError> {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER))
+            .set_connection_timeout(Some(REDIS_CONNECT))
+            .set_response_timeout(Some(REDIS_ANSWER))
             .set_max_delay(MAX_DELAY)
             .set_pipeline_buffer_size(AHEAD)
             .set_number_of_retries(1);

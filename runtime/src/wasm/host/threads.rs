@@ -23,7 +23,7 @@ use crate::job::{Fault, Usage};
 use crate::runtime_context::polled_in;
 
 /// How long threads wait for the next job before they end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const THREADS_IDLE: Duration = Duration::from_secs(10);
 
 /// File threads of all handlers. Each takes 2 MiB of address space and about 30 KiB of memory. A handler that finds
 /// none left still gets two threads beyond this number.
@@ -82,7 +82,7 @@ pub(in crate::wasm) struct ThreadLease(Arc<Pool>);
 impl Threads {
     /// Starts no thread yet. The threads will be confined by `ground`, and run up to `max` operations at once.
     pub(in crate::wasm) fn new(ground: Option<LandlockRules>, mounted: Arc<Mounted>, max: usize) -> Threads {
-        Threads::within(LEFT.clone(), ground, mounted, max, PATIENCE)
+        Threads::within(LEFT.clone(), ground, mounted, max, THREADS_IDLE)
     }
 
     fn within(

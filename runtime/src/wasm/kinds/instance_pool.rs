@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::budget::{Budget, Holder, Portion};
 
 /// How long an instance waits for a request before it is dropped.
-const PATIENCE: Duration = Duration::from_secs(10);
+const INSTANCE_IDLE: Duration = Duration::from_secs(10);
 
 /// The idle instances of one handler version.
 pub(in crate::wasm) struct InstancePool<I>(Arc<SharedPool<I>>);
@@ -28,7 +28,7 @@ struct SharedPool<I> {
 struct IdleInstance<I> {
     /// Ordered by `since`. The last one is the warmest, and is taken first.
     waiting: Vec<WaitingInstances<I>>,
-    /// The task that drops instances after `PATIENCE`; `None` while none is idle.
+    /// The task that drops instances after `INSTANCE_IDLE`; `None` while none is idle.
     sweeper: Option<AbortHandle>,
 }
 
@@ -72,7 +72,7 @@ impl<I: Send + 'static> InstancePool<I> {
         kept.waiting.push(WaitingInstances { instance, since, _place: place });
         if kept.sweeper.is_none() {
             let shared = Arc::downgrade(&self.0);
-            kept.sweeper = Some(tokio::spawn(sweep(shared, since + PATIENCE)).abort_handle());
+            kept.sweeper = Some(tokio::spawn(sweep(shared, since + INSTANCE_IDLE)).abort_handle());
         }
     }
 }
@@ -85,12 +85,12 @@ impl<I> SharedPool<I> {
     /// Drops instances that were idle for too long. Returns when to look again, or `None` if none is left.
     fn sweep(&self) -> Option<Instant> {
         let mut kept = self.lock();
-        let fresh = kept.waiting.iter().position(|waiting| waiting.since.elapsed() < PATIENCE);
+        let fresh = kept.waiting.iter().position(|waiting| waiting.since.elapsed() < INSTANCE_IDLE);
         let stale: Vec<WaitingInstances<I>> = match fresh {
             Some(first) => kept.waiting.drain(..first).collect(),
             None => std::mem::take(&mut kept.waiting),
         };
-        let next = kept.waiting.first().map(|oldest| oldest.since + PATIENCE);
+        let next = kept.waiting.first().map(|oldest| oldest.since + INSTANCE_IDLE);
         if next.is_none() {
             kept.sweeper = None;
         }
@@ -154,12 +154,12 @@ mod tests {
     async fn those_that_wait_in_vain_are_dropped_and_give_their_places_back() {
         let idle = idle(9, 2);
         idle.keep("old", 1);
-        tokio::time::advance(PATIENCE / 2).await;
+        tokio::time::advance(INSTANCE_IDLE / 2).await;
         idle.keep("young", 1);
 
-        tokio::time::sleep(PATIENCE * 2 / 3).await;
+        tokio::time::sleep(INSTANCE_IDLE * 2 / 3).await;
         assert_eq!(idle.0.lock().waiting.len(), 1);
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(INSTANCE_IDLE).await;
 
         assert_eq!(idle.take(), None);
         assert_eq!(idle.0.places.used(), 0);

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
@@ -28,11 +27,9 @@ use super::site_check::{self, ForwardTarget};
 use super::visits::{Visit, Visits};
 use crate::http::admin::client::{self, JobCall};
 use crate::http::admin::{daemon_connection, dashboard_files};
+use crate::http::timeouts::DASHBOARD_HEAD;
 use crate::job::builtin;
 use crate::net::LoopbackListener;
-
-/// How long a connection may wait for the rest of a request head, or for the next request.
-const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// The largest request head: hyper's smallest buffer. A token has 43 bytes.
 const HEAD: usize = 8192;
@@ -94,7 +91,7 @@ impl Forwarder {
                 let answer = |request| answer(bound.clone(), visit.clone(), request);
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIME)
+                    .header_read_timeout(DASHBOARD_HEAD)
                     .max_buf_size(HEAD)
                     .serve_connection(TokioIo::new(stream), service_fn(answer));
                 tokio::select! {

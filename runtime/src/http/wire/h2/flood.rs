@@ -55,12 +55,12 @@ pub(in crate::http) enum Flood {
     Lost,
 }
 
-/// Useless frames that are accepted in [`SPAN`]. A browser that closes a page resets a hundred streams; a
+/// Useless frames that are accepted in [`FLOOD_WINDOW`]. A browser that closes a page resets a hundred streams; a
 /// client that measures the connection sends a PING for some hundred KiB.
 const MOST: u32 = 1000;
-const SPAN: Duration = Duration::from_secs(10);
+const FLOOD_WINDOW: Duration = Duration::from_secs(10);
 
-/// Cancels that are accepted in [`SPAN`] after the first excess, for the requests still in progress.
+/// Cancels that are accepted in [`FLOOD_WINDOW`] after the first excess, for the requests still in progress.
 const STILL: u32 = 100;
 
 /// Streams that may be open without a request: those about to become one, and some invalid ones.
@@ -194,7 +194,7 @@ impl IdleCounter {
         if self.count <= MOST {
             return Ok(());
         }
-        if self.since.elapsed() < SPAN {
+        if self.since.elapsed() < FLOOD_WINDOW {
             return Err(Flood::Idle);
         }
         (self.count, self.since) = (1, Instant::now());

@@ -49,7 +49,8 @@ async fn become_used(budget: &Budget, used: usize) {
 async fn handlers_share_the_threads_there_are_and_have_more_when_others_have_ended() {
     let budget = Budget::new(80);
     let handler = |patience| Threads::within(budget.clone(), None, nothing(), 64, patience);
-    let (first, second, third) = (handler(Duration::from_millis(10)), handler(PATIENCE), handler(PATIENCE));
+    let (first, second, third) =
+        (handler(Duration::from_millis(10)), handler(THREADS_IDLE), handler(THREADS_IDLE));
     let lease = first.lease().unwrap();
 
     // The budget has 70 common units and 10 that are kept for small holders: 5 of 70 are left, and then 5 of the
@@ -110,7 +111,7 @@ async fn many_beside_one() -> [usize; 2] {
     const PIECE: Duration = Duration::from_millis(1);
     let allowed = rustix::thread::sched_getaffinity(None).unwrap();
     let core = (0..rustix::thread::CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).unwrap();
-    let handler = |max| Threads::within(Budget::boundless(), None, nothing(), max, PATIENCE);
+    let handler = |max| Threads::within(Budget::boundless(), None, nothing(), max, THREADS_IDLE);
     let (many, one) = (handler(32), handler(1));
     let (leases, done) =
         ((many.lease().unwrap(), one.lease().unwrap()), [(); 2].map(|()| Arc::<AtomicUsize>::default()));
