@@ -44,12 +44,12 @@ impl FailedAt {
     /// Returns how long to wait after so many failures in a row: twice as long each time, up to a bound, and not shorter
     /// than the server asked for. Up to a tenth is random, so that many daemons do not ask at once.
     pub(super) fn wait(self, failures: u32, asked: Option<Duration>) -> Duration {
-        let (first, most) = match self {
+        let (first, max) = match self {
             FailedAt::TheWay => (UNREACHED, UNREACHED_MOST),
             FailedAt::TheServer => (REFUSED, REFUSED_MOST),
         };
         let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        let wait = first.saturating_mul(doubled).min(most);
+        let wait = first.saturating_mul(doubled).min(max);
         let wait = wait.max(asked.unwrap_or_default().min(ASKED_MOST));
         wait + wait / 10 * u32::from(random()) / u32::from(u8::MAX)
     }

@@ -116,8 +116,8 @@ pub(super) fn words(sql: &str) -> Vec<String> {
     leading_words(sql, usize::MAX)
 }
 
-/// Returns the first of these words, as many as `most`.
-pub(super) fn leading_words(sql: &str, most: usize) -> Vec<String> {
+/// Returns the first of these words, as many as `max`.
+pub(super) fn leading_words(sql: &str, max: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut last = None;
     for (at, byte) in bare(sql).filter(|(_, byte)| is_word(*byte)) {
@@ -125,7 +125,7 @@ pub(super) fn leading_words(sql: &str, most: usize) -> Vec<String> {
         let count = words.len();
         match words.last_mut() {
             Some(word) if last == at.checked_sub(1) => word.push(letter),
-            _ if count == most => break,
+            _ if count == max => break,
             _ => words.push(letter.to_string()),
         }
         last = Some(at);

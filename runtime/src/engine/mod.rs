@@ -309,8 +309,8 @@ impl Engine {
     }
 
     /// Lists the running jobs, oldest first.
-    pub fn sightings(&self) -> Vec<JobSnapshot> {
-        self.running.sightings()
+    pub fn snapshots(&self) -> Vec<JobSnapshot> {
+        self.running.snapshots()
     }
 
     /// Returns the journal of recent stderr lines and outcomes.

@@ -164,8 +164,8 @@ impl Running {
     }
 
     /// Lists the jobs, oldest first.
-    pub(super) fn sightings(&self) -> Vec<JobSnapshot> {
-        let mut sightings = self.all(|id, runner| {
+    pub(super) fn snapshots(&self) -> Vec<JobSnapshot> {
+        let mut snapshots = self.all(|id, runner| {
             Some(JobSnapshot {
                 id,
                 entry: runner.entry.clone(),
@@ -176,8 +176,8 @@ impl Running {
                 parent: runner.parent,
             })
         });
-        sightings.sort_by_key(|sighting| std::cmp::Reverse(sighting.age));
-        sightings
+        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.age));
+        snapshots
     }
 
     /// Tells a job to stop. Returns `false` if it does not run.

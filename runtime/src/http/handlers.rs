@@ -346,7 +346,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         // first.
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
         let before = if is_awaited { AwaitFirst::Beginning } else { AwaitFirst::Nothing };
-        BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, before }
+        BodyLimits { max: entry.limits.body, idle: *idle, rate: deadlines.rate, before }
     }
 }
 

@@ -178,7 +178,7 @@ impl Refusal {
         match self {
             Refusal::Malformed(what) => format!("malformed request: {what}"),
             Refusal::Unsupported(what) => format!("not implemented: {what}"),
-            Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
+            Refusal::TargetTooLong(max) => format!("the request target is longer than {max} bytes"),
             Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
             Refusal::BodyTooLarge => {
                 "the request body is larger than any limit (limits.body) allows".to_owned()

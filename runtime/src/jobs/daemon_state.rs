@@ -227,11 +227,11 @@ impl DaemonState {
                 continue;
             };
             self.server.activity.ceased(time).await;
-            let works = |sighting: &JobSnapshot| sighting.entry.kind != Kind::Native;
+            let works = |snapshot: &JobSnapshot| snapshot.entry.kind != Kind::Native;
             let unchanged = self.config.load().idle_exit == Some(time);
             let engine = &self.server.engine;
             let on_trial = !engine.live().pin().trials.is_empty();
-            if unchanged && !on_trial && !engine.sightings().iter().any(works) {
+            if unchanged && !on_trial && !engine.snapshots().iter().any(works) {
                 return;
             }
             sleep(IDLE_CHECK).await;
@@ -248,7 +248,7 @@ impl DaemonState {
     /// # Errors
     /// They are too few.
     pub(super) fn descriptors(&self, next: &Config) -> anyhow::Result<usize> {
-        (self.share)(self.server.connections.most(), &self.config.load(), next)
+        (self.share)(self.server.connections.max(), &self.config.load(), next)
     }
 
     /// Puts all of a configuration into effect that is not in the catalog. Open connections keep the settings they were

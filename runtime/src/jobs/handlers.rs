@@ -24,7 +24,7 @@ impl ReplyJob for ListHandlers {
         let catalog = engine.live().pin();
         // One look at the table of jobs for all handlers.
         let mut running: HashMap<Name, RunningUsage> = HashMap::new();
-        for job in engine.sightings() {
+        for job in engine.snapshots() {
             let usage = running.entry(job.entry.name.clone()).or_default();
             (usage.cpu, usage.memory) = (usage.cpu + job.cpu, usage.memory + job.memory);
         }

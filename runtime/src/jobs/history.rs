@@ -58,7 +58,7 @@ impl TellHistory {
             .ok()
             .with_context(|| format!("{id:?} is not the id of a job: `history` lists them"))?;
         let Some(entry) = entries.iter().find(|entry| entry.id == Some(number.0)) else {
-            if engine.sightings().iter().any(|found| found.id == number) {
+            if engine.snapshots().iter().any(|found| found.id == number) {
                 bail!("job {number} still runs: `portcullis jobs` shows it");
             }
             bail!("job {number} is not in the history, which keeps the last jobs of each handler (history)");

@@ -23,7 +23,7 @@ impl ReplyJob for Kill {
 fn kill(engine: &Engine, KillCommand { id }: &KillCommand) -> Result<KillReply> {
     let number: JobId =
         id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
-    if let Some(found) = engine.sightings().iter().find(|found| found.id == number) {
+    if let Some(found) = engine.snapshots().iter().find(|found| found.id == number) {
         let name = &found.entry.name;
         ensure!(
             !found.entry.policy.is_essential,

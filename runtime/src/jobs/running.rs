@@ -17,12 +17,12 @@ impl ReplyJob for ListJobs {
     type Command = JobsCommand;
 
     async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<Vec<JobReport>> {
-        Ok(engine.sightings().iter().map(report).collect())
+        Ok(engine.snapshots().iter().map(report).collect())
     }
 }
 
-fn report(sighting: &JobSnapshot) -> JobReport {
-    let JobSnapshot { id, entry, age, cpu, memory, written, parent } = sighting;
+fn report(snapshot: &JobSnapshot) -> JobReport {
+    let JobSnapshot { id, entry, age, cpu, memory, written, parent } = snapshot;
     JobReport {
         id: id.to_string(),
         parent: parent.map(|parent| parent.to_string()),

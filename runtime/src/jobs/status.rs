@@ -77,7 +77,7 @@ impl ReplyJob for TellStatus {
             admin: self.admin.clone(),
             observe: self.observe.clone(),
             stores: reports(&self.state.config.load_full(), &self.generations).await,
-            jobs: engine.sightings().len(),
+            jobs: engine.snapshots().len(),
             memory: resident(),
             jobs_memory: format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
             jobs_descriptors: match descriptors.all() {

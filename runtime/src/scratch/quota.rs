@@ -67,16 +67,16 @@ impl Quota {
         self.take(Amount { files: 0, bytes })
     }
 
-    /// Counts as many of `most` bytes as there is room for, and returns how many. Blocks like
+    /// Counts as many of `max` bytes as there is room for, and returns how many. Blocks like
     /// [`take_bytes`](Quota::take_bytes).
     ///
     /// # Errors
     /// `ENOSPC` if there is room for fewer than `least`; nothing is counted then.
-    pub fn take_room(&mut self, most: u64, least: u64) -> io::Result<u64> {
-        let mut bytes = most;
+    pub fn take_room(&mut self, max: u64, least: u64) -> io::Result<u64> {
+        let mut bytes = max;
         if self.sum(Amount { files: 0, bytes }).is_none() {
             self.used = self.measure()?;
-            bytes = most.min(self.max.bytes.saturating_sub(self.used.bytes));
+            bytes = max.min(self.max.bytes.saturating_sub(self.used.bytes));
         }
         while bytes >= least.max(1) {
             match self.take_bytes(bytes) {
@@ -182,8 +182,8 @@ mod tests {
         let (dir, mut quota) = account(place.path(), 1 << 20);
         let path = crate::confine::place_of(dir.descriptor()).unwrap();
         let file = File::create(path.join("file")).unwrap();
-        let mut take = |most, least| {
-            let taken = quota.take_room(most, least).ok();
+        let mut take = |max, least| {
+            let taken = quota.take_room(max, least).ok();
             file.set_len(file.metadata().unwrap().len() + taken.unwrap_or(0)).unwrap();
             taken
         };

@@ -38,18 +38,18 @@ static SHARED: SharedMemory = SharedMemory::new(SHARED_MEMORY);
 /// Bytes that all threads share.
 struct SharedMemory {
     used: AtomicI64,
-    most: i64,
+    max: i64,
 }
 
 impl SharedMemory {
-    const fn new(most: i64) -> SharedMemory {
-        SharedMemory { used: AtomicI64::new(0), most }
+    const fn new(max: i64) -> SharedMemory {
+        SharedMemory { used: AtomicI64::new(0), max }
     }
 
     /// Notes that a thread has `after` bytes instead of `before`. Returns whether all are within the bound.
     fn note(&self, before: i64, after: i64) -> bool {
         let more = beyond(after) - beyond(before);
-        more == 0 || self.used.fetch_add(more, Ordering::Relaxed) + more <= self.most
+        more == 0 || self.used.fetch_add(more, Ordering::Relaxed) + more <= self.max
     }
 
     /// Lets a thread grow from `before` to `after` bytes. Returns `false`, and notes nothing, if there is no room.

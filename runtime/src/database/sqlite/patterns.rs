@@ -28,20 +28,20 @@ pub(super) fn place(text: &[u8], pattern: &[u8], is_blob: bool) -> usize {
     }
 }
 
-/// Replaces a text in another one, everywhere. Returns `None` if the result would be longer than `most`.
-pub(super) fn replaced(text: &[u8], pattern: &[u8], by: &[u8], most: usize) -> Option<Vec<u8>> {
+/// Replaces a text in another one, everywhere. Returns `None` if the result would be longer than `max`.
+pub(super) fn replaced(text: &[u8], pattern: &[u8], by: &[u8], max: usize) -> Option<Vec<u8>> {
     let mut made = Vec::with_capacity(text.len());
     let mut end = 0;
     for found in memmem::find_iter(text, pattern) {
         made.extend_from_slice(&text[end..found]);
         made.extend_from_slice(by);
         end = found + pattern.len();
-        if made.len() > most {
+        if made.len() > max {
             return None;
         }
     }
     made.extend_from_slice(&text[end..]);
-    (made.len() <= most).then_some(made)
+    (made.len() <= max).then_some(made)
 }
 
 /// Removes the characters of a set from the beginning of a text, from its end, or from both.

@@ -32,7 +32,7 @@ pub(in crate::http) fn engine(
     let gauges: [(&str, &str, u64); 3] = [
         ("portcullis_generation", "The current generation.", engine.live().pin().generation),
         ("portcullis_generations_alive", "Generations that are still in use.", Alive::count() as u64),
-        ("portcullis_jobs", "Running jobs, including the daemon's own.", engine.sightings().len() as u64),
+        ("portcullis_jobs", "Running jobs, including the daemon's own.", engine.snapshots().len() as u64),
     ];
     for (name, help, value) in gauges {
         exposed.single(name, MetricKind::Gauge, help, value);
@@ -79,15 +79,15 @@ pub(in crate::http) fn sandbox(exposed: &mut Exposition, allocation: &Allocation
 }
 
 /// Writes the counts of connections to the handlers.
-pub(in crate::http) fn connections(exposed: &mut Exposition, crowd: &ConnectionLimit) {
-    let ConnectionCounts { open, most, refused, made_room, memory, memory_limit, shed } = crowd.census();
+pub(in crate::http) fn connections(exposed: &mut Exposition, clients: &ConnectionLimit) {
+    let ConnectionCounts { open, max, refused, made_room, memory, memory_limit, shed } = clients.counts();
     let families = [
         ("portcullis_connections", MetricKind::Gauge, "Connections that are open.", open),
         (
             "portcullis_connections_limit",
             MetricKind::Gauge,
             "Connections that may be open (http.connections).",
-            most,
+            max,
         ),
         (
             "portcullis_connections_refused_total",

@@ -151,11 +151,11 @@ async fn profile(ProfileRequest { time, format, of }: ProfileRequest) -> Result<
 
 /// Writes a line for each job: its name, its usage, and where it is.
 async fn jobs(engine: &Engine) -> String {
-    let before = engine.sightings();
+    let before = engine.snapshots();
     let look = ProfileRun::begin();
     sleep(GLANCE).await;
     let mut text = String::new();
-    for JobSnapshot { id, entry, age, cpu, memory, written, parent } in engine.sightings() {
+    for JobSnapshot { id, entry, age, cpu, memory, written, parent } in engine.snapshots() {
         let Some(earlier) = before.iter().find(|earlier| earlier.id == id) else { continue };
         let place = match look.place(id.0) {
             Some(stack) => format!("computes in {stack}"),
@@ -176,9 +176,9 @@ async fn jobs(engine: &Engine) -> String {
 
 fn vars(engine: &Engine) -> String {
     let catalog = engine.live().pin();
-    let sightings = engine.sightings();
+    let snapshots = engine.snapshots();
     let handlers: Map<String, Value> =
-        catalog.handlers.values().map(|entry| (entry.name.to_string(), handler(entry, &sightings))).collect();
+        catalog.handlers.values().map(|entry| (entry.name.to_string(), handler(entry, &snapshots))).collect();
     let command: Vec<String> =
         std::env::args_os().map(|arg| plain(&arg.to_string_lossy()).into_owned()).collect();
     let threads: Vec<Value> = threads::all()
@@ -203,12 +203,12 @@ fn vars(engine: &Engine) -> String {
 }
 
 /// Describes the usage of a handler, including its running jobs.
-fn handler(entry: &HandlerVersion, sightings: &[JobSnapshot]) -> Value {
-    let own = sightings.iter().filter(|sighting| std::ptr::eq(&*sighting.entry, entry));
+fn handler(entry: &HandlerVersion, snapshots: &[JobSnapshot]) -> Value {
+    let own = snapshots.iter().filter(|snapshot| std::ptr::eq(&*snapshot.entry, entry));
     let (mut running, mut memory) = (Duration::ZERO, 0);
-    for sighting in own {
-        running += sighting.cpu;
-        memory += sighting.memory;
+    for snapshot in own {
+        running += snapshot.cpu;
+        memory += snapshot.memory;
     }
     let taken = entry.slots.taken(&entry.limits);
     json!({

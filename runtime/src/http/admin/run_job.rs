@@ -134,9 +134,9 @@ impl AdminRequest<'_> {
         let mut fields = fields(&job);
         // A built-in job limits its input by itself, with an error that names the configuration
         // key.
-        let most = entry.limits.body;
+        let max = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
-        let limits = BodyLimits { most, idle, rate, before: AwaitFirst::Nothing };
+        let limits = BodyLimits { max, idle, rate, before: AwaitFirst::Nothing };
         let intaken = request_body::input(&mut job, body.take(), limits, None).await;
         intaken.map_err(|fault| Refusal::Failed(id, fault))?;
         let (writer, mut reader) = pipe(PIPE_CAPACITY);
@@ -158,7 +158,7 @@ impl AdminRequest<'_> {
                 });
                 let job = JobTask::start(JobDriver::new(run, stop));
                 let body = JobBody::new(reader, Bytes::new(), job, None);
-                Response::new(Body::ongoing(body.with(verdict)))
+                Response::new(Body::of_job(body.with(verdict)))
             }
             Some(JobEvent::Exited(outcome)) => {
                 let mut said = BytesMut::new();

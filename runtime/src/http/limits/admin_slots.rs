@@ -28,7 +28,7 @@ pub struct AdminSlots {
 
 /// The slots for one kind of long request.
 struct SlotKind {
-    most: usize,
+    max: usize,
     all: Arc<Semaphore>,
     /// The part of them that users other than root and the user of the daemon may have.
     of_others: Arc<Semaphore>,
@@ -63,8 +63,8 @@ impl AdminSlots {
     /// # Errors
     /// All slots are taken.
     pub(in crate::http) fn profile(&self, user: SlotUser) -> Result<AdminSlot, Refusal> {
-        self.profiles.take(user, |most| {
-            format!("{most} profiles are being taken, which is the limit; wait for one to end")
+        self.profiles.take(user, |max| {
+            format!("{max} profiles are being taken, which is the limit; wait for one to end")
         })
     }
 
@@ -79,15 +79,15 @@ impl AdminSlots {
     ) -> Result<Option<AdminSlot>, Refusal> {
         let slot = match quota {
             AdminQuota::None => return Ok(None),
-            AdminQuota::Change => self.changes.take(user, |most| {
+            AdminQuota::Change => self.changes.take(user, |max| {
                 format!(
-                    "{most} changes ({}) are running or queued, which is the limit; wait for one to end",
+                    "{max} changes ({}) are running or queued, which is the limit; wait for one to end",
                     quota.jobs()
                 )
             }),
-            AdminQuota::LongLived => self.open.take(user, |most| {
+            AdminQuota::LongLived => self.open.take(user, |max| {
                 format!(
-                    "{most} long jobs ({}) run for the admin socket, which is the limit; end one",
+                    "{max} long jobs ({}) run for the admin socket, which is the limit; end one",
                     quota.jobs()
                 )
             }),
@@ -104,9 +104,9 @@ impl Default for AdminSlots {
 }
 
 impl SlotKind {
-    fn new(most: usize) -> SlotKind {
-        let [all, of_others] = [most, most - most / 4].map(|count| Arc::new(Semaphore::new(count)));
-        SlotKind { most, all, of_others }
+    fn new(max: usize) -> SlotKind {
+        let [all, of_others] = [max, max - max / 4].map(|count| Arc::new(Semaphore::new(count)));
+        SlotKind { max, all, of_others }
     }
 
     /// Takes a slot. `full` says that this many are taken.
@@ -115,11 +115,11 @@ impl SlotKind {
         let of_others = match user {
             SlotUser::Owner => None,
             SlotUser::Other => Some(take(&self.of_others).map_err(|_| {
-                let rest = format!("; {} more are kept for root and the user of the daemon", self.most / 4);
-                Refusal::Occupied(full(self.most - self.most / 4) + &rest)
+                let rest = format!("; {} more are kept for root and the user of the daemon", self.max / 4);
+                Refusal::Occupied(full(self.max - self.max / 4) + &rest)
             })?),
         };
-        let permit = take(&self.all).map_err(|_| Refusal::Occupied(full(self.most)))?;
+        let permit = take(&self.all).map_err(|_| Refusal::Occupied(full(self.max)))?;
         Ok(AdminSlot { _permit: permit, _of_others: of_others })
     }
 }

@@ -20,15 +20,15 @@ use crate::net::{DrainSignal, Peer};
 pub struct ConnectionLimit {
     /// One permit per connection.
     room: Arc<Semaphore>,
-    most: usize,
+    max: usize,
     /// How many connections one [`Party`] may have.
-    of_one: usize,
+    per_party: usize,
     members: Mutex<OpenConnections>,
     /// The memory that the connections hold for their clients.
     memory: Arc<ClientMemory>,
     full: QuietWarning,
-    crowded: QuietWarning,
-    hungry: QuietWarning,
+    party_full: QuietWarning,
+    memory_full: QuietWarning,
     /// Connections that were closed at once, because their party had too many.
     refused: AtomicU64,
     /// Idle connections that were asked to leave.
@@ -40,7 +40,7 @@ pub(in crate::http) struct ConnectionCounts {
     /// Open connections.
     pub(in crate::http) open: u64,
     /// The limit.
-    pub(in crate::http) most: u64,
+    pub(in crate::http) max: u64,
     /// Connections that were closed at once, because their address had too many.
     pub(in crate::http) refused: u64,
     /// Idle connections that were asked to leave.
@@ -65,7 +65,7 @@ struct OpenConnections {
 struct PartyConnections {
     /// All connections, including those that wait for room.
     count: usize,
-    seated: HashMap<u64, OpenConnection>,
+    connections: HashMap<u64, OpenConnection>,
 }
 
 struct OpenConnection {
@@ -81,14 +81,14 @@ pub(in crate::http) struct ConnectionPermit {
     asked: oneshot::Receiver<()>,
     number: u64,
     memory: OpenMemoryAccount,
-    share: PartyPermit,
+    permit: PartyPermit,
     /// `None` for a connection accepted just before the server left, which is served beyond the limit.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// One connection in the count of its party.
 struct PartyPermit {
-    crowd: Arc<ConnectionLimit>,
+    limit: Arc<ConnectionLimit>,
     party: Party,
 }
 
@@ -108,37 +108,37 @@ struct WarningState {
 const BATCH: usize = 64;
 
 impl ConnectionLimit {
-    /// Makes a limit of `most` connections, and `of_one` per party, such as an address. Together they may hold `memory` bytes
-    /// for their clients.
-    pub fn new(most: usize, of_one: usize, memory: usize) -> Arc<ConnectionLimit> {
-        let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let [full, crowded, hungry] = std::array::from_fn(|_| QuietWarning::default());
+    /// Makes a limit of `max` connections, and of `per_party` for each party, such as an address. Together they may hold
+    /// `memory` bytes for their clients.
+    pub fn new(max: usize, per_party: usize, memory: usize) -> Arc<ConnectionLimit> {
+        let room = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let [full, party_full, memory_full] = std::array::from_fn(|_| QuietWarning::default());
         let (refused, made_room) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(ConnectionLimit {
             room,
-            most,
-            of_one,
+            max,
+            per_party,
             members: Mutex::default(),
             memory: ClientMemory::new(memory),
             full,
-            crowded,
-            hungry,
+            party_full,
+            memory_full,
             refused,
             made_room,
         })
     }
 
     /// Returns the limit.
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// Takes a snapshot of the counts.
-    pub(in crate::http) fn census(&self) -> ConnectionCounts {
+    pub(in crate::http) fn counts(&self) -> ConnectionCounts {
         let parties = &self.members().parties;
         ConnectionCounts {
-            open: parties.values().map(|party| party.seated.len() as u64).sum(),
-            most: self.most as u64,
+            open: parties.values().map(|party| party.connections.len() as u64).sum(),
+            max: self.max as u64,
             refused: self.refused.load(Ordering::Relaxed),
             made_room: self.made_room.load(Ordering::Relaxed),
             memory: self.memory.held() as u64,
@@ -152,13 +152,13 @@ impl ConnectionLimit {
     ///
     /// The connection is already accepted, so it is served even if the listener leaves before there is
     /// room.
-    pub(in crate::http) async fn seat(
+    pub(in crate::http) async fn acquire(
         self: &Arc<ConnectionLimit>,
         peer: &Peer,
         party: Party,
         leaving: &DrainSignal,
     ) -> Option<ConnectionPermit> {
-        let share = self.share(peer, party)?;
+        let permit = self.party_permit(peer, party)?;
         let room = tokio::select! {
             biased;
             room = self.room() => Some(room),
@@ -171,31 +171,31 @@ impl ConnectionLimit {
         let number = members.next;
         members.next += 1;
         let member = OpenConnection { progress: progress.clone(), ask: Some(ask) };
-        members.parties.entry(party).or_default().seated.insert(number, member);
+        members.parties.entry(party).or_default().connections.insert(number, member);
         drop(members);
-        Some(ConnectionPermit { progress, asked, number, memory, share, _room: room })
+        Some(ConnectionPermit { progress, asked, number, memory, permit, _room: room })
     }
 
-    fn share(self: &Arc<ConnectionLimit>, peer: &Peer, party: Party) -> Option<PartyPermit> {
+    fn party_permit(self: &Arc<ConnectionLimit>, peer: &Peer, party: Party) -> Option<PartyPermit> {
         let mut members = self.members();
         let ours = members.parties.entry(party).or_default();
         // A connection that is asked to leave still counts until it closes; one more is let in for it. It may stay, with
         // a request that came meanwhile, so there is an end to that.
         let has_room = party == Party::Nobody
-            || ours.count < self.of_one
-            || (self.counted(make_room(ours.seated.values_mut())) > 0
-                && ours.count < self.of_one + party.ahead(self.of_one));
+            || ours.count < self.per_party
+            || (self.counted(make_room(ours.connections.values_mut())) > 0
+                && ours.count < self.per_party + party.ahead(self.per_party));
         if has_room {
             ours.count += 1;
-            return Some(PartyPermit { crowd: self.clone(), party });
+            return Some(PartyPermit { limit: self.clone(), party });
         }
         drop(members);
-        let (remote, most) = (peer.remote(), self.of_one);
+        let (remote, max) = (peer.remote(), self.per_party);
         debug!("connection from {remote}: closed, {party} has too many");
         self.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(more) = self.crowded.due() {
+        if let Some(more) = self.party_full.due() {
             warn!(
-                "{remote} is one beyond {most} busy connections, the maximum of {party}: closed{}",
+                "{remote} is one beyond {max} busy connections, the maximum of {party}: closed{}",
                 others(more)
             );
         }
@@ -210,10 +210,11 @@ impl ConnectionLimit {
                 return permit;
             }
             if self.full.due().is_some() {
-                warn!("there are {} connections, the maximum: idle ones are closed", self.most);
+                warn!("there are {} connections, the maximum: idle ones are closed", self.max);
             }
-            let asked =
-                make_room(self.members().parties.values_mut().flat_map(|party| party.seated.values_mut()));
+            let asked = make_room(
+                self.members().parties.values_mut().flat_map(|party| party.connections.values_mut()),
+            );
             // Connections that were asked get time to leave before others are asked.
             let patience = if self.counted(asked) > 0 { H2_MAKE_ROOM } else { PERMIT_RETRY };
             if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
@@ -237,19 +238,19 @@ impl ConnectionPermit {
     /// Counts the connection for another party from now on: that of the client that a proxy has named. Returns `false` if
     /// that party has as many connections as it may, all of them busy.
     pub(in crate::http) fn move_to(&mut self, peer: &Peer, party: Party) -> bool {
-        let PartyPermit { crowd, party: before } = &self.share;
+        let PartyPermit { limit, party: before } = &self.permit;
         if party == *before {
             return true;
         }
-        let Some(share) = crowd.share(peer, party) else { return false };
-        let mut members = crowd.members();
-        let ours = members.parties.get_mut(before).and_then(|ours| ours.seated.remove(&self.number));
+        let Some(permit) = limit.party_permit(peer, party) else { return false };
+        let mut members = limit.members();
+        let ours = members.parties.get_mut(before).and_then(|ours| ours.connections.remove(&self.number));
         if let Some(ours) = ours {
-            members.parties.entry(party).or_default().seated.insert(self.number, ours);
+            members.parties.entry(party).or_default().connections.insert(self.number, ours);
         }
         drop(members);
         self.memory.move_to(party.address());
-        self.share = share;
+        self.permit = permit;
         true
     }
 
@@ -263,10 +264,10 @@ impl ConnectionPermit {
         }
         // The jobs of its requests end when the connection is dropped. They are told why.
         self.progress.gives_up(StopReason::Memory);
-        let PartyPermit { crowd, party } = &self.share;
+        let PartyPermit { limit, party } = &self.permit;
         let client = party.address().map_or_else(|| party.to_string(), |address| address.to_string());
         debug!("connection from {client}: closed, it holds too much memory");
-        if let Some(more) = crowd.hungry.due() {
+        if let Some(more) = limit.memory_full.due() {
             warn!(
                 "the connections hold more memory for their clients than http.client_memory allows: one of {client} \
                  that held most is closed{}",
@@ -306,16 +307,16 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let PartyPermit { crowd, party } = &self.share;
-        if let Some(ours) = crowd.members().parties.get_mut(party) {
-            ours.seated.remove(&self.number);
+        let PartyPermit { limit, party } = &self.permit;
+        if let Some(ours) = limit.members().parties.get_mut(party) {
+            ours.connections.remove(&self.number);
         }
     }
 }
 
 impl Drop for PartyPermit {
     fn drop(&mut self) {
-        let mut members = self.crowd.members();
+        let mut members = self.limit.members();
         if let Some(ours) = members.parties.get_mut(&self.party) {
             ours.count -= 1;
             if ours.count == 0 {

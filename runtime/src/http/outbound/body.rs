@@ -22,7 +22,7 @@ use crate::net::outbound::Origin;
 pub(super) struct OutboundBody {
     /// `None` once the body has ended.
     open: Option<OpenBody>,
-    most: u64,
+    max: u64,
     left: u64,
     between_bytes: Option<Duration>,
     /// When the wait for the next piece is over.
@@ -53,7 +53,7 @@ impl OutboundBody {
         then: Reuse,
         place: OwnedSemaphorePermit,
     ) -> OutboundBody {
-        let CallBounds { between_bytes, whole, body: most, .. } = bounds;
+        let CallBounds { between_bytes, whole, body: max, .. } = bounds;
         let open = OpenBody { body, then, _place: place };
         let open = if open.body.is_end_stream() {
             open.end();
@@ -63,8 +63,8 @@ impl OutboundBody {
         };
         let mut received = OutboundBody {
             open,
-            most,
-            left: most,
+            max,
+            left: max,
             between_bytes,
             alarm: Box::pin(sleep_until(whole)),
             whole,
@@ -147,8 +147,8 @@ impl Body for OutboundBody {
         match this.left.checked_sub(length) {
             Some(left) => this.left = left,
             None => {
-                let most = this.most;
-                return Poll::Ready(Some(Err(this.fail(OutboundError::ResponseTooLarge(most)))));
+                let max = this.max;
+                return Poll::Ready(Some(Err(this.fail(OutboundError::ResponseTooLarge(max)))));
             }
         }
         // A server that sends each small piece in time can still exceed the time for the whole

@@ -143,9 +143,9 @@ impl HttpCall<'_> {
         if strict::may_be_followed(&response) {
             link.distrust();
         }
-        let most = self.bounds.body;
-        if response.body().size_hint().lower() > most {
-            return Err(OutboundError::ResponseTooLarge(most));
+        let max = self.bounds.body;
+        if response.body().size_hint().lower() > max {
+            return Err(OutboundError::ResponseTooLarge(max));
         }
         let then = Reuse { link, kept: self.kept.clone(), origin: self.origin.clone() };
         Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
@@ -153,14 +153,14 @@ impl HttpCall<'_> {
 
     /// Converts a job's request into the one that goes over the wire.
     fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
-        let most = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
         let too_large = OutboundError::RequestTooLarge(self.bounds.body);
         let bounded = |body| {
             // An error that is not the body's own is the error of the limit.
             let own = move |error: Box<dyn StdError + Send + Sync>| {
                 error.downcast::<OutboundError>().map_or(too_large.clone(), |own| *own)
             };
-            Limited::new(body, most).map_err(own).boxed_unsync()
+            Limited::new(body, max).map_err(own).boxed_unsync()
         };
         let mut request = request.map(bounded);
         // RFC 9112 §3.2.1: the target for a server is a path and a query; only a proxy gets a whole URL. hyper

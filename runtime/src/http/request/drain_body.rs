@@ -38,8 +38,8 @@ impl DrainBody {
         let owed = progress.owe_body(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
         let ahead = if head.version == Version::HTTP_2 { estimate::H2_BODY } else { estimate::H1_BODY };
-        let most = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = most.unwrap_or(usize::MAX).min(ahead);
+        let max = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = max.unwrap_or(usize::MAX).min(ahead);
         let held = Some(&progress.memory).filter(|_| is_there && bytes > estimate::COVERED);
         let held = held.map(|memory| memory.charge(bytes));
         let body = Some(ArrivingBody::Client(body)).filter(|_| is_there);

@@ -91,9 +91,9 @@ impl JobBody {
 
     /// Sets the trailers that report how the job ended.
     pub(in crate::http) fn with(self, verdict: Option<StatusTrailers>) -> JobBody {
-        let mut ongoing = self;
-        ongoing.verdict = verdict;
-        ongoing
+        let mut body = self;
+        body.verdict = verdict;
+        body
     }
 
     /// Returns the next bytes, and the end of the job after them.
@@ -229,12 +229,12 @@ mod tests {
     async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
         let stop = Stop::new();
         let driver = JobDriver::new(JobRun::Running(Box::pin(std::future::pending())), stop.clone());
-        let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(driver), None);
+        let mut body = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(driver), None);
         let job = idle::engine().job("idle").unwrap();
-        ongoing.told = Some(JobLog { stop: stop.clone(), ..JobLog::of(&job) });
+        body.told = Some(JobLog { stop: stop.clone(), ..JobLog::of(&job) });
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
-            let _ongoing = ongoing;
+            let _body = body;
             panic!("as a bug would");
         }));
 

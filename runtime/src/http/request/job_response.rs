@@ -82,7 +82,7 @@ impl RunningJob<BodySource> {
                 // No failure replaces the head from here on. The job may end on another thread before the head is sent.
                 log.job.usage.answer.begun();
                 let body = JobBody::new(reader, begun, JobTask::start(driver), head.content_length);
-                Body::ongoing(body.telling(log))
+                Body::of_job(body.telling(log))
             }
         };
         Ok(response.map(|()| body))
@@ -120,6 +120,6 @@ fn whole(
     }
     Ok(match trailers {
         None => Body::full(whole),
-        Some(trailers) => Body::ongoing(JobBody::of_ended(reader, whole, announced, trailers)),
+        Some(trailers) => Body::of_job(JobBody::of_ended(reader, whole, announced, trailers)),
     })
 }

@@ -26,7 +26,7 @@ use crate::job::{Fault, FromClient, Input, InputLimit, Job, RequestBody, Usage, 
 #[derive(Clone, Copy)]
 pub(in crate::http) struct BodyLimits {
     /// Its size in bytes.
-    pub(in crate::http) most: u64,
+    pub(in crate::http) max: u64,
     /// The time between two pieces.
     pub(in crate::http) idle: Duration,
     pub(in crate::http) rate: MinRate,
@@ -157,17 +157,17 @@ impl IncomingBody {
         limits: BodyLimits,
         usage: &Arc<Usage>,
     ) -> Result<Option<IncomingBody>, Fault> {
-        let BodyLimits { most, idle, rate, before: _ } = limits;
+        let BodyLimits { max, idle, rate, before: _ } = limits;
         let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
-        if hint.lower() > most {
+        if hint.lower() > max {
             body.abandon();
-            return Err(Fault::InputTooLarge(most));
+            return Err(Fault::InputTooLarge(max));
         }
         let (tempo, usage) = (Tempo::new(rate), usage.clone());
         usage.waits.owes_input();
         let (rate, alarm) = (rate.bytes, LazyTimer::default());
         let patience = UploadDeadline { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
-        let arriving = IncomingBody { body, gathered: None, measure: InputLimit::new(most), patience };
+        let arriving = IncomingBody { body, gathered: None, measure: InputLimit::new(max), patience };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }

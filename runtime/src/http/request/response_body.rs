@@ -30,7 +30,7 @@ pub(in crate::http) struct Body {
 
 enum BodyContent {
     Full(Bytes),
-    Ongoing(Box<JobBody>),
+    Job(Box<JobBody>),
     Source(Box<dyn FrameSource>),
 }
 
@@ -52,7 +52,7 @@ impl Body {
     pub(in crate::http) fn here(&self) -> &[u8] {
         match &self.content {
             BodyContent::Full(bytes) => bytes,
-            BodyContent::Ongoing(_) | BodyContent::Source(_) => &[],
+            BodyContent::Job(_) | BodyContent::Source(_) => &[],
         }
     }
 
@@ -66,8 +66,8 @@ impl Body {
         self.rest.is_empty() && self.content.is_whole()
     }
 
-    pub(in crate::http) fn ongoing(ongoing: JobBody) -> Body {
-        Body::of(BodyContent::Ongoing(Box::new(ongoing)))
+    pub(in crate::http) fn of_job(job: JobBody) -> Body {
+        Body::of(BodyContent::Job(Box::new(job)))
     }
 
     /// Makes a body that is read from a file or made from another body.
@@ -99,7 +99,7 @@ impl Body {
             _ if !self.rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.rest))))),
             BodyContent::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             BodyContent::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
-            BodyContent::Ongoing(ongoing) => ongoing.poll_next(context),
+            BodyContent::Job(job) => job.poll_next(context),
             BodyContent::Source(source) => source.poll_next(context),
         };
         next.map_ok(|frame| self.cut(frame))
@@ -109,7 +109,7 @@ impl Body {
     pub(in crate::http) fn held(&self) -> usize {
         match &self.content {
             BodyContent::Full(bytes) => bytes.len(),
-            BodyContent::Ongoing(_) => PIPE_CAPACITY,
+            BodyContent::Job(_) => PIPE_CAPACITY,
             BodyContent::Source(source) => source.held(),
         }
     }
@@ -118,7 +118,7 @@ impl Body {
     pub(in crate::http) fn stop(&self, reason: StopReason) {
         match &self.content {
             BodyContent::Full(_) => {}
-            BodyContent::Ongoing(ongoing) => ongoing.stop(reason),
+            BodyContent::Job(job) => job.stop(reason),
             BodyContent::Source(source) => source.stop(reason),
         }
     }
@@ -137,10 +137,8 @@ impl Body {
 
     /// Ends a job whose output is no longer wanted.
     pub(in crate::http) async fn abandon(mut self) {
-        if let BodyContent::Ongoing(ongoing) =
-            mem::replace(&mut self.content, BodyContent::Full(Bytes::new()))
-        {
-            ongoing.abandon().await;
+        if let BodyContent::Job(job) = mem::replace(&mut self.content, BodyContent::Full(Bytes::new())) {
+            job.abandon().await;
         }
     }
 }
@@ -198,7 +196,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         let hint = match &self.content {
             BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            BodyContent::Ongoing(ongoing) => ongoing.size_hint(),
+            BodyContent::Job(job) => job.size_hint(),
             BodyContent::Source(source) => source.left().map(SizeHint::with_exact).unwrap_or_default(),
         };
         hint.exact().map(|left| SizeHint::with_exact(left + self.rest.len() as u64)).unwrap_or_default()
@@ -210,7 +208,7 @@ impl BodyContent {
     fn is_whole(&self) -> bool {
         match self {
             BodyContent::Full(bytes) => bytes.is_empty(),
-            BodyContent::Ongoing(ongoing) => ongoing.is_whole(),
+            BodyContent::Job(job) => job.is_whole(),
             BodyContent::Source(source) => source.left() == Some(0),
         }
     }

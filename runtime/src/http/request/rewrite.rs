@@ -10,12 +10,12 @@ use crate::http::refusal::Refusal;
 /// Makes the head of the request that is routed instead. The query stays, unless the template has one.
 ///
 /// # Errors
-/// The template needs a host, and the request names none; or the target is longer than `most` bytes.
+/// The template needs a host, and the request names none; or the target is longer than `max` bytes.
 pub(in crate::http) fn apply(
     to: &Template,
     found: &Match<'_, '_>,
     head: &Parts,
-    most: usize,
+    max: usize,
 ) -> Result<Parts, Refusal> {
     let filled = found.fill(to, parts(head));
     let mut target =
@@ -26,11 +26,11 @@ pub(in crate::http) fn apply(
         target.push('?');
         target.push_str(query);
     }
-    if target.len() > most {
-        return Err(Refusal::TargetTooLong(most));
+    if target.len() > max {
+        return Err(Refusal::TargetTooLong(max));
     }
     let mut uri = head.uri.clone().into_parts();
-    uri.path_and_query = Some(target.parse().map_err(|_| Refusal::TargetTooLong(most))?);
+    uri.path_and_query = Some(target.parse().map_err(|_| Refusal::TargetTooLong(max))?);
     let mut head = head.clone();
     head.uri = Uri::from_parts(uri).map_err(|_| Refusal::Internal)?;
     Ok(head)

@@ -238,8 +238,8 @@ impl SpoolFile {
     }
 
     /// Returns how many bytes to read next, at most this many.
-    fn left(&self, most: usize) -> usize {
-        usize::try_from(self.written - self.read).unwrap_or(most).min(most)
+    fn left(&self, max: usize) -> usize {
+        usize::try_from(self.written - self.read).unwrap_or(max).min(max)
     }
 
     /// Passes on what was read. Closes the file if that was the last of it.

@@ -71,7 +71,7 @@ async fn take<S: Service>(
     let server = service.server();
     let origin = counted_for(&**service, &server.settings.load(), &peer);
     let party = service.party(&peer, origin);
-    let Some(seat) = server.connections.seat(&peer, party, leaving).await else { return };
+    let Some(permit) = server.connections.acquire(&peer, party, leaving).await else { return };
     let settings = server.settings.load_full();
     let tls = settings.tls.clone().filter(|tls| service.takes_tls() && tls.covers(listener));
     let opening = match service.has_proxies() && settings.proxy_protocol.contains(listener.endpoint()) {
@@ -82,7 +82,7 @@ async fn take<S: Service>(
     let slot = (opening == Opening::Client && tls.is_some())
         .then(|| server.handshakes.begin(origin, settings.handshakes));
     let accepted = Accepted { service: service.clone(), settings, peer, leaving: leaving.clone() };
-    connections.spawn(attend(seat, accepted, (stream, opening), tls.map(|tls| (tls, slot))));
+    connections.spawn(attend(permit, accepted, (stream, opening), tls.map(|tls| (tls, slot))));
 }
 
 /// What the first bytes of a connection are.
@@ -104,7 +104,7 @@ fn counted_for(service: &impl Service, settings: &Settings, peer: &Peer) -> Opti
 
 /// Serves a connection to its end.
 async fn attend<S: Service>(
-    mut seat: ConnectionPermit,
+    mut permit: ConnectionPermit,
     mut accepted: Accepted<S>,
     (mut stream, opening): (Stream, Opening),
     tls: Option<(Arc<Tls>, Option<HandshakeSlot>)>,
@@ -112,11 +112,11 @@ async fn attend<S: Service>(
     let _present = accepted.service.server().activity.enter();
     if opening == Opening::ProxyHeader {
         // Boxed, so that other connections stay small.
-        let named = Box::pin(introduce(&mut seat, &accepted, &mut stream)).await;
+        let named = Box::pin(introduce(&mut permit, &accepted, &mut stream)).await;
         let Some(peer) = named else { return };
         accepted.peer = peer;
     }
-    let progress = seat.progress.clone();
+    let progress = permit.progress.clone();
     let connection = pin!(async move {
         let Some((tls, slot)) = tls else { return connection::serve(accepted, stream, progress).await };
         let turn = slot.unwrap_or_else(|| {
@@ -132,21 +132,21 @@ async fn attend<S: Service>(
             connection::serve(Accepted { peer, ..accepted }, stream, progress).await;
         }
     });
-    seat.serve(connection).await;
+    permit.serve(connection).await;
 }
 
 /// Reads the header of the PROXY protocol, and counts the connection for the client that it names. Returns `None` if the
 /// connection is to be closed.
 async fn introduce<S: Service>(
-    seat: &mut ConnectionPermit,
+    permit: &mut ConnectionPermit,
     accepted: &Accepted<S>,
     stream: &mut Stream,
 ) -> Option<Peer> {
     let mut named = None;
     {
         let reading = pin!(async { named = proxy_protocol::peer(accepted, stream).await });
-        seat.serve(reading).await;
+        permit.serve(reading).await;
     }
     let Accepted { service, settings, .. } = accepted;
-    named.filter(|peer| seat.move_to(peer, service.party(peer, counted_for(&**service, settings, peer))))
+    named.filter(|peer| permit.move_to(peer, service.party(peer, counted_for(&**service, settings, peer))))
 }

@@ -23,11 +23,11 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Accepted<S>, stream: St
     let spoken = stream.protocol();
     let deadlines = accepted.settings.deadlines;
     let accepted = Arc::new(accepted);
-    let watched = DeadlineIo::new(stream, progress, deadlines, Stream::has_left)
+    let io = DeadlineIo::new(stream, progress, deadlines, Stream::has_left)
         .resetting(Stream::reset)
         .measuring(Stream::unsent);
     // Boxed: each future that it moves through would have room for it until the connection ends.
-    let mut stream = Box::new(GuardedIo::new(watched, accepted.clone()));
+    let mut stream = Box::new(GuardedIo::new(io, accepted.clone()));
     let version = tokio::select! {
         biased;
         version = stream.version() => version,

@@ -34,17 +34,17 @@ struct TunnelInput {
     alarm: LazyTimer,
 }
 
-/// Makes an input of at most `most` bytes, and the writer that feeds it. With `idle`, the client may be
+/// Makes an input of at most `max` bytes, and the writer that feeds it. With `idle`, the client may be
 /// silent for that long while the job wants input. Closing the writer ends the input. Dropping the writer
 /// without a close means that the client is lost: the job is about to be cancelled, and must not take the
 /// bytes so far for the whole.
 ///
 /// Bytes are read ahead of the job, as many as a pipe holds. So the daemon notices a client that leaves while
 /// the job does something else.
-pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, InputWanted) {
+pub(super) fn feed(max: u64, idle: Option<Duration>) -> (PipeWriter, Input, InputWanted) {
     let (writer, reader) = pipe(PIPE_CAPACITY);
     let wanted = InputWanted::default();
-    let (measure, alarm) = (InputLimit::new(most), LazyTimer::default());
+    let (measure, alarm) = (InputLimit::new(max), LazyTimer::default());
     let arriving = TunnelInput { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
     (writer, Input::stream(arriving), wanted)
 }

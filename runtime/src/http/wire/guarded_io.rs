@@ -163,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         let read = &buffer.filled()[before..];
         let keep = match &mut self.inspector {
             Inspector::Nobody => return,
-            Inspector::Requests(framing) => match framing.push(read) {
+            Inspector::Requests(guard) => match guard.push(read) {
                 Ok(Checked::All) => return,
                 Ok(Checked::UpTo(good)) => {
                     self.paused_for_upgrade = true;
@@ -358,7 +358,7 @@ impl<S> GuardedIo<S> {
     /// hyper reads on as soon as it has taken one, before the service knows of it.
     fn is_quiet(&self) -> bool {
         match &self.inspector {
-            Inspector::Requests(framing) => framing.heads() == self.answered,
+            Inspector::Requests(guard) => guard.heads() == self.answered,
             Inspector::Nobody | Inspector::Frames(_) => true,
         }
     }

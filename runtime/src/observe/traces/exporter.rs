@@ -24,7 +24,7 @@ const BATCH: usize = 1 << 20;
 pub(super) struct SpanQueue {
     sender: mpsc::Sender<ExporterMessage>,
     waiting: Arc<QueuedSpans>,
-    most: usize,
+    max: usize,
     counts: Arc<TraceCounts>,
     /// Closed once the exporter has ended.
     ended: watch::Receiver<()>,
@@ -104,15 +104,15 @@ impl SpanQueue {
         };
         // Not aborted with the queue: spans that wait are still sent.
         drop(tokio::spawn(exporter.run()));
-        Ok(SpanQueue { sender, waiting, most: settings.queue, counts, ended })
+        Ok(SpanQueue { sender, waiting, max: settings.queue, counts, ended })
     }
 
     /// Queues a trace, or drops it if there is no room. Never waits.
     pub(super) fn send(&self, trace: FinishedTrace) {
         let (spans, bytes) = (trace.spans(), trace.bytes());
         let QueuedSpans { spans: all, bytes: all_bytes } = &*self.waiting;
-        if take(all, spans, self.most) {
-            if take(all_bytes, bytes, self.most.saturating_mul(EACH)) {
+        if take(all, spans, self.max) {
+            if take(all_bytes, bytes, self.max.saturating_mul(EACH)) {
                 if self.sender.try_send(ExporterMessage::Trace(trace)).is_ok() {
                     return;
                 }
@@ -134,8 +134,8 @@ impl SpanQueue {
 }
 
 /// Takes room for a trace, if there is as much. A trace that is larger than all room has it for itself.
-fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
-    let with = |taken: usize| (taken == 0 || taken + more <= most).then_some(taken + more);
+fn take(taken: &AtomicUsize, more: usize, max: usize) -> bool {
+    let with = |taken: usize| (taken == 0 || taken + more <= max).then_some(taken + more);
     taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
 }
 
@@ -278,19 +278,14 @@ mod tests {
         }
     }
 
-    fn queue(status: u16, permits: usize, most: usize) -> (SpanQueue, Arc<Semaphore>) {
-        answered(status, b"", permits, most)
+    fn queue(status: u16, permits: usize, max: usize) -> (SpanQueue, Arc<Semaphore>) {
+        answered(status, b"", permits, max)
     }
 
-    fn answered(
-        status: u16,
-        body: &'static [u8],
-        permits: usize,
-        most: usize,
-    ) -> (SpanQueue, Arc<Semaphore>) {
+    fn answered(status: u16, body: &'static [u8], permits: usize, max: usize) -> (SpanQueue, Arc<Semaphore>) {
         let options = TraceOptions { is_set: true, ..TraceOptions::default() };
         let complete = options.complete(|_| None).unwrap().unwrap();
-        let settings = TraceSettings { queue: most, batch: 1, delay: Duration::from_millis(1), ..complete };
+        let settings = TraceSettings { queue: max, batch: 1, delay: Duration::from_millis(1), ..complete };
         let may = Arc::new(Semaphore::new(permits));
         let transport = Arc::new(Fixed { status, body, may: may.clone() });
         (SpanQueue::start(&settings, transport, Arc::default()).unwrap(), may)

@@ -139,9 +139,9 @@ fn takes(room: &mut usize, text: usize) -> bool {
 }
 
 /// Keeps the first elements that fit, up to a number, and returns the number of the others.
-fn kept<T>(elements: &mut Vec<T>, most: usize, mut fits: impl FnMut(&T) -> bool) -> usize {
+fn kept<T>(elements: &mut Vec<T>, max: usize, mut fits: impl FnMut(&T) -> bool) -> usize {
     let all = elements.len();
-    let fitting = elements.iter().take(most).take_while(|element| fits(element)).count();
+    let fitting = elements.iter().take(max).take_while(|element| fits(element)).count();
     elements.truncate(fitting);
     elements.shrink_to_fit();
     all - fitting

@@ -75,9 +75,9 @@ pub(super) struct TraceStart {
 }
 
 impl TraceRecords {
-    /// Takes room for a record, if there is as much. `most` is the number of details. The request, and the job that the
+    /// Takes room for a record, if there is as much. `max` is the number of details. The request, and the job that the
     /// trace began with, are kept in any case.
-    fn take(&mut self, record: &SpanRecord, most: usize) -> bool {
+    fn take(&mut self, record: &SpanRecord, max: usize) -> bool {
         let is_detail = record.facts.is_detail();
         let taken = match is_detail {
             true => &mut self.detail_bytes,
@@ -85,7 +85,7 @@ impl TraceRecords {
             false => return true,
         };
         let bytes = *taken + record.bytes();
-        if bytes > BYTES || (is_detail && self.details >= most) {
+        if bytes > BYTES || (is_detail && self.details >= max) {
             return false;
         }
         *taken = bytes;
@@ -103,8 +103,8 @@ impl Trace {
             self.send(vec![record]);
             return;
         }
-        let most = if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS };
-        if records.take(&record, most) {
+        let max = if self.is_sampled { DETAILS } else { UNSAMPLED_DETAILS };
+        if records.take(&record, max) {
             records.ended.push(record);
         } else {
             records.left_out += record.facts.spans();

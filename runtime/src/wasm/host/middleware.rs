@@ -85,7 +85,7 @@ fn code(fault: &Fault) -> ErrorCode {
     match fault {
         Fault::TimedOut(_) | Fault::CpuExceeded(_) => ErrorCode::HttpResponseTimeout,
         fault if fault.is_without_slot() => ErrorCode::ConnectionLimitReached,
-        Fault::InputTooLarge(most) => ErrorCode::HttpRequestBodySize(Some(*most)),
+        Fault::InputTooLarge(max) => ErrorCode::HttpRequestBodySize(Some(*max)),
         other => internal(other.code()),
     }
 }

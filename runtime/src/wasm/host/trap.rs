@@ -62,11 +62,8 @@ pub(in crate::wasm) fn conclude(
         return Err(Fault::trapped("it has thrown an exception that it does not catch", stack));
     }
     if call_size::is_exceeded(&error) {
-        let most = ByteCount(call_size::MOST as u64);
-        return Err(Fault::trapped(
-            format_args!("one call passes more than {most}: pass it in parts"),
-            stack,
-        ));
+        let max = ByteCount(call_size::MOST as u64);
+        return Err(Fault::trapped(format_args!("one call passes more than {max}: pass it in parts"), stack));
     }
     Err(match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),

@@ -33,7 +33,7 @@ pub(super) enum MessageError {
 /// Decodes messages from what a job writes.
 pub(super) struct Decoder {
     messages: Messages,
-    most: usize,
+    max: usize,
     written: BytesMut,
     /// How many bytes of the incomplete line were searched for a line feed.
     searched: usize,
@@ -73,7 +73,7 @@ pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Byte
 impl Decoder {
     pub(super) fn new(websocket: &WebSocket) -> Decoder {
         let WebSocket { messages, message_size, .. } = *websocket;
-        Decoder { messages, most: message_size, written: BytesMut::new(), searched: 0 }
+        Decoder { messages, max: message_size, written: BytesMut::new(), searched: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -138,10 +138,10 @@ impl Decoder {
     }
 
     fn check(&self, length: usize) -> Result<(), Fault> {
-        if length <= self.most {
+        if length <= self.max {
             return Ok(());
         }
-        Err(bad(format!("a message of more than {} bytes (websocket.message_size)", self.most)))
+        Err(bad(format!("a message of more than {} bytes (websocket.message_size)", self.max)))
     }
 }
 

@@ -21,11 +21,10 @@ fn seconds(start: Instant) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_given_the_first_byte_deadline() {
     let (_peer, stream) = duplex(64);
-    let mut watched =
-        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
+    let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let start = Instant::now();
 
-    let outcome = watched.read_u8().await;
+    let outcome = io.read_u8().await;
 
     assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     assert_eq!(seconds(start), 5);
@@ -34,8 +33,7 @@ async fn a_silent_peer_is_given_the_first_byte_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
     let (mut peer, stream) = duplex(64);
-    let mut watched =
-        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
+    let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
     let start = Instant::now();
     let drip = async {
         for _ in 0..20 {
@@ -43,7 +41,7 @@ async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    let read = async { while watched.read_u8().await.is_ok() {} };
+    let read = async { while io.read_u8().await.is_ok() {} };
 
     tokio::select! { () = drip => {}, () = read => {} }
 
@@ -53,19 +51,18 @@ async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_shorter_wait_after_a_longer_one_is_kept() {
     let (mut peer, stream) = duplex(64);
-    let mut watched =
-        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
-    let progress = watched.progress();
+    let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
+    let progress = io.progress();
     progress.answered();
-    watched.flush().await.unwrap();
+    io.flush().await.unwrap();
     let start = Instant::now();
     let sent = async {
         tokio::time::sleep(Duration::from_secs(59)).await;
         peer.write_all(b"x").await
     };
-    let (first, _sent) = tokio::join!(watched.read_u8(), sent);
+    let (first, _sent) = tokio::join!(io.read_u8(), sent);
 
-    let second = watched.read_u8().await;
+    let second = io.read_u8().await;
 
     assert_eq!(first.ok(), Some(b'x'));
     assert!(second.is_err());
@@ -75,13 +72,12 @@ async fn a_shorter_wait_after_a_longer_one_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
     let (_peer, stream) = duplex(4);
-    let mut watched =
-        DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
-    let progress = watched.progress();
+    let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
+    let progress = io.progress();
     progress.answering();
     let start = Instant::now();
 
-    let outcome = watched.write_all(b"12345").await;
+    let outcome = io.write_all(b"12345").await;
 
     assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     assert_eq!(seconds(start), 30);
@@ -92,13 +88,13 @@ async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_eno
     for (bytes, given_up) in [(100, Some(StopReason::TooSlow)), (300, None)] {
         let (mut peer, stream) = duplex(64);
         let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
-        let mut watched = DeadlineIo::new(
+        let mut io = DeadlineIo::new(
             stream,
             Progress::new(MemoryAccount::unlimited()),
             Deadlines { rate, ..DEADLINES },
             |_| false,
         );
-        let progress = watched.progress();
+        let progress = io.progress();
         let start = Instant::now();
         let sipping = async {
             let mut sip = vec![0; bytes];
@@ -109,7 +105,7 @@ async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_eno
         };
 
         tokio::select! {
-            outcome = watched.write_all(&[0; 100_000]) => assert!(outcome.is_err()),
+            outcome = io.write_all(&[0; 100_000]) => assert!(outcome.is_err()),
             () = sipping => {}
         }
 
@@ -150,7 +146,7 @@ async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing
     const HELD: u64 = 100_000;
     let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
     let stream = Buffered(Instant::now());
-    let mut watched = DeadlineIo::new(
+    let mut io = DeadlineIo::new(
         stream,
         Progress::new(MemoryAccount::unlimited()),
         Deadlines { rate, ..DEADLINES },
@@ -158,9 +154,9 @@ async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing
     )
     .measuring(|stream| HELD.saturating_sub(stream.0.elapsed().as_secs() * 1000));
     let start = Instant::now();
-    watched.write_all(&vec![0; 100_000]).await.unwrap();
+    io.write_all(&vec![0; 100_000]).await.unwrap();
 
-    let outcome = watched.write_all(b"1").await;
+    let outcome = io.write_all(b"1").await;
 
     assert!(outcome.is_err());
     assert!((100..=110).contains(&seconds(start)), "{}", seconds(start));
@@ -199,21 +195,21 @@ impl AsyncWrite for Withheld {
 /// A connection whose response is written and not flushed. Its client may be idle for one second only.
 async fn unsent() -> DeadlineIo<Withheld> {
     let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
-    let mut watched =
+    let mut io =
         DeadlineIo::new(Withheld::default(), Progress::new(MemoryAccount::unlimited()), deadlines, |_| false);
-    watched.progress().answering();
-    watched.write_all(b"an answer").await.unwrap();
-    watched.progress().answered();
-    watched
+    io.progress().answering();
+    io.write_all(b"an answer").await.unwrap();
+    io.progress().answered();
+    io
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_written_and_not_sent_has_the_write_deadline() {
     for is_last in [false, true] {
-        let mut watched = unsent().await;
+        let mut io = unsent().await;
         let start = Instant::now();
 
-        let outcome = if is_last { watched.shutdown().await } else { watched.flush().await };
+        let outcome = if is_last { io.shutdown().await } else { io.flush().await };
 
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert_eq!(seconds(start), 30);
@@ -222,46 +218,46 @@ async fn what_is_written_and_not_sent_has_the_write_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_that_is_done_is_not_held_against_a_later_one() {
-    let mut watched = unsent().await;
-    let late = tokio::time::timeout(Duration::from_secs(20), watched.flush()).await;
+    let mut io = unsent().await;
+    let late = tokio::time::timeout(Duration::from_secs(20), io.flush()).await;
     assert!(late.is_err(), "it waits");
-    watched.stream.has_room = true;
-    watched.flush().await.unwrap();
-    watched.progress().answering();
-    watched.stream.has_room = false;
+    io.stream.has_room = true;
+    io.flush().await.unwrap();
+    io.progress().answering();
+    io.stream.has_room = false;
     let start = Instant::now();
 
-    assert!(watched.flush().await.is_err());
+    assert!(io.flush().await.is_err());
 
     assert_eq!(seconds(start), 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_idle_once_its_answer_is_sent_and_no_sooner() {
-    let mut watched = unsent().await;
-    let progress = watched.progress();
-    let late = tokio::time::timeout(Duration::from_secs(20), watched.flush()).await;
+    let mut io = unsent().await;
+    let progress = io.progress();
+    let late = tokio::time::timeout(Duration::from_secs(20), io.flush()).await;
     assert!(late.is_err() && progress.idle_since().is_none() && !progress.is_idle());
-    watched.stream.has_room = true;
+    io.stream.has_room = true;
 
-    watched.flush().await.unwrap();
+    io.flush().await.unwrap();
 
     // To the millisecond.
     let ago = progress.idle_since().map(|since| since.elapsed());
     assert!(ago.is_some_and(|ago| ago < Duration::from_secs(1)), "{ago:?}");
     let start = Instant::now();
-    assert!(watched.read_u8().await.is_err());
+    assert!(io.read_u8().await.is_err());
     assert_eq!(seconds(start), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_behind_an_unsent_answer_keeps_the_connection_busy() {
-    let mut watched = unsent().await;
-    let progress = watched.progress();
+    let mut io = unsent().await;
+    let progress = io.progress();
     progress.begun(DEADLINES.head);
-    watched.stream.has_room = true;
+    io.stream.has_room = true;
 
-    watched.flush().await.unwrap();
+    io.flush().await.unwrap();
 
     assert!(progress.idle_since().is_none() && progress.is_mid_request());
 }

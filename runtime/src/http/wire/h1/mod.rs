@@ -102,11 +102,11 @@ const HANDSHAKE: u8 = 22;
 
 /// Checks bytes in pieces of the given size, as a connection would.
 pub fn follow(bytes: &[u8], piece: usize, bounds: HeadLimits) -> Followed {
-    let mut framing = H1Guard::new(bounds);
+    let mut guard = H1Guard::new(bounds);
     let mut passed = Vec::new();
-    let refusal = bytes.chunks(piece.max(1)).find_map(|piece| framing.pass(piece, &mut passed).err());
+    let refusal = bytes.chunks(piece.max(1)).find_map(|piece| guard.pass(piece, &mut passed).err());
     let refused = refusal.flatten().map(|refusal| refusal.code());
-    Followed { passed, heads: framing.heads, refused }
+    Followed { passed, heads: guard.heads, refused }
 }
 
 impl H1Guard {

@@ -7,8 +7,8 @@ const BOUNDS: HeadLimits = HeadLimits { head: 16 << 10, target: 1024, fields: 20
 
 /// Pushes bytes in pieces. Returns how many were let through, and whether the rest was refused.
 fn push(bytes: &[u8], piece: usize) -> (usize, Option<Refusal>) {
-    let (mut framing, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
-    let refusal = bytes.chunks(piece).find_map(|piece| framing.pass(piece, &mut passed).err());
+    let (mut guard, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
+    let refusal = bytes.chunks(piece).find_map(|piece| guard.pass(piece, &mut passed).err());
     (passed.len(), refusal.flatten())
 }
 
@@ -64,8 +64,8 @@ fn a_line_without_an_end_is_not_kept_for_ever() {
 #[test]
 fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
     let asked = |bytes: &[u8], piece: usize| {
-        let mut framing = H1Guard::new(BOUNDS);
-        bytes.chunks(piece).find_map(|piece| framing.push(piece).err()).map(|breach| breach.asked)
+        let mut guard = H1Guard::new(BOUNDS);
+        bytes.chunks(piece).find_map(|piece| guard.push(piece).err()).map(|breach| breach.asked)
     };
     let good = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
     for (bad, shown) in [
