@@ -234,7 +234,7 @@ pub(super) async fn respond<S: Service>(
         log.complete();
     }
     if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
-        progress.close_delimited.started();
+        progress.close_delimited.writer().started();
         // The close ends the body, whatever the client asked for.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -291,7 +291,7 @@ impl ConnectionPermit {
             if !self.progress.is_multiplexed() {
                 return;
             }
-            self.progress.departure.make_room();
+            self.progress.departure.writer().make_room();
             if timeout(H2_MAKE_ROOM, connection.as_mut()).await.is_ok() {
                 return;
             }
@@ -300,7 +300,7 @@ impl ConnectionPermit {
             }
         }
         // A request came meanwhile. It is answered, as the last one.
-        self.progress.departure.leave();
+        self.progress.departure.writer().leave();
         connection.await;
     }
 }

@@ -182,7 +182,7 @@ impl RequestLog {
 
     /// Notes that the head was handed over.
     pub(in crate::http) fn head_sent(&mut self, status: StatusCode) {
-        self.progress.delivery.hand(0);
+        self.progress.delivery.writer().hand(0);
         self.status = Some(status);
         self.story.iter_mut().for_each(|story| story.head_sent = Some(Instant::now()));
         self.ballot.iter_mut().for_each(Ballot::handed);
@@ -199,7 +199,7 @@ impl RequestLog {
     /// Notes that the whole response was handed over.
     pub(in crate::http) fn complete(&mut self) {
         self.end = ResponseEnd::Complete;
-        self.progress.close_delimited.complete();
+        self.progress.close_delimited.writer().complete();
     }
 
     /// Returns why the client was given up, if it was.
@@ -209,12 +209,12 @@ impl RequestLog {
 
     /// Notes that more of the body is wanted, and none is there yet.
     pub(in crate::http) fn body_wanted(&mut self) {
-        self.progress.delivery.want();
+        self.progress.delivery.writer().want();
         self.ballot.iter_mut().for_each(Ballot::awaits);
     }
 
     pub(in crate::http) fn sent(&mut self, bytes: usize) {
-        self.progress.delivery.hand(bytes);
+        self.progress.delivery.writer().hand(bytes);
         self.ballot.iter_mut().for_each(Ballot::handed);
         self.bytes += bytes as u64;
     }

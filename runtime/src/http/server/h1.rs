@@ -42,11 +42,11 @@ pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Bo
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     if leaving.has_begun() {
-        progress.departure.leave();
+        progress.departure.writer().leave();
     }
     let leave = async {
         leaving.begun().await;
-        progress.departure.leave();
+        progress.departure.writer().leave();
         // The connection is polled again first: a lingering close now has less time.
         yield_now().await;
         // Every response says that it is the last. A busy client leaves by itself.

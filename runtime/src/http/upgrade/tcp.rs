@@ -46,7 +46,7 @@ where
         error = inward(&mut from, stdin) => TunnelEnd::Client(error),
     };
     if let TunnelEnd::Job(Err(_)) = ended {
-        progress.close_delimited.failed();
+        progress.close_delimited.writer().failed();
     }
     if let TunnelEnd::Job(_) = ended
         && let Err(error) = to.shutdown().await

@@ -67,7 +67,7 @@ impl PendingUpgrade {
         let tunnel = self.lock().take();
         // HTTP's deadlines end with HTTP. A client that does not read is still bounded by the write
         // deadline.
-        let tunnel = tunnel.inspect(|_| progress.reading.switched())?;
+        let tunnel = tunnel.inspect(|_| progress.switched())?;
         // Boxed, so that connections that stay with HTTP are smaller.
         Box::pin(tunnel.run(progress, leaving)).await
     }

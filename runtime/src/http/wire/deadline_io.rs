@@ -47,7 +47,7 @@ impl<S> DeadlineIo<S> {
         deadlines: Deadlines,
         has_left: fn(&S) -> bool,
     ) -> DeadlineIo<S> {
-        progress.reading.connected(deadlines.first_byte);
+        progress.reading.writer().connected(deadlines.first_byte);
         DeadlineIo {
             stream,
             progress,
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         let this = &mut *self;
         let outcome = Pin::new(&mut this.stream).poll_flush(context);
         if let Poll::Ready(Ok(())) = outcome {
-            this.progress.reading.flushed(this.deadlines.keep_alive);
+            this.progress.reading.writer().flushed(this.deadlines.keep_alive);
         }
         // hyper does not read again after a response. The read that waits for the next request was armed
         // earlier, for a later deadline or for none.
@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
             let outcome = ready!(self.flushed(outcome, context));
             if outcome.is_ok() {
-                self.progress.close_delimited.closed();
+                self.progress.close_delimited.writer().closed();
             }
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);

@@ -27,15 +27,18 @@ pub(in crate::http) struct Delivery {
     waiting: AtomicWaker,
 }
 
+/// The side that hands responses over, and sees what the client takes.
+pub(in crate::http) struct DeliveryWriter<'m>(&'m Delivery);
+
 impl Delivery {
     /// Makes the count of a stream of this connection, or with `None` that of a connection.
     pub(in crate::http) fn within(connection: Option<Arc<Delivery>>) -> Arc<Delivery> {
         Arc::new(Delivery { connection, ..Delivery::default() })
     }
 
-    /// Notes that another response begins.
-    pub(in crate::http) fn begin(&self) {
-        self.is_over.store(false, Ordering::Relaxed);
+    /// Returns the side that hands responses over.
+    pub(in crate::http) fn writer(&self) -> DeliveryWriter<'_> {
+        DeliveryWriter(self)
     }
 
     /// Reports whether the job has lost its slot, and otherwise wakes this task when it does. Waiting for the
@@ -43,19 +46,6 @@ impl Delivery {
     pub(in crate::http) fn is_over(&self, context: &Context<'_>) -> bool {
         self.waiting.register(context.waker());
         self.is_over.load(Ordering::Acquire)
-    }
-
-    /// Notes that a piece of the response was handed over: the head, or this many bytes of the body.
-    pub(in crate::http) fn hand(&self, bytes: usize) {
-        self.handed.fetch_add(bytes as u64, Ordering::Relaxed);
-        let pieces = self.pieces.load(Ordering::Relaxed);
-        self.pieces.store((pieces | 1) + 1, Ordering::Relaxed);
-    }
-
-    /// Notes that another piece is wanted, and none is there yet.
-    pub(in crate::http) fn want(&self) {
-        let pieces = self.pieces.load(Ordering::Relaxed);
-        self.pieces.store(pieces | 1, Ordering::Relaxed);
     }
 
     /// Returns which piece the peer has yet to take, as a number that changes with each piece. Returns
@@ -68,12 +58,32 @@ impl Delivery {
     pub(in crate::http) fn handed(&self) -> u64 {
         self.handed.load(Ordering::Relaxed)
     }
+}
+
+impl DeliveryWriter<'_> {
+    /// Notes that another response begins.
+    pub(super) fn begin(&self) {
+        self.0.is_over.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that a piece of the response was handed over: the head, or this many bytes of the body.
+    pub(in crate::http) fn hand(&self, bytes: usize) {
+        self.0.handed.fetch_add(bytes as u64, Ordering::Relaxed);
+        let pieces = self.0.pieces.load(Ordering::Relaxed);
+        self.0.pieces.store((pieces | 1) + 1, Ordering::Relaxed);
+    }
+
+    /// Notes that another piece is wanted, and none is there yet.
+    pub(in crate::http) fn want(&self) {
+        let pieces = self.0.pieces.load(Ordering::Relaxed);
+        self.0.pieces.store(pieces | 1, Ordering::Relaxed);
+    }
 
     /// Notes how many bytes the peer has taken in all, while a write waits for it. `streams` streams share
     /// them.
-    pub(in crate::http) fn take(&self, bytes: u64, streams: usize) {
-        let more = bytes.saturating_sub(self.seen.swap(bytes, Ordering::Relaxed));
-        self.taken.fetch_add(more / streams.max(1) as u64, Ordering::Relaxed);
+    pub(super) fn take(&self, bytes: u64, streams: usize) {
+        let more = bytes.saturating_sub(self.0.seen.swap(bytes, Ordering::Relaxed));
+        self.0.taken.fetch_add(more / streams.max(1) as u64, Ordering::Relaxed);
     }
 }
 
@@ -103,9 +113,9 @@ mod tests {
         let connection = Delivery::within(None);
         let stream = Delivery::within(Some(connection.clone()));
 
-        stream.hand(10);
-        connection.take(1000, 4);
-        connection.take(1400, 4);
+        stream.writer().hand(10);
+        connection.writer().take(1000, 4);
+        connection.writer().take(1400, 4);
 
         assert_eq!((stream.taken(), stream.handed()), (10 + 350, 10));
     }
@@ -113,7 +123,8 @@ mod tests {
     #[test]
     fn the_peer_is_the_slow_side_between_a_piece_and_the_wish_for_another() {
         type Event = fn(&Delivery);
-        let (hand, want): (Event, Event) = (|delivery| delivery.hand(1), Delivery::want);
+        let hand: Event = |delivery| delivery.writer().hand(1);
+        let want: Event = |delivery| delivery.writer().want();
         // The piece that is untaken behind the events.
         for (events, untaken) in [
             (&[][..], None),
@@ -137,8 +148,8 @@ mod tests {
     fn what_a_buffer_takes_of_an_answer_is_not_taken_by_its_client() {
         let connection = Delivery::within(None);
 
-        connection.hand(1 << 20);
-        connection.take(1000, 0);
+        connection.writer().hand(1 << 20);
+        connection.writer().take(1000, 0);
 
         assert_eq!((connection.taken(), connection.handed()), (1000, 1 << 20));
     }

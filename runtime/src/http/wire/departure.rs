@@ -13,20 +13,18 @@ pub(in crate::http) struct Departure {
     room: Notify,
 }
 
+/// The side that tells a connection to leave.
+pub(in crate::http) struct DepartureWriter<'m>(&'m Departure);
+
 impl Departure {
-    /// Notes that the next response is the last one.
-    pub(in crate::http) fn leave(&self) {
-        self.is_leaving.store(true, Ordering::Relaxed);
+    /// Returns the side that tells it to leave.
+    pub(in crate::http) fn writer(&self) -> DepartureWriter<'_> {
+        DepartureWriter(self)
     }
 
     /// Reports whether the next response is the last one.
     pub(in crate::http) fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Relaxed)
-    }
-
-    /// Asks the connection to leave, although it may have done nothing wrong.
-    pub(in crate::http) fn make_room(&self) {
-        self.room.notify_one();
     }
 
     /// Waits until the connection is asked to leave.
@@ -38,6 +36,18 @@ impl Departure {
     }
 }
 
+impl DepartureWriter<'_> {
+    /// Notes that the next response is the last one.
+    pub(in crate::http) fn leave(&self) {
+        self.0.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the connection to leave, although it may have done nothing wrong.
+    pub(in crate::http) fn make_room(&self) {
+        self.0.room.notify_one();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
@@ -46,13 +56,24 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_asked_before_it_waits_leaves_all_the_same() {
-        let departure = Departure::default();
-        assert!(departure.room_wanted().now_or_never().is_none() && !departure.is_leaving());
+        type Event = fn(&Departure);
+        let leave: Event = |departure| departure.writer().leave();
+        let make_room: Event = |departure| departure.writer().make_room();
+        // Behind the events: whether the connection is asked to leave, and whether its next response is the last.
+        for (events, is_asked, is_leaving) in [
+            (&[][..], false, false),
+            (&[make_room], true, false),
+            (&[make_room, make_room], true, false),
+            (&[leave], false, true),
+            (&[leave, make_room], true, true),
+        ] {
+            let departure = Departure::default();
 
-        departure.make_room();
+            events.iter().for_each(|event| event(&departure));
 
-        assert!(departure.room_wanted().now_or_never().is_some() && !departure.is_leaving());
-        departure.leave();
-        assert!(departure.is_leaving() && departure.room_wanted().now_or_never().is_none());
+            let asked = departure.room_wanted().now_or_never().is_some();
+            assert_eq!((asked, departure.is_leaving()), (is_asked, is_leaving), "{}", events.len());
+            assert!(departure.room_wanted().now_or_never().is_none(), "asked once");
+        }
     }
 }

@@ -190,12 +190,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             },
             Inspector::Frames(frames) => match frames.received(read) {
                 Ok(()) => {
-                    self.progress.reading.section_open(frames.open_section(), self.stream.head_deadline());
+                    let section = frames.open_section();
+                    self.progress.reading.writer().section_open(section, self.stream.head_deadline());
                     if frames.is_full() {
                         if !std::mem::replace(&mut self.is_told_to_go, true) {
                             self.report.told(H2Event::ManyCancels);
                         }
-                        self.progress.departure.make_room();
+                        self.progress.departure.writer().make_room();
                     }
                     return;
                 }
@@ -337,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         this.is_stuck = false;
         this.charge();
         if let Inspector::Frames(frames) = &this.inspector {
-            this.progress.streams.holds(frames.is_answering());
+            this.progress.streams.writer().holds(frames.is_answering());
         }
         this.answered = this.progress.answers();
         // hyper does not read again after a response, and no further byte would wake it.
@@ -367,7 +368,7 @@ impl<S> GuardedIo<S> {
     fn unflushed(&mut self) {
         self.is_flushed = false;
         if let Inspector::Frames(_) = self.inspector {
-            self.progress.streams.holds(true);
+            self.progress.streams.writer().holds(true);
         }
     }
 
@@ -380,7 +381,7 @@ impl<S> GuardedIo<S> {
             told => report.told(told),
         });
         if is_answer {
-            self.progress.streams.wrote();
+            self.progress.streams.writer().wrote();
         }
     }
 }

@@ -82,7 +82,7 @@ mod tests {
             close.begin(&progress);
             peer.write_all(b"late").await.unwrap();
             if is_leaving {
-                progress.departure.leave();
+                progress.departure.writer().leave();
             }
 
             poll_fn(|context| close.poll(&mut stream, &progress, context)).await;

@@ -38,7 +38,8 @@ pub struct Deadlines {
 #[derive(Clone)]
 pub(in crate::http) struct Progress(Arc<ProgressState>);
 
-/// The state machines of a connection or stream, and what concerns several of them.
+/// The state machines of a connection or stream, and what concerns several of them. Each is read as it is, and changed
+/// through its writer, a type of its own. The writers of `reading` and `streams` do not leave `wire`.
 pub(in crate::http) struct ProgressState {
     /// What the client has to send next.
     pub(in crate::http) reading: ReadDeadline,
@@ -112,7 +113,7 @@ impl Progress {
 
     /// Counts a stream as in progress until the returned guard is dropped.
     pub(in crate::http) fn stream(&self) -> OpenStream {
-        self.streams.open();
+        self.streams.writer().open();
         OpenStream(self.clone())
     }
 }
@@ -128,8 +129,8 @@ impl Deref for Progress {
 impl ProgressState {
     /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
     pub(in crate::http) fn multiplexed(&self) {
-        self.reading.multiplexed();
-        self.streams.begin(self.reading.since());
+        self.reading.writer().multiplexed();
+        self.streams.writer().begin(self.reading.since());
     }
 
     /// Reports whether this is the state of an HTTP/2 stream.
@@ -146,20 +147,25 @@ impl ProgressState {
     pub(in crate::http) fn begun(&self, head: Duration) {
         // The rest of an abandoned body is no head.
         if !self.body.is_owed() {
-            self.reading.head_begun(head);
+            self.reading.writer().head_begun(head);
         }
     }
 
     /// Notes that the head of a request is complete.
     pub(in crate::http) fn answering(&self) {
-        self.delivery.begin();
-        self.reading.head_complete();
+        self.delivery.writer().begin();
+        self.reading.writer().head_complete();
     }
 
     /// Notes that the response is complete.
     pub(in crate::http) fn answered(&self) {
         self.answers.store(self.answers() + 1, Ordering::Relaxed);
-        self.reading.answered();
+        self.reading.writer().answered();
+    }
+
+    /// Notes that the connection has left HTTP. It has no deadlines any more.
+    pub(in crate::http) fn switched(&self) {
+        self.reading.writer().switched();
     }
 
     /// Returns how many responses are complete.
@@ -222,7 +228,7 @@ impl ProgressState {
 
     /// Notes how many bytes the peer has taken in all. Called while a write waits for it.
     pub(in crate::http) fn takes(&self, bytes: u64) {
-        self.delivery.take(bytes, self.streams.count());
+        self.delivery.writer().take(bytes, self.streams.count());
     }
 
     /// Returns why waiting for the peer should end, if it should. Otherwise wakes this task when it should.
@@ -240,7 +246,7 @@ impl OwedBody {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.close();
+        self.0.streams.writer().close();
     }
 }
 
@@ -252,7 +258,7 @@ mod tests {
     async fn a_connection_of_http2_is_idle_since_it_was_connected_until_a_stream_ends() {
         let progress = Progress::new(MemoryAccount::unlimited());
         tokio::time::advance(Duration::from_secs(2)).await;
-        progress.reading.connected(Duration::from_secs(9));
+        progress.reading.writer().connected(Duration::from_secs(9));
         let connected = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
         progress.multiplexed();

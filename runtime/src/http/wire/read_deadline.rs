@@ -49,6 +49,9 @@ impl ReadPhase {
     ];
 }
 
+/// The side that changes the phase and its deadline.
+pub(super) struct ReadDeadlineWriter<'m>(&'m ReadDeadline);
+
 impl ReadDeadline {
     /// Starts in a phase without a deadline.
     pub(in crate::http) fn new(start: Instant, phase: ReadPhase) -> ReadDeadline {
@@ -56,65 +59,9 @@ impl ReadDeadline {
         ReadDeadline { start, phase: AtomicU8::new(phase as u8), due, since, section: AtomicU64::new(0) }
     }
 
-    fn enter(&self, phase: ReadPhase, within: Option<Duration>) {
-        let due = within.map_or(NEVER, |within| {
-            let now = self.start.elapsed();
-            self.since.store(millis(now), Ordering::Relaxed);
-            millis(now + within)
-        });
-        self.due.store(due, Ordering::Relaxed);
-        self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    /// Notes that the connection can be read from.
-    pub(in crate::http) fn connected(&self, first_byte: Duration) {
-        self.enter(ReadPhase::HeadStart, Some(first_byte));
-    }
-
-    /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
-    pub(in crate::http) fn multiplexed(&self) {
-        self.enter(ReadPhase::Streams, None);
-    }
-
-    /// Notes which field section of an HTTP/2 connection has begun and not ended, by its number from 1. It has to end
-    /// `within` this time, however its bytes come. The connection is as idle as before.
-    pub(in crate::http) fn section_open(&self, section: Option<u64>, within: Duration) {
-        let number = section.unwrap_or_default();
-        if self.phase() != ReadPhase::Streams || self.section.swap(number, Ordering::Relaxed) == number {
-            return;
-        }
-        let due = section.map_or(NEVER, |_| millis(self.start.elapsed() + within));
-        self.due.store(due, Ordering::Relaxed);
-    }
-
-    /// Notes that a byte has come where a head may begin.
-    pub(in crate::http) fn head_begun(&self, head: Duration) {
-        if let ReadPhase::HeadStart | ReadPhase::Sending = self.phase() {
-            self.enter(ReadPhase::HeadRest, Some(head));
-        }
-    }
-
-    /// Notes that the head of a request is complete. No deadline runs for the client while the handler works. The
-    /// bodies of request and response have deadlines of their own.
-    pub(in crate::http) fn head_complete(&self) {
-        self.enter(ReadPhase::Answer, None);
-    }
-
-    /// Notes that the response is complete.
-    pub(in crate::http) fn answered(&self) {
-        self.phase.store(ReadPhase::Sending as u8, Ordering::Relaxed);
-    }
-
-    /// Notes that all written bytes are flushed. After a response, the connection is then idle.
-    pub(in crate::http) fn flushed(&self, keep_alive: Duration) {
-        if self.phase() == ReadPhase::Sending {
-            self.enter(ReadPhase::HeadStart, Some(keep_alive));
-        }
-    }
-
-    /// Notes that the connection has left HTTP. It has no deadlines any more.
-    pub(in crate::http) fn switched(&self) {
-        self.enter(ReadPhase::Switched, None);
+    /// Returns the side that changes the phase.
+    pub(super) fn writer(&self) -> ReadDeadlineWriter<'_> {
+        ReadDeadlineWriter(self)
     }
 
     pub(in crate::http) fn phase(&self) -> ReadPhase {
@@ -136,6 +83,69 @@ impl ReadDeadline {
     }
 }
 
+impl ReadDeadlineWriter<'_> {
+    fn enter(&self, phase: ReadPhase, within: Option<Duration>) {
+        let due = within.map_or(NEVER, |within| {
+            let now = self.0.start.elapsed();
+            self.0.since.store(millis(now), Ordering::Relaxed);
+            millis(now + within)
+        });
+        self.0.due.store(due, Ordering::Relaxed);
+        self.0.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection can be read from.
+    pub(super) fn connected(&self, first_byte: Duration) {
+        self.enter(ReadPhase::HeadStart, Some(first_byte));
+    }
+
+    /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
+    pub(super) fn multiplexed(&self) {
+        self.enter(ReadPhase::Streams, None);
+    }
+
+    /// Notes which field section of an HTTP/2 connection has begun and not ended, by its number from 1. It has to end
+    /// `within` this time, however its bytes come. The connection is as idle as before.
+    pub(super) fn section_open(&self, section: Option<u64>, within: Duration) {
+        let number = section.unwrap_or_default();
+        if self.0.phase() != ReadPhase::Streams || self.0.section.swap(number, Ordering::Relaxed) == number {
+            return;
+        }
+        let due = section.map_or(NEVER, |_| millis(self.0.start.elapsed() + within));
+        self.0.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Notes that a byte has come where a head may begin.
+    pub(super) fn head_begun(&self, head: Duration) {
+        if let ReadPhase::HeadStart | ReadPhase::Sending = self.0.phase() {
+            self.enter(ReadPhase::HeadRest, Some(head));
+        }
+    }
+
+    /// Notes that the head of a request is complete. No deadline runs for the client while the handler works. The
+    /// bodies of request and response have deadlines of their own.
+    pub(super) fn head_complete(&self) {
+        self.enter(ReadPhase::Answer, None);
+    }
+
+    /// Notes that the response is complete.
+    pub(super) fn answered(&self) {
+        self.0.phase.store(ReadPhase::Sending as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that all written bytes are flushed. After a response, the connection is then idle.
+    pub(super) fn flushed(&self, keep_alive: Duration) {
+        if self.0.phase() == ReadPhase::Sending {
+            self.enter(ReadPhase::HeadStart, Some(keep_alive));
+        }
+    }
+
+    /// Notes that the connection has left HTTP. It has no deadlines any more.
+    pub(super) fn switched(&self) {
+        self.enter(ReadPhase::Switched, None);
+    }
+}
+
 /// Rounds a time down to whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
@@ -150,13 +160,13 @@ mod tests {
         const TIME: Duration = Duration::from_secs(7);
         type Event = fn(&ReadDeadline);
         let events: [(&str, Event); 7] = [
-            ("connected", |state| state.connected(TIME)),
-            ("begun", |state| state.head_begun(TIME)),
-            ("complete", ReadDeadline::head_complete),
-            ("answered", ReadDeadline::answered),
-            ("flushed", |state| state.flushed(TIME)),
-            ("multiplexed", ReadDeadline::multiplexed),
-            ("switched", ReadDeadline::switched),
+            ("connected", |state| state.writer().connected(TIME)),
+            ("begun", |state| state.writer().head_begun(TIME)),
+            ("complete", |state| state.writer().head_complete()),
+            ("answered", |state| state.writer().answered()),
+            ("flushed", |state| state.writer().flushed(TIME)),
+            ("multiplexed", |state| state.writer().multiplexed()),
+            ("switched", |state| state.writer().switched()),
         ];
         // In the order of the events: the phase that each phase comes to, `-` where it stays.
         for (phase, next) in [
@@ -184,9 +194,9 @@ mod tests {
     async fn a_field_section_of_http2_has_one_deadline_and_the_next_has_its_own() {
         const TIME: Duration = Duration::from_secs(7);
         let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadStart);
-        state.section_open(Some(1), TIME);
+        state.writer().section_open(Some(1), TIME);
         assert_eq!(state.due(), None, "the connection does not speak HTTP/2");
-        state.multiplexed();
+        state.writer().multiplexed();
         let mut last = None;
         // Each section, and whether its deadline is a new one.
         for (section, is_new) in
@@ -194,7 +204,7 @@ mod tests {
         {
             tokio::time::advance(Duration::from_secs(1)).await;
 
-            state.section_open(section, TIME);
+            state.writer().section_open(section, TIME);
 
             let wanted = if is_new { section.map(|_| Instant::now() + TIME) } else { last };
             assert_eq!(state.due(), wanted, "{section:?}");

@@ -21,6 +21,9 @@ pub(in crate::http) struct StreamActivity {
     holding: AtomicBool,
 }
 
+/// The side that reports streams and writes.
+pub(super) struct StreamActivityWriter<'m>(&'m StreamActivity);
+
 impl StreamActivity {
     pub(in crate::http) fn new(start: Instant) -> StreamActivity {
         StreamActivity {
@@ -32,21 +35,9 @@ impl StreamActivity {
         }
     }
 
-    /// Begins without streams. Until the first one, the connection counts as idle since then.
-    pub(super) fn begin(&self, since: Instant) {
-        self.ended.store(millis(since - self.start), Ordering::Relaxed);
-    }
-
-    /// Counts a stream as in progress.
-    pub(super) fn open(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Notes that a stream has ended.
-    pub(super) fn close(&self) {
-        self.ended.store(millis(self.start.elapsed()), Ordering::Relaxed);
-        // Pairs with `idle_since`, which must see the time above.
-        self.open.fetch_sub(1, Ordering::Release);
+    /// Returns the side that reports streams and writes.
+    pub(super) fn writer(&self) -> StreamActivityWriter<'_> {
+        StreamActivityWriter(self)
     }
 
     /// Returns how many streams are in progress.
@@ -60,20 +51,9 @@ impl StreamActivity {
         is_idle.then(|| self.start + Duration::from_millis(self.ended.load(Ordering::Relaxed)))
     }
 
-    /// Notes whether bytes wait to be written, or a response has begun and not ended. h2 keeps what its client has
-    /// no window for, so a stream that has ended may still have bytes to send.
-    pub(in crate::http) fn holds(&self, is_holding: bool) {
-        self.holding.store(is_holding, Ordering::Relaxed);
-    }
-
     /// Reports whether bytes may still have to be sent, although no stream is in progress.
     pub(in crate::http) fn is_holding(&self) -> bool {
         self.holding.load(Ordering::Relaxed)
-    }
-
-    /// Notes that part of a response was written.
-    pub(in crate::http) fn wrote(&self) {
-        self.written.store(millis(self.start.elapsed()), Ordering::Relaxed);
     }
 
     /// Returns the time since a stream last ended or part of a response was last written.
@@ -91,6 +71,36 @@ impl StreamActivity {
     }
 }
 
+impl StreamActivityWriter<'_> {
+    /// Begins without streams. Until the first one, the connection counts as idle since then.
+    pub(super) fn begin(&self, since: Instant) {
+        self.0.ended.store(millis(since - self.0.start), Ordering::Relaxed);
+    }
+
+    /// Counts a stream as in progress.
+    pub(super) fn open(&self) {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a stream has ended.
+    pub(super) fn close(&self) {
+        self.0.ended.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
+        // Pairs with `idle_since`, which must see the time above.
+        self.0.open.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Notes whether bytes wait to be written, or a response has begun and not ended. h2 keeps what its client has
+    /// no window for, so a stream that has ended may still have bytes to send.
+    pub(super) fn holds(&self, is_holding: bool) {
+        self.0.holding.store(is_holding, Ordering::Relaxed);
+    }
+
+    /// Notes that part of a response was written.
+    pub(super) fn wrote(&self) {
+        self.0.written.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,8 +108,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn streams_and_writes_count_each_on_their_own() {
         type Event = fn(&StreamActivity);
-        let (open, close, wrote): (Event, Event, Event) =
-            (StreamActivity::open, StreamActivity::close, StreamActivity::wrote);
+        let open: Event = |streams| streams.writer().open();
+        let close: Event = |streams| streams.writer().close();
+        let wrote: Event = |streams| streams.writer().wrote();
         // One event a second. Behind the last one: whether the connection is idle, for how many seconds no stream
         // has ended, and for how many nothing was written either.
         for (events, is_idle, over, quiet) in [
