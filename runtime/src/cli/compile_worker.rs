@@ -35,7 +35,7 @@ pub(super) struct Args {
 
 /// Compiles or examines the module on stdin. An error is one line on stderr, which the daemon passes on unchanged.
 pub(super) fn work(args: Args) -> ExitCode {
-    let flavour = if args.concurrent { EngineKind::Concurrent } else { EngineKind::Sequential };
+    let kind = if args.concurrent { EngineKind::Concurrent } else { EngineKind::Sequential };
     let addressing = if args.compared { Addressing::Compared } else { Addressing::Reserved };
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is not written to a terminal: this verb is internal to the daemon"))
@@ -44,7 +44,7 @@ pub(super) fn work(args: Args) -> ExitCode {
         let limits =
             CompileLimits { cpu, memory: args.memory, module: args.module, ..CompileLimits::default() };
         let work = if args.examine { Work::Examine } else { Work::Compile };
-        compile::work(work, Target { flavour, stacks: Stacks::of(args.lines), addressing }, &limits)
+        compile::work(work, Target { kind, stacks: Stacks::of(args.lines), addressing }, &limits)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -264,11 +264,11 @@ impl Engine {
             return outcome;
         }
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
-        let complaints = StderrLog::of(&job, &self.journal);
-        job.stderr.add(complaints.clone());
+        let stderr_log = StderrLog::of(&job, &self.journal);
+        job.stderr.add(stderr_log.clone());
         let usage = job.usage.clone();
         let mut outcome = supervise::run(job, slot, &self.lane).await;
-        complaints.finish();
+        stderr_log.finish();
         if !matches!(outcome, Ok(Status::OK)) {
             let line = stderr_tail.last_line();
             match &mut outcome {

@@ -304,12 +304,12 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let way = if self.peer.is_secure() { Transport::Tls } else { Transport::Clear };
-        let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
+        let upgrade_request = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
         let picked = self.pinned.pick(handler);
         let entry = picked.0;
         harmless(found, entry)?;
         let job = self.cgi_job(found, picked, log);
-        let tunnel = applicant.accept(&self.server.engine, job).await;
+        let tunnel = upgrade_request.accept(&self.server.engine, job).await;
         Ok(self.pending.offer(tunnel.map_err(|fault| log.job_failed(fault))?))
     }
 

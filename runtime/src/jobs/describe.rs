@@ -123,7 +123,7 @@ pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
 
 /// Describes a version on trial and its results so far.
 pub(super) fn trial(tried: &TrialVersion) -> TrialReport {
-    let TrialResults { answered, failed, p99, p99_beside } = tried.trial.standing();
+    let TrialResults { answered, failed, p99, p99_beside } = tried.trial.results();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     TrialReport {
         version: tried.entry.version.clone(),

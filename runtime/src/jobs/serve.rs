@@ -37,10 +37,10 @@ impl NativeJob for ServeApi {
             let mut more = true;
             while more || !listeners.is_empty() {
                 tokio::select! {
-                    post = sockets.next(), if more => match post {
-                        Some(post) => {
-                            info!("listening on {}", post.listener.local());
-                            listeners.spawn(accept_loop.clone().run(post));
+                    handout = sockets.next(), if more => match handout {
+                        Some(handout) => {
+                            info!("listening on {}", handout.listener.local());
+                            listeners.spawn(accept_loop.clone().run(handout));
                         }
                         None => more = false,
                     },

@@ -88,7 +88,7 @@ impl Concurrent {
     }
 
     fn target(stacks: Stacks, addressing: Addressing) -> Target {
-        Target { flavour: EngineKind::Concurrent, stacks, addressing }
+        Target { kind: EngineKind::Concurrent, stacks, addressing }
     }
 
     fn new(engine: Engine, target: Target) -> Result<Concurrent> {

@@ -112,7 +112,7 @@ impl Sandbox {
         let places = Budget::new(usize::try_from(waiting)?);
         let room = Room { jobs: room.jobs + waiting, ..room };
         let stacks = compilation.stacks;
-        let reserved = Target { flavour: EngineKind::Sequential, stacks, addressing: Addressing::Reserved };
+        let reserved = Target { kind: EngineKind::Sequential, stacks, addressing: Addressing::Reserved };
         let pooled = settings::pooled(&settings::config(reserved), settings::pool(room));
         let (engine, target, allocation) = match pooled {
             Ok((engine, resetting)) => (engine, reserved, Allocation::Pooled(resetting)),

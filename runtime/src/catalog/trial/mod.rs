@@ -135,7 +135,7 @@ impl Trial {
     }
 
     /// Returns the results so far.
-    pub fn standing(&self) -> TrialResults {
+    pub fn results(&self) -> TrialResults {
         let tried = self.evidence().tried;
         TrialResults {
             answered: tried.answered,

@@ -89,7 +89,7 @@ fn a_client_that_leaves_when_it_is_its_own_turn_says_nothing() {
     drop(reading);
     after(&trial, MS * 400).withdrawn();
 
-    assert_eq!((trial.tried.left.count(), trial.standing().answered), (0, 0));
+    assert_eq!((trial.tried.left.count(), trial.results().answered), (0, 0));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_run_that_nobody_waits_for_counts_without_a_time() {
 
     (0..20).for_each(|_| Ballot::new(trial.clone(), AssignedVersion::Tried).answered());
 
-    assert_eq!((trial.standing().answered, trial.standing().p99), (20, None));
+    assert_eq!((trial.results().answered, trial.results().p99), (20, None));
     assert_eq!(trial.close(), &Judgement::Promote);
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::coalesce::Coalescer;
-use super::job_log::JobLog;
+use super::job_end_log::JobEndLog;
 use super::job_run::{JobEvent, JobRun};
 use super::job_task::{JobEnd, JobTask};
 use crate::job::{Fault, PipeReader, Status, StopReason, Tail, pipe};
@@ -24,7 +24,7 @@ pub(in crate::http) struct JobBody {
     begun: Bytes,
     job: JobRun<JobTask>,
     /// Logs the end of the job. `None` for a job whose end is reported elsewhere.
-    told: Option<JobLog>,
+    told: Option<JobEndLog>,
     /// The length that the handler announced, if any.
     announced: Option<u64>,
     /// Bytes still to come, if the handler announced a length.
@@ -84,7 +84,7 @@ impl JobBody {
     }
 
     /// Sets how the end of the job is logged and counted.
-    pub(super) fn telling(mut self, told: JobLog) -> JobBody {
+    pub(super) fn telling(mut self, told: JobEndLog) -> JobBody {
         self.told = Some(told);
         self
     }
@@ -170,7 +170,7 @@ impl JobBody {
             && let Some(job) = self.job.take_running()
         {
             self.stop(StopReason::Answered);
-            match self.told.as_ref().and_then(JobLog::outlived) {
+            match self.told.as_ref().and_then(JobEndLog::outlived) {
                 Some(task) => {
                     // The body no longer holds the job up.
                     self.reader = pipe(0).1;
@@ -231,7 +231,7 @@ mod tests {
         let driver = JobDriver::new(JobRun::Running(Box::pin(std::future::pending())), stop.clone());
         let mut body = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(driver), None);
         let job = idle::engine().job("idle").unwrap();
-        body.told = Some(JobLog { stop: stop.clone(), ..JobLog::of(&job) });
+        body.told = Some(JobEndLog { stop: stop.clone(), ..JobEndLog::of(&job) });
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
             let _body = body;

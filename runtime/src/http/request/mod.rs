@@ -28,7 +28,7 @@
 //! | `coalesce` | small pieces of a response body, joined |
 //! | `job_run` | a job until its end, and the wait for what it writes |
 //! | `job_task` | a job polled by a task of its own |
-//! | `job_log` | the end of a job whose response head was sent |
+//! | `job_end_log` | the end of a job whose response head was sent |
 //! | `running_job` | a job that runs to give a response |
 //! | `job_body` | a response body that a job is still writing |
 //! | `frame_source` | the trait of response bodies of other origin |
@@ -67,7 +67,7 @@ pub(in crate::http) mod gates;
 pub(in crate::http) mod h2_rules;
 pub(in crate::http) mod health;
 pub(in crate::http) mod job_body;
-pub(in crate::http) mod job_log;
+pub(in crate::http) mod job_end_log;
 pub(in crate::http) mod job_response;
 pub(in crate::http) mod job_run;
 pub(in crate::http) mod job_task;

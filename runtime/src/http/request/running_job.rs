@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::body_source::BodySource;
-use super::job_log::JobLog;
+use super::job_end_log::JobEndLog;
 use super::job_run::JobRun;
 use super::job_task::{mark_invalid, outlive};
 use crate::engine::Engine;
@@ -16,13 +16,13 @@ pub(in crate::http) struct RunningJob<O> {
     pub(in crate::http) run: JobRun<Run>,
     /// What it gives: its stdout, or the response of a component.
     pub(in crate::http) output: O,
-    pub(in crate::http) log: JobLog,
+    pub(in crate::http) log: JobEndLog,
 }
 
 impl<O> RunningJob<O> {
     /// Starts a job with this output.
     pub(in crate::http) fn start(engine: &Arc<Engine>, job: Job, output: O) -> RunningJob<O> {
-        let log = JobLog::of(&job);
+        let log = JobEndLog::of(&job);
         RunningJob { run: JobRun::Running(engine.start(job)), output, log }
     }
 

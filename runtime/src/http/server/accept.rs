@@ -23,17 +23,17 @@ use crate::net::{DrainSignal, Handout, Listener, Peer, Stream, Tls};
 pub trait AcceptLoop: Send + Sync {
     /// Waits for the gate, then accepts connections until the listener closes, then waits for the open ones.
     /// Dropping the future ends them all.
-    fn run(self: Arc<Self>, post: Handout) -> BoxFuture<'static, ()>;
+    fn run(self: Arc<Self>, handout: Handout) -> BoxFuture<'static, ()>;
 }
 
 impl<S: Service> AcceptLoop for S {
-    fn run(self: Arc<Self>, post: Handout) -> BoxFuture<'static, ()> {
-        Box::pin(run(self, post))
+    fn run(self: Arc<Self>, handout: Handout) -> BoxFuture<'static, ()> {
+        Box::pin(run(self, handout))
     }
 }
 
-async fn run<S: Service>(service: Arc<S>, post: Handout) {
-    let Handout { listener, leaving } = post;
+async fn run<S: Service>(service: Arc<S>, handout: Handout) {
+    let Handout { listener, leaving } = handout;
     tokio::select! {
         opened = service.server().gate.opened() => if opened.is_err() { return },
         () = leaving.closed() => return,

@@ -37,7 +37,7 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Accepted<S>, stream: St
         // Over TLS, the negotiated protocol applies, and HTTP/1.1 if none was negotiated (RFC 9113
         // §3.2).
         Ok(HttpVersion::One) if spoken == Some(Protocol::Http2) => {
-            accepted.cut_off(&Refusal::Version, &"HTTP/1 where HTTP/2 was agreed on");
+            accepted.drop_connection(&Refusal::Version, &"HTTP/1 where HTTP/2 was agreed on");
         }
         Ok(HttpVersion::Two) if spoken != Some(Protocol::Http2) && accepted.peer.secured().is_some() => {
             // `h1` refuses the HTTP/2 preface as a request with an unknown version.

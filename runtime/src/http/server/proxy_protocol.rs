@@ -16,7 +16,7 @@ pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream
     let Accepted { settings, peer, .. } = accepted;
     let trusted = settings.trusted_proxies.as_ref().is_some_and(|trusted| trusted.contains(peer.address()));
     if !trusted {
-        accepted.cut_off(
+        accepted.drop_connection(
             &Refusal::ProxyHeader,
             &"no trusted proxy, and the endpoint is for those (proxy_protocol)",
         );
@@ -33,12 +33,12 @@ pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream
         // Health checks of the kernel's load balancer connect and leave. They are no reason for a line.
         Ok(Err(ProxyHeaderError::Broken(_))) => None,
         Ok(Err(refused)) => {
-            accepted.cut_off(&Refusal::ProxyHeader, &refused);
+            accepted.drop_connection(&Refusal::ProxyHeader, &refused);
             None
         }
         Err(_) => {
             let late = format!("no whole header of the PROXY protocol within {limit:?}");
-            accepted.cut_off(&Refusal::ProxyHeader, &late);
+            accepted.drop_connection(&Refusal::ProxyHeader, &late);
             None
         }
     }

@@ -15,7 +15,7 @@ use crate::http::wire::h2::sent::{ErrorScope, H2Event};
 use crate::http::wire::report::ConnectionReport;
 
 impl<S: Service> ConnectionReport for Accepted<S> {
-    fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
+    fn reject_raw(&self, refusal: Refusal, asked: &str) -> Bytes {
         let (service, code) = (&*self.service, refusal.code());
         service.count_refusal(&refusal);
         let pinned = service.pin();
@@ -32,14 +32,14 @@ impl<S: Service> ConnectionReport for Accepted<S> {
         on_the_wire(&response)
     }
 
-    fn cut_off(&self, refusal: &Refusal, why: &dyn fmt::Display) {
+    fn drop_connection(&self, refusal: &Refusal, why: &dyn fmt::Display) {
         self.note(format_args!("closed: {why}"), refusal.code());
     }
 
-    fn told(&self, told: H2Event) {
+    fn h2_event(&self, event: H2Event) {
         // Only their codes are used.
         let (wrong, large) = (Refusal::Malformed(String::new()), Refusal::HeadTooLarge(String::new()));
-        match told {
+        match event {
             H2Event::Answer => {}
             H2Event::ManyCancels => {
                 info!(
@@ -53,8 +53,8 @@ impl<S: Service> ConnectionReport for Accepted<S> {
             }
             H2Event::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
             H2Event::Wrong(ErrorScope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
-            H2Event::Wrong(ErrorScope::Connection, how) => self.cut_off(&wrong, &how),
-            H2Event::Flood(what) => self.cut_off(&Refusal::Flood, &what),
+            H2Event::Wrong(ErrorScope::Connection, how) => self.drop_connection(&wrong, &how),
+            H2Event::Flood(what) => self.drop_connection(&Refusal::Flood, &what),
         }
     }
 }

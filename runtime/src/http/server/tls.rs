@@ -64,7 +64,7 @@ async fn within_time<S: Service>(
         Ok(Err(HandshakeError::NotTls(mut stream))) => {
             // Sent as plain HTTP, which a browser shows. It fits in the socket's buffer, and a client that
             // speaks another protocol does not care.
-            let told = accepted.turn_away(Refusal::NotTls, "-");
+            let told = accepted.reject_raw(Refusal::NotTls, "-");
             let _told = timeout_at(end, stream.write_all(&told)).await;
             let _shut = stream.shutdown().await;
             Err((HandshakeEnd::NotTls, "the client speaks something else".to_owned()))

@@ -28,7 +28,7 @@ pub(in crate::http) struct DeadlineIo<S> {
     writing: WriteStall,
     closing: LingeringClose,
     /// Whether reading is suspended, whatever may come.
-    is_barred: bool,
+    is_blocked: bool,
     /// Reports whether the peer has gone, without reading what it sent before.
     has_left: fn(&S) -> bool,
     /// Returns how many of the accepted bytes the peer has not taken.
@@ -55,7 +55,7 @@ impl<S> DeadlineIo<S> {
             reading: LazyTimer::default(),
             writing: WriteStall::new(&deadlines),
             closing: LingeringClose::default(),
-            is_barred: false,
+            is_blocked: false,
             has_left,
             unsent: |_| 0,
             reset: |_| {},
@@ -81,8 +81,8 @@ impl<S> DeadlineIo<S> {
     }
 
     /// Suspends or resumes reading.
-    pub(in crate::http) fn bar(&mut self, is_barred: bool) {
-        self.is_barred = is_barred;
+    pub(in crate::http) fn block(&mut self, is_blocked: bool) {
+        self.is_blocked = is_blocked;
     }
 
     /// Returns how long a head may take.
@@ -99,7 +99,7 @@ impl<S> DeadlineIo<S> {
 
     /// Checks whether the peer has left while nothing reads what it sent.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !(self.progress.is_answering() && (self.is_barred || self.progress.body.is_owed())) {
+        if !(self.progress.is_answering() && (self.is_blocked || self.progress.body.is_owed())) {
             self.looking = None;
             return Poll::Pending;
         }

@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                 Err(Violation { good, of: MessagePart::Head, refusal, asked }) => {
                     self.blocked = Some(Blocked::Words {
                         why: refusal.message(Details::Withheld),
-                        rest: self.report.turn_away(refusal, &asked),
+                        rest: self.report.reject_raw(refusal, &asked),
                     });
                     good
                 }
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                     self.progress.reading.writer().section_open(section, self.stream.head_deadline());
                     if frames.is_full() {
                         if !std::mem::replace(&mut self.is_told_to_go, true) {
-                            self.report.told(H2Event::ManyCancels);
+                            self.report.h2_event(H2Event::ManyCancels);
                         }
                         self.progress.departure.writer().make_room();
                     }
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                     // The last stream is named as processed, so that a proxy does not send it again.
                     let calm =
                         Bytes::from([&CALM[..], &frames.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat());
-                    self.report.cut_off(&Refusal::Flood, &flood);
+                    self.report.drop_connection(&Refusal::Flood, &flood);
                     let why = Refusal::Flood.message(Details::Withheld);
                     self.blocked = Some(Blocked::Words { why, rest: calm });
                     0
@@ -212,12 +212,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             },
         };
         self.rewake_on_flush = true;
-        self.stream.bar(true);
+        self.stream.block(true);
         buffer.set_filled(before + keep);
     }
 
     /// Stops reading, writes the refusal, and ends the connection.
-    fn poll_barred(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    fn poll_blocked(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let waits = !self.is_flushed || !self.is_quiet();
         if !waits && matches!(self.inspector, Inspector::Requests(_)) {
             self.progress.begun(self.stream.head_deadline());
@@ -248,14 +248,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     }
 
     /// Resumes reading once it is known whether the message has ended HTTP.
-    fn hold(&mut self) {
+    fn resume(&mut self) {
         if self.progress.reading.phase() == ReadPhase::Switched {
             self.inspector = Inspector::Nobody;
         } else if !self.is_quiet() {
             return;
         }
         self.paused_for_upgrade = false;
-        self.stream.bar(false);
+        self.stream.block(false);
     }
 }
 
@@ -267,10 +267,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.paused_for_upgrade {
-            this.hold();
+            this.resume();
         }
         if this.paused_for_upgrade || this.blocked.is_some() {
-            return this.poll_barred(context).map(Err);
+            return this.poll_blocked(context).map(Err);
         }
         let before = buffer.filled().len();
         if this.peeked.is_empty() {
@@ -292,7 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
         if this.blocked.is_none() && !this.paused_for_upgrade && !this.peeked.is_empty() {
             return self.poll_read(context, buffer);
         }
-        this.poll_barred(context).map(Err)
+        this.poll_blocked(context).map(Err)
     }
 }
 
@@ -376,9 +376,9 @@ impl<S> GuardedIo<S> {
     fn note(&mut self, slices: &[io::IoSlice<'_>], written: usize) {
         let Inspector::Frames(frames) = &mut self.inspector else { return };
         let (report, mut is_answer) = (&self.report, false);
-        frames.sent(slices, written, |told| match told {
+        frames.sent(slices, written, |event| match event {
             H2Event::Answer => is_answer = true,
-            told => report.told(told),
+            event => report.h2_event(event),
         });
         if is_answer {
             self.progress.streams.writer().wrote();

@@ -11,11 +11,11 @@ use crate::http::refusal::Refusal;
 pub(in crate::http) trait ConnectionReport: Send + Sync {
     /// Returns the complete response, as it is on the wire, to bytes that never become a request. `asked` is
     /// what is known of the request line, fit for a log.
-    fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes;
+    fn reject_raw(&self, refusal: Refusal, asked: &str) -> Bytes;
 
     /// Notes that the connection ends without a response.
-    fn cut_off(&self, refusal: &Refusal, why: &dyn fmt::Display);
+    fn drop_connection(&self, refusal: &Refusal, why: &dyn fmt::Display);
 
     /// Notes a frame to an HTTP/2 client that the server counts or logs.
-    fn told(&self, told: H2Event);
+    fn h2_event(&self, event: H2Event);
 }

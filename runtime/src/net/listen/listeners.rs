@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 pub struct Sockets {
     options: BindOptions,
     activation: Mutex<Activation>,
-    held: Mutex<ListenerRegistry>,
+    registry: Mutex<ListenerRegistry>,
     posted: Notify,
     predecessor: Mutex<Option<Predecessor>>,
     /// The names of passed sockets that no endpoint wants any more.
@@ -62,7 +62,7 @@ pub struct ListenerChange {
 
 #[derive(Debug, Default)]
 struct ListenerRegistry {
-    berths: Vec<BoundListener>,
+    bound: Vec<BoundListener>,
     /// At most one entry per bound listener.
     waiting: VecDeque<Handout>,
     closed: bool,
@@ -92,7 +92,7 @@ impl Sockets {
         let sockets = Sockets {
             options,
             activation: Mutex::new(activation),
-            held: Mutex::default(),
+            registry: Mutex::default(),
             posted: Notify::new(),
             predecessor: Mutex::new(predecessor),
             left: Mutex::default(),
@@ -115,7 +115,7 @@ impl Sockets {
     /// The first endpoint that cannot be bound. Nothing has changed then.
     pub fn prepare(&self, wanted: &[Endpoint]) -> anyhow::Result<ListenerChange> {
         let known: Vec<Endpoint> =
-            self.held().berths.iter().map(|berth| berth.listener.endpoint().clone()).collect();
+            self.registry().bound.iter().map(|entry| entry.listener.endpoint().clone()).collect();
         let new: Vec<Endpoint> =
             wanted.iter().filter(|endpoint| !known.contains(endpoint)).cloned().collect();
         let added = bind(&new, &self.options, &mut self.activation())?;
@@ -124,43 +124,40 @@ impl Sockets {
 
     /// Hands the new listeners to [`Sockets::next`] and ends those no longer wanted. Never blocks.
     pub fn apply(&self, change: ListenerChange) {
-        let mut held = self.held();
-        if held.closed {
+        let mut registry = self.registry();
+        if registry.closed {
             return;
         }
         let ListenerChange { wanted, added } = change;
-        let (stay, go) = std::mem::take(&mut held.berths)
+        let (stay, go) = std::mem::take(&mut registry.bound)
             .into_iter()
-            .partition(|berth| wanted.contains(berth.listener.endpoint()));
-        held.berths = stay;
+            .partition(|entry| wanted.contains(entry.listener.endpoint()));
+        registry.bound = stay;
         for listener in added.into_iter().map(Arc::new) {
             let (phase, leaving) = watch::channel(Phase::Serving);
-            held.waiting.push_back(Handout { listener: listener.clone(), leaving: DrainSignal(leaving) });
-            held.berths.push(BoundListener { listener, phase, told: false });
+            registry.waiting.push_back(Handout { listener: listener.clone(), leaving: DrainSignal(leaving) });
+            registry.bound.push(BoundListener { listener, phase, told: false });
         }
-        for signal in held.let_go(go) {
+        for signal in registry.let_go(go) {
             advance(&signal, Phase::Over);
         }
-        drop(held);
+        drop(registry);
         self.posted.notify_waiters();
     }
 
     /// Moves every listener on to a phase, for good. From [`Phase::Closed`] on, `Sockets` drops its listeners; those
     /// that no task accepts from are closed at once.
     pub fn end(&self, phase: Phase) {
-        let mut held = self.held();
+        let mut registry = self.registry();
         if phase >= Phase::Closed {
-            held.closed = true;
-            let all = std::mem::take(&mut held.berths);
-            let left = held.let_go(all);
-            held.left.extend(left);
+            registry.closed = true;
+            let all = std::mem::take(&mut registry.bound);
+            let left = registry.let_go(all);
+            registry.left.extend(left);
         }
-        held.berths
-            .iter()
-            .map(|berth| &berth.phase)
-            .chain(&held.left)
-            .for_each(|signal| advance(signal, phase));
-        drop(held);
+        let signals = registry.bound.iter().map(|entry| &entry.phase).chain(&registry.left);
+        signals.for_each(|signal| advance(signal, phase));
+        drop(registry);
         self.posted.notify_waiters();
     }
 
@@ -173,10 +170,10 @@ impl Sockets {
             // Registered before the check, so a listener posted in between is not missed.
             let posted = self.posted.notified();
             {
-                let mut held = self.held();
-                match held.waiting.pop_front() {
-                    Some(post) => return Some(post),
-                    None if held.closed => return None,
+                let mut registry = self.registry();
+                match registry.waiting.pop_front() {
+                    Some(handout) => return Some(handout),
+                    None if registry.closed => return None,
                     None => {}
                 }
             }
@@ -186,23 +183,23 @@ impl Sockets {
 
     /// Warns about each listener that other machines can reach in clear, once for as long as it stays so.
     pub fn warn_of_clear(&self, tls: Option<&Tls>) {
-        for berth in &mut self.held().berths {
-            let listener = &berth.listener;
+        for entry in &mut self.registry().bound {
+            let listener = &entry.listener;
             let clear = is_exposed(listener) && !tls.is_some_and(|tls| tls.covers(listener));
-            if clear && !berth.told {
+            if clear && !entry.told {
                 tracing::warn!(
                     listener = listener.local(),
                     "other machines reach this listener without TLS: anyone on the path can read and change \
                      the traffic, and call every handler: set [tls], or bind 127.0.0.1 or a unix socket"
                 );
             }
-            berth.told = clear;
+            entry.told = clear;
         }
     }
 
     /// Returns all current listeners.
     pub fn listeners(&self) -> Vec<Arc<Listener>> {
-        self.held().berths.iter().map(|berth| berth.listener.clone()).collect()
+        self.registry().bound.iter().map(|entry| entry.listener.clone()).collect()
     }
 
     /// Returns the previous process on the first call. `None` later, or if no process passed anything.
@@ -260,20 +257,20 @@ impl Sockets {
         self.activation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> MutexGuard<'_, ListenerRegistry> {
+    fn registry(&self) -> MutexGuard<'_, ListenerRegistry> {
         // The lists are consistent after every statement, so a poisoned lock guards nothing broken.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ListenerRegistry {
     /// Drops listeners, and returns the signals of their connections.
-    fn let_go(&mut self, berths: Vec<BoundListener>) -> Vec<watch::Sender<Phase>> {
+    fn let_go(&mut self, bound: Vec<BoundListener>) -> Vec<watch::Sender<Phase>> {
         let let_go = |BoundListener { listener, phase, .. }: BoundListener| {
-            self.waiting.retain(|post| !Arc::ptr_eq(&post.listener, &listener));
+            self.waiting.retain(|handout| !Arc::ptr_eq(&handout.listener, &listener));
             phase
         };
-        berths.into_iter().map(let_go).collect()
+        bound.into_iter().map(let_go).collect()
     }
 }
 
@@ -325,8 +322,8 @@ mod tests {
         Sockets::bind(&endpoints(texts), BindOptions::default(), Activation::none()).unwrap()
     }
 
-    fn local(post: &Handout) -> String {
-        post.listener.local().strip_prefix("tcp://").unwrap().to_owned()
+    fn local(handout: &Handout) -> String {
+        handout.listener.local().strip_prefix("tcp://").unwrap().to_owned()
     }
 
     #[tokio::test]
@@ -345,7 +342,7 @@ mod tests {
         assert!(TcpStream::connect(local(&stays)).is_ok());
         let kept = sockets.listeners();
         assert!(Arc::ptr_eq(&kept[0], &stays.listener));
-        let added = async { sockets.next().await.filter(|post| local(post).starts_with("127.0.0.2:")) };
+        let added = async { sockets.next().await.filter(|handout| local(handout).starts_with("127.0.0.2:")) };
         assert!(added.await.is_some());
     }
 

@@ -77,11 +77,8 @@ mod tests {
     use crate::wasm::engine::settings::{self, Addressing, Stacks, Target};
 
     fn engine() -> Engine {
-        let target = Target {
-            flavour: EngineKind::Sequential,
-            stacks: Stacks::Names,
-            addressing: Addressing::Reserved,
-        };
+        let target =
+            Target { kind: EngineKind::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
         Engine::new(&settings::config(target)).unwrap()
     }
 

@@ -106,11 +106,8 @@ mod tests {
     use crate::wasm::engine::settings::{self, Addressing, Stacks, Target};
 
     fn compiled(text: &str) -> Result<(), String> {
-        let target = Target {
-            flavour: EngineKind::Sequential,
-            stacks: Stacks::Names,
-            addressing: Addressing::Reserved,
-        };
+        let target =
+            Target { kind: EngineKind::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
         let engine = wasmtime::Engine::new(&settings::config(target)).unwrap();
         let module = wat::parse_str(text).unwrap();
         precompile(&engine, &module).map(drop).map_err(|error| format!("{error:#}"))

@@ -70,8 +70,8 @@ impl Worker {
         wasm: File,
         limits: &CompileLimits,
     ) -> Result<Worker> {
-        let Target { flavour, stacks, addressing } = target;
-        let flavour = match flavour {
+        let Target { kind, stacks, addressing } = target;
+        let kind = match kind {
             EngineKind::Sequential => None,
             EngineKind::Concurrent => Some(CONCURRENT),
         };
@@ -87,7 +87,7 @@ impl Worker {
             Work::Compile => None,
             Work::Examine => Some(EXAMINE),
         };
-        let flags = [work, flavour, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
+        let flags = [work, kind, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
         let CompileLimits { cpu, memory, module, .. } = limits;
         let bounds = [(CPU, cpu.as_secs()), (MEMORY, *memory), (MODULE, *module)];
         let flags = flags.chain(bounds.into_iter().map(|(flag, bound)| format!("--{flag}={bound}")));

@@ -4,7 +4,7 @@ use wasmparser::{CanonicalFunction, ComponentCanonicalSectionReader, Parser, Pay
 
 use super::exports::{HTTP_P2, HTTP_P3, PROGRAM_P3};
 
-/// What the stores of an engine can do. Machine code for one flavour does not load in the other.
+/// What the stores of an engine can do. Machine code for one kind does not load in the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EngineKind {
     /// Each instance runs one call at a time: core modules and components of WASI 0.2.

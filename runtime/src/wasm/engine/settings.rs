@@ -48,7 +48,7 @@ pub enum Addressing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// What the stores of its engine can do.
-    pub flavour: EngineKind,
+    pub kind: EngineKind,
     /// What the backtraces of guests contain.
     pub stacks: Stacks,
     /// How memory accesses are bounded.
@@ -77,7 +77,7 @@ impl Room {
 const DEPTH: usize = 512 << 10;
 
 /// Makes the settings that all engines for a target share. Machine code depends on these and no others.
-pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
+pub(in crate::wasm) fn config(Target { kind, stacks, addressing }: Target) -> Config {
     let details = match stacks {
         Stacks::Names => WasmBacktraceDetails::Disable,
         Stacks::Lines => WasmBacktraceDetails::Enable,
@@ -91,8 +91,8 @@ pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) ->
         .memory_init_cow(true)
         // On by default. It gives each store the tables of the async component model, which most modules do not use,
         // and admits components that do.
-        .concurrency_support(flavour == EngineKind::Concurrent)
-        .wasm_component_model_async(flavour == EngineKind::Concurrent)
+        .concurrency_support(kind == EngineKind::Concurrent)
+        .wasm_component_model_async(kind == EngineKind::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
         // Exceptions live in a heap of their own. The other GC types stay off, to leave less to attack.
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     const TARGET: Target =
-        Target { flavour: EngineKind::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
+        Target { kind: EngineKind::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
 
     fn hashed(engine: &Engine) -> [u8; 32] {
         let mut hasher = Fingerprint(Sha256::new());
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn code_for_another_target_is_not_ours() {
         let others = [
-            Target { flavour: EngineKind::Concurrent, ..TARGET },
+            Target { kind: EngineKind::Concurrent, ..TARGET },
             Target { addressing: Addressing::Compared, ..TARGET },
         ];
 
@@ -393,7 +393,7 @@ mod tests {
         let refusal = Engine::new(&config(TARGET)).unwrap().precompile_component(&component).unwrap_err();
 
         assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
-        let concurrent = Target { flavour: EngineKind::Concurrent, ..TARGET };
+        let concurrent = Target { kind: EngineKind::Concurrent, ..TARGET };
         Engine::new(&config(concurrent)).unwrap().precompile_component(&component).unwrap();
     }
 }

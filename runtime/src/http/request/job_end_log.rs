@@ -10,7 +10,7 @@ use crate::job::{Fault, Job, Status, Stop, Tail};
 
 /// The job of a response, and the data for its log line.
 #[derive(Clone)]
-pub(in crate::http) struct JobLog {
+pub(in crate::http) struct JobEndLog {
     /// Ends the task of a job that goes on after its client has left, once it has one. `None` for other jobs.
     pub(in crate::http) outlived: Option<Arc<OnceLock<AbortHandle>>>,
     /// Tells the job why it is dropped.
@@ -19,10 +19,10 @@ pub(in crate::http) struct JobLog {
     pub(in crate::http) job: LoggedJob,
 }
 
-impl JobLog {
-    pub(in crate::http) fn of(job: &Job) -> JobLog {
+impl JobEndLog {
+    pub(in crate::http) fn of(job: &Job) -> JobEndLog {
         let (stop, stderr_tail) = (job.stop.clone(), job.stderr_tail.clone());
-        JobLog { outlived: None, stop, stderr_tail, job: LoggedJob::of(job) }
+        JobEndLog { outlived: None, stop, stderr_tail, job: LoggedJob::of(job) }
     }
 
     /// Returns what ends the task of a job that goes on after its client has left.
