@@ -1,7 +1,8 @@
 //! Counts the frames of a WebSocket client before they are read.
 //!
 //! A control frame is answered or dropped, and an empty fragment adds nothing to a message. Both are
-//! work that no job sees, so no limit of a job bounds it. tungstenite tells of control frames, but not of fragments.
+//! work that no job sees, so no limit of a job bounds it. tungstenite tells of control frames, but not of fragments. Both are
+//! counted here against one bound, because a flood may mix them.
 
 use std::io;
 use std::pin::Pin;

@@ -1,7 +1,16 @@
 //! Follows the frames sent to an HTTP/2 client, to see h2's own refusals and responses in progress.
 //!
-//! hyper reports an error that ends a connection. It does not report the streams that h2 refuses by itself, nor
-//! whether a response that h2 has taken still waits for a window of its client.
+//! hyper reports an error that ends a connection, but without the text by which h2 names a flood, and nothing at all if
+//! the client leaves first. It does not report the streams that h2 refuses by itself, nor whether a response that h2 has
+//! taken still waits for a window of its client. Only the frames tell:
+//!
+//! | seen here | used by |
+//! |---|---|
+//! | RST_STREAM, h2's own 431, GOAWAY | `server::reject`: the counters and log lines of h2's refusals |
+//! | a response that has begun and not ended | `server::h2`: a drain ends when nothing is left to send, not after `write_idle` |
+//! | the number of these | `wire::client_memory`: the estimate of what h2 holds |
+//!
+//! `http::assumptions` fails if h2 words its own responses in another way.
 
 use super::frames::{FrameHead, FramePart, FrameReader, kind};
 
