@@ -53,8 +53,8 @@
 //! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route, again behind a `http::request::rewrite` |
 //! | `http::request::rate_limit` | counts for the limits before the gates, and for the others behind them |
 //! | `http::request::gates` | asks the gates of the route |
-//! | `http::gate_chain` | drives the two above |
-//! | `http::middleware` | runs a middleware around what stands behind it |
+//! | `http::gate_chain`, `middleware` | drives the two above, and runs middlewares around what stands behind them |
+//! | `http::route_target` | lets the target of the route answer |
 //! | `http::request::direct_response`, `http::static_files` | answer for routes without a handler |
 //! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
@@ -112,7 +112,7 @@
 //! | a connection to SQLite: opened, its pragmas; its memory; the log of changes | `database::sqlite::open`; `database::sqlite::memory`; `database::sqlite::file` |
 //! | the transaction of a job, and its rollback when the job ends | `database::session`, `database::sqlite::connection`, `database::postgres::lease` |
 //! | WebSockets | `http::upgrade::websocket` |
-//! | middlewares: around a request, and the import by which they pass it on | `http::middleware`, `wasm::host::middleware` |
+//! | middlewares: around a request, and the import by which they pass it on | `http::gate_chain`, `wasm::host::middleware` |
 //! | the dashboard: its page, and its way to the admin socket | `dashboard`, `http::admin::forward` |
 //! | traces: `traceparent`, spans, what is sampled, spans of guests, the collector | `observe::traces::context`, `observe::traces::spans`, `observe::traces::tracer`, `wasm::host::telemetry`, `http::collector` |
 //! | undocumented behaviour that we rely on | `http::assumptions`, `wasm::assumptions` |

@@ -2,6 +2,7 @@
 
 mod circles;
 mod floors;
+mod methods;
 mod time_limits;
 mod tokens;
 mod type_names;

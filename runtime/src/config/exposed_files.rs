@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::model::Config;
+use super::own_places::credentials;
 use super::report::ConfigError;
-use super::untrusted_paths::credentials;
 use crate::confine::{Granting, Untrusted, Writable};
 use crate::wasm::cache::CacheLocation;
 

@@ -4,8 +4,8 @@
 //! `report`; `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
 //! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
 //! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
-//! `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
-//! `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`; `response_rules`; `group`;
+//! `model`; `granted_stores`, `own_places`; `before`, `development`, `exposed_files`, `gates`, `hardening`, `outbound`,
+//! `restart`, `routes`, `tmp`, `trace_options`; `limits`, `untrusted_paths`; `handler`, `whole_check`; `static_files`; `response_rules`; `group`;
 //! `route`; `convert`.
 
 mod acme;
@@ -35,6 +35,7 @@ mod memory_bound;
 mod model;
 mod nearest;
 mod outbound;
+mod own_places;
 mod proxies;
 mod rate_limit;
 mod reader;
@@ -65,6 +66,7 @@ mod units;
 mod untrusted_paths;
 mod values;
 mod websocket;
+mod whole_check;
 
 use self::directories::Directories;
 pub use self::http::HttpLimits;
@@ -79,13 +81,14 @@ pub use model::{
     UnixOptions,
 };
 pub use nearest::nearest;
+pub use own_places::credentials;
 pub use rate_limit::RateLimitConfig;
 pub use report::{ConfigError, ConfigErrors};
 pub use route_model::{RouteConfig, TargetConfig};
 pub use secret::{Secret, SecretSource};
 pub use store::{StoreConfig, StoreGrantConfig};
 pub use units::{Mode, Size, Span, UnitError};
-pub use untrusted_paths::{credentials, untrusted};
+pub use untrusted_paths::untrusted;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::granted_stores::StoreFile;
-use super::model::{CacheDir, Config, HandlerConfig, MountConfig};
+use super::model::{Config, HandlerConfig, MountConfig};
+use super::own_places::credentials;
 use super::report::ConfigError;
 use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
 use crate::net::Endpoint;
-use crate::wasm::cache;
+use crate::wasm::cache::CacheLocation;
 
 /// A file or directory, and the key that names it.
 struct NamedPath {
@@ -40,39 +41,7 @@ fn mounted(
     })
 }
 
-/// Returns the directory of the service's credentials, if systemd set one.
-pub fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
-}
-
 impl Config {
-    /// Finds the directory of the cache. Returns `None` if the cache is off.
-    ///
-    /// # Errors
-    /// There is no directory for a cache.
-    pub fn cache_place(&self) -> Option<Result<cache::CacheLocation>> {
-        let var = |name: &str| std::env::var_os(name);
-        match &self.cache {
-            CacheDir::Off => None,
-            CacheDir::Standard => Some(cache::CacheLocation::standard(var)),
-            CacheDir::At(dir) => Some(Ok(cache::CacheLocation::at(dir.clone(), var))),
-        }
-    }
-
-    /// Finds the scratch directory, for data that does not fit into memory.
-    ///
-    /// # Errors
-    /// There is no directory for it.
-    pub fn scratch_place(&self) -> Result<PathBuf> {
-        match (&self.scratch, &self.cache) {
-            (Some(dir), _) => Ok(dir.clone()),
-            (None, CacheDir::At(cache)) => Ok(cache.join("scratch")),
-            (None, CacheDir::Standard | CacheDir::Off) => {
-                cache::CacheLocation::scratch(|name| std::env::var_os(name))
-            }
-        }
-    }
-
     /// Lists the paths that a handler could replace, because they lie where it may write. `file` is the
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
@@ -210,7 +179,7 @@ impl Config {
         self.logging.access_log_file.iter().for_each(|path| add(0, "access_log_file", path));
         self.gates.iter().flat_map(|gate| &gate.files).for_each(|path| add(0, "gate", path));
         self.record_dir.iter().for_each(|path| add(0, "record_dir", path));
-        if let Some(Ok(cache::CacheLocation { dir, key })) = self.cache_place() {
+        if let Some(Ok(CacheLocation { dir, key })) = self.cache_place() {
             add(0, "cache", &dir);
             add(0, "cache", &key);
         }

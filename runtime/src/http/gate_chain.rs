@@ -1,20 +1,32 @@
-//! Drives the limits and the gates of a route, in front of its target.
+//! Drives the limits, the gates and the middlewares of a route, in front of its target.
+//!
+//! A middleware stands among the gates, and what it passes on goes to those behind it. Both are therefore in one file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use http::Response;
+use tokio::sync::mpsc;
 
+use super::middleware::{MOST_PASSED, passed_response, refuse, while_awaited};
 use super::refusal::Refusal;
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::GatePass;
+use super::request::error_page;
+use super::request::gate_pass::{self, GatePass};
 use super::request::gates::GateDecision;
+use super::request::logged_job::LoggedJob;
 use super::request::rate_limit::{self, RemainingQuota};
+use super::request::refusal_response::ErrorFormat;
+use super::request::request_body;
 use super::request::request_log::RequestLog;
 use super::request::response_body::Body;
 use super::service::RequestContext;
+use super::wire::client_memory::MemoryAccount;
+use super::wire::progress::Progress;
 use crate::catalog::{Catalog, EntryChecks, Match, RouteGate, RouteLimit};
+use crate::job::{HandlerVersion, Proxied};
+use crate::observe::traces::TRACEPARENT;
 
 /// How many requests all middlewares of a route together may pass on for one request of a client. If each middleware
 /// tries again, the tries multiply along the chain.
@@ -22,24 +34,24 @@ const MOST_IN_CHAIN: usize = 64;
 
 /// What stands between a request and the answer of its route.
 #[derive(Clone, Copy)]
-pub(super) struct GateChain<'r> {
+struct GateChain<'r> {
     /// The route.
-    pub(super) found: &'r Match<'r, 'r>,
+    found: &'r Match<'r, 'r>,
     /// The gates that are still to be passed.
     gates: &'r [RouteGate],
     /// The limits that count what has passed all gates.
     limits: &'r [RouteLimit],
     /// What the middlewares of the route have passed on so far.
-    pub(super) passed: &'r PassedCount,
+    passed: &'r PassedCount,
 }
 
 /// Counts what the middlewares of a route pass on for one request of a client.
 #[derive(Default)]
-pub(super) struct PassedCount(AtomicUsize);
+struct PassedCount(AtomicUsize);
 
 impl PassedCount {
     /// Counts one more. Returns `false` if it is one too many.
-    pub(super) fn take(&self) -> bool {
+    fn take(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) < MOST_IN_CHAIN
     }
 }
@@ -103,7 +115,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     }
 
     /// As [`pass_gates`](RequestContext::pass_gates), boxed: a chain with several middlewares calls it within itself.
-    pub(super) fn pass_gates_boxed<'r>(
+    fn pass_gates_boxed<'r>(
         self,
         chain: GateChain<'r>,
         pass: &'r mut GatePass,
@@ -114,6 +126,102 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         'a: 'r,
     {
         Box::pin(self.pass_gates(chain, (pass, RemainingQuota::default()), body, log))
+    }
+
+    /// Runs a middleware around what stands behind it. Its response is the response.
+    async fn around(
+        self,
+        entry: &Arc<HandlerVersion>,
+        behind: GateChain<'_>,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        let (engine, route) = (&self.server.engine, behind.found.route);
+        if route.upgrade.is_some() {
+            return Err(Refusal::Unsupported("a middleware answers requests, and cannot pass on an upgrade"));
+        }
+        let request = self.routed(behind.found);
+        let job = request.http_job(engine, entry);
+        // What is behind it is below its span.
+        let span = job.usage.spans.job().cloned();
+        log.handler_chosen(LoggedJob::of(&job), request, None);
+        let memory = body.memory().clone();
+        let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
+        let body = intaken.map_err(|fault| log.job_failed(fault))?;
+        let (sender, mut passed) = mpsc::channel(1);
+        let started = request.start_http(engine, job, body, Some(sender));
+        let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        let around: Vec<_> = self.around.iter().chain([entry]).cloned().collect();
+        let inner = RequestContext { span: span.as_ref(), around: &around, ..self };
+        let serving = async {
+            for _ in 0..MOST_PASSED {
+                let Some(request) = passed.recv().await.filter(|_| behind.passed.take()) else { break };
+                let user = inner.answer_passed(behind, request, &memory).await;
+                log.user_named(user.as_deref());
+            }
+            refuse(&mut passed).await
+        };
+        // The middleware is polled while another job answers, because that may read what the middleware writes.
+        tokio::select! {
+            biased;
+            outcome = running.response(&self.head.method) => outcome.map_err(|fault| log.job_failed(fault)),
+            never = serving => match never {},
+        }
+    }
+
+    /// Answers a request that a middleware passes on. A failure is the middleware's to handle. Returns the user that gates
+    /// have named.
+    async fn answer_passed(
+        self,
+        behind: GateChain<'_>,
+        passed: Proxied,
+        memory: &MemoryAccount,
+    ) -> Option<String> {
+        let Proxied { request, mut answer, next: _ } = passed;
+        let (given, body) = request.into_parts();
+        let named = given.headers.get(TRACEPARENT).and_then(|field| field.to_str().ok());
+        let span = self.span.map(|span| span.or_named(named));
+        let head = self.passed_head(given);
+        // The client's connection waits for the response of the middleware, not for this one.
+        let progress = Progress::of_stream(&Progress::new(memory.clone()));
+        let mut log = RequestLog::new(progress.clone());
+        let mut body = DrainBody::passed(body, &progress);
+        let request = RequestContext { head: &head, span: span.as_ref(), ..self };
+        let mut pass = self.pass.facts();
+        let work = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log);
+        // A middleware that has dropped its call may pass on another request.
+        let outcome = while_awaited(&mut answer, work).await;
+        let user = log.take_user();
+        let Some(outcome) = outcome else { return user };
+        let tell = |mut response: Response<Body>| {
+            gate_pass::tell(pass.into_response().as_deref(), response.headers_mut());
+            response
+        };
+        let response = match outcome {
+            Ok(response) => Ok(passed_response(tell(response), &head, log, &progress)),
+            Err(refusal) => {
+                let status = refusal.status();
+                log.refused(&refusal);
+                match refusal {
+                    Refusal::Failed(_, fault) => {
+                        log.head_sent(status);
+                        Err(fault)
+                    }
+                    refusal => {
+                        self.server.refused.count(refusal.code());
+                        let pages = self.pinned.error_pages(behind.found.route.rules.as_deref());
+                        let (details, reason) = (self.settings.details, self.pinned.reason_header);
+                        let format = ErrorFormat::of(pages);
+                        let mut response = refusal.into_response(&head.headers, details, reason, format);
+                        error_page::apply(pages, &mut response);
+                        Ok(passed_response(tell(response), &head, log, &progress))
+                    }
+                }
+            }
+        };
+        // The middleware may have ended meanwhile.
+        let _gone = answer.send(response);
+        user
     }
 }
 

@@ -1,4 +1,4 @@
-//! Runs a handler that is a middleware, and answers the requests that it passes on by what stands behind it.
+//! What a middleware passes on, made a request of the daemon, and the response to it, made the answer.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -12,129 +12,24 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::gate_chain::GateChain;
 use super::outbound::cdn_loop::CDN_LOOP;
-use super::refusal::Refusal;
-use super::request::drain_body::DrainBody;
-use super::request::error_page;
-use super::request::gate_pass;
-use super::request::logged_job::LoggedJob;
-use super::request::refusal_response::ErrorFormat;
-use super::request::request_body;
 use super::request::request_log::RequestLog;
 use super::request::reserved_fields::unforged;
 use super::request::response_body::Body;
 use super::request::runtime_bound_body::RuntimeBoundBody;
 use super::service::RequestContext;
-use super::wire::client_memory::MemoryAccount;
 use super::wire::progress::Progress;
 use crate::catalog::Catalog;
-use crate::job::{Fault, HandlerVersion, Proxied, ResponseBody};
+use crate::job::{Fault, Proxied, ResponseBody};
 use crate::observe::traces::{TRACEPARENT, TRACESTATE};
 
 /// How many requests a middleware may pass on for each that it gets: it may try again, and not without end.
-const MOST_PASSED: usize = 8;
+pub(super) const MOST_PASSED: usize = 8;
 
 impl RequestContext<'_, Arc<Catalog>> {
-    /// Runs a middleware around what stands behind it. Its response is the response.
-    pub(super) async fn around(
-        self,
-        entry: &Arc<HandlerVersion>,
-        behind: GateChain<'_>,
-        body: &mut DrainBody,
-        log: &mut RequestLog,
-    ) -> Result<Response<Body>, Refusal> {
-        let (engine, route) = (&self.server.engine, behind.found.route);
-        if route.upgrade.is_some() {
-            return Err(Refusal::Unsupported("a middleware answers requests, and cannot pass on an upgrade"));
-        }
-        let request = self.routed(behind.found);
-        let job = request.http_job(engine, entry);
-        // What is behind it is below its span.
-        let span = job.usage.spans.job().cloned();
-        log.handler_chosen(LoggedJob::of(&job), request, None);
-        let memory = body.memory().clone();
-        let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
-        let body = intaken.map_err(|fault| log.job_failed(fault))?;
-        let (sender, mut passed) = mpsc::channel(1);
-        let started = request.start_http(engine, job, body, Some(sender));
-        let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-        let around: Vec<_> = self.around.iter().chain([entry]).cloned().collect();
-        let inner = RequestContext { span: span.as_ref(), around: &around, ..self };
-        let serving = async {
-            for _ in 0..MOST_PASSED {
-                let Some(request) = passed.recv().await.filter(|_| behind.passed.take()) else { break };
-                let user = inner.answer_passed(behind, request, &memory).await;
-                log.user_named(user.as_deref());
-            }
-            refuse(&mut passed).await
-        };
-        // The middleware is polled while another job answers, because that may read what the middleware writes.
-        tokio::select! {
-            biased;
-            outcome = running.response(&self.head.method) => outcome.map_err(|fault| log.job_failed(fault)),
-            never = serving => match never {},
-        }
-    }
-
-    /// Answers a request that a middleware passes on. A failure is the middleware's to handle. Returns the user that gates
-    /// have named.
-    async fn answer_passed(
-        self,
-        behind: GateChain<'_>,
-        passed: Proxied,
-        memory: &MemoryAccount,
-    ) -> Option<String> {
-        let Proxied { request, mut answer, next: _ } = passed;
-        let (given, body) = request.into_parts();
-        let named = given.headers.get(TRACEPARENT).and_then(|field| field.to_str().ok());
-        let span = self.span.map(|span| span.or_named(named));
-        let head = self.passed_head(given);
-        // The client's connection waits for the response of the middleware, not for this one.
-        let progress = Progress::of_stream(&Progress::new(memory.clone()));
-        let mut log = RequestLog::new(progress.clone());
-        let mut body = DrainBody::passed(body, &progress);
-        let request = RequestContext { head: &head, span: span.as_ref(), ..self };
-        let mut pass = self.pass.facts();
-        let work = request.pass_gates_boxed(behind, &mut pass, &mut body, &mut log);
-        // A middleware that has dropped its call may pass on another request.
-        let outcome = while_awaited(&mut answer, work).await;
-        let user = log.take_user();
-        let Some(outcome) = outcome else { return user };
-        let tell = |mut response: Response<Body>| {
-            gate_pass::tell(pass.into_response().as_deref(), response.headers_mut());
-            response
-        };
-        let response = match outcome {
-            Ok(response) => Ok(passed_response(tell(response), &head, log, &progress)),
-            Err(refusal) => {
-                let status = refusal.status();
-                log.refused(&refusal);
-                match refusal {
-                    Refusal::Failed(_, fault) => {
-                        log.head_sent(status);
-                        Err(fault)
-                    }
-                    refusal => {
-                        self.server.refused.count(refusal.code());
-                        let pages = self.pinned.error_pages(behind.found.route.rules.as_deref());
-                        let (details, reason) = (self.settings.details, self.pinned.reason_header);
-                        let format = ErrorFormat::of(pages);
-                        let mut response = refusal.into_response(&head.headers, details, reason, format);
-                        error_page::apply(pages, &mut response);
-                        Ok(passed_response(tell(response), &head, log, &progress))
-                    }
-                }
-            }
-        };
-        // The middleware may have ended meanwhile.
-        let _gone = answer.send(response);
-        user
-    }
-
     /// Makes the head for what stands behind a middleware: its fields and its query. Method, path and host stay the
     /// client's, as the route was found by them.
-    fn passed_head(self, given: Parts) -> Parts {
+    pub(super) fn passed_head(self, given: Parts) -> Parts {
         let mut head = self.head.clone();
         let mut fields = unforged(given.headers);
         // Those of the connection are not the middleware's, and the others belong to the daemon.
@@ -165,14 +60,17 @@ impl RequestContext<'_, Arc<Catalog>> {
 }
 
 /// Refuses what a middleware passes on from now on, and what waits in the channel already. The middleware goes on.
-async fn refuse(passed: &mut mpsc::Receiver<Proxied>) -> Infallible {
+pub(super) async fn refuse(passed: &mut mpsc::Receiver<Proxied>) -> Infallible {
     passed.close();
     while passed.recv().await.is_some() {}
     pending().await
 }
 
 /// Runs work for as long as its outcome is awaited. `None` once the receiver of the answer is dropped.
-async fn while_awaited<A, T>(answer: &mut oneshot::Sender<A>, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn while_awaited<A, T>(
+    answer: &mut oneshot::Sender<A>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         biased;
         () = answer.closed() => None,
@@ -181,7 +79,7 @@ async fn while_awaited<A, T>(answer: &mut oneshot::Sender<A>, work: impl Future<
 }
 
 /// Makes a response the answer for a middleware. It is counted when its body has ended.
-fn passed_response(
+pub(super) fn passed_response(
     mut response: Response<Body>,
     head: &Parts,
     mut log: RequestLog,
@@ -204,6 +102,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::http::request::request_body;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_waits_behind_the_last_one_is_refused() {

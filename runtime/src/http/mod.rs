@@ -16,8 +16,9 @@
 //! | 5 | `upgrade` | connections that leave HTTP |
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
-//! | 7 | `gate_chain` | the limits and gates of a route, in front of its target |
-//! | 8 | `middleware` | handlers that stand around others |
+//! | 7 | `middleware` | what middlewares pass on, and the answers to it |
+//! | 7 | `route_target` | the answer of a route's target |
+//! | 8 | `gate_chain` | the limits, gates and middlewares of a route, in front of its target |
 //! | 9 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
 //!
 //! A request and its response are carried by these types, in this order: `Accepted` (the connection), `RequestContext`
@@ -37,6 +38,7 @@ mod middleware;
 pub mod outbound;
 mod refusal;
 mod request;
+mod route_target;
 mod server;
 mod service;
 mod static_files;

@@ -248,7 +248,7 @@ impl DaemonState {
     /// # Errors
     /// They are too few.
     pub(super) fn descriptors(&self, next: &Config) -> anyhow::Result<usize> {
-        (self.share)(self.server.connections.max(), &self.config.load(), next)
+        (self.share)(self.server.connections.max_connections(), &self.config.load(), next)
     }
 
     /// Puts all of a configuration into effect that is not in the catalog. Open connections keep the settings they were

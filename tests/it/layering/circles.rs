@@ -1,10 +1,12 @@
 //! Checks that no files import one another in a circle.
 //!
 //! An edge leads from a file to the file that defines an imported item. A `mod.rs` that only declares and re-exports
-//! defines nothing, so no edge leads to it.
+//! defines nothing, so no edge leads to it. An edge also leads to a file whose methods for a type of another file are
+//! called: see `methods`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::methods::calls;
 use super::tokens::{Token, tokens};
 use super::{Source, report, sources};
 
@@ -205,9 +207,12 @@ impl Crate {
         edges
     }
 
-    /// Returns the circles of files.
-    fn circles(&self) -> Vec<Circle> {
-        let edges = self.edges();
+    /// Returns the circles of files. `calls` are further edges.
+    fn circles<'c>(&'c self, calls: &BTreeMap<&'c str, BTreeSet<&'c str>>) -> Vec<Circle> {
+        let mut edges = self.edges();
+        for (file, called) in calls {
+            edges.entry(*file).or_default().extend(called);
+        }
         let reach: BTreeMap<&str, BTreeSet<&str>> =
             edges.keys().map(|file| (*file, reached(file, &edges))).collect();
         let mut circles: Vec<BTreeSet<&str>> = Vec::new();
@@ -246,7 +251,8 @@ pub(super) fn daemon() -> Vec<(String, String)> {
 }
 
 fn circles(files: &[(impl AsRef<str>, impl AsRef<str>)]) -> Vec<Circle> {
-    Crate::of(files.iter().map(|(file, text)| (file.as_ref(), text.as_ref()))).circles()
+    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_ref(), text.as_ref())).collect();
+    Crate::of(files.iter().copied()).circles(&calls(&files))
 }
 
 #[test]
@@ -287,6 +293,15 @@ fn a_circle_that_is_put_in_is_found() {
             "{two}"
         );
     }
+    // An edge by a call of a method that stands beside its type.
+    assert_eq!(
+        found(&[
+            ("room/mod.rs", list),
+            ("room/one.rs", "use super::two::Two;\nimpl Two { pub(super) fn one(&self) {} }"),
+            ("room/two.rs", "pub struct Two;\nfn f(two: &Two) { two.one() }"),
+        ]),
+        both
+    );
     // Edges to a parent with code of its own, and over several files.
     let parent = "mod child;\npub struct Parent(child::Child);";
     let child = "use super::Parent;\npub struct Child;";

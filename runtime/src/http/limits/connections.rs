@@ -129,7 +129,7 @@ impl ConnectionLimit {
     }
 
     /// Returns the limit.
-    pub fn max(&self) -> usize {
+    pub fn max_connections(&self) -> usize {
         self.max
     }
 

@@ -89,6 +89,17 @@ impl Loaded {
     pub(super) fn configured(&self, name: &Name) -> Option<&HandlerConfig> {
         self.handlers.get(name)
     }
+
+    /// Grants the mounts of these handlers and the directories that routes serve again, even if a handler has displaced
+    /// them.
+    pub(super) fn hold(&self, untrusted: &mut Untrusted) {
+        for (mount, dir) in self.made.values().flat_map(|made| made.mounted.all()) {
+            untrusted.hold(&mount.host, dir.clone(), self.displaced.contains(&mount.host));
+        }
+        for (path, granted) in &self.served.0 {
+            untrusted.hold(path, granted.dir.clone(), granted.displaced.is_some());
+        }
+    }
 }
 
 impl ServedDirs {

@@ -11,7 +11,7 @@ use super::handler::HandlerResources;
 use super::loader::Loader;
 use super::prepared::{self, has_kept, variables};
 use crate::catalog::Catalog;
-use crate::config::{self, HandlerConfig};
+use crate::config::HandlerConfig;
 use crate::confine::Untrusted;
 use crate::job::{HandlerVersion, Name};
 use crate::wasm::Digest;
@@ -95,9 +95,7 @@ impl Loader {
     /// # Errors
     /// As [`Untrusted::of`].
     pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
-        let mut untrusted = config::untrusted(handlers)?;
-        self.ground.known.add_writable(&mut untrusted)?;
-        Ok(untrusted)
+        self.ground.known.untrusted(handlers)
     }
 
     /// As [`untrusted`](Loader::untrusted), with the mounts of the current handlers and the directories that routes
@@ -107,13 +105,7 @@ impl Loader {
     /// As [`Untrusted::of`].
     pub fn untrusted_and_held(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
         let mut untrusted = self.untrusted(handlers)?;
-        let last = self.last();
-        for (mount, dir) in last.made.values().flat_map(|made| made.mounted.all()) {
-            untrusted.hold(&mount.host, dir.clone(), last.displaced.contains(&mount.host));
-        }
-        for (path, granted) in &last.served.0 {
-            untrusted.hold(path, granted.dir.clone(), granted.displaced.is_some());
-        }
+        self.last().hold(&mut untrusted);
         Ok(untrusted)
     }
 }

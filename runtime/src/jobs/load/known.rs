@@ -10,6 +10,7 @@ use rustix::fs::{fstat, stat};
 
 use super::draft::Uploaded;
 use super::left_directories::{self, LeftDirectory};
+use crate::config::{self, HandlerConfig};
 use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{HandlerVersion, Name};
 use crate::wasm::{Digest, Module, Mounted};
@@ -59,8 +60,18 @@ impl VersionsInUse {
         Some(Uploaded { digest: *digest, code: module.upgrade()?.code.clone() })
     }
 
+    /// Lists the directories that handlers may write to: these handlers, and versions whose jobs still run.
+    ///
+    /// # Errors
+    /// As [`Untrusted::of`].
+    pub(super) fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
+        let mut untrusted = config::untrusted(handlers)?;
+        self.add_writable(&mut untrusted)?;
+        Ok(untrusted)
+    }
+
     /// Adds the directories that jobs of these versions may write to.
-    pub(super) fn add_writable(&self, untrusted: &mut Untrusted) -> Result<()> {
+    fn add_writable(&self, untrusted: &mut Untrusted) -> Result<()> {
         for (name, mounted) in self.held() {
             let writable = mounted.writable().map(|(mount, dir)| {
                 let (handler, dir_named) = (name.to_string(), mount.host.clone());

@@ -153,7 +153,9 @@ impl Loader {
         codes: &Codes,
         others: Others,
     ) -> Result<Draft, Vec<Error>> {
-        let untrusted = self.untrusted_and_held(&config.handlers).map_err(|failure| vec![failure])?;
+        let writable = self.ground.known.untrusted(&config.handlers);
+        let mut untrusted = writable.map_err(|failure| vec![failure])?;
+        self.last().hold(&mut untrusted);
         let mut errors = Vec::new();
         let mut named = |handler: &HandlerConfig, error: Error| {
             errors.push(error.context(format!("handler {:?}", handler.name.as_str())));
