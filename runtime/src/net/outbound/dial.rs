@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::super::endpoint::Host;
 use super::address::{Block, Prohibited};
 use super::channel::Channel;
 use super::origin::{Origin, Scheme};
 use super::resolve::{Resolve, System};
 use super::trust::Trust;
+use crate::net::endpoint::Host;
 
 /// Connects to origins for one handler, or for the daemon itself. Ignores proxy variables in the environment.
 pub struct Dialer {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::super::endpoint::Host;
+use crate::net::endpoint::Host;
 
 /// The part of a URL that identifies a server. The spelling is canonical: names in lower case, addresses as the
 /// standard library writes them, and the port always present.

@@ -8,9 +8,9 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
 use percent_encoding::percent_decode_str;
 
-use super::super::error::StoreError;
-use super::super::url;
 use super::refused::unavailable;
+use crate::store::error::StoreError;
+use crate::store::url;
 
 /// The longest wait for an answer: below the time of an operation, so that the error names its cause.
 const NATS_ANSWER: Duration = Duration::from_secs(4);

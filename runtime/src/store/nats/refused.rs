@@ -5,7 +5,7 @@ use std::error::Error as _;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 
-use super::super::error::StoreError;
+use crate::store::error::StoreError;
 
 /// Why a message was not stored.
 pub(super) enum Refused {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::limits::StoreQuota;
+use crate::store::limits::StoreQuota;
 
 /// Bytes that a message counts beside its subject and value: at most what the server stores, our headers included.
 const PER_MESSAGE: usize = 160;

@@ -1,11 +1,11 @@
 //! The certificates from an ACME server that are served now, and how the last attempts to obtain them ended.
 
-use super::super::files::about;
-use super::super::identity::Term;
-use super::super::options::AcmeOptions;
 use super::challenges::{Challenges, WaitingChallenge};
 use super::kept::{self, KeptCertificate, NotKept};
 use crate::net::outbound::Trust;
+use crate::net::tls::files::about;
+use crate::net::tls::identity::Term;
+use crate::net::tls::options::AcmeOptions;
 use crate::operator_file;
 use anyhow::{Context as _, Error, Result, anyhow};
 use arc_swap::ArcSwap;

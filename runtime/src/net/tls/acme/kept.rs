@@ -1,8 +1,8 @@
 //! The files of an ACME account and its certificates, which only the daemon's user may read.
 
-use super::super::files::{self, LARGEST};
-use super::super::identity::{Identity, Term};
-use super::super::options::{CertificateFiles, TlsFile};
+use crate::net::tls::files::{self, LARGEST};
+use crate::net::tls::identity::{Identity, Term};
+use crate::net::tls::options::{CertificateFiles, TlsFile};
 use crate::operator_file::{self, ReadError};
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use rustls::crypto;

@@ -3,7 +3,7 @@
 use wasmparser::{ConstExpr, FuncType, FunctionBody, Operator, RecGroup};
 use wasmtime::{Result, bail, ensure};
 
-use super::super::CompileLimits;
+use crate::wasm::compile::CompileLimits;
 
 /// The most locals of one function, without its parameters. WebAssembly's own limit is 50,000, and one
 /// byte declares hundreds.
