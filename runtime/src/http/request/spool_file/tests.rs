@@ -1,0 +1,112 @@
+//! Tests of the part of a stored body that is written to a file.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::http::wire::client_memory::ClientMemory;
+
+fn begin(place: &TempDir, memory: &MemoryAccount) -> SpoolFile {
+    let scratch = Scratch::new(File::open(place.path()).unwrap().into());
+    let space = SpoolSpace { scratch: Some(Arc::new(scratch)), client: None };
+    SpoolFile::begin(&space, memory).unwrap()
+}
+
+fn body(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at ^ (at >> 8)) as u8).collect()
+}
+
+/// Adds a body in pieces and ends it. Returns how many bytes of it were in the file meanwhile.
+async fn add(file: &mut SpoolFile, whole: &[u8], piece: usize) -> Vec<usize> {
+    let mut written = BTreeSet::new();
+    for piece in whole.chunks(piece) {
+        file.add(piece).await.unwrap();
+        written.insert(file.written as usize);
+    }
+    assert_eq!(file.end().await.unwrap(), whole.len() as u64);
+    written.into_iter().collect()
+}
+
+async fn read(mut file: SpoolFile) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(piece) = poll_fn(|context| file.poll_next(context)).await {
+        all.extend_from_slice(&piece.unwrap());
+    }
+    assert!(file.file.is_none() && file.gathered.is_empty());
+    all
+}
+
+#[tokio::test]
+async fn pieces_of_any_size_are_written_in_batches_and_what_follows_the_last_is_not() {
+    for piece in [1000, 40_000, BATCH, 5 * BATCH] {
+        let place = tempfile::tempdir().unwrap();
+        let whole = body(3 * BATCH + 1000);
+        let mut file = begin(&place, &MemoryAccount::unlimited());
+
+        let written = add(&mut file, &whole, piece).await;
+
+        assert!(written.iter().all(|written| written.is_multiple_of(BATCH)), "{piece}: {written:?}");
+        assert_eq!((file.written as usize, file.gathered.len()), (3 * BATCH, 1000));
+        assert!(read(file).await == whole, "{piece}");
+    }
+}
+
+#[tokio::test]
+async fn less_than_a_batch_needs_no_file() {
+    let place = tempfile::tempdir().unwrap();
+    let whole = body(BATCH - 1);
+    let mut file = begin(&place, &MemoryAccount::unlimited());
+
+    add(&mut file, &whole, 10_000).await;
+
+    assert!(file.file.is_none() && file.gathered.capacity() < BATCH);
+    assert!(read(file).await == whole);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_at_once_is_read_on_a_blocking_thread() {
+    let place = tempfile::tempdir().unwrap();
+    let whole = body(3 * BATCH);
+    let mut file = begin(&place, &MemoryAccount::unlimited());
+    add(&mut file, &whole, BATCH).await;
+
+    file.reads_now = false;
+
+    assert!(read(file).await == whole);
+}
+
+#[tokio::test]
+async fn the_memory_of_a_piece_that_was_read_is_used_for_the_next() {
+    let place = tempfile::tempdir().unwrap();
+    let mut file = begin(&place, &MemoryAccount::unlimited());
+    add(&mut file, &body(4 * BATCH), BATCH).await;
+    file.reads_now = false;
+    let mut places = BTreeSet::new();
+
+    for _ in 0..4 {
+        let piece = poll_fn(|context| file.poll_next(context)).await.unwrap().unwrap();
+        places.insert(piece.as_ptr());
+    }
+
+    assert_eq!(places.len(), 1);
+}
+
+#[tokio::test]
+async fn while_memory_is_scarce_nothing_is_gathered() {
+    const SIZE: usize = 3000;
+    let place = tempfile::tempdir().unwrap();
+    let memory = ClientMemory::new(2 * SIZE - 1);
+    let open = memory.open(None);
+    let whole = body(10 * SIZE);
+    let mut file = begin(&place, &open.account());
+    drop(open);
+
+    let written = add(&mut file, &whole, SIZE).await;
+
+    assert_eq!(written, (1..=10).map(|count| count * SIZE).collect::<Vec<_>>());
+    assert_eq!((file.gathered.capacity(), memory.held()), (0, 0));
+    assert!(read(file).await == whole);
+    assert_eq!(memory.held(), 0);
+}
