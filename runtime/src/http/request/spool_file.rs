@@ -44,10 +44,10 @@ pub(in crate::http) struct SpoolSpace {
 /// The part of a body in a file, and the bytes after it that are not written yet. When the body is complete, these stay
 /// in memory, unless the connections hold more than half of the memory that they may hold for their clients.
 pub(super) struct SpoolFile {
-    /// Declared before `account`: closed before its share is given back, unless a thread still writes or reads it. `None`
-    /// before the first batch, and when all of it is read.
+    /// Declared before `account`: closed before its share is given back. `None` before the first batch, and when all of it
+    /// is read.
     file: Option<Arc<File>>,
-    account: Account,
+    account: Arc<Account>,
     scratch: Arc<Scratch>,
     gathered: Vec<u8>,
     held: MemoryCharge,
@@ -62,7 +62,17 @@ pub(super) struct SpoolFile {
     reads_now: bool,
     /// The last piece that was read. Its reader has dropped it by the next read, which uses its memory again.
     last: Bytes,
-    reading: Option<JoinHandle<io::Result<BytesMut>>>,
+    reading: Option<JoinHandle<io::Result<(ThreadShare, BytesMut)>>>,
+}
+
+/// What a blocking thread has of a body. A client that leaves does not end the thread, which a slow disk may hold up for
+/// long. Until then, the file and the bytes in the thread count against all limits: otherwise clients that come and leave
+/// could have any number of both.
+struct ThreadShare {
+    /// Declared before `_account`: closed before its share is given back. `None` before the first batch.
+    file: Option<Arc<File>>,
+    held: MemoryCharge,
+    _account: Arc<Account>,
 }
 
 impl SpoolFile {
@@ -75,7 +85,7 @@ impl SpoolFile {
         memory: &MemoryAccount,
     ) -> Result<SpoolFile, Fault> {
         let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
-        let account = scratch.account(*client).map_err(no_room)?;
+        let account = Arc::new(scratch.account(*client).map_err(no_room)?);
         Ok(SpoolFile {
             file: None,
             account,
@@ -141,9 +151,10 @@ impl SpoolFile {
                 Poll::Pending => return Poll::Pending,
             }
         } else {
-            Bytes::from(mem::take(&mut self.gathered))
+            let rest = mem::take(&mut self.gathered);
+            self.held.set(rest.capacity());
+            Bytes::from(rest)
         };
-        self.held.set(self.gathered.capacity() + piece.len());
         Poll::Ready(Some(piece).filter(|piece| !piece.is_empty()).map(Ok))
     }
 
@@ -171,21 +182,31 @@ impl SpoolFile {
 
     /// Writes what is gathered on a blocking thread.
     async fn write(&mut self) -> io::Result<()> {
-        let (scratch, file, at) = (self.scratch.clone(), self.file.clone(), self.written);
-        let batch = mem::take(&mut self.gathered);
-        let writing = spawn_blocking(move || -> io::Result<(Arc<File>, bool, Vec<u8>)> {
+        let (scratch, at, batch) = (self.scratch.clone(), self.written, mem::take(&mut self.gathered));
+        let mut share = self.share(batch.capacity());
+        let writing = spawn_blocking(move || -> io::Result<(ThreadShare, bool, Vec<u8>)> {
             scratch.has_room(batch.len() as u64)?;
-            let file = file.map_or_else(|| scratch.file().map(Arc::new), Ok)?;
+            let file = share.file.take().map_or_else(|| scratch.file().map(Arc::new), Ok)?;
             file.write_all_at(&batch, at)?;
             let reads_now = is_local(&file).unwrap_or(false);
-            Ok((file, reads_now, batch))
+            share.file = Some(file);
+            Ok((share, reads_now, batch))
         });
-        let (file, reads_now, mut batch) = writing.await.map_err(io::Error::other)??;
-        (self.file, self.reads_now) = (Some(file), reads_now);
+        let (ThreadShare { file, held, .. }, reads_now, mut batch) =
+            writing.await.map_err(io::Error::other)??;
+        (self.file, self.held, self.reads_now) = (file, held, reads_now);
         self.written += batch.len() as u64;
         batch.clear();
         self.gathered = batch;
         Ok(())
+    }
+
+    /// Gives a blocking thread its share: the file, and the charge for this many bytes in the place of the bytes that are
+    /// gathered or were read before.
+    fn share(&mut self, bytes: usize) -> ThreadShare {
+        self.held.set(self.gathered.capacity());
+        let held = self.held.account().charge(bytes);
+        ThreadShare { file: self.file.clone(), held, _account: self.account.clone() }
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
@@ -203,7 +224,9 @@ impl SpoolFile {
             self.reading = Some(reading);
             return Poll::Pending;
         };
-        let buffer = outcome.map_err(io::Error::other)??;
+        let (share, buffer) = outcome.map_err(io::Error::other)??;
+        // Before the buffer is charged again.
+        drop(share);
         Poll::Ready(Ok(self.pass(buffer)))
     }
 
@@ -228,12 +251,13 @@ impl SpoolFile {
     }
 
     /// Begins to read on a blocking thread.
-    fn read_aside(&self, mut buffer: BytesMut) -> JoinHandle<io::Result<BytesMut>> {
-        let (file, at, length) = (self.file.clone(), self.read, self.left(BATCH));
-        spawn_blocking(move || -> io::Result<BytesMut> {
+    fn read_aside(&mut self, mut buffer: BytesMut) -> JoinHandle<io::Result<(ThreadShare, BytesMut)>> {
+        let (at, length) = (self.read, self.left(BATCH));
+        let share = self.share(length.max(buffer.capacity()));
+        spawn_blocking(move || -> io::Result<(ThreadShare, BytesMut)> {
             buffer.resize(length, 0);
-            file.ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
-            Ok(buffer)
+            share.file.as_deref().ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
+            Ok((share, buffer))
         })
     }
 
@@ -242,8 +266,9 @@ impl SpoolFile {
         usize::try_from(self.written - self.read).unwrap_or(most).min(most)
     }
 
-    /// Passes on what was read. Closes the file if that was the last of it.
+    /// Passes on what was read, and charges all memory of it. Closes the file if that was the last of it.
     fn pass(&mut self, buffer: BytesMut) -> Bytes {
+        self.held.set(self.gathered.capacity() + buffer.capacity());
         let piece = buffer.freeze();
         self.read += piece.len() as u64;
         if self.read < self.written {

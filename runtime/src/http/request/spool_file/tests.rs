@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::sync::mpsc::{Sender, channel};
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::http::wire::client_memory::ClientMemory;
@@ -109,4 +112,75 @@ async fn while_memory_is_scarce_nothing_is_gathered() {
     assert_eq!((file.gathered.capacity(), memory.held()), (0, 0));
     assert!(read(file).await == whole);
     assert_eq!(memory.held(), 0);
+}
+
+/// A runtime with one blocking thread.
+fn with_one_thread() -> Runtime {
+    Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
+}
+
+/// Holds the blocking thread up, as a slow disk does, until the sender is dropped.
+fn hold_up() -> Sender<()> {
+    let (release, released) = channel();
+    drop(spawn_blocking(move || released.recv()));
+    release
+}
+
+/// Waits until the only blocking thread has done all that it has to do.
+async fn idle() {
+    spawn_blocking(|| {}).await.unwrap();
+}
+
+#[test]
+fn a_batch_whose_client_has_left_counts_until_its_thread_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let memory = ClientMemory::new(usize::MAX);
+    let open = memory.open(None);
+    let before = memory.held();
+    let runtime = with_one_thread();
+    let _within = runtime.enter();
+    let release = hold_up();
+    let mut file = begin(&place, &open.account());
+    let scratch = file.scratch.clone();
+    // With this file, all that the clients of one address may have.
+    let others: Vec<Account> = (0..15).map(|_| scratch.account(None).unwrap()).collect();
+    assert!(file.add(&body(BATCH)).now_or_never().is_none());
+
+    drop(file);
+
+    assert_eq!(memory.held(), before + BATCH);
+    assert!(scratch.account(None).is_err());
+    drop(release);
+    runtime.block_on(idle());
+    assert_eq!(memory.held(), before);
+    assert!(scratch.account(None).is_ok());
+    drop(others);
+}
+
+#[test]
+fn a_piece_counts_while_it_is_read_and_with_all_of_its_memory_until_the_next() {
+    let place = tempfile::tempdir().unwrap();
+    let memory = ClientMemory::new(usize::MAX);
+    let open = memory.open(None);
+    let before = memory.held();
+    let runtime = with_one_thread();
+    let _within = runtime.enter();
+    let mut file = begin(&place, &open.account());
+    runtime.block_on(add(&mut file, &body(2 * BATCH), BATCH));
+    file.reads_now = false;
+
+    let release = hold_up();
+    assert!(poll_fn(|context| file.poll_next(context)).now_or_never().is_none());
+    assert_eq!(memory.held(), before + BATCH);
+    drop(release);
+    let first = runtime.block_on(poll_fn(|context| file.poll_next(context))).unwrap().unwrap();
+    assert_eq!((first.len(), memory.held()), (BATCH, before + BATCH));
+    drop(first);
+    // The next piece is a small one, in the same memory.
+    file.reads_now = true;
+    let next = runtime.block_on(poll_fn(|context| file.poll_next(context))).unwrap().unwrap();
+    assert_eq!(memory.held(), before + BATCH);
+    drop((next, file));
+
+    assert_eq!(memory.held(), before);
 }
