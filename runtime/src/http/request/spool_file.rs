@@ -196,8 +196,13 @@ impl SpoolFile {
             writing.await.map_err(io::Error::other)??;
         (self.file, self.held, self.reads_now) = (file, held, reads_now);
         self.written += batch.len() as u64;
+        // While memory is scarce, that of a batch is not kept for the next bytes: their client may be slow.
+        if self.held.account().is_scarce() {
+            batch = Vec::new();
+        }
         batch.clear();
         self.gathered = batch;
+        self.held.set(self.gathered.capacity());
         Ok(())
     }
 

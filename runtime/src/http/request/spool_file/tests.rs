@@ -114,6 +114,23 @@ async fn while_memory_is_scarce_nothing_is_gathered() {
     assert_eq!(memory.held(), 0);
 }
 
+#[tokio::test]
+async fn memory_of_a_batch_is_given_back_once_memory_is_scarce() {
+    let place = tempfile::tempdir().unwrap();
+    let memory = ClientMemory::new(4 * BATCH);
+    let open = memory.open(None);
+    let before = memory.held();
+    let mut file = begin(&place, &open.account());
+    file.add(&body(BATCH / 2)).await.unwrap();
+    assert_eq!((file.written, memory.held()), (0, before + BATCH / 2));
+    let _other = open.account().charge(2 * BATCH);
+
+    file.add(&[0]).await.unwrap();
+
+    assert_eq!((file.written as usize, file.gathered.capacity()), (BATCH / 2 + 1, 0));
+    assert_eq!(memory.held(), before + 2 * BATCH);
+}
+
 /// A runtime with one blocking thread.
 fn with_one_thread() -> Runtime {
     Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
