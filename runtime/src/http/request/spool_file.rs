@@ -26,6 +26,10 @@ use crate::scratch::{Account, GRACE, Scratch};
 /// Bytes that are gathered before they are written, and bytes that a blocking thread reads at once.
 const BATCH: usize = 256 << 10;
 
+/// Bytes that are gathered while memory is scarce. Clients choose the size of pieces, and one byte costs as much to write
+/// as these.
+const LEAST_BATCH: usize = 4 << 10;
+
 /// Bytes that are read at once from the page cache.
 const PIECE: usize = 64 << 10;
 
@@ -113,7 +117,8 @@ impl SpoolFile {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = self.gather(rest);
-            if self.gathered.len() == BATCH || self.held.account().is_scarce() {
+            let batch = if self.held.account().is_scarce() { LEAST_BATCH } else { BATCH };
+            if self.gathered.len() >= batch {
                 self.write().await.map_err(no_room)?;
             }
         }

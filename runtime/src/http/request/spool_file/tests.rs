@@ -98,7 +98,7 @@ async fn the_memory_of_a_piece_that_was_read_is_used_for_the_next() {
 
 #[tokio::test]
 async fn while_memory_is_scarce_nothing_is_gathered() {
-    const SIZE: usize = 3000;
+    const SIZE: usize = LEAST_BATCH;
     let place = tempfile::tempdir().unwrap();
     let memory = ClientMemory::new(2 * SIZE - 1);
     let open = memory.open(None);
@@ -115,6 +115,23 @@ async fn while_memory_is_scarce_nothing_is_gathered() {
 }
 
 #[tokio::test]
+async fn while_memory_is_scarce_a_write_has_more_than_the_few_bytes_of_a_piece() {
+    let place = tempfile::tempdir().unwrap();
+    let memory = ClientMemory::new(4 * BATCH);
+    let open = memory.open(None);
+    let _other = open.account().charge(3 * BATCH);
+    let before = memory.held();
+    let whole = body(10_000);
+    let mut file = begin(&place, &open.account());
+
+    let written = add(&mut file, &whole, 100).await;
+
+    assert_eq!(written, [0, 4100, 8200]);
+    assert_eq!((file.written, memory.held()), (10_000, before));
+    assert!(read(file).await == whole);
+}
+
+#[tokio::test]
 async fn memory_of_a_batch_is_given_back_once_memory_is_scarce() {
     let place = tempfile::tempdir().unwrap();
     let memory = ClientMemory::new(4 * BATCH);
@@ -125,7 +142,7 @@ async fn memory_of_a_batch_is_given_back_once_memory_is_scarce() {
     assert_eq!((file.written, memory.held()), (0, before + BATCH / 2));
     let _other = open.account().charge(2 * BATCH);
 
-    file.add(&[0]).await.unwrap();
+    file.add(b"x").await.unwrap();
 
     assert_eq!((file.written as usize, file.gathered.capacity()), (BATCH / 2 + 1, 0));
     assert_eq!(memory.held(), before + 2 * BATCH);
