@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::files::is_local;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
@@ -53,6 +54,9 @@ pub(super) struct SpoolFile {
     file: Option<Arc<File>>,
     account: Arc<Account>,
     scratch: Arc<Scratch>,
+    /// Its blocking threads write and read. A job with mounts is polled within a runtime of its own, whose threads may all
+    /// wait for a file system that hangs.
+    runtime: Handle,
     gathered: Vec<u8>,
     held: MemoryCharge,
     /// All bytes that were added.
@@ -80,7 +84,8 @@ struct ThreadShare {
 }
 
 impl SpoolFile {
-    /// Takes a share of the limits on files. The file is made for the first batch.
+    /// Takes a share of the limits on files. The file is made for the first batch. Must be called within the runtime of the
+    /// daemon.
     ///
     /// # Errors
     /// There is no place for files, or a limit on them is reached.
@@ -94,6 +99,7 @@ impl SpoolFile {
             file: None,
             account,
             scratch,
+            runtime: Handle::current(),
             gathered: Vec::new(),
             held: memory.charge(0),
             length: 0,
@@ -144,7 +150,7 @@ impl SpoolFile {
         Ok(self.length)
     }
 
-    /// Returns the next bytes, or `None` after the last. Must be polled within a runtime.
+    /// Returns the next bytes, or `None` after the last.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         let piece = if self.read < self.written {
             match self.poll_read(context) {
@@ -189,7 +195,7 @@ impl SpoolFile {
     async fn write(&mut self) -> io::Result<()> {
         let (scratch, at, batch) = (self.scratch.clone(), self.written, mem::take(&mut self.gathered));
         let mut share = self.share(batch.capacity());
-        let writing = spawn_blocking(move || -> io::Result<(ThreadShare, bool, Vec<u8>)> {
+        let writing = self.runtime.spawn_blocking(move || -> io::Result<(ThreadShare, bool, Vec<u8>)> {
             scratch.has_room(batch.len() as u64)?;
             let file = share.file.take().map_or_else(|| scratch.file().map(Arc::new), Ok)?;
             file.write_all_at(&batch, at)?;
@@ -264,7 +270,7 @@ impl SpoolFile {
     fn read_aside(&mut self, mut buffer: BytesMut) -> JoinHandle<io::Result<(ThreadShare, BytesMut)>> {
         let (at, length) = (self.read, self.left(BATCH));
         let share = self.share(length.max(buffer.capacity()));
-        spawn_blocking(move || -> io::Result<(ThreadShare, BytesMut)> {
+        self.runtime.spawn_blocking(move || -> io::Result<(ThreadShare, BytesMut)> {
             buffer.resize(length, 0);
             share.file.as_deref().ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
             Ok((share, buffer))

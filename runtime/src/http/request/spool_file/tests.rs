@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::*;
 use crate::http::wire::client_memory::ClientMemory;
@@ -150,7 +153,7 @@ async fn memory_of_a_batch_is_given_back_once_memory_is_scarce() {
 
 /// A runtime with one blocking thread.
 fn with_one_thread() -> Runtime {
-    Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
+    Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap()
 }
 
 /// Holds the blocking thread up, as a slow disk does, until the sender is dropped.
@@ -217,4 +220,24 @@ fn a_piece_counts_while_it_is_read_and_with_all_of_its_memory_until_the_next() {
     drop((next, file));
 
     assert_eq!(memory.held(), before);
+}
+
+#[test]
+fn a_body_is_read_while_all_threads_of_the_runtime_of_its_job_hang() {
+    let place = tempfile::tempdir().unwrap();
+    let (daemon, handler) = (with_one_thread(), with_one_thread());
+    let whole = body(2 * BATCH);
+    let mut file = daemon.block_on(async {
+        let mut file = begin(&place, &MemoryAccount::unlimited());
+        add(&mut file, &whole, BATCH).await;
+        file
+    });
+    file.reads_now = false;
+    let _within = handler.enter();
+    let release = hold_up();
+
+    let read = handler.block_on(async { timeout(Duration::from_secs(60), read(file)).await });
+
+    drop(release);
+    assert!(read.unwrap() == whole);
 }
