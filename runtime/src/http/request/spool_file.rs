@@ -34,6 +34,10 @@ const LEAST_BATCH: usize = 4 << 10;
 /// Bytes that are read at once from the page cache.
 const PIECE: usize = 64 << 10;
 
+/// Bytes of a file that is closed at once. The kernel frees the pages of a file when it is closed, and waits for those
+/// that it is writing to the disk, so a blocking thread closes a larger one.
+const SMALL: u64 = 1 << 20;
+
 /// The least rate of a client, in bytes a second, which applies after [`GRACE`] once more than half of the room for
 /// all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
 const SCARCE_RATE: u64 = 16 << 10;
@@ -49,8 +53,7 @@ pub(in crate::http) struct SpoolSpace {
 /// The part of a body in a file, and the bytes after it that are not written yet. When the body is complete, these stay
 /// in memory, unless the connections hold more than half of the memory that they may hold for their clients.
 pub(super) struct SpoolFile {
-    /// Declared before `account`: closed before its share is given back. `None` before the first batch, and when all of it
-    /// is read.
+    /// `None` before the first batch, and when all of it is read.
     file: Option<Arc<File>>,
     account: Arc<Account>,
     scratch: Arc<Scratch>,
@@ -282,7 +285,7 @@ impl SpoolFile {
         usize::try_from(self.written - self.read).unwrap_or(most).min(most)
     }
 
-    /// Passes on what was read, and charges all memory of it. Closes the file if that was the last of it.
+    /// Passes on what was read, and charges all memory of it. Closes the file after the last of it.
     fn pass(&mut self, buffer: BytesMut) -> Bytes {
         self.held.set(self.gathered.capacity() + buffer.capacity());
         let piece = buffer.freeze();
@@ -290,9 +293,26 @@ impl SpoolFile {
         if self.read < self.written {
             self.last = piece.clone();
         } else {
-            self.file = None;
+            self.close();
         }
         piece
+    }
+
+    /// Closes the file. Its share of the limits is given back after that.
+    fn close(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        let (reading, account) = (self.reading.take(), self.account.clone());
+        let close = move || {
+            drop((file, reading));
+            drop(account);
+        };
+        if self.written > SMALL { drop(self.runtime.spawn_blocking(close)) } else { close() }
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -241,3 +241,24 @@ fn a_body_is_read_while_all_threads_of_the_runtime_of_its_job_hang() {
     drop(release);
     assert!(read.unwrap() == whole);
 }
+
+#[test]
+fn a_large_file_is_closed_on_a_blocking_thread_and_counts_until_then() {
+    let place = tempfile::tempdir().unwrap();
+    let runtime = with_one_thread();
+    let _within = runtime.enter();
+    let mut file = begin(&place, &MemoryAccount::unlimited());
+    let scratch = file.scratch.clone();
+    // With this file, all that the clients of one address may have.
+    let others: Vec<Account> = (0..15).map(|_| scratch.account(None).unwrap()).collect();
+    runtime.block_on(add(&mut file, &body(5 * BATCH), BATCH));
+    let release = hold_up();
+
+    drop(file);
+
+    assert!(scratch.account(None).is_err());
+    drop(release);
+    runtime.block_on(idle());
+    assert!(scratch.account(None).is_ok());
+    drop(others);
+}
