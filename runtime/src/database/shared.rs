@@ -189,6 +189,7 @@ impl SharedDatabase {
     }
 
     /// Reports whether another file is at the path than the one that was open. [`apply`](SharedDatabase::apply) takes it.
+    /// Blocks.
     pub fn is_replaced(&self) -> bool {
         self.slot.backend.is_replaced()
     }

@@ -17,17 +17,20 @@ pub struct ReopenedPaths {
 }
 
 impl Loader {
-    /// Lists what a candidate finds replaced. Call it before the candidate is adopted.
+    /// Lists what a candidate finds replaced. Call it before the candidate is adopted. Blocks.
     pub fn reopened_by(&self, next: &Candidate) -> ReopenedPaths {
         self.reopened(&next.loaded.made, &next.loaded.served)
     }
 
-    /// Lists what a draft finds replaced.
+    /// Lists what a draft finds replaced. Blocks.
     pub fn reopened_in(&self, draft: &Draft) -> ReopenedPaths {
         self.reopened(&draft.made, &draft.served)
     }
 
     fn reopened(&self, made: &HashMap<Name, MadeHandler>, served: &ServedDirs) -> ReopenedPaths {
+        // A look at a file may block, so it comes before the lock.
+        let files = made.values().flat_map(|made| replaced_files(&made.entry));
+        let files: BTreeSet<String> = files.collect();
         let last = self.last();
         let mounts = made.iter().filter_map(|(name, now)| {
             let reopened = now.mounted.reopened(&last.made.get(name)?.mounted);
@@ -40,8 +43,6 @@ impl Loader {
         };
         let dirs = served.0.keys().filter(|path| is_other(path));
         let dirs = dirs.map(|path| format!("static directory {}: another directory", path.display()));
-        let files = made.values().flat_map(|made| replaced_files(&made.entry));
-        let files: BTreeSet<String> = files.collect();
         ReopenedPaths { handlers: mounts.collect(), others: dirs.chain(files).collect() }
     }
 }
