@@ -2,11 +2,11 @@
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `real_path`, `shape`, `table`, `units`;
 //! `report`; `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
-//! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
-//! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
-//! `model`; `granted_stores`; `before`, `development`, `gates`, `hardening`, `untrusted_paths`, `outbound`, `restart`,
-//! `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`; `response_rules`; `group`;
-//! `route`; `convert`.
+//! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`,
+//! `proxies`, `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`,
+//! `route_model`; `model`; `granted_stores`; `before`, `secrets_file`, `gates`, `hardening`, `untrusted_paths`,
+//! `outbound`, `restart`, `routes`, `tmp`, `trace_options`; `exposed_files`, `limits`; `handler`; `static_files`;
+//! `response_rules`; `group`; `route`; `convert`.
 
 mod acme;
 mod asked_limits;
@@ -19,7 +19,6 @@ mod compile;
 mod convert;
 mod cors;
 mod database;
-pub mod development;
 mod directories;
 mod exposed_files;
 mod front_schema;
@@ -51,6 +50,7 @@ mod schedule;
 mod schedule_schema;
 mod schema;
 mod secret;
+pub mod secrets_file;
 mod shape;
 mod static_files;
 mod store;

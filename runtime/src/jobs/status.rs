@@ -23,7 +23,7 @@ use crate::job::{Job, Needs};
 use crate::net::{DomainReport, Term};
 use crate::observe::history::HistoryFigures;
 use crate::observe::reloads::LastOutcomes;
-use crate::observe::{build, counted, resident};
+use crate::observe::{build_versions, counted, resident};
 use crate::wasm::cache::Figures;
 
 /// Reports the state of this daemon.
@@ -56,8 +56,8 @@ impl ReplyJob for TellStatus {
         let Budgets { memory, descriptors, .. } = engine.budgets();
         let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
         Ok(StatusReply {
-            version: build::VERSION.to_owned(),
-            commit: build::COMMIT.map(str::to_owned),
+            version: build_versions::VERSION.to_owned(),
+            commit: build_versions::COMMIT.map(str::to_owned),
             pid: std::process::id(),
             uptime_ms: millis(self.started.elapsed()),
             gate: self.state.server.gate.state().to_string(),

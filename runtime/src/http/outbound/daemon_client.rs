@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::error::blame;
 use super::pool::HEAD;
-use super::strict::{self, StrictHeadIo};
+use super::strict_head::{self, StrictHeadIo};
 use crate::net::outbound::{Dialer, Origin, Scheme, Trust};
 
 /// Sends requests, each over a connection of its own: they are few, and far between.
@@ -66,7 +66,7 @@ impl DaemonClient {
         due.now();
         let sent = sender.send_request(request.map(Full::new)).await;
         let response = sent.map_err(|error| blame(&error).to_string())?;
-        strict::check(&response).map_err(|error| error.to_string())?;
+        strict_head::check(&response).map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, size).collect().await;
         let body = body.map_err(|error| format!("the body, of {size} bytes at most: {error}"))?;

@@ -18,7 +18,7 @@ use super::body::{OutboundBody, Reuse};
 use super::bounds::CallBounds;
 use super::error::blame;
 use super::pool::{ConnectionPool, PooledConnection};
-use super::{cdn_loop, strict};
+use super::{cdn_loop, strict_head};
 use crate::budget::Portion;
 use crate::job::Usage;
 use crate::job::outbound::{CallBody, OutboundError};
@@ -139,8 +139,8 @@ impl HttpCall<'_> {
         mut link: PooledConnection,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<OutboundBody>, OutboundError> {
-        strict::check(&response)?;
-        if strict::may_be_followed(&response) {
+        strict_head::check(&response)?;
+        if strict_head::may_be_followed(&response) {
             link.distrust();
         }
         let most = self.bounds.body;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::{SpanId, TraceId};
 
-use super::guest::GuestSpan;
+use super::guest_spans::GuestSpan;
 use super::trace::SpanRef;
 
 /// The most spans that a guest makes in one job.

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use super::context::{self, TRACEPARENT, TRACESTATE};
 use super::counts::DropReason;
 use super::exporter::SpanQueue;
-use super::guest::GuestSpan;
+use super::guest_spans::GuestSpan;
 use super::record::{
     CallSpan, FinishedTrace, JobSpan, JobTrigger, OperationSpan, OwnSpan, RequestSpan, SpanFacts, SpanRecord,
 };
