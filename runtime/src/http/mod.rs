@@ -10,15 +10,16 @@
 //! | 1 | `wire` | a connection below hyper: its deadlines, and the checks on every byte |
 //! | 2 | `collector` | the connection to the collector of traces |
 //! | 2 | `limits` | the limits of connections, handshakes and long admin requests |
+//! | 2 | `request::access_line` | the line of a request in each format of the access log |
 //! | 3 | `context` | the state that the listeners of a server share |
-//! | 4 | `request` | turns a request into a job, and the job into the response |
+//! | 4 | the rest of `request` | turns a request into a job, and the job into the response |
 //! | 5 | `static_files` | the files of a directory as responses |
 //! | 5 | `upgrade` | connections that leave HTTP |
 //! | 6 | `service` | what answers requests, as a trait, and what every response gets |
 //! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
 //! | 7 | `gate_chain` | the limits and gates of a route, in front of its target |
-//! | 7 | `middleware` | handlers that stand around others |
-//! | 8 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
+//! | 8 | `middleware` | handlers that stand around others |
+//! | 9 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
 //!
 //! A request and its response are carried by these types, in this order: `Accepted` (the connection), `RequestContext`
 //! (the head), `DrainBody` (the body), `RequestLog` (log line and counters, until the last byte), `RoutedRequest`

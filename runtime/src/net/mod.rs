@@ -1,8 +1,8 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
-//! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
-//! `connect`, `loopback`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
-//! `listen::listeners`.
+//! Floors, lowest first: `endpoint`, `forward_io`, `gate`, `proxy_header`; `activation`, `outbound`; `tls::protocol`, and
+//! `tls::secured` with its leaves; `stream`, `peer`; `connect`, `loopback`; `listen` up to `bind`; the rest of `tls`,
+//! whose options and acceptor take listeners; `listen::listeners`.
 
 mod activation;
 mod connect;

@@ -1,4 +1,6 @@
 //! The routing table: from host, method and path to a handler.
+//!
+//! Floors, lowest first: `claim`; this file; `evasion`.
 
 mod claim;
 mod evasion;

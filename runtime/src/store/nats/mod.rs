@@ -3,6 +3,8 @@
 //! Every change that depends on the present value names the sequence that it expects, and the server refuses it if
 //! another came first. `set` without a condition needs no such thing. Deleting leaves a marker, so that the order of
 //! changes is kept, and then purges it.
+//!
+//! Floors, lowest first: `refused`, `room`, `subject`; `bucket`; this file.
 
 mod bucket;
 mod refused;

@@ -1,8 +1,8 @@
 //! `redb:PATH`, a store in one file. Commits run on a thread of their own and share their fsync; reads run where they
 //! are asked for, those of many rows on threads that may block.
 //!
-//! Floors, lowest first: `failure`, `file`, `tables`, `view`, `open`, `turns`, `committer`, `examine`, `closing`, and this
-//! file's `reader`.
+//! Floors, lowest first: `failure`, `file`, `turns`; `tables`, `closing`; `view`; `open`; `committer`, `examine`;
+//! `reader`.
 
 mod closing;
 mod committer;

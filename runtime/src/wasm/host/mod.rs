@@ -3,9 +3,9 @@
 //! Floors, lowest first: `interfaces`, `handles`, `call_size`, `memory_meter`, `stdio`, `directory`,
 //! `file_thread_cpu`, `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`,
 //! `trap`; `tmp` without its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`;
-//! the jobs that `calls` counts; `held_stream`; the grants of `stores` and `databases`; `core_state`,
-//! `component_state`; `preview1`, `preview2`, `middleware`, and the functions of `calls`, `stores`, `databases` and
-//! `telemetry`.
+//! `calls::failure`, and the jobs that `calls` counts; `held_stream`; the grants of `stores` and `databases`;
+//! `core_state`, `component_state`; `preview1`, `preview2`, `middleware`, and the functions of `calls`, `stores`,
+//! `databases` and `telemetry`.
 
 pub(super) mod body;
 mod call_size;
