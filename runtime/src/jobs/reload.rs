@@ -59,7 +59,7 @@ struct LoadedGeneration {
     tls: Option<Tls>,
     config: Config,
     read: SystemTime,
-    /// What leads elsewhere than before, by the same path.
+    /// What was replaced under its path.
     reopened: ReopenedPaths,
     /// The migrations that were applied.
     migrations: Vec<String>,

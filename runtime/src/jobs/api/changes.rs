@@ -129,8 +129,8 @@ pub struct ChangesReport {
     pub cors_changed: bool,
     /// The keys of other settings that a reload changes.
     pub settings: Vec<String>,
-    /// What is taken up from the same path as before: a directory or a file that was replaced, and a file whose content has
-    /// changed, a line each.
+    /// What has changed under the same path: a directory or a file that was replaced, and a file with another content, a
+    /// line each.
     #[serde(default)]
     pub reopened: Vec<String>,
     /// The keys that only a restart changes.

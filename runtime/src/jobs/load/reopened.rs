@@ -1,4 +1,4 @@
-//! What a load opens by the same path as before and finds replaced: mounts, directories of routes, files of databases.
+//! Finds the mounts, directories of routes and files of databases that were replaced since the load before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::draft::{Candidate, Draft, MadeHandler, ServedDirs};
 use super::loader::Loader;
 use crate::job::{HandlerVersion, Name};
 
-/// What is other than before although its path is the same, as the replies of `plan` and `reload` name it.
+/// What was replaced under its path since the load before, as the replies of `plan` and `reload` name it.
 #[derive(Default)]
 pub struct ReopenedPaths {
     /// The handlers with such mounts, a line for each mount.
