@@ -151,8 +151,8 @@ impl Routes {
     /// and for a route with more than three captures. Never blocks.
     ///
     /// A version at the beginning of the path takes precedence over a capture that would match it. If no route of such a
-    /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is that
-    /// for every method, also for those that none of its routes has.
+    /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is
+    /// reported for every method, also for one that none of its routes has.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         let (mut denied, mut unsupported) = (None, None);
         for (before, ()) in self.before_versions.prefixes(path) {
