@@ -66,7 +66,7 @@ impl NativeJob for LoadStore {
                 Err(LoadError::Refused(error)) => Err(error),
                 Err(LoadError::Input(fault)) => return Err(fault),
             };
-            reply(&job, outcome).await
+            reply::<StoreLoadCommand>(&job, outcome).await
         })
     }
 }
