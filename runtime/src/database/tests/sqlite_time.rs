@@ -94,7 +94,7 @@ async fn the_wait_for_a_connection_is_counted() {
 
     assert!(tokio::time::timeout(brief, waiting.as_mut()).await.is_err());
     drop(holder);
-    waiting.await.unwrap();
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
 
     assert!(database.waited() >= before + brief, "{:?}", database.waited());
 }
