@@ -252,6 +252,7 @@ fn shout_answers_each_message_in_capitals() {
     let daemon = shared();
     let stream = std::net::TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
     stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(crate::harness::PATIENCE)).unwrap();
     let url = format!("ws://127.0.0.1:{}/shout", daemon.port());
     let (mut socket, _response) = tokio_tungstenite::tungstenite::client(url, stream).unwrap();
 
