@@ -18,7 +18,7 @@ fn shipped() -> Daemon {
 fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
-    // Not in the home directory of whoever runs the tests.
+    // Not in the home directory of the user who runs the tests.
     let state = "\n[store.default]\nurl = \"redb:default.redb\"\n[database.default]\nurl = \"sqlite:default.sqlite\"\n";
     let setup = Setup::new(&(change(config) + state));
     symlink(handlers(), setup.path("build")).unwrap();

@@ -30,7 +30,7 @@ const REPLAY_OUTPUT: u64 = 256 << 10;
 /// user on the admin socket. Replays run as this user.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Listen on this port; 0 is a free one.
+    /// Listen on this port; 0 takes a free port.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
     #[command(flatten)]

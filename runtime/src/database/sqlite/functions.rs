@@ -155,8 +155,8 @@ impl SqlFunctions {
         self.plain(sql, &[target, patch])
     }
 
-    /// Returns the rows that the job has changed: those of its last statement, or all. Outside of a transaction there are
-    /// none: the connection was another job's before.
+    /// Returns the number of rows that the job has changed: by its last statement, or in all. Outside of a transaction it
+    /// is 0, because the connection was another job's before.
     fn changes(&self, context: &Context<'_>, all: bool) -> rusqlite::Result<SqlAnswer> {
         // SAFETY: it is used in this call alone, on the thread that has the connection.
         let connection = unsafe { context.get_connection()? };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Far more than the time of a statement that is stopped, also on a busy machine, and less than that of one that runs on.
+/// Far longer than a stopped statement takes, even on a busy machine. A statement that is not stopped takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A session whose statements may take 100 ms of processor time.

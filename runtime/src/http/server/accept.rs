@@ -95,7 +95,7 @@ enum Opening {
 }
 
 /// Returns the address that a connection counts for. `None` for a trusted proxy, and for a client that such a proxy does
-/// not name: the connections of a proxy are those of many clients, so the share of one address does not apply.
+/// not name. The connections of a proxy are those of many clients, so the share of one address does not apply.
 fn counted_for(service: &impl Service, settings: &Settings, peer: &Peer) -> Option<IpAddr> {
     let trusted = settings.trusted_proxies.as_ref().filter(|_| service.has_proxies());
     let is_proxy = trusted.is_some_and(|trusted| trusted.contains(peer.address()));

@@ -194,7 +194,7 @@ pub struct ChangedStore {
     pub name: String,
     /// How it changes.
     pub change: Difference,
-    /// Where an added one is, and the settings of a changed one that differ, a line each.
+    /// The place of an added store, or the settings of a changed store that differ, a line each.
     pub what: Vec<String>,
 }
 

@@ -67,7 +67,7 @@ fn of_json(body: &[u8]) -> Option<RefusedSpans> {
 enum ProtobufValue<'m> {
     Number(u64),
     Bytes(&'m [u8]),
-    /// A number of fixed length. No field of the message has one.
+    /// A number of fixed length. The message has no field of this type.
     Fixed,
 }
 

@@ -32,7 +32,7 @@ pub enum TraceTrust {
     TrustedProxies,
     /// That of every client.
     Everybody,
-    /// None: every request begins a trace.
+    /// That of no client: every request begins a trace.
     Nobody,
 }
 

@@ -298,7 +298,7 @@ mod tests {
 
         assert!(meter.keep(KeptFor::Store, 40));
         assert!(!meter.memory_growing(60, 61, None).unwrap());
-        // In place of what was kept before, of which nothing is left if there is no memory for it.
+        // It replaces what was kept before. If there is no memory for it, nothing is kept.
         assert!(!meter.keep(KeptFor::Store, 41));
         assert!(meter.keep(KeptFor::Store, 20) && meter.keep(KeptFor::Database, 20));
         assert!(!meter.keep(KeptFor::Database, 21) && meter.keep(KeptFor::Store, 0));
