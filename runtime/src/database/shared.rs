@@ -188,8 +188,7 @@ impl SharedDatabase {
         }
     }
 
-    /// Reports whether another file is at the path than the one that was open. [`apply`](SharedDatabase::apply) takes it.
-    /// Blocks.
+    /// Reports whether the file at the path is not the open file. [`apply`](SharedDatabase::apply) takes it. Blocks.
     pub fn is_replaced(&self) -> bool {
         self.slot.backend.is_replaced()
     }

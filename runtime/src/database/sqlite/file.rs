@@ -93,7 +93,7 @@ impl SqliteFile {
         }
     }
 
-    /// Reports whether [`adopt`](SqliteFile::adopt) would take another file than the one that was open.
+    /// Reports whether [`adopt`](SqliteFile::adopt) would take another file than the open file.
     pub(super) fn is_replaced(&self) -> bool {
         let found = FileIdentity::at(&self.path);
         let known = self.place().identity();

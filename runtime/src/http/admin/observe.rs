@@ -24,8 +24,8 @@ pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Resu
     let gate = observed.gate.state();
     let response = match head.uri.path() {
         "/metrics" => metrics(server, observed, head),
-        // Reports only that the process answers. A supervisor restarts a process that hangs, but not one that waits or
-        // drains.
+        // Reports only that the process answers. A supervisor restarts a process that hangs. It leaves a process alone
+        // that waits or drains.
         "/livez" => health::answer(true, "alive"),
         "/readyz" | "/healthz" => health::of(gate),
         "/startupz" => health::answer(gate != GateState::Shut, &gate.to_string()),

@@ -151,7 +151,7 @@ impl HttpCall<'_> {
         Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
     }
 
-    /// Converts a job's request into the one that goes over the wire.
+    /// Converts a job's request into the request on the wire.
     fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
         let most = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
         let too_large = OutboundError::RequestTooLarge(self.bounds.body);
