@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::api::{AcmeReport, StatusCommand, StatusReply};
+use super::api::{AcmeReport, ServingProcess, StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
 use super::generations::Generations;
@@ -58,7 +58,7 @@ impl ReplyJob for TellStatus {
         Ok(StatusReply {
             version: build_versions::VERSION.to_owned(),
             commit: build_versions::COMMIT.map(str::to_owned),
-            pid: std::process::id(),
+            process: ServingProcess { pid: std::process::id() },
             uptime_ms: millis(self.started.elapsed()),
             gate: self.state.server.gate.state().to_string(),
             generation: catalog.generation,
