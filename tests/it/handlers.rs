@@ -228,13 +228,13 @@ fn notes_refuse_what_is_none() {
 fn ticks_come_one_by_one_and_end() {
     let daemon = shared();
 
-    // Before the second tick.
-    soon(Duration::from_millis(350), || {
+    // Before the second tick, which comes after 12 s.
+    soon(Duration::from_secs(10), || {
         let mut client = daemon.client();
-        client.send("GET /ticks?count=3&every_ms=200 HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.send("GET /ticks?count=2&every_ms=12000 HTTP/1.1\r\nHost: test\r\n\r\n");
         let head = client.head();
         assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
-        assert_eq!(client.chunk(), b"id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":3}\n\n");
+        assert_eq!(client.chunk(), b"id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":2}\n\n");
     });
 
     let mut client = daemon.client();
