@@ -1,4 +1,4 @@
-//! What a request must pass before its route answers.
+//! The gates and rate limits that a request must pass before its route answers.
 
 use std::collections::HashMap;
 use std::fmt;

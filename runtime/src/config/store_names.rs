@@ -1,4 +1,4 @@
-//! What stores and databases share: their names, their tables by name, and the lists of both at a handler.
+//! The names of stores and databases, their tables by name, and the lists of both at a handler.
 
 use std::collections::{HashMap, HashSet};
 

@@ -47,7 +47,7 @@ pub struct DatabaseCa {
     pub pem: Arc<[u8]>,
 }
 
-/// What tells databases apart: a new password or certificate needs new connections.
+/// The key of a database. A new password or certificate makes another key, because it needs new connections.
 type DatabasePlace = (DatabaseUrl, Option<DatabaseCa>);
 
 /// Databases by their place, as long as a handler has them.

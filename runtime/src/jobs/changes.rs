@@ -29,7 +29,7 @@ impl<'a> CatalogSide<'a> {
 /// The differences of two configurations and of what they name, without those of their catalogs.
 pub(super) struct ConfigChanges {
     settings: ChangesReport,
-    /// What the versions of a handler do not show, a line each.
+    /// The changes of a handler that its versions do not show, a line each.
     handlers: BTreeMap<Name, Vec<String>>,
 }
 

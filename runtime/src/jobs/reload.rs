@@ -40,7 +40,7 @@ pub struct Reload {
 /// Reads a configuration; called for the start and for every reload.
 pub type ConfigSource = Arc<dyn Fn(ConfigReading) -> Result<Config> + Send + Sync>;
 
-/// What a configuration is read for.
+/// The purpose for which a configuration is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigReading {
     /// The start of a process: all that it names must be there.

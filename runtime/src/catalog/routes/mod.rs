@@ -66,17 +66,17 @@ pub struct RouteSpec {
     pub methods: Vec<Method>,
     /// A host name, or `*.NAME` for every name with one label more.
     pub host: Option<String>,
-    /// What answers.
+    /// Its target, which answers.
     pub target: RouteTarget,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
-    /// What happens to its responses. `None` if nothing does.
+    /// The rules for its responses. `None` leaves them as they are.
     pub rules: Option<Arc<ResponseRules>>,
     /// Its group. `None` if it belongs to none.
     pub group: Option<Arc<RouteGroup>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
-    /// What a request must pass before it is answered. `None` if nothing.
+    /// The checks that a request must pass before it is answered. `None` if there is no check.
     pub checks: Option<Arc<EntryChecks>>,
 }
 

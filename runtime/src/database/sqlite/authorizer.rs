@@ -1,4 +1,4 @@
-//! What a statement of a handler may do: everything with the tables of its database, and nothing to the file, to the
+//! The rights of a handler's statement: everything with the tables of its database, and nothing to the file, to the
 //! connection or to the process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The connections that no job has.
 pub(super) type IdleThreads = Mutex<Vec<ConnectionThread>>;
 
-/// What a connection's thread is told.
+/// An order to a connection's thread.
 pub(super) enum ThreadOrder {
     /// To run a command.
     Run { number: u64, command: SqlCommand, caller: Option<Arc<SqlCaller>>, reply: oneshot::Sender<Replied> },

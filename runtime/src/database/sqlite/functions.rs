@@ -26,7 +26,7 @@ const MERGE: usize = 1 << 28;
 /// The mark of a text that is JSON.
 const JSON: c_uint = 74;
 
-/// What a function returns.
+/// The result of a function.
 enum SqlAnswer {
     Null,
     Number(i64),
@@ -45,7 +45,7 @@ impl ToSql for SqlAnswer {
     }
 }
 
-/// What the functions of one connection share.
+/// The state that the functions of one connection share.
 struct SqlFunctions {
     control: Arc<StatementControl>,
     /// A connection without these functions, for what is left to SQLite. Opened when it is first needed.

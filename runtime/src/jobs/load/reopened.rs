@@ -1,4 +1,4 @@
-//! Finds the mounts, directories of routes and files of databases that were replaced since the load before.
+//! Finds the paths whose file or directory was replaced since the last load: of mounts, routes and databases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::draft::{Candidate, Draft, MadeHandler, ServedDirs};
 use super::loader::Loader;
 use crate::job::{HandlerVersion, Name};
 
-/// What was replaced under its path since the load before, as the replies of `plan` and `reload` name it.
+/// The replaced files and directories whose paths are the same, as the replies of `plan` and `reload` name them.
 #[derive(Default)]
 pub struct ReopenedPaths {
     /// The handlers with such mounts, a line for each mount.
