@@ -46,7 +46,7 @@ const VIRTUAL: [&str; 3] = ["fts5", "rtree", "fts5vocab"];
 pub(super) enum Author {
     /// A handler's.
     Handler,
-    /// Those of a migration, which the operator has written: they may not end its transaction.
+    /// The operator's, in a migration. They may not end its transaction.
     Migration,
     /// The daemon's own.
     Daemon,

@@ -85,10 +85,10 @@ async fn take<S: Service>(
     connections.spawn(attend(seat, accepted, (stream, opening), tls.map(|tls| (tls, slot))));
 }
 
-/// What the first bytes of a connection are.
+/// The first bytes of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opening {
-    /// Those of the client.
+    /// The bytes of the client.
     Client,
     /// A header of the PROXY protocol.
     ProxyHeader,

@@ -28,7 +28,7 @@ pub struct JobSpans {
 /// The spans that a guest has made.
 #[derive(Default, Debug)]
 struct GuestSpans {
-    /// Those that have not ended, outermost first.
+    /// The spans that have not ended, outermost first.
     open: Vec<SpanId>,
     ended: usize,
     bytes: usize,

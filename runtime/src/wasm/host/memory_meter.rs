@@ -13,7 +13,8 @@ use crate::wasm::engine::settings::COMPONENT;
 /// Bytes of a table slot: a pointer on a 64-bit host.
 pub(super) const TABLE_ELEMENT: usize = 8;
 
-/// So many bytes of an operation are not charged: a guest that has all of its memory still writes and reads what is small.
+/// The bytes of an operation that are not charged. A guest that has used all of its memory can still write and read small
+/// values.
 const UNCHARGED: usize = 64 << 10;
 
 /// Bytes of memory that a job has and may have.
