@@ -4,7 +4,7 @@ use crate::baseline::Tongue;
 use crate::load::Exchange;
 use crate::rows::{GREETING, Over, Row, Serves, row};
 
-/// A module that is granted a store and uses it once. `USES` is the call, of which `$store` is an operand.
+/// A module that is granted a store and uses it once. `USES` is the call, with `$store` as an operand.
 const STORED: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "portcullis_store_v1" "open" (func $open (param i32 i32) (result i32)))

@@ -1,4 +1,4 @@
-//! Responses of a collector of traces: which of them count as delivery of the spans.
+//! Responses of a collector of traces, and whether each counts as delivery of the spans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Daemon, Latencies, Program, Response, Setup, soon, until};
+use crate::harness::{Client, Daemon, Latencies, Program, Response, Setup, attempted, soon, until};
 
 fn failing(settings: &str, program: Program) -> Daemon {
     Setup::one(settings, &program.wasm()).start()
@@ -208,11 +208,14 @@ fn guests_that_spin_give_way_to_the_sockets_at_every_tick() {
     assert!(spinning[0].is_silent_for(Duration::from_millis(100)), "they spin");
     let mut client = daemon.client();
 
-    let latencies = Latencies::of(&mut client, "/healthz", 20, |response| assert_eq!(response.status(), 200));
-
-    // Not the sum of them: others may have the processor for seconds.
-    assert!(latencies.percentile(50) < Duration::from_millis(200), "{latencies:?}");
-    assert!(latencies.percentile(100) < Duration::from_secs(5), "{latencies:?}");
+    attempted(|| {
+        let latencies =
+            Latencies::of(&mut client, "/healthz", 20, |response| assert_eq!(response.status(), 200));
+        // Not the sum of them: others may have the processor for seconds.
+        let (half, latest) = (latencies.percentile(50), latencies.percentile(100));
+        let is_soon = half < Duration::from_millis(200) && latest < Duration::from_secs(5);
+        if is_soon { Ok(()) } else { Err(format!("{latencies:?}")) }
+    });
     assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
 }
 

@@ -20,6 +20,7 @@ fn serving(settings: &str, module: &[u8]) -> Daemon {
 fn upgraded(daemon: &Daemon) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(ASK.as_bytes()).unwrap();
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {

@@ -18,7 +18,7 @@ fn shipped() -> Daemon {
 fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
-    // Not in the home directory of whoever runs the tests.
+    // Not in the home directory of the user who runs the tests.
     let state = "\n[store.default]\nurl = \"redb:default.redb\"\n[database.default]\nurl = \"sqlite:default.sqlite\"\n";
     let setup = Setup::new(&(change(config) + state));
     symlink(handlers(), setup.path("build")).unwrap();
@@ -228,13 +228,13 @@ fn notes_refuse_what_is_none() {
 fn ticks_come_one_by_one_and_end() {
     let daemon = shared();
 
-    // Before the second tick.
-    soon(Duration::from_millis(350), || {
+    // Before the second tick, which comes after 12 s.
+    soon(Duration::from_secs(10), || {
         let mut client = daemon.client();
-        client.send("GET /ticks?count=3&every_ms=200 HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.send("GET /ticks?count=2&every_ms=12000 HTTP/1.1\r\nHost: test\r\n\r\n");
         let head = client.head();
         assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
-        assert_eq!(client.chunk(), b"id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":3}\n\n");
+        assert_eq!(client.chunk(), b"id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":2}\n\n");
     });
 
     let mut client = daemon.client();
@@ -252,6 +252,7 @@ fn shout_answers_each_message_in_capitals() {
     let daemon = shared();
     let stream = std::net::TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
     stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(crate::harness::PATIENCE)).unwrap();
     let url = format!("ws://127.0.0.1:{}/shout", daemon.port());
     let (mut socket, _response) = tokio_tungstenite::tungstenite::client(url, stream).unwrap();
 

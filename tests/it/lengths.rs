@@ -1,7 +1,9 @@
 //! `CONTENT_LENGTH` (RFC 3875 §4.1.2) of bodies whose length is not in the head.
 
+use std::process::Command;
+
 use crate::harness::frames::{Frames, flag, frame, head, kind};
-use crate::harness::{Client, Daemon, Program, Setup, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, until};
 
 /// The bytes of a body that is written to a file before it is complete: more than is kept in memory and gathered.
 const WRITTEN: usize = 500_000;
@@ -81,6 +83,24 @@ fn a_body_over_http2_that_has_no_length_gets_one() {
 
     assert_eq!(answer.status, 200);
     assert_eq!(told(&answer.body), (Some("8".to_owned()), &b"shout it"[..]));
+}
+
+#[test]
+fn a_large_body_over_http2_that_has_no_length_gets_one() {
+    if !found(&["curl"], "curl") {
+        return;
+    }
+    let daemon = serve("limits.output = \"64MiB\"");
+    let whole: Vec<u8> = (0..3 * WRITTEN).map(|at: usize| (at ^ (at >> 8)) as u8).collect();
+    let url = format!("http://127.0.0.1:{}/", daemon.port());
+    let args = ["-sS", "--http2-prior-knowledge", "-X", "POST", "-T", "-", "--max-time", "20", &url];
+
+    let ended = finish(Command::new("curl").args(args), &whole, PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (length, read) = told(&ended.stdout);
+    assert_eq!(length, Some(whole.len().to_string()));
+    assert!(read == whole, "{} bytes", read.len());
 }
 
 #[test]

@@ -349,6 +349,7 @@ fn protobuf_is_for_scrapers_that_prefer_it_and_all_others_get_text() {
         (PROTOBUF.replace("delimited", "compact-text"), TEXT),
         ("application/vnd.google.protobuf".to_owned(), TEXT),
         (format!("{PROTOBUF};q=0"), TEXT),
+        (format!("{PROTOBUF};q=0.9, */*"), TEXT),
         (";;,q=;proto=,\"".to_owned(), TEXT),
         ("*/*".to_owned(), TEXT),
     ] {
@@ -359,4 +360,7 @@ fn protobuf_is_for_scrapers_that_prefer_it_and_all_others_get_text() {
         assert_eq!((response.status(), response.field("vary")), (200, Some("Accept")));
     }
     assert_eq!(scrape(&daemon, "").field("content-type"), Some(TEXT));
+    let lines = format!("Accept: text/plain;q=0.5\r\nAccept: {PROTOBUF}\r\n");
+    let told = scrape(&daemon, &lines).field("content-type").unwrap().replace("; ", ";");
+    assert_eq!(told, PROTOBUF, "the lines of a field are one list");
 }

@@ -4,7 +4,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,33 @@ use crate::upgrade::Successors;
 
 /// How often each test restarts the daemon.
 const RESTARTS: usize = 4;
+
+/// The answers between two restarts, so that requests are in progress at each.
+const ANSWERS: usize = 200;
+
+/// What clients that send requests share with the test.
+#[derive(Default)]
+struct Load {
+    /// Whether they are to end.
+    over: AtomicBool,
+    /// The answers that they have got.
+    answers: AtomicUsize,
+}
+
+impl Load {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Counts an answer.
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Successive daemons on one socket, which the test holds open.
 struct Restarted {
@@ -62,54 +89,52 @@ impl Restarted {
     }
 
     /// Restarts the daemon while clients send requests, and returns how many answers there were.
-    fn under_load(&mut self, post: impl Fn(&AtomicBool) -> usize + Sync) -> usize {
-        let over = AtomicBool::new(false);
+    fn under_load(&mut self, post: impl Fn(&Load) + Sync) -> usize {
+        let load = Load::default();
         thread::scope(|scope| {
-            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post(&over))).collect();
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post(&load))).collect();
             let restarts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 for _ in 0..RESTARTS {
-                    // Lets some load build up before each stop.
-                    thread::park_timeout(Duration::from_millis(300));
+                    let before = load.answers();
+                    until("answers before the stop", || (load.answers() >= before + ANSWERS).then_some(()));
                     self.stop();
                     self.start();
                 }
             }));
-            over.store(true, Ordering::Relaxed);
-            let answers = clients.into_iter().map(|client| client.join().unwrap()).sum();
+            load.over.store(true, Ordering::Relaxed);
+            clients.into_iter().for_each(|client| client.join().unwrap());
             restarts.unwrap();
-            answers
-        })
+        });
+        load.answers()
     }
 }
 
 /// Posts again and again over kept connections, until the server announces the last response on one. Nothing is sent
 /// twice: a request without an answer fails the test.
-fn post_until(connect: impl Fn() -> Client, over: &AtomicBool) -> usize {
-    let (mut answers, mut kept) = (0, None);
-    while !over.load(Ordering::Relaxed) {
+fn post_until(connect: impl Fn() -> Client, load: &Load) {
+    let mut kept = None;
+    while !load.is_over() {
         let mut client = kept.take().unwrap_or_else(&connect);
         client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
         let answer = client.response();
-        assert_eq!((answer.status(), answer.text()), (200, "hello\n"), "request {answers}");
-        answers += 1;
+        assert_eq!((answer.status(), answer.text()), (200, "hello\n"), "after {} answers", load.answers());
+        load.answered();
         kept = (answer.field("connection") != Some("close")).then_some(client);
     }
-    answers
 }
 
 /// As [`post_until`], over HTTP/2: each request has a stream of its own, until a GOAWAY comes.
-fn post_over_http2_until(connect: impl Fn() -> Client, over: &AtomicBool) -> usize {
-    let (mut answers, mut kept) = (0, None);
-    while !over.load(Ordering::Relaxed) {
+fn post_over_http2_until(connect: impl Fn() -> Client, load: &Load) {
+    let mut kept = None;
+    while !load.is_over() {
         let (mut client, stream) = kept.take().unwrap_or_else(|| (Frames::begin(connect(), &[]), 1));
         let fields = head(stream, "POST", "/", &[("content-length", "5")], 0);
         client.send([fields, frame(kind::DATA, flag::END_STREAM, stream, b"hello")].concat());
         let (answer, is_last) = answered(&mut client, stream);
-        assert_eq!(answer, b"hello\n", "request {answers}");
-        answers += 1;
+        assert_eq!(answer, b"hello\n", "after {} answers", load.answers());
+        load.answered();
         kept = (!is_last && !client.is_told_to_go()).then_some((client, stream + 2));
     }
-    answers
 }
 
 /// Receives the response of a stream with status 200. Returns its body, and whether a GOAWAY came meanwhile.
@@ -130,12 +155,12 @@ fn answered(client: &mut Frames, stream: u32) -> (Vec<u8>, bool) {
 }
 
 /// Restarts a daemon of this setup under load, and asserts that each request was answered.
-fn restarted_under_load(setup: Setup, post: impl Fn(u16, &AtomicBool) -> usize + Sync) {
+fn restarted_under_load(setup: Setup, post: impl Fn(u16, &Load) + Sync) {
     let mut daemons = Restarted::new(setup);
     daemons.start();
     let port = daemons.port();
 
-    let answers = daemons.under_load(|over| post(port, over));
+    let answers = daemons.under_load(|load| post(port, load));
 
     assert!(answers > 8 * RESTARTS, "{answers}");
     daemons.stop();
@@ -144,27 +169,27 @@ fn restarted_under_load(setup: Setup, post: impl Fn(u16, &AtomicBool) -> usize +
 #[test]
 fn restarts_under_load_break_no_request_on_a_kept_connection() {
     let setup = Setup::one("", &hello());
-    restarted_under_load(setup, |port, over| post_until(|| Client::tcp(port), over));
+    restarted_under_load(setup, |port, load| post_until(|| Client::tcp(port), load));
 }
 
 #[test]
 fn restarts_under_load_break_no_request_on_a_kept_connection_over_tls() {
     let config = offering(&["http/1.1"]);
     let connect = |port| Client::tls(port, config.clone(), "127.0.0.1");
-    restarted_under_load(secure("", &hello()), |port, over| post_until(|| connect(port), over));
+    restarted_under_load(secure("", &hello()), |port, load| post_until(|| connect(port), load));
 }
 
 #[test]
 fn restarts_under_load_break_no_stream_of_http2() {
     let setup = Setup::one("", &hello());
-    restarted_under_load(setup, |port, over| post_over_http2_until(|| Client::tcp(port), over));
+    restarted_under_load(setup, |port, load| post_over_http2_until(|| Client::tcp(port), load));
 }
 
 #[test]
 fn restarts_under_load_break_no_stream_of_http2_over_tls() {
     let config = offering(&["h2"]);
     let connect = |port| Client::tls(port, config.clone(), "127.0.0.1");
-    restarted_under_load(secure("", &hello()), |port, over| post_over_http2_until(|| connect(port), over));
+    restarted_under_load(secure("", &hello()), |port, load| post_over_http2_until(|| connect(port), load));
 }
 
 #[test]
@@ -201,7 +226,7 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
     until("nginx listens", || TcpStream::connect(("127.0.0.1", front)).ok());
 
     let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        daemons.under_load(|over| post_until(|| Client::tcp(front), over))
+        daemons.under_load(|load| post_until(|| Client::tcp(front), load))
     }));
 
     // SIGTERM to the master, so that it stops its workers as well.

@@ -1,13 +1,14 @@
 //! Live requests: what a listener gets, what its conditions leave out, and what happens to a slow one.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, output, portcullis, reaped, until, within};
+use crate::harness::{
+    Client, Daemon, Log, PATIENCE, Program, Setup, output, portcullis, reaped, until, within,
+};
 use crate::trace_contexts::{TRUSTING, traceparent};
 use crate::traces::TRACE;
 
@@ -21,29 +22,33 @@ fn setup() -> Setup {
 /// A running `tap`. Dropping it ends it.
 struct Tap {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    out: Log,
+}
+
+/// Starts a listener whose stdout is a pipe, and waits until it listens.
+fn listener(daemon: &Daemon, args: &[&str]) -> Child {
+    let before = listeners(daemon);
+    let mut command = portcullis();
+    command.arg("tap").args(args).arg("--socket").arg(daemon.path("admin.sock"));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    until("the listener", || (listeners(daemon) > before).then_some(()));
+    child
 }
 
 impl Tap {
     /// Starts a listener, and waits until it listens.
     fn on(daemon: &Daemon, args: &[&str]) -> Tap {
-        let before = listeners(daemon);
-        let mut command = portcullis();
-        command.arg("tap").args(args).arg("--socket").arg(daemon.path("admin.sock"));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        until("the listener", || (listeners(daemon) > before).then_some(()));
-        Tap { child, lines }
+        let mut child = listener(daemon, args);
+        let out = Log::of(child.stdout.take().unwrap());
+        Tap { child, out }
     }
 
-    /// Reads the next line.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    /// Waits for the next line.
+    fn line(&self) -> String {
+        self.out.next("")
     }
 
-    fn job(&mut self) -> Value {
+    fn job(&self) -> Value {
         serde_json::from_str(&self.line()).unwrap()
     }
 }
@@ -66,7 +71,7 @@ fn listeners(daemon: &Daemon) -> usize {
 #[test]
 fn every_request_is_shown_as_it_ends_also_one_that_no_handler_answers() {
     let daemon = setup().start();
-    let mut tap = Tap::on(&daemon, &["--json"]);
+    let tap = Tap::on(&daemon, &["--json"]);
 
     daemon.get("/?token=s3cret");
     let job = tap.job();
@@ -87,7 +92,7 @@ fn a_request_that_a_gate_answers_is_shown_with_the_job_of_the_gate() {
         .add("before = [\"login\"]\n")
         .handler("login", "", &Program::new().say("Status: 503\n\nlater\n").wasm())
         .start();
-    let mut tap = Tap::on(&daemon, &["status>=500"]);
+    let tap = Tap::on(&daemon, &["status>=500"]);
 
     assert_eq!(daemon.get("/page").status(), 503);
 
@@ -98,8 +103,8 @@ fn a_request_that_a_gate_answers_is_shown_with_the_job_of_the_gate() {
 #[test]
 fn conditions_are_applied_by_the_daemon() {
     let daemon = setup().start();
-    let mut slow = Tap::on(&daemon, &["path=/s*", "duration>50ms status<500"]);
-    let mut failed = Tap::on(&daemon, &["--json", "handler=bad status=5xx outcome=trapped"]);
+    let slow = Tap::on(&daemon, &["path=/s*", "duration>50ms status<500"]);
+    let failed = Tap::on(&daemon, &["--json", "handler=bad status=5xx outcome=trapped"]);
 
     for path in ["/", "/bad", "/slow", "/nowhere"] {
         daemon.get(path);
@@ -114,8 +119,8 @@ fn conditions_are_applied_by_the_daemon() {
 #[test]
 fn a_trace_is_shown_and_selects_its_requests() {
     let daemon = setup().add(TRUSTING).start();
-    let mut text = Tap::on(&daemon, &[&format!("trace={TRACE}")]);
-    let mut json = Tap::on(&daemon, &["--json", "trace=4bf92f*"]);
+    let text = Tap::on(&daemon, &[&format!("trace={TRACE}")]);
+    let json = Tap::on(&daemon, &["--json", "trace=4bf92f*"]);
     let field = traceparent("00");
 
     daemon.get("/");
@@ -149,7 +154,7 @@ fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
     /// More than a pipe, two sockets and the queue hold.
     const REQUESTS: usize = 4000;
     let daemon = setup().start();
-    let mut tap = Tap::on(&daemon, &["--json"]);
+    let tap = Tap::on(&daemon, &["--json"]);
     let pid = Pid::from_child(&tap.child);
     kill_process(pid, Signal::STOP).unwrap();
     let mut client = daemon.client();
@@ -179,18 +184,15 @@ fn a_listener_ends_with_the_daemon() {
     daemon.terminate();
 
     assert_eq!(reaped(&mut tap.child, PATIENCE).code(), Some(0));
-    assert_eq!(tap.line(), "");
+    assert_eq!(tap.out.whole(), "");
 }
 
 #[test]
 fn a_listener_whose_reader_has_gone_ends_and_costs_nothing_more() {
     let daemon = setup().start();
-    let mut tap = Tap::on(&daemon, &[]);
-    let child = std::mem::replace(
-        &mut tap.child,
-        portcullis().arg("--version").stdout(Stdio::null()).spawn().unwrap(),
-    );
-    drop(tap);
+    let mut child = listener(&daemon, &[]);
+
+    drop(child.stdout.take());
 
     assert_eq!(output(child, PATIENCE).code, Some(0));
     until("the listener to go", || (listeners(&daemon) == 0).then_some(()));

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Program, Setup};
+use crate::harness::{Daemon, PATIENCE, Program, Setup};
 use crate::swap::{run, swap, version};
 
 const ADMIN: &str = "admin = \"unix://admin.sock\"\n";
@@ -40,8 +40,9 @@ fn a_version_that_fails_every_request_fails_few_of_many_clients_before_it_goes_b
 
         let ask = || {
             let mut client = daemon.client();
-            let mut asked = 0;
+            let (mut asked, start) = (0, Instant::now());
             while asked < REQUESTS {
+                assert!(start.elapsed() < 2 * PATIENCE, "{asked} of {REQUESTS} are answered");
                 let Some(response) = client.get_or_closed("/") else {
                     client = daemon.client();
                     continue;

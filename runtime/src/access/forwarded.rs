@@ -166,8 +166,8 @@ impl ForwardedReport {
         }
     }
 
-    /// Keeps what both kinds of fields say. What only one of them says is refused: it may have come from the client,
-    /// passed on by a proxy that writes the other, and without it the client would count as the proxy.
+    /// Keeps what both kinds of fields say. A client that only one kind names is refused. The field may have come from the
+    /// client, passed on by a proxy that writes the other kind. If it were left out, the client would count as the proxy.
     fn agreed(self, other: ForwardedReport) -> Result<ForwardedReport, UnclearForwarding> {
         let is_same = |one: &NamedClient, other: &NamedClient| match (one, other) {
             (NamedClient::Address(one, _), NamedClient::Address(other, _)) => one == other,

@@ -36,12 +36,12 @@ pub enum AccessCheck {
     Token(TokenRules),
 }
 
-/// The addresses that pass.
+/// The rules of a gate by address.
 #[derive(Debug)]
 pub struct AddressRules {
-    /// Those that pass. An empty set lets all pass that are not denied.
+    /// The addresses that pass. If the set is empty, every address passes that is not denied.
     pub allow: AddressSet,
-    /// Those that do not pass, even if they are allowed.
+    /// The addresses that do not pass, even if they are allowed.
     pub deny: AddressSet,
 }
 

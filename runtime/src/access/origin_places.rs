@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A fixed number of places. One address may take only a few of them. Never waits.
 pub struct OriginPlaces {
     all: usize,
-    of_one: usize,
+    per_origin: usize,
     taken: Mutex<TakenPlaces>,
 }
 
@@ -25,21 +25,21 @@ pub struct OriginPlace {
 }
 
 impl OriginPlaces {
-    /// Makes `all` places. One address may take `of_one` of them.
-    pub fn new(all: usize, of_one: usize) -> Arc<OriginPlaces> {
-        Arc::new(OriginPlaces { all, of_one, taken: Mutex::default() })
+    /// Makes `all` places. One address may take `per_origin` of them.
+    pub fn new(all: usize, per_origin: usize) -> Arc<OriginPlaces> {
+        Arc::new(OriginPlaces { all, per_origin, taken: Mutex::default() })
     }
 
     /// Takes a place for a client; see [`Peer::origin`](crate::net::Peer::origin). Clients without an address count as
     /// one. Returns `None` if there is none left for it.
     pub fn take(self: &Arc<OriginPlaces>, origin: Option<IpAddr>) -> Option<OriginPlace> {
         let mut taken = self.taken();
-        let of_one = taken.by_origin.get(&origin).copied().unwrap_or_default();
-        if taken.count >= self.all || of_one >= self.of_one {
+        let own = taken.by_origin.get(&origin).copied().unwrap_or_default();
+        if taken.count >= self.all || own >= self.per_origin {
             return None;
         }
         taken.count += 1;
-        taken.by_origin.insert(origin, of_one + 1);
+        taken.by_origin.insert(origin, own + 1);
         drop(taken);
         Some(OriginPlace { places: self.clone(), origin })
     }

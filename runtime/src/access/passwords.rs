@@ -46,7 +46,8 @@ const BCRYPT_BYTES: usize = 72;
 /// Users, each with the hash of a password.
 pub struct Passwords {
     users: HashMap<String, PasswordHash>,
-    /// A hash of each cost, verified for a user that has none of that cost, so that the time does not tell.
+    /// A hash of each cost. It is verified for a user without a hash of that cost, so the time does not show which users
+    /// exist.
     decoys: Vec<PasswordHash>,
     verified: VerifiedLately<()>,
     permits: Arc<Semaphore>,

@@ -43,12 +43,12 @@ pub enum RateUnit {
 /// Which requests count together.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RateKey {
-    /// Those of one client address; of IPv6, those of one 64-bit network.
+    /// The requests of one client address. An IPv6 address counts as its 64-bit network.
     Address,
-    /// Those of one user, whom a gate names. Requests without a user count as one.
+    /// The requests of one user, whom a gate names. Requests without a user count together.
     User,
-    /// Those with the same value of this field. Requests without the field count as one client, and so do those with
-    /// several values: servers differ in which they take.
+    /// The requests with the same value of this field. Requests without the field count together. So do requests with
+    /// several values, because servers differ in which value they take.
     Header(HeaderName),
     /// All requests.
     All,

@@ -13,7 +13,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
 use crate::http::outbound::{DaemonClient, ExchangeLimits};
 use crate::net::outbound::Trust;
-use crate::observe::build;
+use crate::observe::build_versions;
 
 /// The limits of one exchange. A chain of certificates has a few KiB.
 const LIMITS: ExchangeLimits = ExchangeLimits { size: 1 << 20, time: Duration::from_secs(30) };
@@ -59,7 +59,7 @@ impl HttpClient for AcmeClient {
             };
             // RFC 8555 §6.1: the software, and the library below it.
             let library = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-            let agent = format!("portcullis/{} {}", build::VERSION, library.unwrap_or_default());
+            let agent = format!("portcullis/{} {}", build_versions::VERSION, library.unwrap_or_default());
             if let Ok(agent) = HeaderValue::try_from(agent) {
                 head.headers.insert(USER_AGENT, agent);
             }

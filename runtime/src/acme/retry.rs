@@ -21,7 +21,7 @@ const REFUSED_MOST: Duration = Duration::from_secs(6 * 60 * 60);
 /// The longest `Retry-After` that is respected: a limit per week is the longest that Let's Encrypt has.
 const ASKED_MOST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What an attempt failed at.
+/// The part that failed in an attempt: the way to the server, or the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailedAt {
     /// The server could not be asked, or the daemon itself failed.

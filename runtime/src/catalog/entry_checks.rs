@@ -1,4 +1,4 @@
-//! What a request must pass before its route answers.
+//! The gates and rate limits that a request must pass before its route answers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,7 +38,7 @@ pub enum RouteGate {
 }
 
 impl EntryChecks {
-    /// Returns the checks, or `None` if there are none: then a request does not look for any.
+    /// Returns the checks, or `None` if it is empty. Then a request does not look for any check.
     pub fn if_any(self) -> Option<Arc<EntryChecks>> {
         let is_empty = self.limits.is_empty() && self.gates.is_empty() && self.limits_behind.is_empty();
         (!is_empty).then(|| Arc::new(self))

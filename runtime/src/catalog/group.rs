@@ -8,7 +8,7 @@ use super::host::{self, RouteHost};
 use super::prefix_map::PrefixMap;
 use super::response_rules::ResponseRules;
 
-/// What the routes of a group have in common.
+/// A group of routes: the settings that its routes have in common.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct RouteGroup {
     /// Its name in the configuration.
@@ -19,7 +19,7 @@ pub struct RouteGroup {
     pub versions: Option<Arc<VersionRange>>,
     /// The host of routes without one. `None` is every host.
     pub host: Option<String>,
-    /// What happens to the responses of routes that say nothing else.
+    /// The rules for the responses of routes without rules of their own.
     pub rules: Arc<ResponseRules>,
 }
 

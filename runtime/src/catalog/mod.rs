@@ -1,8 +1,8 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
 //! Floors, lowest first: `api_version`, `generation_count`, `coding`, `cors`, `entry_checks`, `wildcard`, `host`,
-//! `pattern`, `prefix_map`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `group`, `path_tree`, `target`,
-//! `trial_version`; `routes`; `generation`; `replaced`; `serving`.
+//! `pattern`, `prefix_map`, `trial`, `upgrade`; `response_rules`, `static_files`, `template`; `group`, `path_tree`,
+//! `target`, `trial_version`; `routes`; `generation`; `replaced`; `serving`.
 
 mod api_version;
 mod coding;

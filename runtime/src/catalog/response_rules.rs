@@ -1,4 +1,4 @@
-//! What happens to the responses of a route besides what its target does.
+//! The rules for the responses of a route: error pages, changed fields, compression.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::coding::Coding;
 
-/// What happens to the responses of a route, in this order.
+/// The rules for the responses of a route, in the order in which they are applied.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct ResponseRules {
     /// The pages in place of the daemon's own error responses.

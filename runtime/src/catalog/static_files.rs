@@ -21,7 +21,7 @@ pub struct StaticFiles {
 pub struct StaticOptions {
     /// The directory, which was there when the configuration was read.
     pub dir: PathBuf,
-    /// The file that answers for a directory. `None` for none.
+    /// The file that answers for a directory. `None` if no file does.
     pub index: Option<String>,
     /// The file that answers for a path without a file, if its last segment has no dot.
     pub spa: Option<String>,

@@ -1,4 +1,4 @@
-//! What answers the requests of a route: a handler, or the daemon itself.
+//! The target of a route, which answers its requests: a handler, or the daemon itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::static_files::StaticFiles;
 use super::template::Template;
 use crate::job::HandlerVersion;
 
-/// What answers the requests of a route.
+/// The target of a route.
 #[derive(Clone)]
 pub enum RouteTarget {
     /// A job of this handler.

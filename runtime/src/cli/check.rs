@@ -20,8 +20,8 @@ use crate::wasm::{Room, Sandbox, Stacks, WasiHttp03};
 ///
 /// All mistakes are reported at once: certificates and modules are checked even if the configuration has a
 /// mistake. Directories and sockets are checked for the current user, so run it as the user who will serve.
-/// Two things only a start can tell: whether an address is free, and whether a probe succeeds. A running
-/// daemon does not notice the check. It makes only compiled modules, which the next start finds in the cache.
+/// Only a start can tell whether an address is free, and whether a probe succeeds. A running daemon does not
+/// notice the check. The check writes compiled modules alone, which the next start finds in the cache.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration.

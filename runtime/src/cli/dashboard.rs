@@ -1,18 +1,20 @@
 //! `portcullis dashboard`: serves the dashboard to a browser on this machine.
 
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::socket::{Reply, Socket, end};
+use super::socket::{Reply, Socket, end, read};
 use super::{say, serve};
+use crate::http::client::{self, JobOutcome};
 use crate::http::forward::{Forwarder, ReplayOutput};
-use crate::jobs::api::StatusCommand;
+use crate::jobs::api::{Command as _, HistoryCommand, StatusCommand};
 use crate::net::LoopbackListener;
 
 /// The time limit of a replay, compiling included.
@@ -28,7 +30,7 @@ const REPLAY_OUTPUT: u64 = 256 << 10;
 /// user on the admin socket. Replays run as this user.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Listen on this port; 0 is a free one.
+    /// Listen on this port; 0 takes a free port.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
     #[command(flatten)]
@@ -41,9 +43,10 @@ pub(super) fn dashboard(Args { port, socket }: Args) -> Result<ExitCode> {
     if !outcome.status.is_ok() {
         return Ok(end(&outcome));
     }
-    let in_json = socket.json;
+    let (in_json, path) = (socket.json, socket.path());
     let forwarder = Forwarder {
-        socket: socket.path(),
+        socket: path.clone(),
+        find_record: Box::new(move |id| Box::pin(record_of(path.clone(), id))),
         replay: Box::new(|file| Box::pin(replay(file))),
         show: Box::new(move |url| {
             say(&if in_json { json!({ "url": url }).to_string() } else { url.to_owned() })
@@ -57,6 +60,24 @@ pub(super) fn dashboard(Args { port, socket }: Args) -> Result<ExitCode> {
         forwarder.run(listener).await
     });
     match never? {}
+}
+
+/// Asks the daemon for the record file of a job.
+///
+/// # Errors
+/// The daemon does not answer, does not know the job, or has not recorded it.
+async fn record_of(socket: PathBuf, id: String) -> Result<String> {
+    let command = HistoryCommand { job: Some(id), ..HistoryCommand::default() };
+    let mut reply = client::run(&socket, command.encode()).await?;
+    let mut text = Vec::new();
+    while let Some(piece) = reply.next().await? {
+        text.extend_from_slice(&piece);
+    }
+    let JobOutcome { status, error } = reply.outcome();
+    ensure!(status.is_ok(), error);
+    let jobs = read::<HistoryCommand>(&String::from_utf8_lossy(&text))?;
+    let file = jobs.into_iter().find_map(|job| job.replay);
+    file.context("the job was not recorded: set record_dir, and record = \"failures\" at its handler")
 }
 
 /// Runs a record file again, in a process of its own, as `portcullis replay` does.

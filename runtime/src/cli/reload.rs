@@ -72,8 +72,8 @@ pub(super) fn plan(PlanArgs { config, socket }: PlanArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(outcome.status.0))
 }
 
-/// Returns the configuration in the current directory, which may have none: with `--socket`, the daemon may serve another
-/// directory.
+/// Returns the configuration in the current directory. Fails if there is no such file: with `--socket`, the daemon may
+/// serve another directory.
 fn file_here() -> Result<PathBuf> {
     let file = PathBuf::from("portcullis.toml");
     // A file that cannot be looked at is left to the daemon, which may have more rights.

@@ -10,8 +10,8 @@ use super::table::{self, list, or_dash, size, text, text_or_dash, time};
 use super::{explain, say};
 use crate::jobs::api::{
     AcmeReport, CommandsCommand, ExplainCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand,
-    KillCommand, KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ShutdownCommand,
-    StatusCommand, StatusReply, StoreReport, TrialReport, UpgradeCommand, UpgradeReply,
+    KillCommand, KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ServingProcess,
+    ShutdownCommand, StatusCommand, StatusReply, StoreReport, TrialReport, UpgradeCommand, UpgradeReply,
 };
 
 /// The arguments of verbs that only take the common flags.
@@ -70,7 +70,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
     let StatusReply {
         version,
         commit,
-        pid,
+        process: ServingProcess { pid },
         uptime_ms,
         gate,
         generation,

@@ -18,8 +18,8 @@ use crate::observe::counted;
 
 /// Run a statement on a database of the daemon, or save a copy of the database.
 ///
-/// The statement has the limits of a handler's: one statement, 10,000 rows, 30 s. A copy is of one moment, and
-/// handlers go on meanwhile; it is for SQLite, while a PostgreSQL server has pg_dump.
+/// The limits are those of a handler: one statement, 10,000 rows, 30 s. A copy shows one moment, and handlers go on
+/// meanwhile. Only SQLite databases can be copied; for a PostgreSQL server, use pg_dump.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The database, as [database.NAME] names it.

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
-use crate::jobs::api::{Command as _, StatusCommand};
+use crate::jobs::api::{Command as _, ServingProcess, StatusCommand};
 use crate::jobs::{ConfigReading, ConfigSource, DaemonState, Launch, Overlay, lines, unreadable_secrets};
 use crate::net::Tls;
 use crate::observe::access_file::AccessLogFormat;
@@ -118,12 +118,8 @@ async fn process_at(socket: &Path) -> Option<u32> {
     while let Some(piece) = answer.next().await.ok()? {
         told.extend_from_slice(&piece);
     }
-    // Only this field: a daemon of another release may reply with other fields.
-    #[derive(serde::Deserialize)]
-    struct ProcessId {
-        pid: u32,
-    }
-    serde_json::from_slice::<ProcessId>(&told).ok().map(|process| process.pid)
+    // Only this part: a daemon of another release may reply with other fields.
+    serde_json::from_slice::<ServingProcess>(&told).ok().map(|process| process.pid)
 }
 
 /// Builds and reads the configuration until both succeed: after an error, waits for a source to change, or a file that

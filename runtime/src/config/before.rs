@@ -14,7 +14,7 @@ use crate::job::{Name, OutputFormat};
 /// The names that `before` may hold.
 pub(super) struct GateNames<'a> {
     known: BTreeMap<&'a str, KnownGate>,
-    /// Those in front of every route.
+    /// The names of the gates in front of every route.
     all: Vec<String>,
 }
 

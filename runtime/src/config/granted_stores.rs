@@ -72,8 +72,8 @@ impl Config {
         limits.filter_map(|(subject, limit)| Some((subject, limit.as_ref()?.store.as_ref()?)))
     }
 
-    /// Lists the users of each store, in the order of the file: the handlers that are granted it, as `carts`, or
-    /// `carts as default` if the handler has another name for the store; then rate limits, as `limit of route /a`.
+    /// Lists the users of each store, in the order of the file. A handler that is granted the store is `carts`, or
+    /// `carts as default` if it has another name for the store. Rate limits follow, as `limit of route /a`.
     pub fn store_users(&self) -> HashMap<&str, Vec<String>> {
         let mut users: HashMap<&str, Vec<String>> = HashMap::new();
         for handler in &self.handlers {

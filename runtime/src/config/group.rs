@@ -24,7 +24,7 @@ pub(super) struct Groups<'a> {
 
 /// A group as configured.
 pub(super) struct GroupConfig {
-    /// What its routes have in common.
+    /// The settings that its routes have in common.
     pub(super) shared: Arc<RouteGroup>,
     /// The gates of the routes, behind those of all routes.
     pub(super) before: Vec<String>,

@@ -12,7 +12,7 @@ use crate::observe::log_format::LogFormat;
 /// The most names of `mask_query`. Each parameter of a logged URL is compared with all of them.
 const MOST_MASKED: usize = 64;
 
-/// What is logged, and how.
+/// The settings of the log and of the access log.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Logging {
     /// The format of the log.

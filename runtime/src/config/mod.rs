@@ -2,11 +2,11 @@
 //!
 //! Floors, lowest first: `cargo`, `directories`, `memory_bound`, `nearest`, `real_path`, `shape`, `table`, `units`;
 //! `report`; `authorities`, `reader`; `calls`, `store_names`, `values`; `coding`, `front_schema`, `schedule_schema`,
-//! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`, `proxies`,
-//! `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`, `route_model`;
-//! `model`; `granted_stores`, `own_places`; `before`, `development`, `exposed_files`, `gates`, `hardening`, `outbound`,
-//! `restart`, `routes`, `tmp`, `trace_options`; `limits`, `untrusted_paths`; `handler`, `whole_check`; `static_files`; `response_rules`; `group`;
-//! `route`; `convert`.
+//! `trace_schema`; `route_schema`; `schema`; `asked_limits`, `compile`, `request_handling`, `cors`, `http`, `logging`,
+//! `proxies`, `schedule`, `secret`, `target`, `websocket`; `store`; `acme`, `database`, `rate_limit`; `tls`,
+//! `route_model`; `model`; `granted_stores`, `own_places`; `before`, `secrets_file`, `exposed_files`, `gates`,
+//! `hardening`, `outbound`, `restart`, `routes`, `tmp`, `trace_options`; `limits`, `untrusted_paths`; `handler`,
+//! `whole_check`; `static_files`; `response_rules`; `group`; `route`; `convert`.
 
 mod acme;
 mod asked_limits;
@@ -19,7 +19,6 @@ mod compile;
 mod convert;
 mod cors;
 mod database;
-pub mod development;
 mod directories;
 mod exposed_files;
 mod front_schema;
@@ -52,6 +51,7 @@ mod schedule;
 mod schedule_schema;
 mod schema;
 mod secret;
+pub mod secrets_file;
 mod shape;
 mod static_files;
 mod store;

@@ -58,7 +58,7 @@ pub struct Config {
     pub jobs: usize,
     /// The memory of all jobs together.
     pub total_memory: MemoryBound,
-    /// What is logged, and how.
+    /// The settings of the log and of the access log.
     pub logging: Logging,
     /// Where spans go, and which; the environment completes it.
     pub traces: TraceOptions,
@@ -70,7 +70,7 @@ pub struct Config {
     pub reason_header: ReasonHeader,
     /// Whether requests over TCP in clear are redirected to `https:`.
     pub https_redirect: bool,
-    /// What happens to the responses of all routes.
+    /// The rules for the responses of all routes.
     pub response_rules: ResponseRules,
     /// Whether error responses carry the details of a failed job, such as its last line of stderr.
     pub debug: bool,

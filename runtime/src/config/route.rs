@@ -34,7 +34,7 @@ pub(super) struct RouteContext<'a> {
     pub(super) groups: &'a Groups<'a>,
     /// The names that `before` may hold.
     pub(super) gates: &'a GateNames<'a>,
-    /// What happens to the responses of all routes.
+    /// The rules for the responses of all routes.
     pub(super) rules: &'a ResponseRules,
     /// The stores in which limits may count.
     pub(super) stores: &'a Stores<'a>,

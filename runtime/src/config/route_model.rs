@@ -20,7 +20,7 @@ pub struct RouteConfig {
     pub methods: Vec<Method>,
     /// The host. `None` matches every host.
     pub host: Option<String>,
-    /// What answers.
+    /// Its target, which answers.
     pub target: TargetConfig,
     /// The protocol that its clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
@@ -28,7 +28,7 @@ pub struct RouteConfig {
     pub group: Option<Arc<RouteGroup>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
-    /// What happens to its responses.
+    /// The rules for its responses.
     pub rules: ResponseRules,
     /// How many requests pass in which time. `None` means all of them.
     pub limit: Option<RateLimitConfig>,
@@ -38,7 +38,7 @@ pub struct RouteConfig {
     pub line: usize,
 }
 
-/// What answers the requests of a route.
+/// The target of a route, as configured.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TargetConfig {
     /// This handler.

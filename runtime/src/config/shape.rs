@@ -1,6 +1,6 @@
 //! Which keys each table of the configuration has, and where a key belongs that stands in another table.
 
-/// What a value may hold.
+/// The form that a value may have.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Shape {
     /// No table with fixed keys.

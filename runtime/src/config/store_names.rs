@@ -1,4 +1,4 @@
-//! What stores and databases share: their names, their tables by name, and the lists of both at a handler.
+//! The names of stores and databases, their tables by name, and the lists of both at a handler.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +42,7 @@ pub(super) struct SoundTables<'f, T> {
     /// The names of all tables, and [`DEFAULT`].
     names: Names<'f>,
     has_default: bool,
-    /// Those without mistakes, in the order of the file.
+    /// The tables without mistakes, in the order of the file.
     sound: Vec<T>,
     /// The position in `sound` of each.
     places: HashMap<&'f str, usize>,

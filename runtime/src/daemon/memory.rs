@@ -37,8 +37,8 @@ enum MemorySource {
 
 impl Total {
     /// Finds the limit. With `"auto"` it is the least of the control group, the machine and RLIMIT_DATA, minus the
-    /// quotas of stores in memory and the daemon's own needs: 48 MiB, an eighth for connections, pipes and stacks, and
-    /// another eighth for memory that stays warm between two jobs.
+    /// quotas of stores in memory and the daemon's own needs. These are 48 MiB, an eighth for connections, pipes and
+    /// stacks, and another eighth for memory that stays warm between two jobs.
     pub(super) fn of(config: &Config) -> Total {
         let stores = in_stores(config);
         let (bytes, source) = match config.total_memory {

@@ -77,7 +77,7 @@ mod tests {
 
         gate.drain();
 
-        kept.await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), kept).await.unwrap().unwrap();
         assert_eq!(clumsy.begun.load(Ordering::SeqCst), 2);
     }
 }

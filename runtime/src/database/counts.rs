@@ -1,4 +1,4 @@
-//! What is counted of a database, by what jobs asked for.
+//! The counters of a database, by operation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use super::error::SqlError;
 use super::value::SqlCommand;
 use crate::observe::latency::{LatencyHistogram, LatencySnapshot};
 
-/// What jobs ask for, as metrics name it.
+/// The operations, as metrics name them.
 pub const SQL_OPERATIONS: [&str; 4] = ["statement", "begin", "commit", "rollback"];
 
 /// How it ended, as metrics name it.
 const ENDS: [&str; 4] = ["ok", "conflict", "refused", "outage"];
 
-/// What is counted of one operation.
+/// The counters of one operation.
 #[derive(Debug, Default)]
 pub struct SqlCounts {
     ended: [AtomicU64; ENDS.len()],

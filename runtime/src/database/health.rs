@@ -9,7 +9,7 @@ use super::error::SqlError;
 /// The time between two lines of the log about the same database: each statement of a job may fail.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// What the users of a database have found.
+/// The state of a database, as its users have found it.
 #[derive(Default)]
 pub(super) struct DatabaseHealth {
     /// Whether there is a failure: looked at without the lock.

@@ -63,8 +63,8 @@ pub(super) const TRANSACTION: Duration = Duration::from_secs(30);
 /// The time of a reader while the log of an SQLite file is too long: the next write waits for it.
 pub(super) const CROWDED: Duration = Duration::from_secs(1);
 
-/// Bytes that the log of changes of an SQLite file may have at least, before a transaction is refused: twice of what
-/// SQLite moves into the file at a time (1000 pages of 4 KiB).
+/// Bytes that the log of changes of an SQLite file may always have. Beyond that a transaction may be refused. It is twice
+/// of what SQLite moves into the file at a time (1000 pages of 4 KiB).
 pub(super) const LOG_LEAST: u64 = 8 << 20;
 
 /// The longest migration, which may rebuild a table. Each of those that are applied together has this time.

@@ -28,7 +28,7 @@ pub struct Migration {
     pub file: String,
     /// The statements.
     pub sql: String,
-    /// What tells this text from another one: a digest.
+    /// The digest of its text.
     pub digest: String,
 }
 

@@ -1,4 +1,4 @@
-//! What one job has of a database: a connection while it has a transaction, and otherwise nothing.
+//! The session of one job at a database. It holds a connection only while it has a transaction.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -47,7 +47,7 @@ pub struct DatabaseCa {
     pub pem: Arc<[u8]>,
 }
 
-/// What tells databases apart: a new password or certificate needs new connections.
+/// The key of a database. A new password or certificate makes another key, because it needs new connections.
 type DatabasePlace = (DatabaseUrl, Option<DatabaseCa>);
 
 /// Databases by their place, as long as a handler has them.
@@ -188,7 +188,7 @@ impl SharedDatabase {
         }
     }
 
-    /// Reports whether another file is at the path than the one that was open. [`apply`](SharedDatabase::apply) takes it.
+    /// Reports whether the file at the path is not the open file. [`apply`](SharedDatabase::apply) takes it. Blocks.
     pub fn is_replaced(&self) -> bool {
         self.slot.backend.is_replaced()
     }

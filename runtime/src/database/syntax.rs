@@ -1,4 +1,4 @@
-//! What the daemon has to know of a statement: its first word, where its parameters are, and where it ends.
+//! Finds the first word of a statement, its parameters, and its end.
 //!
 //! Texts, names in quotes and comments are passed over. Source: PostgreSQL, "Lexical Structure".
 

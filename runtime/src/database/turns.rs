@@ -31,7 +31,7 @@ struct TurnState {
     waiting: VecDeque<TurnLine>,
 }
 
-/// Those of one line that wait, the oldest first.
+/// The waiters of one line, the oldest first.
 struct TurnLine {
     line: Option<usize>,
     waiting: VecDeque<oneshot::Sender<ConnectionTurn>>,

@@ -28,7 +28,7 @@ impl SqlValue {
     }
 }
 
-/// What a job asks of its connection.
+/// A command of a job to its connection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SqlCommand {
     /// Begins a transaction that may write.
@@ -95,7 +95,7 @@ impl SqlCommand {
     }
 }
 
-/// What a statement returned.
+/// The result of a statement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SqlResult {
     /// The names of the columns; empty if the statement returns no rows.

@@ -205,6 +205,10 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
     use crate::job::JobId;
 
@@ -246,7 +250,8 @@ mod tests {
         say(&journal, "now");
         journal.close();
 
-        assert_eq!(waiting.await.unwrap(), (Some(Event::Said("now".to_owned())), true));
+        let seen = timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+        assert_eq!(seen, (Some(Event::Said("now".to_owned())), true));
         assert!(!journal.is_followed());
     }
 

@@ -1,7 +1,7 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
-//! Floors, lowest first: `calls`, `journal`, `slow_lane`, `nested_waits`, `panic`, `parse`, `registry`, `reported_end`; `native`,
-//! `running`, `stderr_log`; `admission`, `drain`; `supervise`.
+//! Floors, lowest first: `calls`, `journal`, `slow_lane`, `nested_waits`, `panic`, `parse`, `registry`, `reported_end`;
+//! `native`, `running`, `stderr_log`; `admission`, `drain`; `supervise`.
 
 mod admission;
 mod calls;

@@ -281,8 +281,16 @@ mod tests {
     use tokio::task::yield_now;
     use tokio::time::timeout;
 
+    /// The deadline of each test.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn name(text: &str) -> Name {
         text.parse().unwrap()
+    }
+
+    /// Waits until the work of a ticket has ended.
+    async fn ended<T>(ticket: &mut Ticket<T>) -> Option<T> {
+        timeout(PATIENCE, std::future::poll_fn(|context| ticket.poll(context))).await.unwrap()
     }
 
     #[tokio::test]
@@ -293,7 +301,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
             7
         });
-        assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, Some(7));
+        assert_eq!(ended(&mut ticket).await, Some(7));
     }
 
     #[tokio::test]
@@ -324,7 +332,7 @@ mod tests {
                 yield_now().await;
             }
         };
-        timeout(Duration::from_secs(60), both).await.unwrap();
+        timeout(PATIENCE, both).await.unwrap();
     }
 
     #[tokio::test]
@@ -342,12 +350,12 @@ mod tests {
             let mut ticket = lane.enter(&name("a"), async move {
                 let _held = held;
             });
-            assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, None);
+            assert_eq!(ended(&mut ticket).await, None);
         }
 
         let mut ticket = lane.enter(&name("a"), async { 7 });
 
-        assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, Some(7));
+        assert_eq!(ended(&mut ticket).await, Some(7));
     }
 
     #[test]

@@ -103,6 +103,26 @@ async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
     assert_eq!(calls.take(), ["read", "write"]);
 }
 
+/// `server::h1` leaves hyper's own limit of fields in force if it is the configured one.
+#[tokio::test]
+async fn hyper_takes_a_head_of_a_hundred_fields_and_refuses_one_more() {
+    let status = async |fields: usize| {
+        let (mut client, server) = duplex(1 << 16);
+        let service = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))));
+        let mut builder = http1::Builder::new();
+        builder.keep_alive(false).header_read_timeout(None);
+        tokio::spawn(builder.serve_connection(TokioIo::new(server), service));
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(fields - 1));
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        timeout(TEST_DEADLINE, client.read_to_string(&mut response)).await.unwrap().unwrap();
+        response.split(' ').nth(1).map(str::to_owned)
+    };
+
+    assert_eq!(status(100).await.as_deref(), Some("200"));
+    assert_eq!(status(101).await.as_deref(), Some("431"));
+}
+
 /// Runs the futures that hyper passes to it, and notes each.
 #[derive(Clone)]
 struct NotingExecutor(SeenCalls);

@@ -47,8 +47,8 @@ pub(super) trait Service: Send + Sync + 'static {
         true
     }
 
-    /// Reports whether trusted proxies may stand in front of it. The admin socket has none: its clients are who the
-    /// kernel says.
+    /// Reports whether trusted proxies may stand in front of it. The clients of the admin socket are who the kernel says,
+    /// so it has no proxies.
     fn has_proxies(&self) -> bool {
         false
     }

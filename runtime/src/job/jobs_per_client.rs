@@ -147,7 +147,14 @@ impl Drop for PeerGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// The deadline of each wait.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     const ONE: &str = "192.0.2.1";
 
@@ -199,7 +206,7 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(jobs.pop());
 
-        let last = waiting.await.unwrap();
+        let last = timeout(PATIENCE, waiting).await.unwrap().unwrap();
         assert_eq!((jobs.len(), last.has_slot), (1, true));
     }
 
@@ -221,7 +228,7 @@ mod tests {
         drop(holders);
 
         for waiting in waiting {
-            waiting.await.unwrap();
+            timeout(PATIENCE, waiting).await.unwrap().unwrap();
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `allotment`, `answer_progress`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
-//! `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`, `waits`; `fault`,
-//! `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`,
-//! `input_limit`, `outbound`, `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`;
-//! `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
+//! Floors, lowest first: `allotment`, `answer_progress`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`,
+//! `mount`, `name`, `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`,
+//! `waits`; `fault`, `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`, `input_limit`, `outbound`,
+//! `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`; `version_counts`.
+//! `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod answer_progress;

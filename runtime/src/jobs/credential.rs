@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 
 use crate::config::{
-    self, Config, DatabaseConfig, HandlerConfig, Secret, SecretSource, StoreConfig, development,
+    self, Config, DatabaseConfig, HandlerConfig, Secret, SecretSource, StoreConfig, secrets_file,
 };
 use crate::database::DatabaseOptions;
 use crate::job::Env;
@@ -86,7 +86,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
                 format!(
                     "there are no credentials (CREDENTIALS_DIRECTORY is not set): write LoadCredential={name}:/PATH in the \
                      unit, {{ file = \"PATH\" }} here, or for `portcullis up` and `run` {variable} = \"...\" in {}",
-                    development::FILE
+                    secrets_file::FILE
                 )
             })?;
             let missing = format!(": write LoadCredential={name}:/PATH in the unit");
@@ -94,7 +94,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
         }
         SecretSource::File(path) => read(path, source, ""),
         SecretSource::Variable(name) => variable_of_daemon(name, source),
-        SecretSource::Development(file) => development::value(file, handler.name.as_str(), variable),
+        SecretSource::Development(file) => secrets_file::value(file, handler.name.as_str(), variable),
     }
 }
 

@@ -44,7 +44,7 @@ pub struct DaemonState {
     successor: OnceLock<SuccessorProcess>,
     /// The names of the sockets that the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
-    /// What each load compiles now.
+    /// The module that each load compiles now.
     compiling: Mutex<BTreeMap<LoadNumber, String>>,
 }
 

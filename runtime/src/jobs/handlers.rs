@@ -43,7 +43,7 @@ impl ReplyJob for ListHandlers {
     }
 }
 
-/// What the running jobs of a handler use.
+/// The usage of the running jobs of a handler.
 #[derive(Clone, Copy, Default)]
 struct RunningUsage {
     cpu: Duration,

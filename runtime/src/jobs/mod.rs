@@ -5,8 +5,9 @@
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `successor`, `scheduler`, `serve`, `shutdown`, `tap_filter`;
 //! `ended_job`, `read_again`, `reply`; `describe`, `kill`, `load`, `log_level`, `log_reopen`, `logs`, `routes`, `tap`,
-//! `version`; `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `running`, `sql`; `explain`, `history`,
-//! `open_gate`, `promote`, `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`; `plan`, `upgrade`.
+//! `version`; `store_changes`; `changes`, `daemon_state`, `generations`, `handlers`, `list_jobs`, `sql`; `explain`,
+//! `history`, `open_gate`, `promote`, `reload_refusals`, `rollback`, `stores`, `swap`, `canary`; `status`; `reload`;
+//! `plan`, `upgrade`.
 
 pub mod api;
 mod canary;
@@ -21,6 +22,7 @@ mod generations;
 mod handlers;
 mod history;
 mod kill;
+mod list_jobs;
 mod load;
 mod log_level;
 mod log_reopen;
@@ -34,7 +36,6 @@ mod reload_refusals;
 mod reply;
 mod rollback;
 mod routes;
-mod running;
 mod scheduler;
 mod serve;
 mod shutdown;
@@ -58,6 +59,7 @@ pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use history::TellHistory;
 pub use kill::Kill;
+pub use list_jobs::ListJobs;
 pub use load::{LoadNumber, Loader, Migrating, OnProgress, Step, StepTurn, lines};
 pub use log_level::SetLogLevel;
 pub use log_reopen::ReopenLog;
@@ -69,7 +71,6 @@ pub use reload::{ConfigReading, ConfigSource, Granted, Reload};
 pub use reply::ReplyJob;
 pub use rollback::Rollback;
 pub use routes::ListRoutes;
-pub use running::ListJobs;
 pub use scheduler::RunSchedules;
 pub use serve::ServeApi;
 pub use shutdown::Shutdown;

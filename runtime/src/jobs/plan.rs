@@ -66,7 +66,7 @@ impl NativeJob for Plan {
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
             generations.tidy().await;
             let refused = planned.as_ref().is_ok_and(|plan| !plan.refused.is_empty());
-            let told = reply(&job, planned).await?;
+            let told = reply::<PlanCommand>(&job, planned).await?;
             Ok(if refused { Status::ERROR } else { told })
         })
     }

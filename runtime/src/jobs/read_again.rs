@@ -1,8 +1,9 @@
 //! Files that two configurations name by the same path, and whose content differs, for the replies of `plan` and `reload`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use crate::catalog::{ErrorPage, ErrorPages};
+use crate::catalog::ErrorPages;
 use crate::config::{Ca, Config};
 
 /// Lists the error pages, the files of gates and the certificates of `outbound.ca` with another content, a line each. The
@@ -21,10 +22,13 @@ fn contents(config: &Config) -> BTreeMap<String, &[u8]> {
         std::iter::once(&route.rules.errors).chain(group)
     });
     let all = std::iter::once(&config.response_rules.errors).chain(of_routes);
-    let pages = all.flat_map(|errors| match errors {
-        ErrorPages::Pages(pages) => pages.values().collect::<Vec<&ErrorPage>>(),
-        ErrorPages::Negotiated | ErrorPages::Json | ErrorPages::Message => Vec::new(),
+    // Most routes share the pages of their group, or those of all routes.
+    let mut seen = HashSet::new();
+    let pages = all.filter_map(|errors| match errors {
+        ErrorPages::Pages(pages) => seen.insert(Arc::as_ptr(pages)).then_some(pages),
+        ErrorPages::Negotiated | ErrorPages::Json | ErrorPages::Message => None,
     });
+    let pages = pages.flat_map(|pages| pages.values());
     let pages = pages.map(|page| (format!("error page {}", page.path.display()), &*page.body));
     let gates = config.gates.iter().filter(|gate| !gate.files.is_empty()).map(|gate| {
         let files: Vec<String> = gate.files.iter().map(|file| file.display().to_string()).collect();

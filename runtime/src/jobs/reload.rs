@@ -11,7 +11,7 @@ use super::api::{ChangesReport, RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, CatalogSide};
 use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
-use super::load::{Candidate, DisplacedDir, Migrating, lines};
+use super::load::{Candidate, DisplacedDir, Migrating, ReopenedPaths, lines};
 use super::reload_refusals::{denied, refusals};
 use super::reply::{json, tell};
 use crate::catalog::Catalog;
@@ -40,7 +40,7 @@ pub struct Reload {
 /// Reads a configuration; called for the start and for every reload.
 pub type ConfigSource = Arc<dyn Fn(ConfigReading) -> Result<Config> + Send + Sync>;
 
-/// What a configuration is read for.
+/// The purpose for which a configuration is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigReading {
     /// The start of a process: all that it names must be there.
@@ -59,6 +59,8 @@ struct LoadedGeneration {
     tls: Option<Tls>,
     config: Config,
     read: SystemTime,
+    /// What was replaced under its path.
+    reopened: ReopenedPaths,
     /// The migrations that were applied.
     migrations: Vec<String>,
 }
@@ -115,13 +117,12 @@ impl Reload {
 
     /// Puts a generation into effect. Cannot fail, so that no catalog is served without its sockets.
     fn publish(&self, turn: Publisher<'_>, loaded: LoadedGeneration) -> ReloadReply {
-        let LoadedGeneration { next, change, tls, config, read, migrations } = loaded;
+        let LoadedGeneration { next, change, tls, config, read, reopened, migrations } = loaded;
         let base = turn.base.clone();
         let (old, new) = (CatalogSide::of(&base), CatalogSide::of(&next.catalog));
         let before = self.state.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
-        let reopened = self.generations.loader.reopened_by(&next);
         let settings = changes::settings(&self.state.config.load(), &config, unlike, reopened);
         let reply = ReloadReply {
             generation: next.catalog.generation,
@@ -177,6 +178,8 @@ impl Reload {
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
             (Ok(change), Ok(tls), Ok(next)) => {
+                // A look at a file may block, so it belongs to the load.
+                let reopened = loader.reopened_by(&next);
                 // After all else is sound: a schema is not changed for a configuration that cannot serve. Before new
                 // versions are proved, because their probes may need it.
                 let migrations = self.generations.loader.migrate(&config, Migrating::Apply);
@@ -184,7 +187,7 @@ impl Reload {
                 for line in &migrations {
                     info!("migration applied: {line}");
                 }
-                Ok(LoadedGeneration { next, change, tls, config, read, migrations })
+                Ok(LoadedGeneration { next, change, tls, config, read, reopened, migrations })
             }
             (change, tls, next) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());

@@ -34,16 +34,19 @@ where
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let outcome = self.answer(&engine, &job).await;
-            reply(&job, outcome).await
+            reply::<T::Command>(&job, outcome).await
         })
     }
 }
 
-/// Ends a job with its reply, as JSON.
+/// Ends a job with the reply to its command, as JSON.
 ///
 /// # Errors
 /// [`Fault::ReaderGone`]: the reader has left.
-pub(super) async fn reply<T: Serialize>(job: &Job, outcome: anyhow::Result<T>) -> Result<Status, Fault> {
+pub(super) async fn reply<C: Command>(job: &Job, outcome: anyhow::Result<C::Reply>) -> Result<Status, Fault>
+where
+    C::Reply: Serialize,
+{
     tell(job, outcome.and_then(|reply| json(&reply))).await
 }
 

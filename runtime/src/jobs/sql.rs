@@ -31,7 +31,7 @@ impl NativeJob for QueryDatabase {
                 Ok((true, database)) => backup(&job, &database).await,
                 Ok((false, database)) => {
                     let sql = job.stdin.read_to_end(MAX_SQL as u64).await?;
-                    reply(&job, query(&database, sql).await).await
+                    reply::<QueryCommand>(&job, query(&database, sql).await).await
                 }
             }
         })

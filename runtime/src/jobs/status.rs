@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::api::{AcmeReport, StatusCommand, StatusReply};
+use super::api::{AcmeReport, ServingProcess, StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
 use super::generations::Generations;
@@ -23,7 +23,7 @@ use crate::job::{Job, Needs};
 use crate::net::{DomainReport, Term};
 use crate::observe::history::HistoryFigures;
 use crate::observe::reloads::LastOutcomes;
-use crate::observe::{build, counted, resident};
+use crate::observe::{build_versions, counted, resident};
 use crate::wasm::cache::Figures;
 
 /// Reports the state of this daemon.
@@ -56,9 +56,9 @@ impl ReplyJob for TellStatus {
         let Budgets { memory, descriptors, .. } = engine.budgets();
         let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
         Ok(StatusReply {
-            version: build::VERSION.to_owned(),
-            commit: build::COMMIT.map(str::to_owned),
-            pid: std::process::id(),
+            version: build_versions::VERSION.to_owned(),
+            commit: build_versions::COMMIT.map(str::to_owned),
+            process: ServingProcess { pid: std::process::id() },
             uptime_ms: millis(self.started.elapsed()),
             gate: self.state.server.gate.state().to_string(),
             generation: catalog.generation,

@@ -43,7 +43,7 @@ impl NativeJob for Swap {
                 Err(fault) => return Err(fault),
             };
             self.generations.tidy().await;
-            reply(&job, outcome).await
+            reply::<SwapCommand>(&job, outcome).await
         })
     }
 }

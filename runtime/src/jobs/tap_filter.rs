@@ -45,7 +45,7 @@ enum WantedValue {
     Range(f64, f64),
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum FieldKind {
     Text,

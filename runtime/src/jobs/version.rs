@@ -8,7 +8,7 @@ use super::api::{VersionCommand, VersionReply};
 use super::reply::ReplyJob;
 use crate::engine::Engine;
 use crate::job::Job;
-use crate::observe::build;
+use crate::observe::build_versions;
 
 /// Reports the version.
 pub struct TellVersion;
@@ -18,9 +18,9 @@ impl ReplyJob for TellVersion {
 
     async fn answer(&self, _engine: &Arc<Engine>, _job: &Job) -> Result<VersionReply> {
         Ok(VersionReply {
-            version: build::VERSION.to_owned(),
-            commit: build::COMMIT.map(str::to_owned),
-            wasmtime: build::WASMTIME.to_owned(),
+            version: build_versions::VERSION.to_owned(),
+            commit: build_versions::COMMIT.map(str::to_owned),
+            wasmtime: build_versions::WASMTIME.to_owned(),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
         })

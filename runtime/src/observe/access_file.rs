@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use tracing::{error, info, warn};
 
 use super::queue::Queue;
-use super::writes::ACCESS_LOG;
+use super::write_failures::ACCESS_LOG;
 
 /// A format of the access log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

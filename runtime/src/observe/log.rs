@@ -18,8 +18,8 @@ use tracing_subscriber::fmt::{MakeWriter, format};
 
 use super::log_format::{EventFormat, LogFormat, shown};
 use super::queue::Queue;
-use super::writes::LOG;
-use super::{access_file, filter};
+use super::write_failures::LOG;
+use super::{access_file, log_filter};
 
 pub use super::log_format::now;
 
@@ -199,7 +199,7 @@ pub fn filter() -> String {
 pub fn set_filter(written: &str) -> anyhow::Result<String> {
     let LogFilter { text, first, set } = FILTER.get().context("the log was not started")?;
     let written = if written == "default" { first } else { written };
-    let read = filter::read(Some(written), first);
+    let read = log_filter::read(Some(written), first);
     let read = read.map_err(|refusal| anyhow::anyhow!("{written:?}: {refusal}"))?;
     let shown = read.to_string();
     // Locked until the filter is in force, so that two callers leave the text of the later one.
@@ -221,9 +221,9 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         Level::Normal => "portcullis=info,warn,h2=error,notify=error,wasmtime_wasi_http=error",
         Level::Debug => "portcullis=debug,warn,h2=error,notify=error,wasmtime_wasi_http=error",
     };
-    let written = std::env::var_os(filter::VARIABLE).map(|value| value.to_string_lossy().into_owned());
-    let filter = filter::read(written.as_deref(), default).map_err(|refusal| {
-        anyhow::anyhow!("{}={:?}: {refusal}", filter::VARIABLE, written.unwrap_or_default())
+    let written = std::env::var_os(log_filter::VARIABLE).map(|value| value.to_string_lossy().into_owned());
+    let filter = log_filter::read(written.as_deref(), default).map_err(|refusal| {
+        anyhow::anyhow!("{}={:?}: {refusal}", log_filter::VARIABLE, written.unwrap_or_default())
     })?;
     let text = format().with_target(false);
     if is_for_journal() { install(text.without_time(), filter) } else { install(text, filter) }?;

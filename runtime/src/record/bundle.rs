@@ -194,10 +194,15 @@ impl Bundle {
     /// # Errors
     /// The file is not a failed job in this format.
     pub fn read(bytes: &[u8]) -> Result<Bundle> {
-        let bundle: Bundle =
-            serde_json::from_slice(bytes).context("this is not the record of a failed job")?;
-        ensure!(bundle.format == FORMAT, "this is {:?}: wanted {FORMAT:?}", bundle.format);
-        Ok(bundle)
+        #[derive(Deserialize)]
+        struct BundleFormat {
+            format: String,
+        }
+        // Before the other keys: those of another release may differ.
+        if let Ok(BundleFormat { format }) = serde_json::from_slice(bytes) {
+            ensure!(format == FORMAT, "this is {format:?}: wanted {FORMAT:?}");
+        }
+        serde_json::from_slice(bytes).context("this is not the record of a failed job")
     }
 
     /// Returns what the job read from stdin.
@@ -307,6 +312,16 @@ mod tests {
     fn what_is_no_failed_job_says_so() {
         assert!(format!("{:#}", Bundle::read(b"{}").unwrap_err()).contains("not the record of a failed job"));
         assert!(Bundle::read(b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_record_of_another_format_is_named_whatever_its_keys() {
+        let record = b"{\"job\": 7, \"cause\": \"new\", \"format\": \"portcullis-failure-2\"}";
+
+        let error = Bundle::read(record).unwrap_err();
+
+        let wanted = "this is \"portcullis-failure-2\": wanted \"portcullis-failure-1\"";
+        assert_eq!(error.to_string(), wanted);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::mask::Masked;
 use crate::budget::{Budget, Holder, Portion};
 use crate::job::{CapturedStdin, FailedJob, JobId, Recorder};
 use crate::observe::log;
-use crate::observe::writes::RECORD;
+use crate::observe::write_failures::RECORD;
 use crate::wasm::cache;
 
 /// The most files. The oldest file of the handler with the most files is removed first.

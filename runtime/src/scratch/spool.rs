@@ -79,7 +79,8 @@ pub struct Account {
     scratch: Arc<Scratch>,
     client: Option<IpAddr>,
     number: u64,
-    bytes: u64,
+    /// Changes under the lock of [`SpoolUse`].
+    bytes: AtomicU64,
     eviction: Arc<Eviction>,
 }
 
@@ -104,7 +105,7 @@ impl Scratch {
         used.next += 1;
         let file = ArrivingFile { client, bytes: 0, since: Instant::now(), eviction: eviction.clone() };
         used.arriving.insert(number, file);
-        Ok(Account { scratch: self.clone(), client, number, bytes: 0, eviction })
+        Ok(Account { scratch: self.clone(), client, number, bytes: AtomicU64::new(0), eviction })
     }
 
     fn used(&self) -> MutexGuard<'_, SpoolUse> {
@@ -149,14 +150,14 @@ impl Account {
     ///
     /// # Errors
     /// The limit of all clients or of this client is reached, or the room was given to another client.
-    pub fn take(&mut self, bytes: u64) -> io::Result<()> {
+    pub fn take(&self, bytes: u64) -> io::Result<()> {
         let mut used = self.scratch.used();
         if self.eviction.is_done.load(Ordering::Relaxed) {
             return Err(evicted());
         }
         used.grow(self.client, Amount { files: 0, bytes })?;
-        self.bytes += bytes;
-        used.arriving.entry(self.number).and_modify(|file| file.bytes = self.bytes);
+        let taken = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        used.arriving.entry(self.number).and_modify(|file| file.bytes = taken);
         Ok(())
     }
 
@@ -195,7 +196,8 @@ impl Drop for Account {
         let mut used = self.scratch.used();
         used.arriving.remove(&self.number);
         if !self.eviction.is_done.load(Ordering::Relaxed) {
-            used.shrink(self.client, Amount { files: 1, bytes: self.bytes });
+            let bytes = self.bytes.load(Ordering::Relaxed);
+            used.shrink(self.client, Amount { files: 1, bytes });
         }
     }
 }
@@ -271,11 +273,11 @@ mod tests {
         let scratch = Arc::new(Scratch::new(File::open(dir.path()).unwrap().into()));
         let [one, other] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
 
-        let mut held: Vec<Account> = (0..FILES / 2).map(|_| scratch.account(one).unwrap()).collect();
+        let held: Vec<Account> = (0..FILES / 2).map(|_| scratch.account(one).unwrap()).collect();
         assert!(scratch.account(one).err().unwrap().to_string().contains("one address"));
         held[0].take(BYTES / 2).unwrap();
         assert!(held[1].take(1).is_err() && !held[0].is_scarce());
-        let mut others = scratch.account(other).unwrap();
+        let others = scratch.account(other).unwrap();
         others.take(BYTES / 2).unwrap();
         assert!(others.is_scarce());
         assert!(scratch.account(None).unwrap().take(1).unwrap_err().to_string().contains("all clients"));
@@ -291,15 +293,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::new(File::open(dir.path()).unwrap().into()));
         let [one, other, newcomer] = [1, 2, 3].map(|last| Some(IpAddr::from([127, 0, 0, last])));
-        let mut held: Vec<Account> = [one, other]
+        let held: Vec<Account> = [one, other]
             .into_iter()
             .flat_map(|client| (0..FILES / 2).map(move |_| client))
             .map(|client| scratch.account(client).unwrap())
             .collect();
-        held.iter_mut().skip(1).for_each(|account| account.take(1).unwrap());
+        held.iter().skip(1).for_each(|account| account.take(1).unwrap());
         assert!(held[0].is_scarce());
 
-        let mut late = scratch.account(newcomer).unwrap();
+        let late = scratch.account(newcomer).unwrap();
 
         assert!(held[0].evicted().now_or_never().is_some());
         assert!(held[0].take(1).is_err() && held[0].settle().is_err());
@@ -308,7 +310,7 @@ mod tests {
         // What a job already has stays.
         held[FILES as usize / 2..].iter().for_each(|account| account.settle().unwrap());
         let _more: Vec<Account> = (0..6).map(|_| scratch.account(newcomer).unwrap()).collect();
-        assert_eq!(held[1..].iter_mut().filter_map(|account| account.take(1).err()).count(), 6);
+        assert_eq!(held[1..].iter().filter_map(|account| account.take(1).err()).count(), 6);
 
         drop((held, late, _more));
         let used = scratch.used();

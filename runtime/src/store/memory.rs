@@ -9,8 +9,8 @@ use super::limits::{self, StoreQuota, entry_size};
 use super::rows::{self, PageBuilder, RowTable, StoredRow, is_live};
 use super::value::{KeyPage, Outcome, Versioned, Write};
 
-/// Bytes that an entry counts here beside what it counts everywhere: its place in the map, which is half full at the least
-/// (72 bytes and as many unused), and what the allocator adds to the key and to the value (32 bytes at the least).
+/// Bytes that an entry counts only here. Its place in the map, which is at least half full, takes 72 bytes and as many
+/// unused. The allocator adds at least 32 bytes to the key and the value.
 const PLACE: u64 = 128;
 
 /// The same for an entry that expires, which is in a second map with its key.

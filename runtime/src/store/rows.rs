@@ -15,7 +15,7 @@ const SWEPT: usize = 16;
 /// Rows that a write removes if the quota is reached.
 const SWEPT_WHEN_FULL: usize = 10_000;
 
-/// What is kept of a key.
+/// The stored row of a key.
 #[derive(Clone, Debug)]
 pub(super) struct StoredRow {
     pub(super) value: Bytes,

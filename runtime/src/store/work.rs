@@ -11,8 +11,8 @@ tokio::task_local! {
 
 /// An account of processor time, in nanoseconds.
 ///
-/// An operation on memory runs in the task of its caller. One that reads many rows of a file, and every commit, runs on
-/// another thread, where no clock of the caller sees it.
+/// An operation on memory runs in the task of its caller. A read of many rows of a file, and every commit, runs on another
+/// thread, where no clock of the caller sees it.
 #[derive(Debug, Default)]
 pub struct StoreWork {
     /// Whose operations take turns with those of other lines.

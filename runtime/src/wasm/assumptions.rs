@@ -2,8 +2,10 @@
 //!
 //! If a new version behaves differently, a test fails here. Each test says which files rely on the behaviour.
 
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker, ResourceTable, WasmList};
 use wasmtime::{Engine, Instance, Module, ResourceLimiter, Result, Store};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
 /// Notes the questions that wasmtime asks a store.
 #[derive(Default)]
@@ -67,6 +69,47 @@ fn wasmtime_ends_a_component_beyond_its_handles_with_these_words() {
 
     let said = ended.unwrap_err().root_cause().to_string();
     assert!(said.ends_with("store handle limit exceeded"), "{said}");
+}
+
+/// A component that passes a list of nine bytes to its host.
+const PASSES: &str = r#"(component
+    (import "take" (func $take (param "bytes" (list u8))))
+    (core module $memory (memory (export "memory") 1))
+    (core instance $memory (instantiate $memory))
+    (core func $take (canon lower (func $take) (memory $memory "memory")))
+    (core module $m
+        (import "" "take" (func $take (param i32 i32)))
+        (func (export "f") (call $take (i32.const 0) (i32.const 9))))
+    (core instance $i (instantiate $m (with "" (instance (export "take" (func $take))))))
+    (func (export "f") (canon lift (core func $i "f"))))"#;
+
+/// `host::call_size` recognises a call that passes too much by the end of this message.
+#[test]
+fn wasmtime_ends_a_component_whose_call_passes_more_than_its_bound_with_these_words() {
+    let passed = |bound: usize| {
+        let engine = Engine::default();
+        let mut linker = Linker::new(&engine);
+        linker.root().func_wrap("take", |_, (_bytes,): (WasmList<u8>,)| Ok(())).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_hostcall_fuel(bound);
+        let component = Component::new(&engine, wat::parse_str(PASSES).unwrap()).unwrap();
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        instance.get_typed_func::<(), ()>(&mut store, "f").unwrap().call(&mut store, ())
+    };
+
+    assert!(passed(9).is_ok());
+    let said = passed(8).unwrap_err().root_cause().to_string();
+    assert!(said.ends_with("fuel allocated for hostcalls has been exhausted"), "{said}");
+}
+
+/// `host::call_size` recognises a call for too many random bytes by the start of this message.
+#[test]
+fn wasmtime_refuses_more_random_bytes_than_its_bound_with_these_words() {
+    let mut wasi = WasiCtxBuilder::new().max_random_size(8).build();
+
+    assert_eq!(wasi.random().get_random_bytes(8).unwrap().len(), 8);
+    let said = wasi.random().get_random_bytes(9).unwrap_err().root_cause().to_string();
+    assert!(said.starts_with("requested len "), "{said}");
 }
 
 /// `host::handles` finds the index of the next handle by adding one.

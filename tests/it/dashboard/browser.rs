@@ -62,8 +62,10 @@ fn keep(browser: &Browser, name: &str) {
     }
 }
 
-/// Fails if somebody cannot use what is shown.
+/// Fails if somebody cannot use what is shown, or if a value is missing in it.
 fn is_accessible(browser: &Browser, what: &str) {
+    let text = browser.text("body");
+    assert!(!text.contains("undefined") && !text.contains("NaN"), "{what}: {text}");
     let problems = browser.run(ACCESSIBLE, &[]);
     assert_eq!(problems, json!([]), "{what}");
 }

@@ -113,3 +113,78 @@ fn the_script_and_the_page_name_the_same_elements() {
         }
     }
 }
+
+/// Names that the script gives to replies of the daemon, and to parts of them.
+const REPLIES: [&str; 13] = [
+    "access", "call", "handler", "job", "line", "one", "process", "report", "request", "route", "row",
+    "status", "trial",
+];
+
+/// Names that the script reads in the same way, and that are no fields of the admin API: figures and options of its own,
+/// properties of elements, and the replies of the paths below `/dashboard`.
+const OTHERS: &str = "all at children cpu days done end errors event failing file left limits_hit max number of own p50 p99 place
+    profiler rare rate rates signal sort stdout textContent times title token took total until";
+
+/// Returns the code of a script without its comments and its strings.
+fn code(text: &str) -> String {
+    let is_comment = |line: &&str| ["//", "/**", "*"].iter().any(|mark| line.trim_start().starts_with(*mark));
+    let lines: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+    lines.join("\n").split('"').step_by(2).collect::<Vec<_>>().join(" ").replace("?.", ".")
+}
+
+/// Returns the fields of replies that a script reads: `job.version`, `({ version }) =>`, and each word with an
+/// underscore.
+fn fields_read(code: &str) -> BTreeSet<&str> {
+    let is_within = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '.';
+    let is_lower = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    let is_snake = |word: &&str| {
+        word.contains('_')
+            && word.chars().all(is_lower)
+            && word.starts_with(|first: char| first.is_ascii_lowercase())
+    };
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    for piece in code.split_inclusive(|letter: char| !is_within(letter)) {
+        let words: Vec<&str> = piece.trim_end_matches(|letter: char| !is_within(letter)).split('.').collect();
+        found.extend(words.iter().copied().filter(is_snake));
+        // The last word may be a function of the language.
+        let count = words.len() - usize::from(piece.ends_with('('));
+        let pairs =
+            words[..count].windows(2).filter(|pair| REPLIES.contains(&pair[0]) && !pair[1].is_empty());
+        found.extend(pairs.map(|pair| pair[1]));
+    }
+    for piece in code.split('{').skip(1) {
+        let Some((names, behind)) = piece.split_once('}') else { continue };
+        if [") =>", ") {", " = "].iter().any(|end| behind.starts_with(*end)) {
+            let names = names.split(',').map(|name| name.split([':', '=']).next().unwrap_or_default().trim());
+            found.extend(names.filter(|name| !name.is_empty()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_that_the_script_reads_is_one_of_the_admin_api() {
+    let api = concat!(env!("CARGO_MANIFEST_DIR"), "/src/jobs/api");
+    let paths = fs::read_dir(api).unwrap().map(|entry| entry.unwrap().path());
+    let source: String = paths.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let is_name = |name: &&str| {
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    };
+    let public = source.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let fields: BTreeSet<&str> = public.map(|(name, _)| name).filter(is_name).collect();
+
+    let others: BTreeSet<&str> = OTHERS.split_whitespace().collect();
+    let mut read = 0;
+    for (name, text) in files().iter().filter(|(name, _)| name.ends_with(".js")) {
+        let code = code(text);
+        let found = fields_read(&code);
+        read += found.len();
+        for field in found {
+            assert!(
+                fields.contains(field) || others.contains(field),
+                "{name} reads {field:?}, which is no field of runtime/src/jobs/api: the page would show nothing there"
+            );
+        }
+    }
+    assert!(read > 130, "{read}");
+}

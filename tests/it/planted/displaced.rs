@@ -18,7 +18,7 @@ fn no_handler_keeps_an_operator_from_a_reload_without_landlock_as_well() {
 
 /// Lets a handler displace the mount of another one in every way. An operator reloads after each.
 fn displace(kind: &str, landlock: Landlock) {
-    // What `up` does to the mount of `files`, as steps of a guest, and what is told of it.
+    // Steps of the guest `up` on the mount of `files`, and the messages about them.
     let ways = [
         ("rename /data/mid/public /data/gone", "there is no directory at "),
         ("rename /data/mid/public /data/gone\nwrite /data/mid/public x", "it is not a directory"),
@@ -87,7 +87,7 @@ fn a_directory_that_a_route_serves_is_held_whatever_a_handler_puts_in_its_place(
         }
         let daemon = landlock.start(setup.prepend("admin = \"unix://admin.sock\"\n"));
 
-        // The link leads out once its directory is in the place of the one that is served.
+        // The link leads out once its directory is in the place of the served directory.
         let steps = "mkdir /data/x\nmkdir /data/x/mid\nsymlink ../../outside /data/x/mid/site\n\
             rename /data/mid /data/gone\nrename /data/x/mid /data/mid";
         assert_eq!(operate(&daemon, "/up", steps), ["ok "; 5], "{kind}");

@@ -81,7 +81,7 @@ fn untouched(daemon: &Daemon) {
 /// Reloads, and returns the lines with the reasons of the refusal.
 fn refused_reload(daemon: &Daemon) -> String {
     daemon.signal(Signal::HUP);
-    daemon.log.line("reload failed, the previous generation stays in force:");
+    daemon.log.next("reload failed, the previous generation stays in force:");
     until("it says why", || {
         let log = daemon.log.text();
         let (_, why) = log.rsplit_once("reload failed, the previous generation stays in force:")?;

@@ -38,6 +38,7 @@ fn connect(daemon: &Daemon, fields: &[(&'static str, &str)]) -> WebSocket<TcpStr
     let stream = TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     client_with_config(request, stream, Some(WebSocketConfig::default().max_message_size(None))).unwrap().0
 }
 

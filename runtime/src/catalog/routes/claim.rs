@@ -1,10 +1,10 @@
-//! What a route would match, and why it cannot.
+//! The requests that a route claims, and the error of a claim that conflicts with another.
 
 use std::fmt;
 
 use http::Method;
 
-/// What a route would match: a route without its target.
+/// The requests that a route claims: a route without its target.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// As in the route.

@@ -1,6 +1,6 @@
 //! The routing table: from host, method and path to a handler.
 //!
-//! Floors, lowest first: `claim`, `evasion`, which do not use one another; the table in this file.
+//! Floors, lowest first: `claim`; this file; `evasion`.
 
 mod claim;
 mod evasion;
@@ -66,17 +66,17 @@ pub struct RouteSpec {
     pub methods: Vec<Method>,
     /// A host name, or `*.NAME` for every name with one label more.
     pub host: Option<String>,
-    /// What answers.
+    /// Its target, which answers.
     pub target: RouteTarget,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
-    /// What happens to its responses. `None` if nothing does.
+    /// The rules for its responses. `None` leaves them as they are.
     pub rules: Option<Arc<ResponseRules>>,
     /// Its group. `None` if it belongs to none.
     pub group: Option<Arc<RouteGroup>>,
     /// The API versions of its group. `None` without any.
     pub versions: Option<Arc<VersionRange>>,
-    /// What a request must pass before it is answered. `None` if nothing.
+    /// The checks that a request must pass before it is answered. `None` if there is no check.
     pub checks: Option<Arc<EntryChecks>>,
 }
 
@@ -151,8 +151,8 @@ impl Routes {
     /// and for a route with more than three captures. Never blocks.
     ///
     /// A version at the beginning of the path takes precedence over a capture that would match it. If no route of such a
-    /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is that
-    /// for every method, also for those that none of its routes has.
+    /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is
+    /// reported for every method, also for a method that none of its routes has.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         let (mut denied, mut unsupported) = (None, None);
         for (before, ()) in self.before_versions.prefixes(path) {

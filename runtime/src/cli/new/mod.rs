@@ -7,7 +7,7 @@ mod sdk;
 pub(super) mod verb;
 
 use super::build;
-use crate::config::development;
+use crate::config::secrets_file;
 use crate::job::{BUILTIN, Name};
 use crate::operator_file::{self, ReadError};
 use anyhow::{Context, Result, bail, ensure};
@@ -130,7 +130,7 @@ pub(crate) fn new(parent: &Path, name: &str, template: NewTemplate) -> Result<Cr
     }
     made?;
     if before.is_none() {
-        ignore(&parent, &format!("/{}/\n/{}\n", build::OUTPUT, development::FILE))?;
+        ignore(&parent, &format!("/{}/\n/{}\n", build::OUTPUT, secrets_file::FILE))?;
     }
     Ok(Created { config_is_new: before.is_none(), sdk: sdk.dir, sdk_is_new: sdk.unpacked, dir, config })
 }

@@ -32,14 +32,14 @@ pub(in crate::cli) struct Args {
     socket: Socket,
 }
 
-/// What the daemon says of itself and of its handlers.
+/// A sample: the status of the daemon, and its handlers.
 struct Sample {
     at: Instant,
     daemon: StatusReply,
     handlers: Vec<HandlerReport>,
 }
 
-/// What is known, and how it is shown.
+/// The samples so far, and how they are shown.
 struct Top {
     samples: Samples,
     daemon: Option<StatusReply>,
@@ -48,7 +48,7 @@ struct Top {
     first: usize,
 }
 
-/// What a key asks for.
+/// The action of a key.
 enum KeyAction {
     End,
     Shown,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use deadpool_postgres::{ClientWrapper, StatementCache};
-use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::error::{DbError, ErrorPosition, Severity, SqlState};
 use tokio_postgres::types::{Field, Kind, Type};
 use tokio_postgres::{Column, Error, Statement};
 
@@ -56,13 +56,16 @@ impl TypeLookUps {
     }
 
     /// Notes that a statement could not be prepared. If only the look-up of its types has failed, the server keeps the
-    /// statement, and the error does not show it. A job can make look-ups fail: its search path may have another `=`.
+    /// statement, and the error does not show it. A job can make look-ups fail: its search path may have another `=`, whose
+    /// function may first drop all statements, and [`LEFTOVERS`] then finds none. The server gives no position in the text
+    /// with an error that a function raises, so without a position nothing is known.
     pub(super) fn note_failure(&mut self, error: &Error) {
-        let severity = error.as_db_error().and_then(DbError::parsed_severity);
-        match severity {
-            Some(Severity::Error) => self.is_unsettled = true,
-            // The connection has broken, or the server ends it.
-            _ => self.is_unknown = true,
+        match error.as_db_error() {
+            // The server has not read the text, and a look-up would need an answer to it.
+            Some(error) if is_unread(error) => {}
+            Some(error) if is_refusal_of_text(error) => self.is_unsettled = true,
+            // A function has run, the connection has broken, or the server ends it.
+            Some(_) | None => self.is_unknown = true,
         }
     }
 
@@ -105,6 +108,17 @@ impl TypeLookUps {
         let count = usize::from(self.any) + usize::from(self.enums) + usize::from(self.composites);
         (!self.is_unknown && !self.is_unsettled).then_some(count)
     }
+}
+
+/// Reports whether a statement came too late in a transaction: after an error, the server only takes the end of it. Any
+/// function can raise an error with this code, but not in the name of the function that reads a text.
+fn is_unread(error: &DbError) -> bool {
+    *error.code() == SqlState::IN_FAILED_SQL_TRANSACTION && error.routine() == Some("exec_parse_message")
+}
+
+fn is_refusal_of_text(error: &DbError) -> bool {
+    let has_position = matches!(error.position(), Some(ErrorPosition::Original(_)));
+    has_position && error.parsed_severity() == Some(Severity::Error)
 }
 
 impl KnownLookUps {

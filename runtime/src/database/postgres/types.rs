@@ -1,8 +1,8 @@
 //! Values of PostgreSQL's types, to and from ours.
 //!
 //! A parameter is sent as text, which the server reads as the type that the statement wants there. A result comes in
-//! binary form: numbers, texts and bytes as they are, truth values as 0 and 1, and what has no type of ours as text, which
-//! the server would read as the same value.
+//! binary form. Numbers, texts and bytes stay as they are; truth values become 0 and 1. A value of any other type becomes
+//! the text that the server would read as the same value.
 
 use std::error::Error;
 use std::ops::Bound;

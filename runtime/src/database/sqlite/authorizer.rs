@@ -1,4 +1,4 @@
-//! What a statement of a handler may do: everything with the tables of its database, and nothing to the file, to the
+//! The rights of a handler's statement: everything with the tables of its database, and nothing to the file, to the
 //! connection or to the process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,7 +46,7 @@ const VIRTUAL: [&str; 3] = ["fts5", "rtree", "fts5vocab"];
 pub(super) enum Author {
     /// A handler's.
     Handler,
-    /// Those of a migration, which the operator has written: they may not end its transaction.
+    /// The operator's, in a migration. They may not end its transaction.
     Migration,
     /// The daemon's own.
     Daemon,

@@ -43,7 +43,7 @@ pub(super) fn sweep(path: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let middle = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(ENDING));
-        // A file that an operator has named is none.
+        // A file with a name that an operator chose is not such a copy.
         let is_copy = middle.is_some_and(|middle| {
             middle.len() == 2 * RANDOM && middle.bytes().all(|byte| byte.is_ascii_hexdigit())
         });

@@ -30,7 +30,7 @@ const TRANSACTION_CHECK: Duration = Duration::from_millis(250);
 /// The connections that no job has.
 pub(super) type IdleThreads = Mutex<Vec<ConnectionThread>>;
 
-/// What a connection's thread is told.
+/// An order to a connection's thread.
 pub(super) enum ThreadOrder {
     /// To run a command.
     Run { number: u64, command: SqlCommand, caller: Option<Arc<SqlCaller>>, reply: oneshot::Sender<Replied> },
@@ -201,8 +201,8 @@ impl SqliteConnection {
                 Err(SqlError::Timeout("the job has used up its processor time (limits.cpu)".to_owned()));
         }
         let is_open = self.is_open();
-        // A deferred constraint keeps the transaction open at a commit. PostgreSQL ends it. What a failed command alone
-        // has opened is none of the job's: later statements would be lost in it.
+        // A deferred constraint keeps the transaction open at a commit, but PostgreSQL ends it. A transaction that only a
+        // failed command has opened is ended too: later statements of the job would be lost in it.
         let is_ended = *command == SqlCommand::Commit || !was_open && is_open;
         if is_ended && outcome.is_err() {
             self.roll_back();

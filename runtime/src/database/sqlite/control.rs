@@ -10,7 +10,7 @@ use super::meter::StatementMeter;
 use crate::database::caller::SqlCaller;
 use crate::database::limits::{CROWDED, DATABASE_WAIT, TRANSACTION};
 
-/// What a connection's thread and the job that uses it share.
+/// The state that a connection's thread and the job that uses it share.
 ///
 /// SQLite's own interrupt is a flag that a statement of the next job could find still set. A number of each statement
 /// cannot be mistaken.

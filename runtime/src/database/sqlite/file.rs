@@ -1,4 +1,4 @@
-//! What all connections of one file share: its paths, its identity, its quota, and the bound on its log of changes.
+//! The state that all connections of one file share: paths, identity, quota, and the bound on the log of changes.
 //!
 //! A change is first written to the log, the file `-wal`. A checkpoint moves it into the file; the log is then used again
 //! from its beginning, unless somebody reads what it holds. Readers that overlap would let it grow without end.
@@ -93,7 +93,7 @@ impl SqliteFile {
         }
     }
 
-    /// Reports whether [`adopt`](SqliteFile::adopt) would take another file than the one that was open.
+    /// Reports whether [`adopt`](SqliteFile::adopt) would take another file than the open file.
     pub(super) fn is_replaced(&self) -> bool {
         let found = FileIdentity::at(&self.path);
         let known = self.place().identity();

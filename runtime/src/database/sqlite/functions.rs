@@ -26,7 +26,7 @@ const MERGE: usize = 1 << 28;
 /// The mark of a text that is JSON.
 const JSON: c_uint = 74;
 
-/// What a function returns.
+/// The result of a function.
 enum SqlAnswer {
     Null,
     Number(i64),
@@ -45,7 +45,7 @@ impl ToSql for SqlAnswer {
     }
 }
 
-/// What the functions of one connection share.
+/// The state that the functions of one connection share.
 struct SqlFunctions {
     control: Arc<StatementControl>,
     /// A connection without these functions, for what is left to SQLite. Opened when it is first needed.
@@ -155,8 +155,8 @@ impl SqlFunctions {
         self.plain(sql, &[target, patch])
     }
 
-    /// Returns the rows that the job has changed: those of its last statement, or all. Outside of a transaction there are
-    /// none: the connection was another job's before.
+    /// Returns the number of rows that the job has changed: by its last statement, or in all. Outside of a transaction it
+    /// is 0, because the connection was another job's before.
     fn changes(&self, context: &Context<'_>, all: bool) -> rusqlite::Result<SqlAnswer> {
         // SAFETY: it is used in this call alone, on the thread that has the connection.
         let connection = unsafe { context.get_connection()? };

@@ -1,7 +1,7 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `memory`, `meter`, `authorizer`; `failure`; `file`; `control`; `patterns`; `functions`; `open`,
-//! `statement`, `backup`; `connection`, the thread of one; `migrate`; `pool`.
+//! Floors, lowest first: `memory`, `meter`, `authorizer`, `patterns`; `failure`, `file`; `control`; `functions`; `open`,
+//! `statement`, `backup`; `connection`, `migrate`; `pool`.
 
 mod authorizer;
 mod backup;

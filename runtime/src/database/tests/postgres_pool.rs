@@ -49,6 +49,8 @@ async fn a_connection_is_kept_after_a_statement_that_the_server_refuses() {
     session.run(&database, SqlCommand::Begin).await.unwrap();
     session.run(&database, statement("create table undone (a bigint)", &[])).await.unwrap();
     session.run(&database, refused()).await.unwrap_err();
+    // The server no longer reads the text.
+    session.run(&database, statement("select 1", &[])).await.unwrap_err();
     drop(session);
     assert_eq!(own().await, first);
     assert_eq!(run(&database, "select * from undone").await.unwrap_err().code(), "invalid");
@@ -221,31 +223,42 @@ async fn replaced_look_ups(database: &SharedDatabase) {
     assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
 }
 
-/// A look-up that fails leaves its statement with tokio-postgres. If the server then drops all of them, none seems to be left.
+/// A look-up that fails leaves its statement with tokio-postgres. If the server drops all of them, none seems to be left:
+/// after the failure, or in the look-up itself.
 async fn dropped_after_a_failed_look_up(database: &SharedDatabase) {
-    for sql in [
-        "create schema other",
-        "create function other.raises(a oid, b oid) returns boolean language plpgsql as $$ begin raise 'no'; end $$",
-        "create operator other.= (leftarg = oid, rightarg = oid, function = other.raises)",
-        // The connection that follows has looked up nothing.
-        "prepare gone as select 1",
-    ] {
+    for sql in ["create schema other", "create schema worse"] {
         run(database, sql).await.unwrap();
     }
-    let mut session = DatabaseSession::default();
-    session.run(database, SqlCommand::Begin).await.unwrap();
-    for sql in ["set local search_path = other, pg_catalog", "savepoint before"] {
-        session.run(database, statement(sql, &[])).await.unwrap();
-    }
-    session.run(database, statement("select cast('a' as public.early)", &[])).await.unwrap_err();
-    for sql in
-        ["rollback to savepoint before", "set local search_path = public", "select does('deallocate all')"]
-    {
-        session.run(database, statement(sql, &[])).await.unwrap();
-    }
-    session.run(database, SqlCommand::Commit).await.unwrap();
+    for (schema, body) in [("other", "raise 'no';"), ("worse", "execute 'deallocate all'; raise 'no';")] {
+        for sql in [
+            format!(
+                "create function {schema}.raises(a oid, b oid) returns boolean language plpgsql as \
+                 $$ begin {body} end $$"
+            ),
+            format!("create operator {schema}.= (leftarg = oid, rightarg = oid, function = {schema}.raises)"),
+            // The connection that follows has looked up nothing.
+            "prepare gone as select 1".to_owned(),
+        ] {
+            run(database, &sql).await.unwrap();
+        }
+        let mut session = DatabaseSession::default();
+        session.run(database, SqlCommand::Begin).await.unwrap();
+        let path = format!("set local search_path = {schema}, pg_catalog");
+        for sql in [path.as_str(), "savepoint before"] {
+            session.run(database, statement(sql, &[])).await.unwrap();
+        }
+        session.run(database, statement("select cast('a' as public.early)", &[])).await.unwrap_err();
+        for sql in [
+            "rollback to savepoint before",
+            "set local search_path = public",
+            "select does('deallocate all')",
+        ] {
+            session.run(database, statement(sql, &[])).await.unwrap();
+        }
+        session.run(database, SqlCommand::Commit).await.unwrap();
 
-    let found = run(database, "select cast('a' as late)").await.unwrap();
+        let found = run(database, "select cast('a' as late)").await.unwrap();
 
-    assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]]);
+        assert_eq!(found.rows, [[SqlValue::Text("a".to_owned())]], "{schema}");
+    }
 }

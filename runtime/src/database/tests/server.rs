@@ -103,7 +103,7 @@ impl PostgresServer {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.open("postgres", 1).open().await.is_err() {
             assert!(Instant::now() < deadline, "the server does not answer");
-            // It ends at once while processes of one that was killed are still there.
+            // It ends at once while processes of a killed server are still there.
             let has_ended = |child: &mut Child| child.try_wait().unwrap().is_some();
             if self.child.as_mut().is_none_or(has_ended) {
                 self.child = Some(self.spawn());

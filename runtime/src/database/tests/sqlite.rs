@@ -1,4 +1,4 @@
-//! What is told of SQLite alone: its file, and what a handler may not do with it.
+//! Tests of SQLite alone: its file, and what a handler may not do with it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use crate::http::limits::refusal_counts::RefusalCounts;
 use crate::job::Needs;
 use crate::net::{GateState, Term};
 use crate::observe::exposition::{Exposition, Labels, MetricKind};
-use crate::observe::{build, log, resident, writes};
+use crate::observe::{build_versions, log, resident, write_failures};
 use crate::wasm::Allocation;
 
 /// Writes the samples of the engine and of the gate.
@@ -25,7 +25,7 @@ pub(in crate::http) fn engine(
     let refused = refused.counts().into_iter().map(|(reason, count)| (Labels::of("reason", reason), count));
     exposed.family("portcullis_refused_total", MetricKind::Counter, help, refused);
     let help = "What the daemon could not write: lines of the log, compiled modules, failed jobs.";
-    let failures = writes::ALL.iter().map(|kind| (Labels::of("what", kind.what), kind.failures()));
+    let failures = write_failures::ALL.iter().map(|kind| (Labels::of("what", kind.what), kind.failures()));
     exposed.family("portcullis_write_failures_total", MetricKind::Counter, help, failures);
     let help = "Lines that were dropped because the log was read too slowly.";
     exposed.single("portcullis_log_dropped_lines_total", MetricKind::Counter, help, log::dropped());
@@ -125,8 +125,10 @@ pub(in crate::http) fn connections(exposed: &mut Exposition, clients: &Connectio
 
 /// Writes the metrics of this process, under the names that Prometheus uses.
 pub(in crate::http) fn process(exposed: &mut Exposition, engine: &Engine) {
-    let commit = build::COMMIT.unwrap_or("unknown");
-    let labels = Labels::of("version", build::VERSION).and("commit", commit).and("wasmtime", build::WASMTIME);
+    let commit = build_versions::COMMIT.unwrap_or("unknown");
+    let labels = Labels::of("version", build_versions::VERSION)
+        .and("commit", commit)
+        .and("wasmtime", build_versions::WASMTIME);
     let help = "The version of the program.";
     exposed.family("portcullis_build_info", MetricKind::Gauge, help, [(labels, true)]);
     let help = "When the process started, in seconds since 1970.";

@@ -24,8 +24,8 @@ pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Resu
     let gate = observed.gate.state();
     let response = match head.uri.path() {
         "/metrics" => metrics(server, observed, head),
-        // Reports only that the process answers. A supervisor restarts a process that hangs, but not one that waits or
-        // drains.
+        // Reports only that the process answers. A supervisor restarts a process that hangs. It leaves a process alone
+        // that waits or drains.
         "/livez" => health::answer(true, "alive"),
         "/readyz" | "/healthz" => health::of(gate),
         "/startupz" => health::answer(gate != GateState::Shut, &gate.to_string()),
@@ -66,7 +66,10 @@ pub(in crate::http) fn metrics(server: &Server, observed: &Observed, head: &Part
             acme_metrics::domains(&mut exposed, &reports);
         }
     }
-    let format = ExpositionFormat::accepted(head.headers.get(ACCEPT).and_then(|field| field.to_str().ok()));
+    // The lines of a field are one list (RFC 9110 §5.3).
+    let accept: Vec<&str> =
+        head.headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+    let format = ExpositionFormat::accepted(&accept.join(","));
     let mut response = Response::new(Body::full(format.encode(exposed).into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));

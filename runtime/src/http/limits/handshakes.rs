@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 
 use crate::net::FailureKind;
 
-/// The handshakes in progress, the oldest first. One too many evicts the oldest of the address with the most: a real
-/// client is done in a moment, a client that only holds a slot has held it longest, and no address pushes out
-/// those of another that has fewer.
+/// The handshakes in progress, the oldest first. If there are too many, the oldest of the address with the most is
+/// evicted. A real client is done in a moment; a client that only holds a slot has held it longest. No address
+/// pushes out the handshakes of an address with fewer.
 #[derive(Debug, Default)]
 pub struct Handshakes {
     line: Mutex<HandshakeQueue>,
@@ -106,8 +106,8 @@ impl HandshakeQueue {
         }
     }
 
-    /// Removes the oldest handshake of the address that has the most, where that is more than a share of `max`; else
-    /// the oldest of all, so that many silent addresses do not push out those of one address with a few clients.
+    /// Removes the oldest handshake of the address that has the most, if that address has more than a share of `max`.
+    /// Otherwise removes the oldest of all: many silent addresses must not push out an address with a few clients.
     fn evict(&mut self, max: usize) {
         let shares = self.per_address.iter().filter(|(origin, _)| origin.is_some());
         let most = shares.map(|(_, count)| *count).max().unwrap_or_default();

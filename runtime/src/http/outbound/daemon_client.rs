@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::error::blame;
 use super::pool::HEAD;
-use super::strict::{self, StrictHeadIo};
+use super::strict_head::{self, StrictHeadIo};
 use crate::net::outbound::{Dialer, Origin, Scheme, Trust};
 
 /// Sends requests, each over a connection of its own: they are few, and far between.
@@ -66,7 +66,7 @@ impl DaemonClient {
         due.now();
         let sent = sender.send_request(request.map(Full::new)).await;
         let response = sent.map_err(|error| blame(&error).to_string())?;
-        strict::check(&response).map_err(|error| error.to_string())?;
+        strict_head::check(&response).map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, size).collect().await;
         let body = body.map_err(|error| format!("the body, of {size} bytes at most: {error}"))?;
@@ -95,14 +95,22 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
     use super::*;
+
+    /// The deadline of each wait.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Sends a request to a server that answers with this and waits. Returns the head of the request too.
     async fn sent(answer: &'static str, limits: ExchangeLimits) -> (Result<(u16, Bytes), String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/keys?x=1", listener.local_addr().unwrap());
+        // socket(7): the receive timeout also bounds accept(2).
+        set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).unwrap();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut head = [0; 1024];
             let read = stream.read(&mut head).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();

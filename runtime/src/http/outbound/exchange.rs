@@ -18,7 +18,7 @@ use super::body::{OutboundBody, Reuse};
 use super::bounds::CallBounds;
 use super::error::blame;
 use super::pool::{ConnectionPool, PooledConnection};
-use super::{cdn_loop, strict};
+use super::{cdn_loop, strict_head};
 use crate::budget::Portion;
 use crate::job::Usage;
 use crate::job::outbound::{CallBody, OutboundError};
@@ -139,8 +139,8 @@ impl HttpCall<'_> {
         mut link: PooledConnection,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<OutboundBody>, OutboundError> {
-        strict::check(&response)?;
-        if strict::may_be_followed(&response) {
+        strict_head::check(&response)?;
+        if strict_head::may_be_followed(&response) {
             link.distrust();
         }
         let max = self.bounds.body;
@@ -151,7 +151,7 @@ impl HttpCall<'_> {
         Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
     }
 
-    /// Converts a job's request into the one that goes over the wire.
+    /// Converts a job's request into the request on the wire.
     fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
         let max = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
         let too_large = OutboundError::RequestTooLarge(self.bounds.body);

@@ -1,6 +1,6 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
 //!
-//! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict`; `pool`;
+//! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict_head`; `pool`;
 //! `body`, `daemon_client`; `exchange`; `caller`. The requests of the daemon itself are those of `daemon_client`.
 
 mod body;
@@ -14,7 +14,7 @@ mod denials;
 mod error;
 mod exchange;
 mod pool;
-mod strict;
+mod strict_head;
 
 pub use caller::{Grant, OutboundCaller};
 pub(in crate::http) use daemon_client::addressed;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::cpu_charge::{ChargedCall, Payer};
-use super::strict::{HeadDue, StrictHeadIo};
+use super::strict_head::{HeadDue, StrictHeadIo};
 use crate::budget::Portion;
 use crate::http::timeouts::{POOL_IDLE, POOL_MAX_AGE, POOL_READY};
 use crate::job::Usage;

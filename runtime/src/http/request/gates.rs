@@ -230,7 +230,8 @@ async fn basic(
     }
 }
 
-/// Returns the credentials of a scheme. Several `Authorization` fields are none: two servers could take another one.
+/// Returns the credentials of a scheme. Returns `None` if there are several `Authorization` fields, because servers differ
+/// in which field they take.
 fn credentials<'f>(fields: &'f HeaderMap, scheme: &str) -> Option<&'f str> {
     let mut sent = fields.get_all(AUTHORIZATION).iter();
     let (first, second) = (sent.next()?, sent.next());

@@ -16,7 +16,7 @@ use crate::http::wire::host;
 /// Bytes that count for a field in addition to its name and value (RFC 9113 §6.5.2).
 const BESIDE: usize = 32;
 
-/// Returns the requested host, which was checked. `None` if the client names none: HTTP/1.0 need not, a `Host`
+/// Returns the requested host, which was checked. `None` if the client names no host: in HTTP/1.0 it need not, a `Host`
 /// may be empty, and clients of a Unix socket may send its path.
 pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
     match head.uri.authority() {

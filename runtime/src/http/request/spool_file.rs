@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::files::is_local;
 use crate::http::wire::client_memory::{MemoryAccount, MemoryCharge};
@@ -26,8 +27,16 @@ use crate::scratch::{Account, RATE_GRACE, Scratch};
 /// Bytes that are gathered before they are written, and bytes that a blocking thread reads at once.
 const BATCH: usize = 256 << 10;
 
+/// Bytes that are gathered while memory is scarce. Clients choose the size of pieces, and one byte costs as much to write
+/// as these.
+const LEAST_BATCH: usize = 4 << 10;
+
 /// Bytes that are read at once from the page cache.
 const PIECE: usize = 64 << 10;
+
+/// Bytes of a file that is closed at once. The kernel frees the pages of a file when it is closed, and waits for those
+/// that it is writing to the disk, so a blocking thread closes a larger one.
+const SMALL: u64 = 1 << 20;
 
 /// The least rate of a client, in bytes a second, which applies after [`RATE_GRACE`] once more than half of the room for
 /// all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
@@ -44,11 +53,13 @@ pub(in crate::http) struct SpoolSpace {
 /// The part of a body in a file, and the bytes after it that are not written yet. When the body is complete, these stay
 /// in memory, unless the connections hold more than half of the memory that they may hold for their clients.
 pub(super) struct SpoolFile {
-    /// Declared before `account`: closed before its share is given back, unless a thread still writes or reads it. `None`
-    /// before the first batch, and when all of it is read.
+    /// `None` before the first batch, and when all of it is read.
     file: Option<Arc<File>>,
-    account: Account,
+    account: Arc<Account>,
     scratch: Arc<Scratch>,
+    /// Its blocking threads write and read. A job with mounts is polled within a runtime of its own, whose threads may all
+    /// wait for a file system that hangs.
+    runtime: Handle,
     gathered: Vec<u8>,
     held: MemoryCharge,
     /// All bytes that were added.
@@ -62,11 +73,22 @@ pub(super) struct SpoolFile {
     reads_now: bool,
     /// The last piece that was read. Its reader has dropped it by the next read, which uses its memory again.
     last: Bytes,
-    reading: Option<JoinHandle<io::Result<BytesMut>>>,
+    reading: Option<JoinHandle<io::Result<(ThreadShare, BytesMut)>>>,
+}
+
+/// What a blocking thread has of a body. A client that leaves does not end the thread, which a slow disk may hold up for
+/// long. Until then, the file and the bytes in the thread count against all limits: otherwise clients that come and leave
+/// could have any number of both.
+struct ThreadShare {
+    /// Declared before `_account`: closed before its share is given back. `None` before the first batch.
+    file: Option<Arc<File>>,
+    held: MemoryCharge,
+    _account: Arc<Account>,
 }
 
 impl SpoolFile {
-    /// Takes a share of the limits on files. The file is made for the first batch.
+    /// Takes a share of the limits on files. The file is made for the first batch. Must be called within the runtime of the
+    /// daemon.
     ///
     /// # Errors
     /// There is no place for files, or a limit on them is reached.
@@ -75,11 +97,12 @@ impl SpoolFile {
         memory: &MemoryAccount,
     ) -> Result<SpoolFile, Fault> {
         let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
-        let account = scratch.account(*client).map_err(no_room)?;
+        let account = Arc::new(scratch.account(*client).map_err(no_room)?);
         Ok(SpoolFile {
             file: None,
             account,
             scratch,
+            runtime: Handle::current(),
             gathered: Vec::new(),
             held: memory.charge(0),
             length: 0,
@@ -103,7 +126,8 @@ impl SpoolFile {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = self.gather(rest);
-            if self.gathered.len() == BATCH || self.held.account().is_scarce() {
+            let batch = if self.held.account().is_scarce() { LEAST_BATCH } else { BATCH };
+            if self.gathered.len() >= batch {
                 self.write().await.map_err(no_room)?;
             }
         }
@@ -129,7 +153,7 @@ impl SpoolFile {
         Ok(self.length)
     }
 
-    /// Returns the next bytes, or `None` after the last. Must be polled within a runtime.
+    /// Returns the next bytes, or `None` after the last.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         let piece = if self.read < self.written {
             match self.poll_read(context) {
@@ -141,9 +165,10 @@ impl SpoolFile {
                 Poll::Pending => return Poll::Pending,
             }
         } else {
-            Bytes::from(mem::take(&mut self.gathered))
+            let rest = mem::take(&mut self.gathered);
+            self.held.set(rest.capacity());
+            Bytes::from(rest)
         };
-        self.held.set(self.gathered.capacity() + piece.len());
         Poll::Ready(Some(piece).filter(|piece| !piece.is_empty()).map(Ok))
     }
 
@@ -171,21 +196,36 @@ impl SpoolFile {
 
     /// Writes what is gathered on a blocking thread.
     async fn write(&mut self) -> io::Result<()> {
-        let (scratch, file, at) = (self.scratch.clone(), self.file.clone(), self.written);
-        let batch = mem::take(&mut self.gathered);
-        let writing = spawn_blocking(move || -> io::Result<(Arc<File>, bool, Vec<u8>)> {
+        let (scratch, at, batch) = (self.scratch.clone(), self.written, mem::take(&mut self.gathered));
+        let mut share = self.share(batch.capacity());
+        let writing = self.runtime.spawn_blocking(move || -> io::Result<(ThreadShare, bool, Vec<u8>)> {
             scratch.has_room(batch.len() as u64)?;
-            let file = file.map_or_else(|| scratch.file().map(Arc::new), Ok)?;
+            let file = share.file.take().map_or_else(|| scratch.file().map(Arc::new), Ok)?;
             file.write_all_at(&batch, at)?;
             let reads_now = is_local(&file).unwrap_or(false);
-            Ok((file, reads_now, batch))
+            share.file = Some(file);
+            Ok((share, reads_now, batch))
         });
-        let (file, reads_now, mut batch) = writing.await.map_err(io::Error::other)??;
-        (self.file, self.reads_now) = (Some(file), reads_now);
+        let (ThreadShare { file, held, .. }, reads_now, mut batch) =
+            writing.await.map_err(io::Error::other)??;
+        (self.file, self.held, self.reads_now) = (file, held, reads_now);
         self.written += batch.len() as u64;
+        // While memory is scarce, that of a batch is not kept for the next bytes: their client may be slow.
+        if self.held.account().is_scarce() {
+            batch = Vec::new();
+        }
         batch.clear();
         self.gathered = batch;
+        self.held.set(self.gathered.capacity());
         Ok(())
+    }
+
+    /// Gives a blocking thread its share: the file, and the charge for this many bytes in the place of the bytes that are
+    /// gathered or were read before.
+    fn share(&mut self, bytes: usize) -> ThreadShare {
+        self.held.set(self.gathered.capacity());
+        let held = self.held.account().charge(bytes);
+        ThreadShare { file: self.file.clone(), held, _account: self.account.clone() }
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
@@ -203,7 +243,9 @@ impl SpoolFile {
             self.reading = Some(reading);
             return Poll::Pending;
         };
-        let buffer = outcome.map_err(io::Error::other)??;
+        let (share, buffer) = outcome.map_err(io::Error::other)??;
+        // Before the buffer is charged again.
+        drop(share);
         Poll::Ready(Ok(self.pass(buffer)))
     }
 
@@ -228,12 +270,13 @@ impl SpoolFile {
     }
 
     /// Begins to read on a blocking thread.
-    fn read_aside(&self, mut buffer: BytesMut) -> JoinHandle<io::Result<BytesMut>> {
-        let (file, at, length) = (self.file.clone(), self.read, self.left(BATCH));
-        spawn_blocking(move || -> io::Result<BytesMut> {
+    fn read_aside(&mut self, mut buffer: BytesMut) -> JoinHandle<io::Result<(ThreadShare, BytesMut)>> {
+        let (at, length) = (self.read, self.left(BATCH));
+        let share = self.share(length.max(buffer.capacity()));
+        self.runtime.spawn_blocking(move || -> io::Result<(ThreadShare, BytesMut)> {
             buffer.resize(length, 0);
-            file.ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
-            Ok(buffer)
+            share.file.as_deref().ok_or(io::ErrorKind::NotFound)?.read_exact_at(&mut buffer, at)?;
+            Ok((share, buffer))
         })
     }
 
@@ -242,16 +285,34 @@ impl SpoolFile {
         usize::try_from(self.written - self.read).unwrap_or(max).min(max)
     }
 
-    /// Passes on what was read. Closes the file if that was the last of it.
+    /// Passes on what was read, and charges all memory of it. Closes the file after the last of it.
     fn pass(&mut self, buffer: BytesMut) -> Bytes {
+        self.held.set(self.gathered.capacity() + buffer.capacity());
         let piece = buffer.freeze();
         self.read += piece.len() as u64;
         if self.read < self.written {
             self.last = piece.clone();
         } else {
-            self.file = None;
+            self.close();
         }
         piece
+    }
+
+    /// Closes the file. Its share of the limits is given back after that.
+    fn close(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        let (reading, account) = (self.reading.take(), self.account.clone());
+        let close = move || {
+            drop((file, reading));
+            drop(account);
+        };
+        if self.written > SMALL { drop(self.runtime.spawn_blocking(close)) } else { close() }
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -260,115 +321,4 @@ fn no_room(error: io::Error) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::future::poll_fn;
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::http::wire::client_memory::ClientMemory;
-
-    fn begin(place: &TempDir, memory: &MemoryAccount) -> SpoolFile {
-        let scratch = Scratch::new(File::open(place.path()).unwrap().into());
-        let space = SpoolSpace { scratch: Some(Arc::new(scratch)), client: None };
-        SpoolFile::begin(&space, memory).unwrap()
-    }
-
-    fn body(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at ^ (at >> 8)) as u8).collect()
-    }
-
-    /// Adds a body in pieces and ends it. Returns how many bytes of it were in the file meanwhile.
-    async fn add(file: &mut SpoolFile, whole: &[u8], piece: usize) -> Vec<usize> {
-        let mut written = BTreeSet::new();
-        for piece in whole.chunks(piece) {
-            file.add(piece).await.unwrap();
-            written.insert(file.written as usize);
-        }
-        assert_eq!(file.end().await.unwrap(), whole.len() as u64);
-        written.into_iter().collect()
-    }
-
-    async fn read(mut file: SpoolFile) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let Some(piece) = poll_fn(|context| file.poll_next(context)).await {
-            all.extend_from_slice(&piece.unwrap());
-        }
-        assert!(file.file.is_none() && file.gathered.is_empty());
-        all
-    }
-
-    #[tokio::test]
-    async fn pieces_of_any_size_are_written_in_batches_and_what_follows_the_last_is_not() {
-        for piece in [1000, 40_000, BATCH, 5 * BATCH] {
-            let place = tempfile::tempdir().unwrap();
-            let whole = body(3 * BATCH + 1000);
-            let mut file = begin(&place, &MemoryAccount::unlimited());
-
-            let written = add(&mut file, &whole, piece).await;
-
-            assert!(written.iter().all(|written| written.is_multiple_of(BATCH)), "{piece}: {written:?}");
-            assert_eq!((file.written as usize, file.gathered.len()), (3 * BATCH, 1000));
-            assert!(read(file).await == whole, "{piece}");
-        }
-    }
-
-    #[tokio::test]
-    async fn less_than_a_batch_needs_no_file() {
-        let place = tempfile::tempdir().unwrap();
-        let whole = body(BATCH - 1);
-        let mut file = begin(&place, &MemoryAccount::unlimited());
-
-        add(&mut file, &whole, 10_000).await;
-
-        assert!(file.file.is_none() && file.gathered.capacity() < BATCH);
-        assert!(read(file).await == whole);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_read_at_once_is_read_on_a_blocking_thread() {
-        let place = tempfile::tempdir().unwrap();
-        let whole = body(3 * BATCH);
-        let mut file = begin(&place, &MemoryAccount::unlimited());
-        add(&mut file, &whole, BATCH).await;
-
-        file.reads_now = false;
-
-        assert!(read(file).await == whole);
-    }
-
-    #[tokio::test]
-    async fn the_memory_of_a_piece_that_was_read_is_used_for_the_next() {
-        let place = tempfile::tempdir().unwrap();
-        let mut file = begin(&place, &MemoryAccount::unlimited());
-        add(&mut file, &body(4 * BATCH), BATCH).await;
-        file.reads_now = false;
-        let mut places = BTreeSet::new();
-
-        for _ in 0..4 {
-            let piece = poll_fn(|context| file.poll_next(context)).await.unwrap().unwrap();
-            places.insert(piece.as_ptr());
-        }
-
-        assert_eq!(places.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn while_memory_is_scarce_nothing_is_gathered() {
-        const SIZE: usize = 3000;
-        let place = tempfile::tempdir().unwrap();
-        let memory = ClientMemory::new(2 * SIZE - 1);
-        let open = memory.open(None);
-        let whole = body(10 * SIZE);
-        let mut file = begin(&place, &open.account());
-        drop(open);
-
-        let written = add(&mut file, &whole, SIZE).await;
-
-        assert_eq!(written, (1..=10).map(|count| count * SIZE).collect::<Vec<_>>());
-        assert_eq!((file.gathered.capacity(), memory.held()), (0, 0));
-        assert!(read(file).await == whole);
-        assert_eq!(memory.held(), 0);
-    }
-}
+mod tests;

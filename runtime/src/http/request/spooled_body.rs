@@ -41,8 +41,8 @@ impl SpooledBody {
             self.full = self.beginning.add(frame);
             return Ok(());
         }
-        // CGI has no trailers.
-        let Ok(bytes) = frame.into_data() else { return Ok(()) };
+        // CGI has no trailers. Many clients end a body over HTTP/2 with an empty frame.
+        let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
         let rest = match &mut self.rest {
             Some(rest) => rest,
             none => none.insert(SpoolFile::begin(ground, &self.memory)?),
@@ -86,5 +86,24 @@ impl Stream for SpooledBody {
             self.rest = None;
         }
         Poll::Ready(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::PIPE_CAPACITY;
+
+    #[tokio::test]
+    async fn an_empty_frame_behind_a_full_beginning_needs_no_file() {
+        let nowhere = SpoolSpace { scratch: None, client: None };
+        let mut body = SpooledBody::begin(&MemoryAccount::unlimited());
+        body.add(Frame::data(vec![b'x'; PIPE_CAPACITY].into()), &nowhere).await.unwrap();
+
+        body.add(Frame::data(Bytes::new()), &nowhere).await.unwrap();
+
+        assert_eq!(body.end().await.unwrap(), PIPE_CAPACITY as u64);
+        let more = body.add(Frame::data(Bytes::from_static(b"x")), &nowhere).await;
+        assert!(matches!(more, Err(Fault::LengthRequired)));
     }
 }

@@ -85,17 +85,17 @@ async fn take<S: Service>(
     connections.spawn(attend(permit, accepted, (stream, opening), tls.map(|tls| (tls, slot))));
 }
 
-/// What the first bytes of a connection are.
+/// The first bytes of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opening {
-    /// Those of the client.
+    /// The bytes of the client.
     Client,
     /// A header of the PROXY protocol.
     ProxyHeader,
 }
 
 /// Returns the address that a connection counts for. `None` for a trusted proxy, and for a client that such a proxy does
-/// not name: the connections of a proxy are those of many clients, so the share of one address does not apply.
+/// not name. The connections of a proxy are those of many clients, so the share of one address does not apply.
 fn counted_for(service: &impl Service, settings: &Settings, peer: &Peer) -> Option<IpAddr> {
     let trusted = settings.trusted_proxies.as_ref().filter(|_| service.has_proxies());
     let is_proxy = trusted.is_some_and(|trusted| trusted.contains(peer.address()));

@@ -10,9 +10,9 @@ pub(super) struct FilePath<'a> {
 }
 
 impl<'a> FilePath<'a> {
-    /// Checks the decoded tail of a request path. Returns `None` for a path that is never served: with an empty segment,
-    /// with `.` or `..`, with a character that another system takes for a separator or an end, or with a hidden file
-    /// such as `.git` or `.env`. `.well-known` is served (RFC 8615).
+    /// Checks the decoded tail of a request path. Returns `None` for a path that is never served. It has an empty segment,
+    /// `.` or `..`, a hidden file such as `.git` or `.env`, or a character that another system takes for a separator or
+    /// an end. `.well-known` is served (RFC 8615).
     pub(super) fn read(tail: &'a str) -> Option<FilePath<'a>> {
         if tail.is_empty() {
             return Some(FilePath { path: "", is_dir: true });

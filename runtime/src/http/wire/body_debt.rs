@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_latest_body_is_owed_until_it_is_read_whatever_becomes_of_earlier_ones() {
-        // Of each request, whether it has a body; which of them are read, by their order; whether one is owed.
+        // Whether each request has a body; the indices of the bodies that are read; whether a body is owed.
         for (requests, read, is_owed) in [
             (&[false][..], &[][..], false),
             (&[true], &[], true),

@@ -89,7 +89,7 @@ pub struct PlanReply {
     /// The changes.
     #[serde(flatten)]
     pub changes: ChangesReport,
-    /// What a reload would log a warning of, such as a store that cannot be reached.
+    /// The warnings that a reload would log, such as about a store that cannot be reached.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Why a reload would be refused; empty if it would succeed.
@@ -129,8 +129,7 @@ pub struct ChangesReport {
     pub cors_changed: bool,
     /// The keys of other settings that a reload changes.
     pub settings: Vec<String>,
-    /// What is taken up from the same path as before: a directory or a file that was replaced, and a file whose content has
-    /// changed, a line each.
+    /// Directories and files that were replaced at the same path, and files whose content has changed, a line each.
     #[serde(default)]
     pub reopened: Vec<String>,
     /// The keys that only a restart changes.
@@ -194,7 +193,7 @@ pub struct ChangedStore {
     pub name: String,
     /// How it changes.
     pub change: Difference,
-    /// Where an added one is, and the settings of a changed one that differ, a line each.
+    /// The place of an added store, or the settings of a changed store that differ, a line each.
     pub what: Vec<String>,
 }
 

@@ -48,7 +48,7 @@ pub use logs::{DroppedLines, LoggedLine, LogsCommand};
 pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
 pub use sql::{QueryCommand, QueryReply};
-pub use status::{AcmeReport, StatusCommand, StatusReply, VersionCommand, VersionReply};
+pub use status::{AcmeReport, ServingProcess, StatusCommand, StatusReply, VersionCommand, VersionReply};
 pub use store::{
     SetCondition, StoreDeleteCommand, StoreDeleteReply, StoreDumpCommand, StoreGetCommand, StoreGetReply,
     StoreListCommand, StoreListReply, StoreLoadCommand, StoreLoadReply, StoreReport, StoreSetCommand,

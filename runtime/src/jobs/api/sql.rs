@@ -45,7 +45,7 @@ impl Command for QueryCommand {
     }
 }
 
-/// What a statement returned.
+/// The result of a statement.
 #[derive(Serialize, Deserialize)]
 pub struct QueryReply {
     /// The names of the columns; empty if the statement returns no rows.

@@ -22,8 +22,9 @@ pub struct StatusReply {
     pub version: String,
     /// The commit that it was built from; `null` outside a repository.
     pub commit: Option<String>,
-    /// The id of its process.
-    pub pid: u32,
+    /// Its process.
+    #[serde(flatten)]
+    pub process: ServingProcess,
     /// How long it has been running.
     pub uptime_ms: u64,
     /// The gate: `shut`, `open` or `draining`.
@@ -89,6 +90,13 @@ pub struct StatusReply {
     /// The module that is being compiled; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loading: Option<String>,
+}
+
+/// The process of a daemon, as the status of every release has it.
+#[derive(Serialize, Deserialize)]
+pub struct ServingProcess {
+    /// Its id.
+    pub pid: u32,
 }
 
 /// A host whose certificate the daemon obtains itself. Times are in RFC 3339.

@@ -145,7 +145,7 @@ pub struct StoreSetCommand {
     pub key: String,
     /// The time to live. `None` for ever.
     pub ttl: Option<Duration>,
-    /// What the key must have for the write to be done.
+    /// The condition under which the value is written.
     pub condition: SetCondition,
 }
 

@@ -64,7 +64,7 @@ impl DumpedEntry {
     }
 }
 
-/// Formats a time of expiry; `None` for one that is beyond the calendar.
+/// Formats a time of expiry. Returns `None` if it is beyond the calendar.
 pub fn expiry(milliseconds: u64) -> Option<String> {
     let time = DateTime::from_timestamp_millis(i64::try_from(milliseconds).ok()?)?;
     Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))

@@ -17,7 +17,7 @@ use crate::store::SharedStore;
 pub(super) struct OpenedData {
     _stores: Vec<Arc<SharedStore>>,
     _databases: Vec<Arc<SharedDatabase>>,
-    /// Those that cannot be reached, a line each.
+    /// The stores and databases that cannot be reached, a line each.
     pub(super) unreachable: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ use crate::scratch::Scratch;
 use crate::store::{StoreGrant, StoreOptions, StorePool};
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
-/// What all handlers share.
+/// The resources that all handlers share.
 pub(super) struct HandlerResources {
     /// The store of failed jobs, if there is one.
     pub(super) store: Option<Arc<Store>>,
@@ -43,7 +43,7 @@ pub(super) struct HandlerResources {
     pub(super) databases: DatabasePool,
 }
 
-/// What a handler is made of, besides its code and settings.
+/// The sources of a handler, besides its code and settings.
 pub(super) struct HandlerSources {
     /// The digest of the module.
     pub(super) digest: Digest,

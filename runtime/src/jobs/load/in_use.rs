@@ -42,8 +42,8 @@ impl Loader {
         self.ground.stores.leave();
     }
 
-    /// Evicts code from the cache beyond its limit, except the code in use: of the live catalog, of versions with
-    /// running jobs or on trial, and of `past`, the versions that a rollback may go back to. Reads a directory.
+    /// Evicts code from the cache beyond its limit, except the code in use. In use is the code of the live catalog, of
+    /// versions with running jobs or on trial, and of `past`, the versions for a rollback. Reads a directory.
     pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {
         // One at a time: with an older view of what is in use, a concurrent call would evict code that was just
         // compiled.

@@ -18,7 +18,7 @@ use crate::operator_file;
 /// The most files of a directory.
 const MOST: usize = 10_000;
 
-/// What is done with the migrations of a database.
+/// How a load treats the migrations of a database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Migrating {
     /// They are applied.

@@ -1,7 +1,7 @@
 //! Loads a configuration: reads and compiles modules, and makes handlers, routes and a catalog of them.
 //!
-//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `placement`, `prepared`, `progress`; `examined`, `known`;
-//! `handler`; `code`, `stores`; `databases`; `loader`; `reopened`, `uploaded`; `in_use`, `migrations`.
+//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `placement`, `prepared`, `progress`; `examined`,
+//! `known`; `handler`; `code`, `stores`; `databases`; `loader`; `reopened`, `uploaded`; `in_use`, `migrations`.
 
 mod code;
 mod databases;

@@ -33,8 +33,8 @@ pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec
     upgraded.chain(called).collect()
 }
 
-/// Finds middlewares that cannot stand where they are named: in front of an upgrade, too many in a row, or so many at once
-/// that no job is left for what stands behind them.
+/// Finds middlewares that cannot stand where they are named. No middleware may stand in front of an upgrade, or behind too
+/// many others. And the middlewares that run at once must leave a job for what stands behind them.
 pub(super) fn for_middlewares(config: &Config, handlers: &BTreeMap<Name, Arc<HandlerVersion>>) -> Vec<Error> {
     let middleware = |name: &String| handlers.get(name.as_str()).filter(|entry| entry.grants.passes_on);
     let routes = config.routes.iter().map(|route| RouteMiddlewares {

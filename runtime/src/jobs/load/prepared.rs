@@ -11,7 +11,7 @@ use crate::jobs::credential;
 use crate::store::StoreOptions;
 use crate::wasm::{Digest, Mounted};
 
-/// What a handler is made of, except the code of its module.
+/// The parts of a handler, except the code of its module.
 #[derive(Clone)]
 pub(super) struct Prepared {
     /// The kind of the module.

@@ -1,4 +1,4 @@
-//! What a load opens by the same path as before and finds replaced: mounts, directories of routes, files of databases.
+//! Finds the paths whose file or directory was replaced since the last load: of mounts, routes and databases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::draft::{Candidate, Draft, MadeHandler, ServedDirs};
 use super::loader::Loader;
 use crate::job::{HandlerVersion, Name};
 
-/// What is other than before although its path is the same, as the replies of `plan` and `reload` name it.
+/// The replaced files and directories whose paths are the same, as the replies of `plan` and `reload` name them.
 #[derive(Default)]
 pub struct ReopenedPaths {
     /// The handlers with such mounts, a line for each mount.
@@ -17,17 +17,20 @@ pub struct ReopenedPaths {
 }
 
 impl Loader {
-    /// Lists what a candidate finds replaced. Call it before the candidate is adopted.
+    /// Lists what a candidate finds replaced. Call it before the candidate is adopted. Blocks.
     pub fn reopened_by(&self, next: &Candidate) -> ReopenedPaths {
         self.reopened(&next.loaded.made, &next.loaded.served)
     }
 
-    /// Lists what a draft finds replaced.
+    /// Lists what a draft finds replaced. Blocks.
     pub fn reopened_in(&self, draft: &Draft) -> ReopenedPaths {
         self.reopened(&draft.made, &draft.served)
     }
 
     fn reopened(&self, made: &HashMap<Name, MadeHandler>, served: &ServedDirs) -> ReopenedPaths {
+        // A look at a file may block, so it comes before the lock.
+        let files = made.values().flat_map(|made| replaced_files(&made.entry));
+        let files: BTreeSet<String> = files.collect();
         let last = self.last();
         let mounts = made.iter().filter_map(|(name, now)| {
             let reopened = now.mounted.reopened(&last.made.get(name)?.mounted);
@@ -40,8 +43,6 @@ impl Loader {
         };
         let dirs = served.0.keys().filter(|path| is_other(path));
         let dirs = dirs.map(|path| format!("static directory {}: another directory", path.display()));
-        let files = made.values().flat_map(|made| replaced_files(&made.entry));
-        let files: BTreeSet<String> = files.collect();
         ReopenedPaths { handlers: mounts.collect(), others: dirs.chain(files).collect() }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::jobs::credential;
 use crate::store::{SharedStore, StoreError};
 
-/// What is done about a store whose file does not exist yet.
+/// How a load treats a store whose file does not exist yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AbsentFile {
     Made,

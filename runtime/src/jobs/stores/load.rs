@@ -66,7 +66,7 @@ impl NativeJob for LoadStore {
                 Err(LoadError::Refused(error)) => Err(error),
                 Err(LoadError::Input(fault)) => return Err(fault),
             };
-            reply(&job, outcome).await
+            reply::<StoreLoadCommand>(&job, outcome).await
         })
     }
 }
@@ -79,8 +79,8 @@ impl LoadStore {
         let done = StoreLoadReply { loaded: 0, expired: 0 };
         let mut load = Load { store: &store, open, chunk: BTreeMap::new(), chunk_bytes: 0, done };
         let mut lines = InputLines { input, begun: BytesMut::new(), searched: 0 };
-        let mut number = 0;
-        while let Some(line) = lines.next().await? {
+        let mut number: u64 = 0;
+        while let Some(line) = lines.next().await.map_err(|error| error.at(number + 1, load.so_far()))? {
             number += 1;
             if line.trim_ascii().is_empty() {
                 continue;
@@ -165,6 +165,18 @@ impl Load<'_> {
 
     fn so_far(&self) -> String {
         format!("after {} entries that were loaded", self.done.loaded)
+    }
+}
+
+impl LoadError {
+    /// Adds the number of the line, and what was loaded before it.
+    fn at(self, line: u64, so_far: String) -> LoadError {
+        match self {
+            LoadError::Refused(error) => {
+                LoadError::Refused(error.context(format!("line {line}")).context(so_far))
+            }
+            LoadError::Input(fault) => LoadError::Input(fault),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl NativeJob for SetEntry {
                 }
                 Err(fault) => return Err(fault),
             };
-            reply(&job, outcome).await
+            reply::<StoreSetCommand>(&job, outcome).await
         })
     }
 }

@@ -31,7 +31,7 @@ struct Episode {
     silent: bool,
 }
 
-/// What to do after a failure.
+/// The next step after a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AfterFailure {
     /// Accept again: the failure concerned one connection only.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 
-/// A bound socket. Dropping it removes the file of a Unix socket, if the file is still the one that was made.
+/// A bound socket. Dropping it removes the file of a Unix socket, unless another file has replaced it.
 #[derive(Debug)]
 pub struct Listener {
     endpoint: Endpoint,

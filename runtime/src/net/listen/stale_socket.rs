@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-/// What the path holds.
+/// The occupant of the path.
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     /// Something that is not a socket.

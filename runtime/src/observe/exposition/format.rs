@@ -20,16 +20,19 @@ pub enum ExpositionFormat {
 }
 
 impl ExpositionFormat {
-    /// Chooses the format for the `Accept` field of a scraper. Protobuf is chosen only if the field names it and prefers
-    /// it to the other two. OpenMetrics is chosen only if the field names it, and prefers the text format no more.
-    pub fn accepted(field: Option<&str>) -> ExpositionFormat {
+    /// Chooses the format for the `Accept` field of a scraper, whose lines are joined by commas. Protobuf is chosen only if
+    /// the field names it and prefers it to the other two. OpenMetrics is chosen only if the field names it, and prefers the
+    /// text format no more. A field with `*/*` accepts the text format, which is the default.
+    pub fn accepted(field: &str) -> ExpositionFormat {
         let quality = |media: &str, parameters: &[(&str, &str)]| {
-            let ranges = field.unwrap_or_default().split(',');
-            ranges.filter_map(|range| quality_of(range, media, parameters)).fold(0.0, f32::max)
+            field.split(',').filter_map(|range| quality_of(range, media, parameters)).reduce(f32::max)
         };
-        let text = quality("text/plain", &[]);
-        let openmetrics = quality("application/openmetrics-text", &[]);
-        if quality("application/vnd.google.protobuf", &MESSAGE) > text.max(openmetrics) {
+        // The most specific range counts (RFC 9110 §12.5.1).
+        let text = ["text/plain", "text/*", "*/*"].into_iter().find_map(|range| quality(range, &[]));
+        let text = text.unwrap_or(0.0);
+        let openmetrics = quality("application/openmetrics-text", &[]).unwrap_or(0.0);
+        let protobuf = quality("application/vnd.google.protobuf", &MESSAGE).unwrap_or(0.0);
+        if protobuf > text.max(openmetrics) {
             ExpositionFormat::Protobuf
         } else if openmetrics > 0.0 && openmetrics >= text {
             ExpositionFormat::OpenMetrics
@@ -59,7 +62,8 @@ impl ExpositionFormat {
     }
 }
 
-/// Returns the quality of a media range (RFC 9110 §12.5.1), if it names this media type with these parameters.
+/// Returns the quality of a media range (RFC 9110 §12.5.1), if it names this media type with these parameters. It is 0 if
+/// its weight is none of those from 0 to 1 (§12.4.2).
 fn quality_of(range: &str, media: &str, parameters: &[(&str, &str)]) -> Option<f32> {
     let mut parts = range.split(';').map(str::trim);
     parts.next().filter(|named| named.eq_ignore_ascii_case(media))?;
@@ -69,7 +73,9 @@ fn quality_of(range: &str, media: &str, parameters: &[(&str, &str)]) -> Option<f
         Some(value.trim().trim_matches('"'))
     };
     let is_it = parameters.iter().all(|(name, wanted)| value(name) == Some(*wanted));
-    is_it.then(|| value("q").map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
+    let weight =
+        |text: &str| text.parse::<f32>().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
+    is_it.then(|| value("q").map_or(1.0, weight))
 }
 
 #[cfg(test)]
@@ -81,12 +87,16 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;\
                           version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.2";
         for (field, wanted) in [
-            (None, ExpositionFormat::Text),
-            (Some("*/*"), ExpositionFormat::Text),
-            (Some(prometheus), ExpositionFormat::OpenMetrics),
-            (Some("application/openmetrics-text"), ExpositionFormat::OpenMetrics),
-            (Some("text/plain, application/openmetrics-text;q=0.5"), ExpositionFormat::Text),
-            (Some("application/openmetrics-text;q=0"), ExpositionFormat::Text),
+            ("", ExpositionFormat::Text),
+            ("*/*", ExpositionFormat::Text),
+            (prometheus, ExpositionFormat::OpenMetrics),
+            ("application/openmetrics-text", ExpositionFormat::OpenMetrics),
+            ("application/openmetrics-text, */*", ExpositionFormat::OpenMetrics),
+            ("application/openmetrics-text;q=0.5, text/plain;q=0.4, */*", ExpositionFormat::OpenMetrics),
+            ("text/plain, application/openmetrics-text;q=0.5", ExpositionFormat::Text),
+            ("application/openmetrics-text;q=0.5, */*", ExpositionFormat::Text),
+            ("application/openmetrics-text;q=0.5, text/*;q=0.6, */*;q=0.1", ExpositionFormat::Text),
+            ("application/openmetrics-text;q=0", ExpositionFormat::Text),
         ] {
             assert_eq!(ExpositionFormat::accepted(field), wanted, "{field:?}");
         }
@@ -109,7 +119,7 @@ mod tests {
         let spaced = "Application/Vnd.Google.Protobuf; Encoding=delimited; \
                       proto=\"io.prometheus.client.MetricFamily\"; q=0.7, text/plain;q=0.3";
         for field in [NAMED, older.as_str(), newer.as_str(), spaced] {
-            assert_eq!(ExpositionFormat::accepted(Some(field)), ExpositionFormat::Protobuf, "{field}");
+            assert_eq!(ExpositionFormat::accepted(field), ExpositionFormat::Protobuf, "{field}");
         }
         for (field, wanted) in [
             (format!("{NAMED};q=0.5, application/openmetrics-text;q=0.6"), ExpositionFormat::OpenMetrics),
@@ -117,13 +127,17 @@ mod tests {
             (format!("{NAMED};q=0.5, text/plain;q=0.6"), ExpositionFormat::Text),
             (format!("{NAMED}, text/plain"), ExpositionFormat::Text),
             (format!("{NAMED};q=0"), ExpositionFormat::Text),
+            (format!("{NAMED};q=0.5, */*"), ExpositionFormat::Text),
             (format!("{NAMED};q=much"), ExpositionFormat::Text),
+            (format!("{NAMED};q=7, text/plain"), ExpositionFormat::Text),
+            (format!("{NAMED};q=inf"), ExpositionFormat::Text),
+            (format!("{NAMED};q=NaN, text/plain;q=0.1"), ExpositionFormat::Text),
             (NAMED.replace("delimited", "text"), ExpositionFormat::Text),
             (NAMED.replace("MetricFamily", "Metric"), ExpositionFormat::Text),
             ("application/vnd.google.protobuf".to_owned(), ExpositionFormat::Text),
             (";;q=,=;proto".to_owned(), ExpositionFormat::Text),
         ] {
-            assert_eq!(ExpositionFormat::accepted(Some(&field)), wanted, "{field}");
+            assert_eq!(ExpositionFormat::accepted(&field), wanted, "{field}");
         }
     }
 }

@@ -13,7 +13,7 @@ pub const BOUNDS: [u64; 19] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// The number of classic buckets, with the one that has no bound.
+/// The number of classic buckets, including the bucket without a bound.
 pub const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// The schema of the native buckets: 2^2 of them for each doubling of the duration. A bound is 1.19 times the bound before

@@ -48,14 +48,16 @@ pub(super) fn refused(response: &Response<Bytes>) -> Result<Option<RefusedSpans>
 /// Reads the message in JSON. `None` if it is something else.
 fn of_json(body: &[u8]) -> Option<RefusedSpans> {
     let Value::Object(message) = serde_json::from_slice(body).ok()? else { return None };
-    let Some(partial) = message.get("partialSuccess") else {
-        return Some(RefusedSpans { count: 0, why: String::new() });
+    // In the JSON of protobuf, `null` is a field that is not there, and a number of 64 bits is a text.
+    let partial = match message.get("partialSuccess") {
+        Some(Value::Object(partial)) => partial,
+        Some(Value::Null) | None => return Some(RefusedSpans { count: 0, why: String::new() }),
+        Some(_) => return None,
     };
-    // A number of 64 bits is a text in the JSON of protobuf.
     let count = match partial.get("rejectedSpans") {
         Some(Value::String(digits)) => digits.parse().ok()?,
+        Some(Value::Null) | None => 0,
         Some(number) => number.as_u64()?,
-        None => 0,
     };
     let why = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(RefusedSpans { count: usize::try_from(count).unwrap_or(usize::MAX), why })
@@ -65,7 +67,7 @@ fn of_json(body: &[u8]) -> Option<RefusedSpans> {
 enum ProtobufValue<'m> {
     Number(u64),
     Bytes(&'m [u8]),
-    /// A number of fixed length, of which the message has none.
+    /// A number of fixed length. The message has no field of this type.
     Fixed,
 }
 
@@ -164,7 +166,12 @@ mod tests {
         for none in [&[0_u8; 0][..], &[0x0a, 0], &[0x0a, 3, 0x12, 1, b'x'], &[0x10, 7]] {
             assert_eq!(read("application/x-protobuf", none), Ok(None), "{none:?}");
         }
-        for none in [&b"{}"[..], br#"{"partialSuccess":{}}"#] {
+        for none in [
+            &b"{}"[..],
+            br#"{"partialSuccess":{}}"#,
+            br#"{"partialSuccess":null}"#,
+            br#"{"partialSuccess":{"rejectedSpans":null,"errorMessage":null}}"#,
+        ] {
             assert_eq!(read("application/json", none), Ok(None), "{none:?}");
         }
         let untyped = Response::new(Bytes::from_static(&[0x0a, 2, 0x08, 1]));
@@ -186,6 +193,7 @@ mod tests {
             ("application/x-protobuf", &[0x0a, 2, 0x0a, 0][..]),
             ("application/json", &b"[]"[..]),
             ("application/json", &br#"{"partialSuccess":{"rejectedSpans":"many"}}"#[..]),
+            ("application/json", &br#"{"partialSuccess":"none"}"#[..]),
             ("text/html; charset=utf-8", &b"<html>"[..]),
             // As protobuf it would be a field that is not known.
             ("text/plain", &b"accepted\n"[..]),

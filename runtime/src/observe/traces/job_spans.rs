@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::{SpanId, TraceId};
 
-use super::guest::GuestSpan;
+use super::guest_spans::GuestSpan;
 use super::trace::SpanRef;
 
 /// The most spans that a guest makes in one job.
@@ -28,7 +28,7 @@ pub struct JobSpans {
 /// The spans that a guest has made.
 #[derive(Default, Debug)]
 struct GuestSpans {
-    /// Those that have not ended, outermost first.
+    /// The spans that have not ended, outermost first.
     open: Vec<SpanId>,
     ended: usize,
     bytes: usize,

@@ -4,14 +4,14 @@
 //! history and the access log have too. When the last one has ended, the trace goes to the exporter if it is sampled or
 //! has failed, and is dropped otherwise. Spans are assembled by the exporter's task, and not by the request.
 //!
-//! Floors, lowest first: `collector_reply`, `context`, `counts`, `guest`, `resource`; `record`, `settings`; `otlp`, `spans`; `exporter`;
-//! `trace`; `job_spans`, `tracer`.
+//! Floors, lowest first: `collector_reply`, `context`, `counts`, `guest_spans`, `resource`; `record`, `settings`;
+//! `otlp`, `spans`; `exporter`; `trace`; `job_spans`, `tracer`.
 
 mod collector_reply;
 mod context;
 mod counts;
 mod exporter;
-mod guest;
+mod guest_spans;
 mod job_spans;
 mod otlp;
 mod record;
@@ -23,7 +23,7 @@ mod tracer;
 
 pub use context::{RemoteParent, TRACEPARENT, TRACESTATE, span_id, trace_id};
 pub use counts::{DropReason, TraceCounts};
-pub use guest::{GuestEvent, GuestLink, GuestSpan, GuestSpanKind, GuestSpanStatus};
+pub use guest_spans::{GuestEvent, GuestLink, GuestSpan, GuestSpanKind, GuestSpanStatus};
 pub use job_spans::JobSpans;
 pub use opentelemetry::{SpanId, TraceId};
 pub use otlp::SpanTransport;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::TraceState;
 use opentelemetry::{SpanId, TraceId};
 
-use super::guest::GuestSpan;
+use super::guest_spans::GuestSpan;
 use crate::observe::history::{JobDurations, RequestSummary, VersionLabel};
 
 /// A span of a request: the request itself, and its way through the gates.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::observe::build;
+use crate::observe::build_versions;
 
 /// The attribute that names the service.
 const SERVICE_NAME: &str = "service.name";
@@ -12,7 +12,7 @@ const SERVICE_NAME: &str = "service.name";
 /// Returns the attributes of the resource. `OTEL_RESOURCE_ATTRIBUTES` overrides the daemon's own attributes, and
 /// `OTEL_SERVICE_NAME` overrides both. An element of the list without a name or a value is left out.
 pub(super) fn attributes(set: &impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
-    let own = [(SERVICE_NAME, "portcullis"), ("service.version", build::VERSION)];
+    let own = [(SERVICE_NAME, "portcullis"), ("service.version", build_versions::VERSION)];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let listed = set("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let service = set("OTEL_SERVICE_NAME").map(|name| (SERVICE_NAME.to_owned(), name));
@@ -73,6 +73,6 @@ mod tests {
         assert_eq!(version, "7");
         let wanted = [("where", "pre prod, left"), ("odd", "%ff"), ("base64", "YQ==")];
         assert_eq!(others, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(described("", None).1, build::VERSION);
+        assert_eq!(described("", None).1, build_versions::VERSION);
     }
 }

@@ -27,12 +27,12 @@ pub struct TraceOptions {
 /// Whose `traceparent` is believed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum TraceTrust {
-    /// That of trusted proxies.
+    /// The `traceparent` of trusted proxies.
     #[default]
     TrustedProxies,
-    /// That of every client.
+    /// The `traceparent` of every client.
     Everybody,
-    /// None: every request begins a trace.
+    /// No `traceparent`: every request begins a trace.
     Nobody,
 }
 

@@ -9,15 +9,16 @@ use opentelemetry::trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlag
 use opentelemetry::{Array, InstrumentationScope, KeyValue, SpanId, StringValue, TraceId, Value};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
-use super::guest::{GuestEvent, GuestLink, GuestSpanKind, GuestSpanStatus};
+use super::guest_spans::{GuestEvent, GuestLink, GuestSpanKind, GuestSpanStatus};
 use super::record::{
     CallSpan, FinishedTrace, JobSpan, JobTrigger, OperationSpan, OwnSpan, RequestSpan, SpanFacts, SpanRecord,
 };
-use crate::observe::{brief, build};
+use crate::observe::{brief, build_versions};
 
 /// The source of the daemon's own spans.
-static SCOPE: LazyLock<InstrumentationScope> =
-    LazyLock::new(|| InstrumentationScope::builder("portcullis").with_version(build::VERSION).build());
+static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
+    InstrumentationScope::builder("portcullis").with_version(build_versions::VERSION).build()
+});
 
 /// The most bytes of a method that is not one of [`METHODS`].
 const METHOD: usize = 32;

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use super::context::{self, TRACEPARENT, TRACESTATE};
 use super::counts::DropReason;
 use super::exporter::SpanQueue;
-use super::guest::GuestSpan;
+use super::guest_spans::GuestSpan;
 use super::record::{
     CallSpan, FinishedTrace, JobSpan, JobTrigger, OperationSpan, OwnSpan, RequestSpan, SpanFacts, SpanRecord,
 };
@@ -23,8 +23,8 @@ const DETAILS: usize = 1024;
 /// The same in a trace that is not sampled, and will be kept only if it fails.
 const UNSAMPLED_DETAILS: usize = 64;
 
-/// The most bytes of the spans of calls, operations and guests in a trace, and as many of the jobs that were called: a
-/// request may start dozens, and none of it is memory of a guest.
+/// The most bytes of the spans of calls, operations and guests in a trace. The spans of called jobs may have as many. A
+/// request may start dozens of jobs, and no guest is charged for this memory.
 const BYTES: usize = 1 << 20;
 
 /// A trace in progress. It ends when no request and no job of it is open.

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::observe::history::{JobDurations, VersionLabel};
     use crate::observe::traces::context::TRACEPARENT;
-    use crate::observe::traces::guest::{GuestSpan, GuestSpanKind, GuestSpanStatus};
+    use crate::observe::traces::guest_spans::{GuestSpan, GuestSpanKind, GuestSpanStatus};
     use crate::observe::traces::job_spans::JobSpans;
     use crate::observe::traces::record::JobSpan;
     use crate::observe::traces::settings::TraceOptions;

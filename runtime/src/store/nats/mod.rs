@@ -4,7 +4,7 @@
 //! another came first. `set` without a condition needs no such thing. Deleting leaves a marker, so that the order of
 //! changes is kept, and then purges it.
 //!
-//! Floors, lowest first: `refused`, `room`, `subject`; `bucket`; the back end in this file.
+//! Floors, lowest first: `refused`, `room`, `subject`; `bucket`; this file.
 
 mod bucket;
 mod refused;

@@ -61,7 +61,8 @@ pub(super) fn wait_for(path: &Path) {
     join(|closing| closing == path);
 }
 
-/// Closes all stores, whoever still has them, and waits until they are on disk. Blocks. Called before the process ends.
+/// Closes all stores, even those that are still in use, and waits until they are on disk. Blocks. Called before the
+/// process ends.
 pub fn wait_for_all() {
     close(|_| true);
 }

@@ -1,7 +1,7 @@
 //! `redb:PATH`, a store in one file. Commits run on a thread of their own and share their fsync; reads run where they
 //! are asked for, those of many rows on threads that may block.
 //!
-//! Floors, lowest first: `failure`, `file`, `turns`; `tables`; `view`; `open`; `committer`, `examine`, `closing`;
+//! Floors, lowest first: `failure`, `file`, `turns`; `tables`, `closing`; `view`; `open`; `committer`, `examine`;
 //! `reader`.
 
 mod closing;

@@ -27,7 +27,7 @@ use crate::store::rows::{self, PageBuilder, is_live};
 use crate::store::value::{Durability, EntryBatch, KeyPage, Outcome, StoreEntry, Versioned, Write};
 use crate::store::work;
 
-/// Batches of a listing of all entries that wait for their reader, beside the one that is being read.
+/// Batches of a listing of all entries that wait for their reader. The batch that is being read is not counted.
 const BATCHES_AHEAD: usize = 1;
 
 /// Bytes after which such a batch ends.

@@ -108,8 +108,8 @@ impl OpenFile {
         let own = self.commits.load(Ordering::Acquire);
         let Some(file) = &self.shared else { return Some(Commit { own, header: None }) };
         let mut header = [0; HEADER];
-        // A header that is being written differs from that of the view, or is still the same, and the commit is not
-        // done: without the lock of the header, a read sees no less than with it.
+        // The header may be in the middle of a write. Then it differs from that of the view, or it is still the same and
+        // the commit is not done. So a read without the lock of the header sees no less than a read with it.
         let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut header)], 0, ReadWriteFlags::NOWAIT);
         let read = match read {
             // tmpfs and overlayfs are among those that cannot tell. What each commit writes is in memory there too.

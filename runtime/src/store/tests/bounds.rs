@@ -1,7 +1,7 @@
 //! Bounds of what one operation holds in memory or passes over.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -68,7 +68,9 @@ async fn pages_over_expired(store: &KeyValue) {
     }
     let last = store.set("f", Bytes::new(), None, Condition::Always).await;
     last.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
     while store.get("e/10499").await.unwrap().is_some() {
+        assert!(Instant::now() < deadline, "it does not expire");
         tokio::task::yield_now().await;
     }
 

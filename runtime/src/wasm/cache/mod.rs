@@ -40,7 +40,7 @@ use self::key::Key;
 use self::lease::Lease;
 use self::names::draft_name;
 use super::engine::artifact::Artifact;
-use crate::observe::writes::CACHE;
+use crate::observe::write_failures::CACHE;
 
 /// A directory of compiled code. Several daemons may use it at once.
 pub struct Cache {

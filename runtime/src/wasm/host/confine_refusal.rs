@@ -1,4 +1,4 @@
-//! Ends the jobs of a handler one of whose threads could not be confined to its mounts.
+//! Ends the jobs of a handler if one of its file threads could not be confined to its mounts.
 
 use std::sync::OnceLock;
 
@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use crate::job::Fault;
 
-/// Records that a thread could not be confined. The thread has ended, and may have taken the place of one that could
-/// serve. So the jobs that use this pool end, and the next job starts a new pool.
+/// Records that a thread could not be confined. The thread has ended, and the pool may lack it. So the jobs that use this
+/// pool end, and the next job starts a new pool.
 #[derive(Default)]
 pub(super) struct ConfineRefusal {
     pub(super) why: OnceLock<String>,

@@ -186,7 +186,7 @@ fn still_open(files: &mut Vec<Weak<File>>) -> usize {
     files.len()
 }
 
-/// Returns the index of the next handle. wasmtime 48.0.8 reuses the one that was deleted last.
+/// Returns the index of the next handle. wasmtime 48.0.8 reuses the index that was freed last.
 ///
 /// # Errors
 /// The table is full.

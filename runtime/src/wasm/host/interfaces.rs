@@ -1,6 +1,6 @@
 //! The names of the WASI 0.2 interfaces in which our functions replace those of wasmtime-wasi.
 //!
-//! The version is the one that wasmtime-wasi 48.0.8 puts into a linker. The linker gives the same
+//! The version is that of the interfaces that wasmtime-wasi 48.0.8 puts into a linker. The linker gives the same
 //! functions to components that were built with an earlier 0.2.
 
 macro_rules! name {

@@ -2,9 +2,9 @@
 //!
 //! The kernel follows no link out of a mount when it resolves a path for a guest, whatever created the link. But
 //! operators, backups and other handlers read the same directories. So a guest may not make a link that leads out from
-//! its place: neither an absolute one, nor one that starts with more `..` than there are directories above it. A `..`
-//! after a name is refused as well, because the name may be another link. Links within a directory that is moved are
-//! not checked; they are still not followed.
+//! its place. An absolute link is refused, and so is a link that starts with more `..` than there are directories above
+//! it. A `..` after a name is refused as well, because the name may be another link. Links within a directory that is
+//! moved are not checked; they are still not followed.
 
 use wasmtime::component::{self, Resource};
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker, Result, StoreContextMut, bail};

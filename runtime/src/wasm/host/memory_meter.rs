@@ -13,7 +13,8 @@ use crate::wasm::engine::settings::COMPONENT;
 /// Bytes of a table slot: a pointer on a 64-bit host.
 pub(super) const TABLE_ELEMENT: usize = 8;
 
-/// So many bytes of an operation are not charged: a guest that has all of its memory still writes and reads what is small.
+/// The bytes of an operation that are not charged. A guest that has used all of its memory can still write and read small
+/// values.
 const UNCHARGED: usize = 64 << 10;
 
 /// Bytes of memory that a job has and may have.
@@ -298,7 +299,7 @@ mod tests {
 
         assert!(meter.keep(KeptFor::Store, 40));
         assert!(!meter.memory_growing(60, 61, None).unwrap());
-        // In place of what was kept before, of which nothing is left if there is no memory for it.
+        // It replaces what was kept before. If there is no memory for it, nothing is kept.
         assert!(!meter.keep(KeptFor::Store, 41));
         assert!(meter.keep(KeptFor::Store, 20) && meter.keep(KeptFor::Database, 20));
         assert!(!meter.keep(KeptFor::Database, 21) && meter.keep(KeptFor::Store, 0));

@@ -1,6 +1,6 @@
 //! The mounts of a handler, held open by descriptor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,13 +57,13 @@ impl Mounted {
 
     /// Lists the paths of mounts that led to another directory in an earlier load.
     pub fn reopened(&self, before: &Mounted) -> BTreeSet<&Path> {
-        let node = |dir: &OwnedFd| fstat(dir).ok().map(|Stat { st_dev, st_ino, .. }| (st_dev, st_ino));
-        let is_other = |mount: &Mount, dir: &OwnedFd| {
-            let mut before = before.all().filter(|(known, _)| known.host == mount.host);
-            before.any(|(_, known)| node(known) != node(dir))
-        };
-        let reopened = self.all().filter(|(mount, dir)| is_other(mount, dir));
-        reopened.map(|(mount, _)| mount.host.as_path()).collect()
+        fn nodes(mounted: &Mounted) -> impl Iterator<Item = (&Path, Option<(u64, u64)>)> {
+            let node = |dir: &OwnedFd| fstat(dir).ok().map(|Stat { st_dev, st_ino, .. }| (st_dev, st_ino));
+            mounted.all().map(move |(mount, dir)| (mount.host.as_path(), node(dir)))
+        }
+        let before: HashMap<&Path, _> = nodes(before).collect();
+        let reopened = nodes(self).filter(|(host, node)| before.get(host).is_some_and(|known| known != node));
+        reopened.map(|(host, _)| host).collect()
     }
 
     /// Returns the number of mounts.

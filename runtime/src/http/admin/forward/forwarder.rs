@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -25,19 +26,21 @@ use super::rejection::Rejection;
 use super::relayed_body::RelayedBody;
 use super::site_check::{self, ForwardTarget};
 use super::visits::{Visit, Visits};
-use crate::http::admin::client::{self, JobCall};
 use crate::http::admin::{daemon_connection, dashboard_files};
 use crate::http::timeouts::DASHBOARD_HEAD;
-use crate::job::builtin;
 use crate::net::LoopbackListener;
 
 /// The largest request head: hyper's smallest buffer. A token has 43 bytes.
 const HEAD: usize = 8192;
 
+/// Finds the record file of a job by the id of the job.
+pub type FindRecord = Box<dyn Fn(String) -> BoxFuture<'static, Result<String>> + Send + Sync>;
+
 /// Runs a record file again.
 pub type Replay = Box<dyn Fn(String) -> BoxFuture<'static, Result<ReplayOutput>> + Send + Sync>;
 
-/// What a replay has written, and how it ended.
+/// What a replay has written, and how it ended. The page gets it as JSON.
+#[derive(Serialize)]
 pub struct ReplayOutput {
     /// The exit status; `None` if it was killed.
     pub status: Option<i32>,
@@ -51,6 +54,8 @@ pub struct ReplayOutput {
 pub struct Forwarder {
     /// The admin socket.
     pub socket: PathBuf,
+    /// Asks the daemon for the record file of a job.
+    pub find_record: FindRecord,
     /// Runs a record file again.
     pub replay: Replay,
     /// Shows a new link to the operator.
@@ -196,24 +201,9 @@ impl Bound {
     async fn replay(&self, query: &str) -> Result<Value> {
         let id = query.strip_prefix("a=").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let id = id.context("wanted ?a=ID with the id of a job")?;
-        let args = vec!["--job".to_owned(), id.to_owned()];
-        let call = JobCall { name: builtin::HISTORY.to_owned(), args, ..JobCall::default() };
-        let mut reply = client::run(&self.forwarder.socket, call).await?;
-        let mut text = Vec::new();
-        while let Some(piece) = reply.next().await? {
-            text.extend_from_slice(&piece);
-        }
-        let outcome = reply.outcome();
-        if !outcome.status.is_ok() {
-            return Err(anyhow!(outcome.error));
-        }
-        let jobs: Value = serde_json::from_slice(&text).context("the daemon did not answer with JSON")?;
-        let file = jobs[0]["replay"]
-            .as_str()
-            .context("the job was not recorded: set record_dir, and record = \"failures\" at its handler")?;
+        let file = (self.forwarder.find_record)(id.to_owned()).await?;
         let _turn = self.replaying.lock().await;
-        let ReplayOutput { status, stdout, stderr } = (self.forwarder.replay)(file.to_owned()).await?;
-        Ok(json!({ "status": status, "stdout": stdout, "stderr": stderr }))
+        Ok(serde_json::to_value((self.forwarder.replay)(file).await?)?)
     }
 }
 

@@ -13,4 +13,4 @@ mod relayed_body;
 mod site_check;
 mod visits;
 
-pub use forwarder::{Forwarder, Replay, ReplayOutput};
+pub use forwarder::{FindRecord, Forwarder, Replay, ReplayOutput};

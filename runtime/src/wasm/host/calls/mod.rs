@@ -1,6 +1,6 @@
 //! The jobs that a guest calls, with the numbers by which it knows them.
 //!
-//! Floors, lowest first: `failure`; `component`, `core`.
+//! Floors, lowest first: `failure`; this file; `component`, `core`.
 
 mod component;
 mod core;

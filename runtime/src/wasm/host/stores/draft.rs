@@ -134,7 +134,7 @@ impl store::HostBucket for State {
 }
 
 impl atomics::Host for State {
-    /// Numbers of this version have no sign: one that has is an error.
+    /// Adds to a number. Numbers of this version have no sign, so a negative number is an error.
     async fn increment(
         &mut self,
         bucket: Resource<DraftBucketHandle>,

@@ -134,7 +134,7 @@ mod tests {
         let keys = |count: usize| vec![0; 4 * count];
 
         assert_eq!(texts(&keys(MAX_BATCH)).unwrap().len(), MAX_BATCH);
-        // Behind the last one that is allowed, nothing is looked at: not even whether it is whole.
+        // Bytes behind the last allowed key are not read, so they may be malformed.
         let mut longer = keys(MAX_BATCH);
         longer.extend([0xff; 5]);
         for list in [keys(MAX_BATCH + 1), keys(2 << 20), longer] {

@@ -87,9 +87,9 @@ pub struct GuestEvent {
 /// A link to another span.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GuestLink {
-    /// The trace of that span.
+    /// The trace of the linked span.
     pub trace: TraceId,
-    /// That span.
+    /// The linked span.
     pub span: SpanId,
     /// The attributes of the link.
     pub attributes: Vec<(String, String)>,
