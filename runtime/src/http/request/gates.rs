@@ -15,9 +15,7 @@ use super::gate_pass::GatePass;
 use super::logged_job::LoggedJob;
 use super::request_log::RequestLog;
 use super::response_body::Body;
-use crate::access::{
-    AccessCheck, AccessGate, BasicCredentials, CertificateNameKind, CertificateNames, Passwords, TokenError,
-};
+use crate::access::{AccessCheck, AccessGate, BasicCredentials, Passwords, TokenError};
 use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
@@ -26,14 +24,6 @@ use crate::observe::history::VersionHistory;
 
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
-
-/// The variables with the names of a client's certificate, and what each name is. Its addresses are no names.
-const CERTIFICATE_NAMES: [(&str, CertificateNameKind); 4] = [
-    ("SSL_CLIENT_S_DN_CN", CertificateNameKind::Common),
-    ("SSL_CLIENT_SAN_DNS_", CertificateNameKind::Dns),
-    ("SSL_CLIENT_SAN_Email_", CertificateNameKind::Email),
-    ("SSL_CLIENT_SAN_URI_", CertificateNameKind::Uri),
-];
 
 /// What the gates have decided.
 pub(in crate::http) enum GateDecision<'g> {
@@ -83,7 +73,8 @@ impl RoutedRequest<'_> {
                 passes.then_some(()).ok_or(Refusal::AccessDenied)
             }
             AccessCheck::ClientCertificate(names) => {
-                let name = self.certificate(names).ok_or(Refusal::AccessDenied)?;
+                let certificate = self.peer.client_certificate().ok_or(Refusal::AccessDenied)?;
+                let name = names.find(certificate.names()).ok_or(Refusal::AccessDenied)?;
                 pass.name_user(name, "ClientCertificate");
                 Ok(())
             }
@@ -112,13 +103,6 @@ impl RoutedRequest<'_> {
                 }
             }
         }
-    }
-
-    /// Returns the first name of the client's own certificate that passes: its common name, or one of its others.
-    fn certificate<'n>(&'n self, names: &CertificateNames) -> Option<&'n str> {
-        let variables = self.peer.client_certificate()?.variables();
-        let kind = |variable: &str| CERTIFICATE_NAMES.iter().find(|(prefix, _)| variable.starts_with(prefix));
-        names.find(variables.iter().filter_map(|(name, value)| Some((kind(name)?.1, value.as_str()))))
     }
 
     /// Runs a handler as a gate. Returns its answer, or `None` if it lets the request pass.

@@ -1,6 +1,7 @@
 //! Facts about an encrypted connection, as the variables that handlers receive.
 
 use super::{distinguished_name, validity};
+use crate::access::CertificateNameKind;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnection;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
@@ -20,13 +21,15 @@ const NAMES: usize = 64;
 #[derive(Debug)]
 pub struct Secured {
     variables: Vec<(Cow<'static, str>, String)>,
+    /// What each name of the client's certificate is, and the place of its variable.
+    names: Vec<(CertificateNameKind, usize)>,
 }
 
 impl Secured {
     /// Reads the facts from a connection whose handshake is complete and whose client certificate, if any, is
     /// verified.
     pub(super) fn of(session: &ServerConnection) -> Secured {
-        let mut secured = Secured { variables: Vec::new() };
+        let mut secured = Secured { variables: Vec::new(), names: Vec::new() };
         secured.put("SSL_PROTOCOL", version(session.protocol_version()));
         secured.put("SSL_CIPHER", cipher(session.negotiated_cipher_suite().map(|suite| suite.suite())));
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
@@ -46,6 +49,11 @@ impl Secured {
         &self.variables
     }
 
+    /// Iterates over the names of the client's certificate, the common name first. Its addresses are no names.
+    pub fn names(&self) -> impl Iterator<Item = (CertificateNameKind, &str)> {
+        self.names.iter().map(move |(kind, place)| (*kind, self.variables[*place].1.as_str()))
+    }
+
     fn client(&mut self, der: &CertificateDer<'_>) {
         self.put("SSL_CLIENT_VERIFY", "SUCCESS");
         self.put("SSL_CLIENT_FINGERPRINT", hex(&Sha256::digest(der), Case::Lower));
@@ -55,18 +63,24 @@ impl Secured {
         self.put("SSL_CLIENT_I_DN", distinguished_name::text(certificate.issuer()));
         let common = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         if let Some(common) = common.filter(|common| !common.contains(char::is_control)) {
+            self.names.push((CertificateNameKind::Common, self.variables.len()));
             self.put("SSL_CLIENT_S_DN_CN", common);
         }
         self.put("SSL_CLIENT_M_SERIAL", serial(certificate.raw_serial()));
         self.put("SSL_CLIENT_V_START", validity::moment(certificate.validity().not_before));
         self.put("SSL_CLIENT_V_END", validity::moment(certificate.validity().not_after));
-        self.names(&certificate);
+        self.other_names(&certificate);
     }
 
     /// Adds a variable for each name, numbered from 0 per kind: `SSL_CLIENT_SAN_DNS_0`.
-    fn names(&mut self, certificate: &X509Certificate<'_>) {
+    fn other_names(&mut self, certificate: &X509Certificate<'_>) {
         let Ok(Some(names)) = certificate.subject_alternative_name() else { return };
-        let mut counts = [("DNS", 0), ("Email", 0), ("URI", 0), ("IP", 0)];
+        let mut counts = [
+            ("DNS", Some(CertificateNameKind::Dns), 0),
+            ("Email", Some(CertificateNameKind::Email), 0),
+            ("URI", Some(CertificateNameKind::Uri), 0),
+            ("IP", None, 0),
+        ];
         for name in names.value.general_names.iter().take(NAMES) {
             let (kind, value) = match name {
                 GeneralName::DNSName(host) => (0, (*host).to_owned()),
@@ -79,8 +93,11 @@ impl Secured {
                 _ => continue,
             };
             if !value.contains(char::is_control) {
-                let (kind, count) = &mut counts[kind];
-                self.put(format!("SSL_CLIENT_SAN_{kind}_{count}"), value);
+                let (word, kind, count) = &mut counts[kind];
+                if let Some(kind) = *kind {
+                    self.names.push((kind, self.variables.len()));
+                }
+                self.put(format!("SSL_CLIENT_SAN_{word}_{count}"), value);
                 *count += 1;
             }
         }
