@@ -129,6 +129,13 @@ impl Passwords {
         })
     }
 
+    /// Reports whether this password of the user was verified lately. It is then remembered for another hour. Does not
+    /// wait.
+    pub fn remembers(&self, user: &str, password: &[u8]) -> bool {
+        let digest = self.verified.digest(&[user.as_bytes(), password]);
+        self.verified.find_renewed(&digest, REMEMBERED).is_some()
+    }
+
     /// Reports whether the password is that of the user. A verified password is remembered for an hour after its last
     /// use. `origin` is the address that the client counts for.
     ///

@@ -57,6 +57,20 @@ impl PassedCount {
 }
 
 impl<'a> RequestContext<'a, Arc<Catalog>> {
+    /// Makes the checks of the route, if they are built-in gates that need no wait. Returns what they tell, and `None` if
+    /// the checks have to be made by [`guarded`](RequestContext::guarded).
+    pub(super) fn pass_at_once(
+        self,
+        found: &Match<'_, '_>,
+        checks: &EntryChecks,
+        log: &mut RequestLog,
+    ) -> Result<Option<GatePass>, Refusal> {
+        if checks.all_limits().next().is_some() {
+            return Ok(None);
+        }
+        self.routed(found).pass_at_once(&checks.gates, log)
+    }
+
     /// Makes the checks of the route, then goes on. The client gets what gates tell it whatever comes of it.
     pub(super) async fn guarded(
         self,

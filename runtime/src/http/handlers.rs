@@ -12,12 +12,11 @@ use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::drain_body::DrainBody;
+use super::request::gate_pass::{self, GatePass};
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_log::RequestLog;
 use super::request::response_body::Body;
-use super::request::{
-    acme_challenge, compress, direct_response, error_page, gate_pass, h2_rules, health, rewrite,
-};
+use super::request::{acme_challenge, compress, direct_response, error_page, h2_rules, health, rewrite};
 use super::server::accept::AcceptLoop;
 use super::service::{FinishedRequest, RequestContext, Service};
 use crate::catalog::{Catalog, Cors, Lookup, ReasonHeader, RouteTarget, VersionHeader};
@@ -190,11 +189,15 @@ impl RequestContext<'_, Arc<Catalog>> {
         log.route_found(found.route);
         let evasion = self.pinned.routes.evasion(&found, host, method, path);
         evasion.map_or(Ok(()), |why| Err(Refusal::Malformed(why.to_owned())))?;
-        match found.route.checks.as_deref() {
-            None => self.go_on(&found, body, log).await,
-            // Boxed, so that requests to routes without checks stay small.
-            Some(checks) => Box::pin(self.guarded(&found, checks, body, log)).await,
-        }
+        let pass = match found.route.checks.as_deref() {
+            None => GatePass::default(),
+            Some(checks) => match self.pass_at_once(&found, checks, log)? {
+                Some(pass) => pass,
+                // Boxed, so that requests without a wait stay small.
+                None => return Box::pin(self.guarded(&found, checks, body, log)).await,
+            },
+        };
+        RequestContext { pass: &pass, ..self }.go_on(&found, body, log).await
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

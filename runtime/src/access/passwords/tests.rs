@@ -37,6 +37,8 @@ async fn a_password_opens_for_its_user_alone_and_is_remembered() {
     }
     // Nobody verifies any more.
     passwords.permits.close();
+    let remembered = ["lovelace", "byron"].map(|word| passwords.remembers("ada", word.as_bytes()));
+    assert_eq!(remembered, [true, false]);
     assert!(passwords.verify(credentials("ada", "lovelace"), None).await.unwrap());
     assert!(passwords.verify(credentials("ada", "byron"), None).await.is_err());
 }

@@ -29,7 +29,7 @@ pub(in crate::http) struct GatePass {
     /// The user that the last gate with a user has named.
     user: Option<String>,
     /// How it knows: the kind of a built-in gate in the words of RFC 3875 §4.1.1, or the name of a handler.
-    auth_type: Option<String>,
+    auth_type: Option<Cow<'static, str>>,
     /// Facts by their name in lower case, such as `role`. A later gate replaces those of an earlier one.
     facts: Vec<(String, String)>,
     /// The fields of the client that the handler does not see.
@@ -40,9 +40,9 @@ pub(in crate::http) struct GatePass {
 
 impl GatePass {
     /// Notes a user and how it was authenticated.
-    pub(in crate::http) fn name_user(&mut self, user: &str, auth_type: &str) {
+    pub(in crate::http) fn name_user(&mut self, user: &str, auth_type: impl Into<Cow<'static, str>>) {
         self.user = Some(user.to_owned());
-        self.auth_type = Some(auth_type.to_owned());
+        self.auth_type = Some(auth_type.into());
     }
 
     /// Takes what a handler tells that lets the request pass: `Remote-User`, `Gate-NAME` and `Remove-Fields` for the
@@ -50,7 +50,7 @@ impl GatePass {
     /// are not UTF-8 are left out, and so are fields that only the daemon may send.
     pub(in crate::http) fn take(&mut self, gate: &str, told: &HeaderMap) {
         if let Some(user) = told.get("remote-user").and_then(text).filter(|user| !user.is_empty()) {
-            self.name_user(user, gate);
+            self.name_user(user, gate.to_owned());
         }
         // What a route is found by stays.
         self.removed.extend(listed(told, &REMOVE).filter(|name| *name != HOST));
@@ -74,10 +74,11 @@ impl GatePass {
 
     /// Adds the variables of a program: `REMOTE_USER`, `AUTH_TYPE` and `GATE_NAME`.
     pub(super) fn variables(&self, env: &mut Env) {
-        for (name, value) in [("REMOTE_USER", &self.user), ("AUTH_TYPE", &self.auth_type)] {
+        for (name, value) in [("REMOTE_USER", self.user.as_deref()), ("AUTH_TYPE", self.auth_type.as_deref())]
+        {
             if let Some(value) = value {
                 // A field value holds no NUL.
-                let _set = env.set(name, value.clone());
+                let _set = env.set(name, value);
             }
         }
         for (name, value) in &self.facts {
@@ -87,8 +88,8 @@ impl GatePass {
 
     /// Lists the fields of a component, without their prefix: `remote-user`, `auth-type` and `gate-NAME`.
     pub(super) fn fields(&self) -> impl Iterator<Item = (String, &str)> {
-        let known = [("remote-user", &self.user), ("auth-type", &self.auth_type)];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?)));
+        let known = [("remote-user", self.user.as_deref()), ("auth-type", self.auth_type.as_deref())];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 

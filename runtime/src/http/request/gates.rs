@@ -22,6 +22,9 @@ use crate::http::refusal::Refusal;
 use crate::job::{Fault, HandlerVersion, Label};
 use crate::observe::history::VersionHistory;
 
+/// The scheme of user names and passwords (RFC 7617), and the word for it in `AUTH_TYPE`.
+const BASIC: &str = "Basic";
+
 /// The most bytes of the body that a gate answers with.
 const LARGEST_ANSWER: usize = 64 << 10;
 
@@ -35,7 +38,51 @@ pub(in crate::http) enum GateDecision<'g> {
     Answer(Box<Response<Body>>),
 }
 
+/// What a built-in gate has decided, unless it refuses the request.
+enum BuiltInDecision<'g> {
+    Pass,
+    /// The password has to be verified, which takes long.
+    Verify(&'g Arc<Passwords>, BasicCredentials),
+}
+
 impl RoutedRequest<'_> {
+    /// Asks gates that are all built in, if none has to verify a password. Returns what they tell, and `None` if the gates
+    /// have to be asked by [`ask_gates`](RoutedRequest::ask_gates).
+    ///
+    /// # Errors
+    /// A gate refuses the request.
+    pub(in crate::http) fn pass_at_once(
+        self,
+        gates: &[RouteGate],
+        log: &mut RequestLog,
+    ) -> Result<Option<GatePass>, Refusal> {
+        if !gates.iter().all(|gate| matches!(gate, RouteGate::BuiltIn(_))) {
+            return Ok(None);
+        }
+        let mut pass = GatePass::default();
+        let decision = self.ask_built_in(gates, &mut pass);
+        log.user_named(pass.user());
+        Ok(match decision? {
+            BuiltInDecision::Pass => Some(pass),
+            BuiltInDecision::Verify(..) => None,
+        })
+    }
+
+    /// Asks built-in gates up to the first that does not let the request pass at once.
+    fn ask_built_in<'g>(
+        self,
+        gates: &'g [RouteGate],
+        pass: &mut GatePass,
+    ) -> Result<BuiltInDecision<'g>, Refusal> {
+        for gate in gates {
+            let RouteGate::BuiltIn(gate) = gate else { continue };
+            if let verify @ BuiltInDecision::Verify(..) = self.check_gate(gate, pass)? {
+                return Ok(verify);
+            }
+        }
+        Ok(BuiltInDecision::Pass)
+    }
+
     /// Asks the gates in their order, up to the first that does not let the request pass, or that is a middleware. What
     /// they tell is added to `pass`.
     ///
@@ -50,7 +97,13 @@ impl RoutedRequest<'_> {
     ) -> Result<GateDecision<'g>, Refusal> {
         for (number, gate) in gates.iter().enumerate() {
             match gate {
-                RouteGate::BuiltIn(gate) => self.check_gate(gate, pass).await?,
+                RouteGate::BuiltIn(gate) => match self.check_gate(gate, pass)? {
+                    BuiltInDecision::Pass => {}
+                    BuiltInDecision::Verify(passwords, credentials) => {
+                        let user = verified(passwords, credentials, &gate.name, self.peer.origin()).await?;
+                        pass.name_user(&user, BASIC);
+                    }
+                },
                 RouteGate::Handler(entry) if entry.grants.passes_on => {
                     return Ok(GateDecision::PassOn { entry, behind: &gates[number + 1..] });
                 }
@@ -64,24 +117,32 @@ impl RoutedRequest<'_> {
         Ok(GateDecision::Pass)
     }
 
-    async fn check_gate(self, gate: &AccessGate, pass: &mut GatePass) -> Result<(), Refusal> {
+    /// Asks a built-in gate. Does not wait.
+    fn check_gate<'g>(
+        self,
+        gate: &'g AccessGate,
+        pass: &mut GatePass,
+    ) -> Result<BuiltInDecision<'g>, Refusal> {
         let fields = &self.head.headers;
         match &gate.check {
             AccessCheck::Addresses(rules) => {
                 // The address of a hidden client is that of a proxy.
                 let passes = !self.peer.is_hidden() && rules.admit(self.peer.address());
-                passes.then_some(()).ok_or(Refusal::AccessDenied)
+                passes.then_some(BuiltInDecision::Pass).ok_or(Refusal::AccessDenied)
             }
             AccessCheck::ClientCertificate(names) => {
                 let certificate = self.peer.client_certificate().ok_or(Refusal::AccessDenied)?;
                 let name = names.find(certificate.names()).ok_or(Refusal::AccessDenied)?;
                 pass.name_user(name, "ClientCertificate");
-                Ok(())
+                Ok(BuiltInDecision::Pass)
             }
             AccessCheck::Basic(passwords) => {
-                let user = basic(passwords, fields, &gate.name, self.peer.origin()).await?;
-                pass.name_user(&user, "Basic");
-                Ok(())
+                let sent = SentCredentials::of(fields).ok_or_else(|| basic_challenge(&gate.name))?;
+                if passwords.remembers(sent.user(), sent.password()) {
+                    pass.name_user(sent.user(), BASIC);
+                    return Ok(BuiltInDecision::Pass);
+                }
+                Ok(BuiltInDecision::Verify(passwords, sent.into_credentials()))
             }
             AccessCheck::Token(rules) => {
                 let Some(token) = credentials(fields, "Bearer") else {
@@ -90,7 +151,7 @@ impl RoutedRequest<'_> {
                 match rules.verify(token) {
                     Ok(subject) => {
                         subject.iter().for_each(|subject| pass.name_user(subject, "Bearer"));
-                        Ok(())
+                        Ok(BuiltInDecision::Pass)
                     }
                     Err(TokenError::NoKeys) => Err(Refusal::Occupied(
                         "the keys for this token could not be fetched yet: try again later".to_owned(),
@@ -189,29 +250,57 @@ async fn whole(response: Response<Body>) -> Result<Response<Body>, Fault> {
     Ok(Response::from_parts(parts, Body::full(bytes.freeze())))
 }
 
-/// Verifies a user name and a password (RFC 7617), and returns the user.
-async fn basic(
+/// A user name and a password as a client sends them (RFC 7617 §2).
+struct SentCredentials {
+    /// The name, a colon and the password.
+    sent: Vec<u8>,
+    /// The length of the name.
+    colon: usize,
+}
+
+impl SentCredentials {
+    /// Reads them. Returns `None` if the client sends no valid user name and password.
+    fn of(fields: &HeaderMap) -> Option<SentCredentials> {
+        let sent = STANDARD.decode(credentials(fields, BASIC)?).ok()?;
+        let colon = sent.iter().position(|byte| *byte == b':')?;
+        let user = std::str::from_utf8(&sent[..colon]).ok()?;
+        (!user.contains(char::is_control)).then_some(SentCredentials { sent, colon })
+    }
+
+    fn user(&self) -> &str {
+        // It was checked when it was read.
+        std::str::from_utf8(&self.sent[..self.colon]).unwrap_or_default()
+    }
+
+    fn password(&self) -> &[u8] {
+        &self.sent[self.colon + 1..]
+    }
+
+    fn into_credentials(self) -> BasicCredentials {
+        BasicCredentials { user: self.user().to_owned(), password: self.password().to_vec() }
+    }
+}
+
+/// Verifies a user name and a password, and returns the user.
+async fn verified(
     passwords: &Arc<Passwords>,
-    fields: &HeaderMap,
+    credentials: BasicCredentials,
     realm: &str,
     origin: Option<IpAddr>,
 ) -> Result<String, Refusal> {
-    let refused = || challenge(format!("Basic realm={realm:?}, charset=\"UTF-8\""));
-    let sent =
-        credentials(fields, "Basic").and_then(|text| STANDARD.decode(text).ok()).ok_or_else(refused)?;
-    let colon = sent.iter().position(|byte| *byte == b':').ok_or_else(refused)?;
-    let user = std::str::from_utf8(&sent[..colon]).map_err(|_| refused())?;
-    if user.contains(char::is_control) {
-        return Err(refused());
-    }
-    let credentials = BasicCredentials { user: user.to_owned(), password: sent[colon + 1..].to_vec() };
+    let user = credentials.user.clone();
     match passwords.verify(credentials, origin).await {
-        Ok(true) => Ok(user.to_owned()),
-        Ok(false) => Err(refused()),
+        Ok(true) => Ok(user),
+        Ok(false) => Err(basic_challenge(realm)),
         Err(_) => {
             Err(Refusal::Occupied("too many passwords wait to be verified: try again later".to_owned()))
         }
     }
+}
+
+/// Refuses a request without the user name and the password of a user.
+fn basic_challenge(realm: &str) -> Refusal {
+    challenge(format!("Basic realm={realm:?}, charset=\"UTF-8\""))
 }
 
 /// Returns the credentials of a scheme. Returns `None` if there are several `Authorization` fields, because servers differ
