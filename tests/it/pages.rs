@@ -140,7 +140,7 @@ fn every_metric_stands_in_a_page_and_no_page_names_another() {
 
 /// Bounds of queues: the file below `runtime/src`, the constant, the beginning of its row in the page, and the bound in
 /// that row.
-const QUEUES: [(&str, &str, &str, &str); 28] = [
+const QUEUES: [(&str, &str, &str, &str); 30] = [
     (
         "job/pipe.rs",
         "PIPE_CAPACITY: usize = 64 << 10",
@@ -172,6 +172,13 @@ const QUEUES: [(&str, &str, &str, &str); 28] = [
         "1 MiB; h2 closes",
     ),
     ("http/static_files/file_body.rs", "CHUNK: usize = 64 << 10", "static file ahead", "64 KiB"),
+    ("files/kept_files.rs", "MOST: usize = 4 << 20", "static files that are kept", "4 MiB"),
+    (
+        "files/kept_files.rs",
+        "LARGEST: usize = 64 << 10",
+        "static files that are kept",
+        "files of up to 64 KiB",
+    ),
     ("http/outbound/pool.rs", "HEAD: usize = 64 << 10", "response of another server", "64 KiB"),
     (
         "wasm/host/calls/mod.rs",

@@ -2,22 +2,18 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::{Dir, FileType, fstat};
 use rustix::io::Errno;
 
-use super::opened::FileState;
+use super::opened::{FileState, has_settled};
 
 /// The most names of a directory that are read for its listing.
 const READ: usize = 10_000;
 
 /// The most names of a listing.
 const LISTED: usize = 1000;
-
-/// How long a directory must be unchanged before its listing is kept: changes within one tick of the clock of a file
-/// system cannot be told apart.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// The names in a directory.
 #[derive(PartialEq, Eq, Debug)]
@@ -75,7 +71,7 @@ impl ListingCache {
             return Ok(kept.listing.clone());
         }
         let listing = Arc::new(list(dir, leads_to)?);
-        if state.is_settled() {
+        if has_settled(state.changed) {
             *self.kept() = Some(KeptListing { dir: state, listing: listing.clone() });
         }
         Ok(listing)
@@ -115,11 +111,6 @@ impl DirState {
     fn of(dir: &OwnedFd) -> Result<DirState, Errno> {
         let stat = fstat(dir)?;
         Ok(DirState { device: stat.st_dev, inode: stat.st_ino, changed: FileState::of(&stat).changed })
-    }
-
-    fn is_settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.checked_sub(self.changed).is_some_and(|age| age > SETTLED)
     }
 }
 

@@ -12,14 +12,41 @@ use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 #[derive(Debug)]
 pub struct OpenedFile {
     fd: OwnedFd,
-    /// Its state when it was opened.
-    pub state: FileState,
-    /// Whether a read of what is in the page cache returns at once.
-    is_local: bool,
+    /// The file, and its state when it was opened.
+    pub version: FileVersion,
+    distance: FileDistance,
+    /// Whether it had not been changed for long enough then.
+    had_settled: bool,
 }
 
-/// The length and the times of a file.
+/// How far away a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FileDistance {
+    /// In the mount of its directory, and its names are in the kernel's cache. A read of what is in the page cache returns
+    /// at once.
+    Near,
+    /// In a local file system: the same for reads.
+    Local,
+    /// In a file system that asks a process or a server even for what is cached.
+    Far,
+}
+
+/// A file by its device and number, and its state. Two contents of a file have two versions, if the first had settled
+/// when it was read.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FileVersion {
+    device: u64,
+    inode: u64,
+    /// The state.
+    pub state: FileState,
+}
+
+/// How long a file or a directory must be unchanged before what was read of it is kept: changes within one tick of the
+/// clock of a file system cannot be told apart.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The length and the times of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FileState {
     /// The length in bytes.
     pub length: u64,
@@ -45,18 +72,42 @@ impl FileState {
     pub fn age(&self) -> Option<Duration> {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(self.modified)
     }
+
+    /// Reports whether neither the content nor anything else was changed lately, so that the next change shows in the
+    /// times.
+    pub(super) fn has_settled(&self) -> bool {
+        has_settled(self.changed) && self.age().is_some_and(|age| age > SETTLED)
+    }
+}
+
+impl FileVersion {
+    pub(super) fn of(stat: &Stat) -> FileVersion {
+        FileVersion { device: stat.st_dev, inode: stat.st_ino, state: FileState::of(stat) }
+    }
+}
+
+/// Reports whether a time of change, since 1970, is long enough ago that the next change has another time.
+pub(super) fn has_settled(changed: Duration) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.checked_sub(changed).is_some_and(|age| age > SETTLED)
 }
 
 impl OpenedFile {
-    pub(super) fn new(fd: OwnedFd, stat: &Stat, is_local: bool) -> OpenedFile {
-        OpenedFile { fd, state: FileState::of(stat), is_local }
+    pub(super) fn new(fd: OwnedFd, stat: &Stat, distance: FileDistance) -> OpenedFile {
+        let version = FileVersion::of(stat);
+        OpenedFile { fd, version, distance, had_settled: version.state.has_settled() }
+    }
+
+    /// Reports whether its content may be kept: the path can be compared with it at once, and its next change will show.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.distance == FileDistance::Near && self.had_settled
     }
 
     /// Reports whether the content has changed since the file was opened.
     pub fn has_changed(&self) -> bool {
         fstat(&self.fd).map_or(true, |stat| {
             let FileState { length, modified, .. } = FileState::of(&stat);
-            (length, modified) != (self.state.length, self.state.modified)
+            (length, modified) != (self.version.state.length, self.version.state.modified)
         })
     }
 
@@ -66,7 +117,7 @@ impl OpenedFile {
     /// # Errors
     /// The file cannot be read, or ends before `offset`.
     pub fn read_now(&self, offset: u64, length: usize) -> Option<Result<Bytes, Errno>> {
-        if !self.is_local {
+        if self.distance == FileDistance::Far {
             return None;
         }
         let mut buffer = BytesMut::zeroed(length);
@@ -98,6 +149,24 @@ impl OpenedFile {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_settled_when_neither_of_its_times_is_recent_or_to_come() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let [past, soon, next] = [now - 2 * SETTLED, now - SETTLED / 2, now + 2 * SETTLED];
+
+        let settled = |modified, changed| FileState { length: 1, modified, changed }.has_settled();
+
+        assert!(settled(past, past) && settled(Duration::ZERO, past));
+        for (modified, changed) in [(soon, past), (past, soon), (next, past), (past, next)] {
+            assert!(!settled(modified, changed), "{modified:?} {changed:?}");
         }
     }
 }

@@ -14,7 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::dir_listing::{DirListing, ListingCache};
-use super::opened::OpenedFile;
+use super::kept_files::{self, FileFields, KeptFile, KeptFiles};
+use super::opened::{FileDistance, FileVersion, OpenedFile};
 use crate::budget::Holder;
 
 /// The most threads that wait for the file system of one directory. A file system that hangs holds up these and no
@@ -54,6 +55,8 @@ pub struct FileRoot {
     holder: Arc<Holder>,
     /// The listing that was made last.
     last: ListingCache,
+    /// Small files that were read lately.
+    kept: KeptFiles,
 }
 
 /// What a name leads to.
@@ -83,6 +86,10 @@ const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTT
 /// The walls of the directory: links and `..` cannot lead out of it (openat2(2)).
 const WALLS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
+/// The same for a lookup that does not wait: the names are in the kernel's cache, and lead into no other file system that
+/// is mounted below.
+const NEAR_WALLS: ResolveFlags = WALLS.union(ResolveFlags::CACHED).union(ResolveFlags::NO_XDEV);
+
 impl FileRoot {
     /// Serves the files of a directory whose path nobody else can change.
     ///
@@ -105,8 +112,8 @@ impl FileRoot {
         })?;
         let is_local = is_local(&dir)?;
         let threads = Arc::new(Semaphore::new(THREADS));
-        let (holder, last) = (Arc::default(), ListingCache::default());
-        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder, last })
+        let (holder, last, kept) = (Arc::default(), ListingCache::default(), KeptFiles::default());
+        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder, last, kept })
     }
 
     /// Returns its path, for messages.
@@ -140,6 +147,31 @@ impl FileRoot {
         self.on_thread(move || file.read(offset, length).map_err(OpenError::Failed)).await
     }
 
+    /// Returns the file that is kept in memory for a path, if the path still leads to it in the state in which it was read.
+    /// Never blocks.
+    pub fn kept(&self, path: &str) -> Option<Arc<KeptFile>> {
+        let kept = self.kept.find(path)?;
+        // Not opened for reading, which costs more. Whether it may be read was checked when it was read, and a change of
+        // its permissions is a change of its state.
+        match openat2(&self.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NEAR_WALLS) {
+            Ok(fd) if fstat(&fd).is_ok_and(|stat| FileVersion::of(&stat) == kept.version) => Some(kept),
+            // The kernel has dropped the names from its cache.
+            Err(Errno::AGAIN) => None,
+            Ok(_) | Err(_) => {
+                self.kept.forget(path, &kept);
+                None
+            }
+        }
+    }
+
+    /// Keeps the whole content of a file that was opened at this path, and the values of its fields, if it is small and
+    /// has not been changed lately.
+    pub fn keep(&self, path: &str, file: &OpenedFile, content: &Bytes, fields: FileFields) {
+        if file.may_be_kept() && content.len() <= kept_files::LARGEST {
+            self.kept.keep(path, KeptFile::new(file.version, content.clone(), fields));
+        }
+    }
+
     /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead
     /// out. A long list is cut. The last listing is kept until its directory changes.
     ///
@@ -165,10 +197,8 @@ impl FileRoot {
         if !self.is_local {
             return None;
         }
-        // Another file system may be mounted below.
-        let walls = WALLS | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
-        match openat2(&self.dir, path, FLAGS, Mode::empty(), walls) {
-            Ok(fd) => Some(entry(fd, true)),
+        match openat2(&self.dir, path, FLAGS, Mode::empty(), NEAR_WALLS) {
+            Ok(fd) => Some(entry(fd, FileDistance::Near)),
             // EINVAL: the kernel is older than Linux 5.12 and has no RESOLVE_CACHED.
             Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),
@@ -181,7 +211,7 @@ impl FileRoot {
             match openat2(&self.dir, path, FLAGS, Mode::empty(), WALLS) {
                 Ok(fd) => {
                     let is_local = self.is_local && is_local(&fd)?;
-                    return entry(fd, is_local);
+                    return entry(fd, if is_local { FileDistance::Local } else { FileDistance::Far });
                 }
                 Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error.into()),
@@ -223,10 +253,10 @@ pub fn is_local(fd: impl AsFd) -> Result<bool, Errno> {
 }
 
 /// Takes an opened file or directory, and refuses anything else.
-fn entry(fd: OwnedFd, is_local: bool) -> Result<FoundEntry, OpenError> {
+fn entry(fd: OwnedFd, distance: FileDistance) -> Result<FoundEntry, OpenError> {
     let stat = fstat(&fd)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(FoundEntry::File(OpenedFile::new(fd, &stat, is_local))),
+        FileType::RegularFile => Ok(FoundEntry::File(OpenedFile::new(fd, &stat, distance))),
         FileType::Directory => Ok(FoundEntry::Directory(fd)),
         _ => Err(OpenError::Absent),
     }

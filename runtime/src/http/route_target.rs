@@ -49,19 +49,29 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                 self.server.direct.fixed.count();
                 Ok(direct_response::fixed(response))
             }
-            RouteTarget::Files(files) => Box::pin(self.file(found, files)).await,
+            RouteTarget::Files(files) => {
+                self.server.direct.files.count();
+                let file = self.file(found, files);
+                if let Some(answered) = file.answer_kept() {
+                    return answered;
+                }
+                // Boxed, so that requests without a wait stay small.
+                Box::pin(file.answer()).await
+            }
             // A path is rewritten once, before.
             RouteTarget::Rewrite(_) => Err(Refusal::Loop),
         }
     }
 
-    /// Answers with a file of a directory.
-    async fn file(self, found: &Match<'_, '_>, files: &StaticFiles) -> Result<Response<Body>, Refusal> {
-        self.server.direct.files.count();
+    /// Describes the request for a file of a directory.
+    fn file<'r>(self, found: &'r Match<'r, 'r>, files: &'r StaticFiles) -> FileRequest<'r>
+    where
+        'a: 'r,
+    {
         let descriptors = &self.server.engine.budgets().descriptors;
         let tail = found.path_info.strip_prefix('/').unwrap_or_default();
         let (is_gated, sent) = (found.route.has_gates(), self.sent);
-        FileRequest { files, head: self.head, sent, tail, is_gated, descriptors }.answer().await
+        FileRequest { files, head: self.head, sent, tail, is_gated, descriptors }
     }
 
     /// Runs the job of a route and returns its response.

@@ -1,7 +1,7 @@
 //! Files of a directory: the walls around it, conditional requests, and parts of files.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -195,6 +195,48 @@ fn a_small_file_that_is_replaced_is_served_anew_at_once() {
     assert_eq!((second.status(), second.text()), (200, "other"));
     assert_ne!(first.field("etag"), second.field("etag"));
     assert!(second.field("etag").unwrap().starts_with("W/\""), "it may still change: {}", second.head);
+}
+
+#[test]
+fn a_small_file_in_use_is_served_anew_once_its_path_leads_to_another_state() {
+    let setup = serve("");
+    let public = setup.path("public");
+    let names = ["edited", "replaced", "removed", "linked", "other"];
+    names.iter().for_each(|name| write(&public.join(name), format!("{name} 1").as_bytes()));
+    symlink("linked", public.join("link")).unwrap();
+    let daemon = setup.start();
+    let asked = |name: &str| {
+        let response = daemon.get(&format!("/f/{name}"));
+        (response.status(), response.text().to_owned())
+    };
+    // A file that was changed less than 2 s ago is not kept in memory.
+    until("the files have settled", || {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let changed = names.map(|name| fs::metadata(public.join(name)).unwrap().ctime().cast_unsigned());
+        changed.iter().all(|changed| changed + 3 < now).then_some(())
+    });
+    for name in ["edited", "replaced", "removed", "link"] {
+        let first = daemon.get(&format!("/f/{name}"));
+        for _ in 0..4 {
+            let next = daemon.get(&format!("/f/{name}"));
+            assert_eq!((next.undated(), next.text()), (first.undated(), first.text()));
+        }
+    }
+
+    let edited = fs::metadata(public.join("edited")).unwrap().modified().unwrap();
+    fs::write(public.join("edited"), "edited 2").unwrap();
+    fs::File::options().write(true).open(public.join("edited")).unwrap().set_modified(edited).unwrap();
+    fs::rename(public.join("other"), public.join("replaced")).unwrap();
+    fs::remove_file(public.join("removed")).unwrap();
+    fs::remove_file(public.join("link")).unwrap();
+    symlink("../portcullis.toml", public.join("link")).unwrap();
+
+    assert_eq!(asked("edited"), (200, "edited 2".to_owned()));
+    assert_eq!(asked("replaced"), (200, "other 1".to_owned()));
+    assert_eq!((asked("removed").0, asked("link").0), (404, 404));
+    fs::remove_file(public.join("link")).unwrap();
+    symlink("linked", public.join("link")).unwrap();
+    assert_eq!(asked("link"), (200, "linked 1".to_owned()));
 }
 
 #[test]

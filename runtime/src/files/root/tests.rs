@@ -1,9 +1,11 @@
 //! Tests of a directory whose files are served.
 
 use super::*;
+use http::HeaderValue;
 use rustix::fs::mkfifoat;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::time::Instant;
 
 fn root(dir: &Path) -> Arc<FileRoot> {
     Arc::new(FileRoot::open_path(dir).unwrap())
@@ -50,6 +52,84 @@ async fn a_change_of_the_content_is_noticed_and_the_end_is_no_content() {
     assert!(file.has_changed());
     let past = root.read(file.clone(), 4, 10).await;
     assert!(matches!(past, Err(OpenError::Failed(Errno::NODATA))), "{past:?}");
+}
+
+/// Keeps a file in memory as if it had not been changed lately.
+async fn keep(root: &Arc<FileRoot>, path: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while root.kept(path).is_none() {
+        assert!(Instant::now() < deadline, "{path} is not found in the cache of the kernel");
+        let FoundEntry::File(file) = root.open(path).await.unwrap() else { panic!("{path} is a file") };
+        let version = file.version;
+        let content = root.read(Arc::new(file), 0, 100).await.unwrap();
+        let value = HeaderValue::from_static("x");
+        let fields = FileFields { content_type: value.clone(), etag: value, modified: None };
+        root.kept.keep(path, KeptFile::new(version, content, fields));
+    }
+}
+
+/// Makes a change again until the clock of the file system has gone on since the last one.
+fn change(path: &Path, make: impl Fn()) {
+    let time = || fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec())).ok();
+    let before = time();
+    make();
+    while time() == before {
+        make();
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_taken_from_memory_until_its_path_leads_to_another_state() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let names = ["edited", "replaced", "removed", "closed", "linked", "directory", "untouched"];
+    for name in names {
+        fs::write(at(name), "first").unwrap();
+    }
+    symlink("linked", at("link")).unwrap();
+    let root = root(place.path());
+    for name in names.into_iter().chain(["link"]) {
+        keep(&root, name).await;
+    }
+
+    let edited = fs::metadata(at("edited")).unwrap().modified().unwrap();
+    change(&at("edited"), || {
+        fs::write(at("edited"), "other").unwrap();
+        fs::File::options().write(true).open(at("edited")).unwrap().set_modified(edited).unwrap();
+    });
+    fs::write(at("new"), "other").unwrap();
+    fs::rename(at("new"), at("replaced")).unwrap();
+    fs::remove_file(at("removed")).unwrap();
+    change(&at("closed"), || fs::set_permissions(at("closed"), Permissions::from_mode(0)).unwrap());
+    fs::remove_file(at("link")).unwrap();
+    symlink("untouched", at("link")).unwrap();
+    fs::remove_file(at("directory")).unwrap();
+    fs::create_dir(at("directory")).unwrap();
+
+    for name in ["edited", "replaced", "removed", "closed", "link", "directory"] {
+        assert!(root.kept(name).is_none(), "{name}");
+    }
+    for name in ["linked", "untouched"] {
+        // A mount anywhere on the machine lets a lookup in the kernel's cache fail.
+        let kept = (0..100).find_map(|_| root.kept(name)).unwrap();
+        assert_eq!(kept.content, "first", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_changed_just_now_is_not_kept() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("a"), "first").unwrap();
+    let root = root(place.path());
+    let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+    let value = HeaderValue::from_static("x");
+
+    for _ in 0..3 {
+        let fields = FileFields { content_type: value.clone(), etag: value.clone(), modified: None };
+        root.keep("a", &file, &Bytes::from_static(b"first"), fields);
+    }
+
+    assert!(root.kept("a").is_none());
 }
 
 /// Lists the root of a directory: `a`, `d/`, and `...` if it is cut.

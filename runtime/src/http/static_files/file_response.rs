@@ -1,14 +1,16 @@
 //! The response to a request for a file.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use rustix::io::Errno;
 use tracing::error;
 
@@ -18,9 +20,9 @@ use super::file_path::FilePath;
 use super::listing;
 use super::range::{self, RequestedRange};
 use crate::budget::Budget;
-use crate::catalog::{Coding, StaticFiles, Template};
+use crate::catalog::{Coding, StaticFiles, StaticOptions, Template};
 use crate::cgi::path;
-use crate::files::{FoundEntry, OpenError, OpenedFile, content_type};
+use crate::files::{FileFields, FoundEntry, KeptFile, OpenError, OpenedFile, content_type};
 use crate::http::refusal::Refusal;
 use crate::http::request::direct_response;
 use crate::http::request::response_body::Body;
@@ -31,6 +33,10 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 /// The same for a file behind gates. `public` would let a shared cache give the answer to one user to all (RFC 9111
 /// §3.5).
 const IMMUTABLE_GATED: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+/// The fields of a request that compare the state of a file.
+static CONDITIONS: [HeaderName; 5] =
+    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
 
 /// A request for a file.
 #[derive(Clone, Copy)]
@@ -55,6 +61,20 @@ struct SelectedFile {
     file: OpenedFile,
 }
 
+/// The head of a response, and the part of the file that is its body. `None` for a response without a body.
+struct FileHead {
+    status: StatusCode,
+    fields: HeaderMap,
+    part: Option<FilePart>,
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy)]
+struct FilePart {
+    first: u64,
+    length: u64,
+}
+
 /// What a path leads to.
 enum Selected {
     File(SelectedFile),
@@ -65,6 +85,24 @@ enum Selected {
 }
 
 impl FileRequest<'_> {
+    /// Answers the request with a file that is kept in memory. `None` if none is, or if its path no longer leads to it.
+    /// Never blocks.
+    pub(in crate::http) fn answer_kept(self) -> Option<Result<Response<Body>, Refusal>> {
+        let path = FilePath::read(self.tail)?;
+        let StaticOptions { index, precompressed, .. } = &self.files.options;
+        // With a coding that the client accepts, another file may lie beside it.
+        if !precompressed.is_empty() && Coding::accepted(&self.head.headers, precompressed).next().is_some() {
+            return None;
+        }
+        let path = match index {
+            _ if !path.is_dir => Cow::Borrowed(path.path),
+            Some(index) => Cow::Owned(path.with(index)),
+            None => return None,
+        };
+        let kept = self.files.root.kept(&path)?;
+        Some(self.send_kept(&path, &kept))
+    }
+
     /// Answers the request.
     ///
     /// # Errors
@@ -168,44 +206,89 @@ impl FileRequest<'_> {
     }
 
     /// Sends a file, or the part of it that the client asks for.
-    async fn send(self, selected: SelectedFile) -> Result<Response<Body>, Refusal> {
-        let kind = content_type::of(&selected.path);
-        let mut fields = HeaderMap::with_capacity(12);
-        self.describe(&selected.path, &mut fields);
-        let (file, coding) = match self.precompressed(&selected.path).await? {
+    async fn send(self, SelectedFile { path, file }: SelectedFile) -> Result<Response<Body>, Refusal> {
+        let (file, coding) = match self.precompressed(&path).await? {
             Some((file, coding)) => (file, Some(coding)),
-            None => (selected.file, None),
+            None => (file, None),
         };
-        let validators = Validators::of(&file.state, coding);
-        fields.insert(ETAG, validators.etag_value());
-        fields.extend(validators.modified_value().map(|date| (LAST_MODIFIED, date)));
-        match validators.judge(&self.head.headers) {
+        let state = file.version.state;
+        let validators = Validators::of(&state, coding);
+        let values = FileFields {
+            content_type: HeaderValue::from_static(content_type::of(&path)),
+            etag: validators.etag_value(),
+            modified: validators.modified_value(),
+        };
+        let head = self.head_of(&path, state.length, (&values, coding), Some(&validators))?;
+        let body = match head.part {
+            None | Some(FilePart { length: 0, .. }) => Body::empty(),
+            Some(FilePart { first, length }) => match usize::try_from(length) {
+                Ok(short) if short <= CHUNK => {
+                    let (root, file) = (&self.files.root, Arc::new(file));
+                    let content = self.read(&file, first, short).await?;
+                    if length == state.length && coding.is_none() {
+                        root.keep(&path, &file, &content, values);
+                    }
+                    Body::full(content)
+                }
+                _ => self.body_while_sent(file, first, length)?,
+            },
+        };
+        Ok(response(head.status, head.fields, body))
+    }
+
+    /// Sends a file that is kept in memory, or the part of it that the client asks for.
+    fn send_kept(self, path: &str, kept: &KeptFile) -> Result<Response<Body>, Refusal> {
+        let state = &kept.version.state;
+        let is_conditional = CONDITIONS.iter().any(|name| self.head.headers.contains_key(name));
+        let validators = is_conditional.then(|| Validators::of(state, None));
+        let head = self.head_of(path, state.length, (&kept.fields, None), validators.as_ref())?;
+        let part = head.part.map(|part| kept.part(part.first, part.length));
+        Ok(response(head.status, head.fields, Body::full(part.unwrap_or_default())))
+    }
+
+    /// Makes the head of the response for a file with these values, and finds the part of the file that is the body.
+    /// Without validators, the request has no conditions.
+    fn head_of(
+        self,
+        path: &str,
+        length: u64,
+        (values, coding): (&FileFields, Option<Coding>),
+        validators: Option<&Validators>,
+    ) -> Result<FileHead, Refusal> {
+        let request = &self.head.headers;
+        let mut fields = HeaderMap::with_capacity(12);
+        self.describe(path, &mut fields);
+        fields.insert(ETAG, values.etag.clone());
+        if let Some(modified) = &values.modified {
+            fields.insert(LAST_MODIFIED, modified.clone());
+        }
+        match validators.map_or(Precondition::Proceed, |validators| validators.judge(request)) {
             Precondition::Failed => return Err(Refusal::Precondition),
-            Precondition::Unchanged => return Ok(response(StatusCode::NOT_MODIFIED, fields, Body::empty())),
+            Precondition::Unchanged => {
+                return Ok(FileHead { status: StatusCode::NOT_MODIFIED, fields, part: None });
+            }
             Precondition::Proceed => {}
         }
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        fields.insert(CONTENT_TYPE, values.content_type.clone());
         fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         fields.extend(coding.map(|coding| (CONTENT_ENCODING, coding.value())));
-        let length = file.state.length;
         if self.head.method == Method::HEAD {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            return Ok(response(StatusCode::OK, fields, Body::empty()));
+            return Ok(FileHead { status: StatusCode::OK, fields, part: None });
         }
-        let range = self.head.headers.get(RANGE).and_then(|value| value.to_str().ok());
-        let range = range.filter(|_| validators.range_applies(&self.head.headers));
-        let (status, first, length) =
-            match range.map_or(RequestedRange::Whole, |range| range::parse(range, length)) {
-                RequestedRange::Whole => (StatusCode::OK, 0, length),
-                RequestedRange::Outside => return Err(Refusal::Range(length)),
-                RequestedRange::Within { first, last } => {
-                    let value = HeaderValue::try_from(format!("bytes {first}-{last}/{length}"));
-                    fields.extend(value.ok().map(|value| (CONTENT_RANGE, value)));
-                    (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
-                }
-            };
-        Ok(response(status, fields, self.body(file, first, length).await?))
+        let range = request.get(RANGE).and_then(|value| value.to_str().ok());
+        let range = range.filter(|_| validators.is_none_or(|validators| validators.range_applies(request)));
+        let (status, part) = match range.map_or(RequestedRange::Whole, |range| range::parse(range, length)) {
+            RequestedRange::Whole => (StatusCode::OK, FilePart { first: 0, length }),
+            RequestedRange::Outside => return Err(Refusal::Range(length)),
+            RequestedRange::Within { first, last } => {
+                let value = HeaderValue::try_from(format!("bytes {first}-{last}/{length}"));
+                fields.extend(value.ok().map(|value| (CONTENT_RANGE, value)));
+                (StatusCode::PARTIAL_CONTENT, FilePart { first, length: last - first + 1 })
+            }
+        };
+        Ok(FileHead { status, fields, part: Some(part) })
     }
 
     /// Adds the fields that tell caches how to keep a file.
@@ -229,22 +312,13 @@ impl FileRequest<'_> {
         Ok(None)
     }
 
-    /// Makes the body: a short one is read at once, a long one while it is sent.
-    async fn body(self, file: OpenedFile, first: u64, length: u64) -> Result<Body, Refusal> {
+    /// Makes the body of a long part, which is read while it is sent.
+    fn body_while_sent(self, file: OpenedFile, first: u64, length: u64) -> Result<Body, Refusal> {
         let root = &self.files.root;
-        if length == 0 {
-            return Ok(Body::empty());
-        }
-        let file = Arc::new(file);
-        match usize::try_from(length) {
-            Ok(short) if short <= CHUNK => self.read(&file, first, short).await.map(Body::full),
-            _ => {
-                let descriptor = self.descriptors.try_take(root.holder(), 1).ok_or_else(|| {
-                    Refusal::Occupied("no file descriptor is left for this file: try again later".to_owned())
-                })?;
-                Ok(Body::from_source(FileBody::new(root.clone(), file, first, length, descriptor)))
-            }
-        }
+        let descriptor = self.descriptors.try_take(root.holder(), 1).ok_or_else(|| {
+            Refusal::Occupied("no file descriptor is left for this file: try again later".to_owned())
+        })?;
+        Ok(Body::from_source(FileBody::new(root.clone(), Arc::new(file), first, length, descriptor)))
     }
 
     /// Reads a part of a file whole.
@@ -308,13 +382,4 @@ fn response(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_behind_gates_is_for_one_user() {
-        assert_eq!(freshness(true, false), "public, max-age=31536000, immutable");
-        assert_eq!(freshness(true, true), "private, max-age=31536000, immutable");
-        assert_eq!(freshness(false, true), "no-cache");
-    }
-}
+mod tests;

@@ -1,0 +1,108 @@
+//! Tests of the responses with files.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use http::Request;
+use http::header::ACCEPT_ENCODING;
+
+use super::*;
+use crate::files::{FileRoot, is_local};
+
+/// A file that was last changed when the source was checked out.
+const OLD: &str = "Cargo.toml";
+
+/// Serves the source.
+fn source(precompressed: &[Coding]) -> StaticFiles {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let options = StaticOptions {
+        dir: dir.to_owned(),
+        index: Some(OLD.to_owned()),
+        spa: None,
+        immutable: None,
+        precompressed: precompressed.to_vec(),
+        listing: false,
+    };
+    StaticFiles { root: Arc::new(FileRoot::open_path(dir).unwrap()), options }
+}
+
+fn head(method: Method, fields: &[(HeaderName, &str)]) -> Parts {
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+    request.headers_mut().extend(fields);
+    request.into_parts().0
+}
+
+fn request<'a>(
+    files: &'a StaticFiles,
+    head: &'a Parts,
+    tail: &'a str,
+    descriptors: &'a Arc<Budget>,
+) -> FileRequest<'a> {
+    FileRequest { files, head, sent: head, tail, is_gated: false, descriptors }
+}
+
+/// Returns the status, the fields and the body.
+fn shown(answered: Result<Response<Body>, Refusal>) -> (u16, HeaderMap, Vec<u8>) {
+    match answered {
+        Ok(response) => {
+            (response.status().as_u16(), response.headers().clone(), response.body().here().to_vec())
+        }
+        Err(refusal) => (refusal.status().as_u16(), HeaderMap::new(), Vec::new()),
+    }
+}
+
+#[test]
+fn a_file_behind_gates_is_for_one_user() {
+    assert_eq!(freshness(true, false), "public, max-age=31536000, immutable");
+    assert_eq!(freshness(true, true), "private, max-age=31536000, immutable");
+    assert_eq!(freshness(false, true), "no-cache");
+}
+
+#[tokio::test]
+async fn a_small_file_is_answered_from_memory_as_from_the_disk() {
+    let (files, descriptors) = (source(&[]), Budget::boundless());
+    if !is_local(File::open(&files.options.dir).unwrap()).unwrap() {
+        // Nothing is kept of a file system that may ask a server.
+        return;
+    }
+    let content = fs::read(files.options.dir.join(OLD)).unwrap();
+    let get = head(Method::GET, &[]);
+    let whole = request(&files, &get, OLD, &descriptors);
+
+    let first = shown(whole.answer().await);
+    assert!(whole.answer_kept().is_none(), "it was read once");
+    assert_eq!(shown(whole.answer().await), first);
+
+    assert_eq!(first.2, content);
+    let etag = first.1[ETAG].to_str().unwrap().to_owned();
+    for (method, fields, tail) in [
+        (Method::GET, &[][..], OLD),
+        (Method::GET, &[], ""),
+        (Method::HEAD, &[], OLD),
+        (Method::GET, &[(RANGE, "bytes=2-4")], OLD),
+        (Method::GET, &[(RANGE, "bytes=-3"), (IF_RANGE, "\"x\"")], OLD),
+        (Method::GET, &[(RANGE, "bytes=9999999-")], OLD),
+        (Method::GET, &[(IF_NONE_MATCH, etag.as_str())], OLD),
+        (Method::GET, &[(IF_MATCH, "\"x\"")], OLD),
+        (Method::GET, &[(IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:37 GMT")], OLD),
+    ] {
+        let head = head(method, fields);
+        let request = request(&files, &head, tail, &descriptors);
+        let kept = request.answer_kept().map(shown);
+        assert_eq!(kept, Some(shown(request.answer().await)), "{fields:?} {tail:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_memory_is_not_sent_where_a_compressed_one_may_lie_beside_it() {
+    let (files, descriptors) = (source(&[Coding::Br]), Budget::boundless());
+    let [plain, squeezed] = [&[][..], &[(ACCEPT_ENCODING, "br")]].map(|fields| head(Method::GET, fields));
+    for _ in 0..2 {
+        let whole = request(&files, &plain, OLD, &descriptors).answer().await;
+        assert_eq!(shown(whole).0, 200);
+    }
+
+    assert!(request(&files, &squeezed, OLD, &descriptors).answer_kept().is_none());
+}
