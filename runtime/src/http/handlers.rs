@@ -193,8 +193,11 @@ impl RequestContext<'_, Arc<Catalog>> {
             None => GatePass::default(),
             Some(checks) => match self.pass_at_once(&found, checks, log)? {
                 Some(pass) => pass,
-                // Boxed, so that requests without a wait stay small.
-                None => return Box::pin(self.guarded(&found, checks, body, log)).await,
+                // Boxed, so that requests without a wait stay small. The memory comes first, as in `server::h1`.
+                None => {
+                    let room = Box::new_uninit();
+                    return Box::into_pin(Box::write(room, self.guarded(&found, checks, body, log))).await;
+                }
             },
         };
         RequestContext { pass: &pass, ..self }.go_on(&found, body, log).await
