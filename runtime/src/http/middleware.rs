@@ -89,7 +89,7 @@ pub(super) fn passed_response(
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
         log.complete();
     }
-    response.body_mut().answer(log, progress);
+    response.body_mut().answer(Box::new(log), progress);
     let broken = |_| Fault::BadAnswer("what stands behind the middleware broke off".to_owned());
     response.map(|body| RuntimeBoundBody::here(body).map_err(broken).boxed_unsync())
 }

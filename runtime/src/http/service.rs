@@ -167,7 +167,7 @@ pub(super) async fn respond<S: Service>(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let Accepted { service, settings, peer, .. } = accepted;
-    let mut log = RequestLog::new(progress.clone());
+    let mut log = Box::new(RequestLog::new(progress.clone()));
     progress.answering();
     let (mut head, body) = request.into_parts();
     let mut body = DrainBody::new(&head, body, progress);

@@ -336,6 +336,9 @@ impl Drop for RequestLog {
                 info!("[{id}] {}@{} its response was cut off: {given_up}", entry.name, entry.version);
             }
         }
+        if self.call.is_none() && self.story.is_none() && self.line.is_none() {
+            return;
+        }
         let (status, now) = (self.status, Instant::now());
         let time = now.saturating_duration_since(self.start);
         if let Some(LoggedJob { id, entry, usage }) = &self.call {

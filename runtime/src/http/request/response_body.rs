@@ -24,8 +24,9 @@ pub(in crate::http) struct Body {
     piece: usize,
     /// The charge for what the response holds in memory, unless that is little.
     charge: Option<MemoryCharge>,
-    /// Writes its access log line when the body is dropped.
-    pub(in crate::http) log: Option<RequestLog>,
+    /// Writes its access log line when the body is dropped. Boxed: a response passes through many futures, and an idle
+    /// connection has room for its body.
+    log: Option<Box<RequestLog>>,
 }
 
 enum BodyContent {
@@ -80,7 +81,7 @@ impl Body {
     }
 
     /// Makes it the body of a response that is about to be sent.
-    pub(in crate::http) fn answer(&mut self, log: RequestLog, progress: &Progress) {
+    pub(in crate::http) fn answer(&mut self, log: Box<RequestLog>, progress: &Progress) {
         let bytes = self.held();
         self.charge = (bytes > estimate::COVERED).then(|| progress.memory.charge(bytes));
         if progress.is_stream() {
@@ -146,7 +147,7 @@ impl Body {
 /// Stops the job with the reason if the client was given up.
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(reason) = self.log.as_ref().and_then(RequestLog::given_up) {
+        if let Some(reason) = self.log.as_deref().and_then(RequestLog::given_up) {
             self.stop(reason);
         }
     }
@@ -167,14 +168,14 @@ impl http_body::Body for Body {
         }
         next.map(|next| {
             if next.is_none() {
-                this.log.iter_mut().for_each(RequestLog::complete);
+                this.log.iter_mut().for_each(|log| log.complete());
             }
             next.map(|outcome| match outcome {
                 Ok(frame) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     let is_last = frame.is_trailers() || this.is_whole();
                     this.log.iter_mut().for_each(|log| log.sent(length));
-                    this.log.iter_mut().filter(|_| is_last).for_each(RequestLog::complete);
+                    this.log.iter_mut().filter(|_| is_last).for_each(|log| log.complete());
                     Ok(frame)
                 }
                 Err(fault) => {

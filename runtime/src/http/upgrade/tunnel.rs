@@ -31,7 +31,7 @@ pub(in crate::http) struct Tunnel {
     pub(super) connection: OnUpgrade,
     pub(super) streams: JobStreams,
     /// The log of the request that asked for the upgrade. `None` until its response is made.
-    pub(super) log: Option<RequestLog>,
+    pub(super) log: Option<Box<RequestLog>>,
 }
 
 impl PendingUpgrade {
@@ -48,7 +48,7 @@ impl PendingUpgrade {
     }
 
     /// Keeps the request log until the job has ended.
-    pub(in crate::http) fn keep(&self, log: RequestLog) {
+    pub(in crate::http) fn keep(&self, log: Box<RequestLog>) {
         if let Some(tunnel) = &mut *self.lock() {
             tunnel.log = Some(log);
         }
