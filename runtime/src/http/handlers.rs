@@ -150,19 +150,20 @@ impl RequestContext<'_, Arc<Catalog>> {
             let head = rewrite::apply(to, &found, self.head, self.settings.target_size)?;
             let path = decoded(&head)?;
             let request: RequestContext<'_, Arc<Catalog>> = self;
-            return Box::pin(RequestContext { head: &head, ..request }.serve(&path, body, log)).await;
+            return Box::pin(RequestContext { head: &head, ..request }.serve(host, &path, body, log)).await;
         }
-        self.serve(&path, body, log).await
+        self.serve(host, &path, body, log).await
     }
 
-    /// Answers the request with the route of a decoded path.
+    /// Answers the request with the route of a host and a decoded path.
     async fn serve(
         self,
+        host: Option<&str>,
         path: &str,
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let (method, host) = (&self.head.method, h2_rules::host(self.head));
+        let method = &self.head.method;
         let found = match self.pinned.routes.lookup(host, method, path) {
             Lookup::Found(found) => found,
             Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),

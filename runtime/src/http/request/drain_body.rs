@@ -36,7 +36,7 @@ impl DrainBody {
     pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> DrainBody {
         let is_there = !body.is_end_stream();
         let owed = progress.owe_body(is_there);
-        let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
+        let runtime = (is_there && goes_on(head)).then(Handle::current);
         let ahead = if head.version == Version::HTTP_2 { estimate::H2_BODY } else { estimate::H1_BODY };
         let max = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = max.unwrap_or(usize::MAX).min(ahead);
