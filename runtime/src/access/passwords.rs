@@ -133,7 +133,7 @@ impl Passwords {
     /// wait.
     pub fn remembers(&self, user: &str, password: &[u8]) -> bool {
         let digest = self.verified.digest(&[user.as_bytes(), password]);
-        self.verified.find_renewed(&digest, REMEMBERED).is_some()
+        self.verified.find_renewed(&digest, PASSWORD_REMEMBERED).is_some()
     }
 
     /// Reports whether the password is that of the user. A verified password is remembered for an hour after its last
