@@ -1,8 +1,8 @@
 //! What an operator can observe: log, history, traces, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build_versions`, `byte_count`, `cgroup`, `plural`, `log_filter`, `escape`, `heap`, `history`,
-//! `latency`, `profile`, `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `systemd`, `threads`,
-//! `write_failures`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
+//! Floors, lowest first: `build_versions`, `byte_count`, `cgroup`, `plural`, `log_filter`, `escape`, `heap`, `profile`,
+//! `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `stripes`, `systemd`, `threads`, `write_failures`;
+//! `history`, `latency`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
 
 pub mod access_file;
 pub mod build_versions;
@@ -24,6 +24,7 @@ mod queue;
 pub mod reloads;
 pub mod series;
 pub mod stacks;
+pub mod stripes;
 pub mod systemd;
 pub mod threads;
 pub mod traces;

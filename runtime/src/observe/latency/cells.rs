@@ -76,9 +76,30 @@ const CELL_BOUNDS: [u64; CELLS - 1] = {
     bounds
 };
 
+/// The number of cells whose bounds have fewer binary digits than the index. From one entry to the next there are about
+/// five cells, so a search among them is short.
+static CELLS_BELOW: [usize; u64::BITS as usize + 2] = {
+    let mut below = [0; u64::BITS as usize + 2];
+    let (mut digits, mut cell) = (0, 0);
+    while digits < below.len() {
+        while cell < CELL_BOUNDS.len() && binary_digits(CELL_BOUNDS[cell]) < digits {
+            cell += 1;
+        }
+        below[digits] = cell;
+        digits += 1;
+    }
+    below
+};
+
 /// Returns the cell of a duration.
 pub(super) fn of(nanos: u64) -> usize {
-    CELL_BOUNDS.partition_point(|bound| *bound < nanos)
+    let digits = binary_digits(nanos);
+    let (first, end) = (CELLS_BELOW[digits], CELLS_BELOW[digits + 1]);
+    first + CELL_BOUNDS[first..end].partition_point(|bound| *bound < nanos)
+}
+
+const fn binary_digits(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()) as usize
 }
 
 /// Returns the classic bucket of a cell.
@@ -131,6 +152,10 @@ mod tests {
         assert_eq!(places(256_000_000_001), (BUCKETS - 1, NATIVE_BUCKETS));
         assert_eq!(places(u64::MAX), (BUCKETS - 1, NATIVE_BUCKETS));
         assert_eq!((of(0), of(u64::MAX)), (0, CELLS - 1));
+        let powers = (0..u64::BITS).map(|exponent| 1_u64 << exponent);
+        for nanos in powers.flat_map(|power| [power - 1, power, power + 1]) {
+            assert_eq!(of(nanos), CELL_BOUNDS.partition_point(|bound| *bound < nanos), "{nanos} ns");
+        }
     }
 
     #[test]

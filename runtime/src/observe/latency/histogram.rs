@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::TraceId;
 
 use super::cells::{self, BUCKETS, CELLS, NATIVE_BUCKETS};
+use crate::observe::stripes::Stripes;
 
 /// The first observations of a cell are all kept as the exemplar of its classic bucket, later ones once in so many.
 const EXEMPLAR_EVERY: u64 = 32;
@@ -24,8 +25,12 @@ pub enum Histograms {
 }
 
 /// Counts durations. An observation costs two relaxed additions and takes no lock.
+#[derive(Default, Debug)]
+pub struct LatencyHistogram(Stripes<CellCounts>);
+
+/// The observations of a group of threads.
 #[derive(Debug)]
-pub struct LatencyHistogram {
+struct CellCounts {
     cells: [AtomicU64; CELLS],
     /// The sum, in nanoseconds.
     sum: AtomicU64,
@@ -73,7 +78,7 @@ impl Histograms {
 impl LatencyHistogram {
     /// Makes an empty histogram.
     pub const fn new() -> LatencyHistogram {
-        LatencyHistogram { cells: [const { AtomicU64::new(0) }; CELLS], sum: AtomicU64::new(0) }
+        LatencyHistogram(Stripes::new())
     }
 
     /// Counts a duration.
@@ -97,30 +102,33 @@ impl LatencyHistogram {
 
     /// Returns the counts so far.
     pub fn snapshot(&self) -> LatencySnapshot {
-        LatencySnapshot {
-            cells: self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed)),
-            sum: Duration::from_nanos(self.sum.load(Ordering::Relaxed)),
-            exemplars: [None; BUCKETS],
+        let mut snapshot = LatencySnapshot::default();
+        for CellCounts { cells, sum } in self.0.iter() {
+            snapshot.sum += Duration::from_nanos(sum.load(Ordering::Relaxed));
+            for (count, cell) in snapshot.cells.iter_mut().zip(cells) {
+                *count += cell.load(Ordering::Relaxed);
+            }
         }
+        snapshot
     }
 
-    /// Returns the cell, and how many observations it had before. `None` if nothing is counted.
+    /// Returns the cell, and how many observations of the same threads it had before. `None` if nothing is counted.
     fn count(&self, time: Duration) -> Option<(usize, u64)> {
         if Histograms::current() == Histograms::Off {
             return None;
         }
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let cell = cells::of(nanos);
+        let (cell, counts) = (cells::of(nanos), self.0.own());
         if nanos > 0 {
-            self.sum.fetch_add(nanos, Ordering::Relaxed);
+            counts.sum.fetch_add(nanos, Ordering::Relaxed);
         }
-        Some((cell, self.cells[cell].fetch_add(1, Ordering::Relaxed)))
+        Some((cell, counts.cells[cell].fetch_add(1, Ordering::Relaxed)))
     }
 }
 
-impl Default for LatencyHistogram {
-    fn default() -> LatencyHistogram {
-        LatencyHistogram::new()
+impl Default for CellCounts {
+    fn default() -> CellCounts {
+        CellCounts { cells: [const { AtomicU64::new(0) }; CELLS], sum: AtomicU64::new(0) }
     }
 }
 
@@ -245,8 +253,21 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_takes_less_than_a_kibibyte() {
-        assert!(size_of::<LatencyHistogram>() < 1 << 10, "{}", size_of::<LatencyHistogram>());
+    fn a_histogram_takes_less_than_a_kibibyte_for_each_processor_and_nothing_before_it_counts() {
+        assert!(size_of::<CellCounts>() < 1 << 10, "{}", size_of::<CellCounts>());
+        assert!(size_of::<LatencyHistogram>() <= 64, "{}", size_of::<LatencyHistogram>());
+    }
+
+    #[test]
+    fn a_snapshot_has_what_all_threads_have_counted() {
+        let histogram = LatencyHistogram::new();
+        let observe = || (0..100).for_each(|_| histogram.observe(Duration::from_millis(3)));
+
+        std::thread::scope(|scope| (0..9).for_each(|_| _ = scope.spawn(observe)));
+
+        let snapshot = histogram.snapshot();
+        assert_eq!((snapshot.count(), snapshot.sum), (900, Duration::from_millis(2_700)));
+        assert_eq!(snapshot.buckets()[6], 900);
     }
 
     #[test]
