@@ -189,7 +189,9 @@ mod tests {
                 _ => ends.request_ended(&version, label, request(), false),
             }
         }
-        history.recent().iter().map(|entry| (entry.job.is_some(), entry.request.is_some())).collect()
+        let entries = history.recent();
+        let packed = entries.iter().map(|entry| entry.packed());
+        packed.map(|entry| (entry.job.is_some(), entry.request.is_some())).collect()
     }
 
     #[test]

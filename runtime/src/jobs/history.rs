@@ -12,7 +12,7 @@ use super::ended_job::{nested, report};
 use super::reply::ReplyJob;
 use crate::engine::Engine;
 use crate::job::{Job, JobId};
-use crate::observe::history::HistoryEntry;
+use crate::observe::history::KeptEntry;
 use crate::record;
 
 /// Lists the ended jobs of this engine.
@@ -39,34 +39,34 @@ impl ReplyJob for TellHistory {
             let is_known = engine.live().pin().handlers.contains_key(name.as_str());
             ensure!(is_known, "there is no handler {name:?}: `portcullis handlers` lists them");
         }
-        let is_wanted = |entry: &&Arc<HistoryEntry>| {
-            let of_handler =
-                |name: &String| entry.version.as_ref().is_some_and(|label| label.handler == *name);
-            handler.as_ref().is_none_or(of_handler) && (!failed || !entry.is_well())
+        let is_wanted = |entry: &&KeptEntry| {
+            let of_handler = |name: &String| entry.version().handler == *name;
+            handler.as_ref().is_none_or(of_handler) && (!failed || !entry.packed().is_well())
         };
         let wanted: Vec<_> = entries.iter().filter(is_wanted).collect();
         let from = lines.map_or(0, |lines| wanted.len().saturating_sub(lines));
-        Ok(wanted[from..].iter().map(|entry| report(entry)).collect())
+        Ok(wanted[from..].iter().map(|entry| report(&entry.unpacked())).collect())
     }
 }
 
 impl TellHistory {
     /// Reports one job, with the jobs that it called and its record.
-    async fn one(&self, engine: &Engine, entries: &[Arc<HistoryEntry>], id: &str) -> Result<EndedJobReport> {
+    async fn one(&self, engine: &Engine, entries: &[KeptEntry], id: &str) -> Result<EndedJobReport> {
         let number: JobId = id
             .parse()
             .ok()
             .with_context(|| format!("{id:?} is not the id of a job: `history` lists them"))?;
-        let Some(entry) = entries.iter().find(|entry| entry.id == Some(number.0)) else {
+        let Some(entry) = entries.iter().find(|entry| entry.packed().id == Some(number.0)) else {
             if engine.snapshots().iter().any(|found| found.id == number) {
                 bail!("job {number} still runs: `portcullis jobs` shows it");
             }
             bail!("job {number} is not in the history, which keeps the last jobs of each handler (history)");
         };
+        let entry = entry.unpacked();
         let began = entry.began();
-        let called = entries.iter().filter(|other| other.parent == Some(number.0));
-        let jobs = called.filter_map(|other| nested(other, began?)).collect();
-        Ok(EndedJobReport { jobs, replay: self.recorded(number).await?, ..report(entry) })
+        let called = entries.iter().filter(|other| other.packed().parent == Some(number.0));
+        let jobs = called.filter_map(|other| nested(&other.unpacked(), began?)).collect();
+        Ok(EndedJobReport { jobs, replay: self.recorded(number).await?, ..report(&entry) })
     }
 
     /// Finds the record of a failed job.

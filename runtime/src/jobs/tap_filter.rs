@@ -88,7 +88,11 @@ static FIELDS: [TapField; 20] = [
         kind: FieldKind::Text,
         read: |entry| text(entry.request.as_ref()?.route.as_ref()?),
     },
-    TapField { name: "client", kind: FieldKind::Text, read: |entry| text(&entry.request.as_ref()?.client) },
+    TapField {
+        name: "client",
+        kind: FieldKind::Text,
+        read: |entry| text(entry.request.as_ref()?.client.as_deref().unwrap_or_default()),
+    },
     TapField { name: "outcome", kind: FieldKind::Text, read: outcome },
     TapField {
         name: "status",

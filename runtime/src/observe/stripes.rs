@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The number of copies. With four, two to four workers have one each, and the memory of many histograms stays small.
-const STRIPES: usize = 4;
+pub const STRIPES: usize = 4;
 
 /// The number of threads that have a stripe.
 static THREADS: AtomicUsize = AtomicUsize::new(0);

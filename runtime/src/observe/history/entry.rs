@@ -98,8 +98,8 @@ pub struct RequestSummary {
     pub path: String,
     /// The pattern of the route. `None` if no route matched.
     pub route: Option<Arc<str>>,
-    /// The address of the client. Empty for a client on a Unix socket.
-    pub client: Arc<str>,
+    /// The address of the client. `None` for a client on a Unix socket.
+    pub client: Option<Arc<str>>,
     /// The status of the response. `None` if the client left before there was one.
     pub status: Option<u16>,
     /// Bytes of the response body that were handed over.
@@ -192,17 +192,21 @@ impl HistoryEntry {
         last.zip(self.began()).map(|(last, began)| last.saturating_duration_since(began)).unwrap_or_default()
     }
 
-    /// Returns the bytes that it takes, with its counters and its place in a ring.
+    /// Returns the bytes that it takes in the queue of a listener, with its counters and its place there.
     pub(super) fn size(&self) -> usize {
-        /// Two counters of an `Arc`, and a size and a pointer in a ring that may be half empty.
-        const PLACE: usize = 48;
+        /// Two counters of an `Arc`, and a pointer in a queue that may be half empty.
+        const PLACE: usize = 32;
+        PLACE + size_of::<HistoryEntry>() + self.held_bytes()
+    }
+
+    /// Returns the bytes that it holds elsewhere: its texts, its calls and its failure.
+    pub(super) fn held_bytes(&self) -> usize {
         let job = self.job.as_ref().map_or(0, |job| {
             let calls: usize = job.calls.iter().map(|call| call.origin.capacity()).sum();
             let failure = job.failure.as_deref().map_or(0, FailureSummary::size);
             job.stderr.capacity() + job.calls.capacity() * size_of::<CallSummary>() + calls + failure
         });
-        let request = self.request.as_ref().map_or(0, RequestSummary::text_bytes);
-        PLACE + size_of::<HistoryEntry>() + job + request
+        job + self.request.as_ref().map_or(0, RequestSummary::text_bytes)
     }
 }
 
@@ -228,7 +232,7 @@ impl RequestSummary {
             method: method.clone(),
             path: path(target),
             route: None,
-            client: client.clone(),
+            client: (!client.is_empty()).then(|| client.clone()),
             status: None,
             sent: 0,
             is_complete: false,

@@ -1,13 +1,15 @@
 //! The history of jobs: the last ended jobs of each handler, kept in bounded memory, and live listeners to their ends.
 //!
-//! Floors, lowest first: `entry`; `ring`, `tap`; `store`.
+//! Floors, lowest first: `entry`; `chunk`, `tap`; `ring`; `store`.
 
+mod chunk;
 mod entry;
 mod ring;
 mod store;
 mod tap;
 
 pub use self::ring::HistoryFigures;
+pub use chunk::KeptEntry;
 pub use entry::{
     CallSummary, FailureSummary, HistoryEntry, JobDurations, JobSummary, RequestSummary, VersionLabel,
 };

@@ -1,32 +1,38 @@
 //! The ended jobs of one handler, in two rings: failures, and all others.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::entry::HistoryEntry;
+use super::chunk::{self, EntryChunk, KeptEntry};
+use super::entry::{HistoryEntry, VersionLabel};
+use crate::observe::stripes::{STRIPES, Stripes};
 
 /// The ended jobs of one handler, over all its versions.
 pub(super) struct HandlerHistory {
-    rings: Mutex<Rings>,
+    /// Jobs that failed by the fault of the handler or the daemon. Successes do not push them out.
+    failed: EntryRing,
+    ended: EntryRing,
     /// Whether a job has ended. From then on, the handler has a part of the memory.
     has_part: AtomicBool,
     /// The number of handlers with a part.
     parts: Arc<AtomicUsize>,
 }
 
-#[derive(Default)]
-struct Rings {
-    /// Jobs that failed by the fault of the handler or the daemon. Successes do not push them out.
-    failed: EntryRing,
-    ended: EntryRing,
-}
-
-/// Entries, oldest first, and their bytes. The size of each entry stands beside it: an old entry is no longer in the
-/// processor's cache, so measuring it again would be slow.
+/// Entries in chunks. A thread fills the chunk of its stripe, and then gives it to the others. Until then it shares no lock
+/// and no memory with other processors.
 #[derive(Default)]
 struct EntryRing {
-    entries: VecDeque<(usize, Arc<HistoryEntry>)>,
+    open: Stripes<Mutex<Arc<EntryChunk>>>,
+    /// Locked behind the open chunks.
+    full: Mutex<FullChunks>,
+}
+
+/// Full chunks, oldest first, and their bytes.
+#[derive(Default)]
+struct FullChunks {
+    chunks: VecDeque<Arc<EntryChunk>>,
     bytes: usize,
 }
 
@@ -44,7 +50,12 @@ pub struct HistoryFigures {
 impl HandlerHistory {
     /// Makes an empty history. `parts` counts the handlers with a part of the memory.
     pub(super) fn of(parts: &Arc<AtomicUsize>) -> HandlerHistory {
-        HandlerHistory { rings: Mutex::default(), has_part: AtomicBool::new(false), parts: parts.clone() }
+        HandlerHistory {
+            failed: EntryRing::default(),
+            ended: EntryRing::default(),
+            has_part: AtomicBool::new(false),
+            parts: parts.clone(),
+        }
     }
 
     /// Gives the handler a part of the memory. Returns `false` if it has one.
@@ -56,43 +67,33 @@ impl HandlerHistory {
         is_new
     }
 
-    /// Adds an entry. Each ring keeps half of `share` bytes.
-    pub(super) fn add(&self, entry: Arc<HistoryEntry>, share: usize) {
-        let (has_failed, size) = (entry.has_failed(), entry.size());
-        let mut rings = self.lock();
-        let ring = if has_failed { &mut rings.failed } else { &mut rings.ended };
-        ring.bytes += size;
-        ring.entries.push_back((size, entry));
-        // Usually one entry makes room for the new one. It is dropped after the lock is released.
-        let _oldest = if ring.bytes > share / 2 { ring.pop() } else { None };
-        ring.shrink_to(share / 2);
-        drop(rings);
+    /// Adds an entry of this version. Each ring keeps half of `share` bytes.
+    pub(super) fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, share: usize) {
+        let ring = if entry.has_failed() { &self.failed } else { &self.ended };
+        ring.add(entry, version, share / 2);
     }
 
     /// Drops the oldest entries until the rest fits into `share` bytes.
     pub(super) fn shrink_to(&self, share: usize) {
-        let mut rings = self.lock();
-        rings.failed.shrink_to(share / 2);
-        rings.ended.shrink_to(share / 2);
+        self.failed.shrink_to(share / 2);
+        self.ended.shrink_to(share / 2);
     }
 
     /// Appends all entries.
-    pub(super) fn collect(&self, all: &mut Vec<Arc<HistoryEntry>>) {
-        let rings = self.lock();
-        all.extend(rings.failed.entries.iter().chain(&rings.ended.entries).map(|(_, entry)| entry.clone()));
+    pub(super) fn collect(&self, all: &mut Vec<KeptEntry>) {
+        for ring in [&self.failed, &self.ended] {
+            ring.each(|chunk| all.extend(chunk.entries()));
+        }
     }
 
     /// Adds what this handler holds to the figures.
     pub(super) fn count(&self, figures: &mut HistoryFigures) {
-        let rings = self.lock();
-        for ring in [&rings.failed, &rings.ended] {
-            figures.jobs += ring.entries.len();
-            figures.bytes += ring.bytes;
+        for ring in [&self.failed, &self.ended] {
+            ring.each(|chunk| {
+                figures.jobs += chunk.len();
+                figures.bytes += chunk.bytes();
+            });
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Rings> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,17 +106,84 @@ impl Drop for HandlerHistory {
 }
 
 impl EntryRing {
-    fn pop(&mut self) -> Option<Arc<HistoryEntry>> {
-        let (size, oldest) = self.entries.pop_front()?;
-        self.bytes -= size;
-        Some(oldest)
-    }
-
-    fn shrink_to(&mut self, bytes: usize) {
-        while self.bytes > bytes && self.pop().is_some() {}
-        if self.entries.is_empty() {
-            // The ring of a handler that is switched off takes nothing.
-            self.entries = VecDeque::new();
+    /// Adds an entry. The ring keeps `limit` bytes.
+    fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, limit: usize) {
+        let mut open = lock(self.open.own());
+        // Copied if a listing has it.
+        let chunk = Arc::make_mut(&mut open);
+        chunk.add(entry, version, room(limit));
+        if chunk.is_full(room(limit)) {
+            // The open chunk stays locked, so that others find each entry in one place.
+            let oldest = lock(&self.full).push(mem::take(&mut *open), limit);
+            drop(open);
+            drop(oldest);
         }
     }
+
+    /// Drops the oldest entries until the rest fits into `limit` bytes.
+    fn shrink_to(&self, limit: usize) {
+        let mut open: Vec<_> = self.open.iter().map(lock).collect();
+        let mut full = lock(&self.full);
+        let opened = open.iter_mut().map(|chunk| mem::take(&mut **chunk)).filter(|chunk| chunk.len() > 0);
+        full.chunks.extend(opened);
+        full.bytes = full.chunks.iter().map(|chunk| chunk.bytes()).sum();
+        if full.bytes <= of_full(limit) {
+            return;
+        }
+        // Packed anew, because chunks for the former limit may be too large.
+        let mut entries: Vec<_> = full.chunks.iter().flat_map(EntryChunk::entries).collect();
+        entries.sort_by_key(KeptEntry::ended);
+        *full = FullChunks::default();
+        let mut chunk = EntryChunk::default();
+        for kept in entries {
+            chunk.add(kept.unpacked(), kept.version(), room(limit));
+            if chunk.is_full(room(limit)) {
+                full.push(Arc::new(mem::take(&mut chunk)), limit);
+            }
+        }
+        if chunk.len() > 0 {
+            full.push(Arc::new(chunk), limit);
+        }
+    }
+
+    /// Shows every chunk.
+    fn each(&self, mut look: impl FnMut(&Arc<EntryChunk>)) {
+        let open: Vec<_> = self.open.iter().map(lock).collect();
+        let full = lock(&self.full);
+        open.iter().for_each(|chunk| look(chunk));
+        // There may be many full chunks. Jobs end meanwhile.
+        drop(open);
+        full.chunks.iter().for_each(look);
+    }
+}
+
+impl FullChunks {
+    /// Adds a chunk. Returns the chunks that have to go for it.
+    fn push(&mut self, chunk: Arc<EntryChunk>, limit: usize) -> Vec<Arc<EntryChunk>> {
+        self.bytes += chunk.bytes();
+        self.chunks.push_back(chunk);
+        let mut oldest = Vec::new();
+        while self.bytes > of_full(limit)
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.bytes -= chunk.bytes();
+            oldest.push(chunk);
+        }
+        oldest
+    }
+}
+
+/// Returns the bytes of full chunks in a ring of `limit` bytes. The rest is for the open chunks.
+fn of_full(limit: usize) -> usize {
+    limit - 2 * STRIPES * room(limit)
+}
+
+/// Returns the bytes for the list of entries of an open chunk, which is full with twice as many. The open chunks take a
+/// quarter of the ring at most.
+fn room(limit: usize) -> usize {
+    (limit / (8 * STRIPES)).min(chunk::LARGEST)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use opentelemetry::TraceId;
 
+use super::chunk::KeptEntry;
 use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
 use super::ring::{HandlerHistory, HistoryFigures};
 use super::tap::{TapListener, Taps};
@@ -105,11 +106,11 @@ impl History {
     }
 
     /// Returns the entries of all handlers, oldest first.
-    pub fn recent(&self) -> Vec<Arc<HistoryEntry>> {
+    pub fn recent(&self) -> Vec<KeptEntry> {
         let mut all = Vec::new();
         let handlers: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         handlers.iter().for_each(|handler| handler.collect(&mut all));
-        all.sort_by_key(|entry| entry.ended);
+        all.sort_by_key(KeptEntry::ended);
         all
     }
 
@@ -145,7 +146,7 @@ impl VersionHistory {
         &self.label
     }
 
-    /// Adds an ended job: its number, that of its caller, and its trace. Takes the lock of its handler for the insertion
+    /// Adds an ended job: its number, that of its caller, and its trace. Takes a lock of its handler for the insertion
     /// alone.
     pub fn add(
         &self,
@@ -158,22 +159,25 @@ impl VersionHistory {
         if share == 0 && !is_tapped {
             return;
         }
-        let (version, ended) = (Some(self.label.clone()), SystemTime::now());
-        let entry = Arc::new(HistoryEntry { id: Some(id), parent, trace, version, ended, job, request });
+        let ended = SystemTime::now();
+        let entry = HistoryEntry { id: Some(id), parent, trace, version: None, ended, job, request };
         if is_tapped {
-            self.history.taps.send(&entry);
+            let version = Some(self.label.clone());
+            self.history.taps.send(&Arc::new(HistoryEntry { version, ..entry.clone() }));
         }
         if share > 0 {
             if self.handler.take_part() {
                 self.history.divide(&self.history.lock());
             }
-            self.handler.add(entry, self.history.share.load(Ordering::Relaxed));
+            self.handler.add(entry, &self.label, self.history.share.load(Ordering::Relaxed));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use http::Method;
@@ -216,7 +220,7 @@ mod tests {
     }
 
     fn ids(history: &History) -> Vec<u64> {
-        history.recent().iter().filter_map(|entry| entry.id).collect()
+        history.recent().iter().filter_map(|entry| entry.packed().id).collect()
     }
 
     #[test]
@@ -291,6 +295,31 @@ mod tests {
         let next = history.of(label("next"));
         fail(&next, 5000);
         assert!(history.figures().jobs >= 20, "{:?}", history.figures());
+    }
+
+    #[test]
+    fn jobs_that_end_on_many_threads_are_listed_once_each_and_stay_within_the_bound() {
+        const LIMIT: usize = 1 << 20;
+        let history = history(LIMIT);
+        let version = history.of(label("one"));
+        let end = |ids: Range<u64>| ids.for_each(|id| version.add((id, None, None), Some(job(None)), None));
+        let end_all = |jobs: u64| {
+            thread::scope(|scope| {
+                for first in (0..6).map(|thread| thread * jobs) {
+                    scope.spawn(move || end(first..first + jobs));
+                }
+            });
+        };
+
+        end_all(100);
+
+        let mut kept = ids(&history);
+        kept.sort_unstable();
+        assert!(kept.iter().copied().eq(0..600), "{kept:?}");
+        end_all(1000);
+        let figures = history.figures();
+        assert!((LIMIT / 3..LIMIT / 2).contains(&figures.bytes), "{figures:?}");
+        assert_eq!(figures.jobs, ids(&history).len());
     }
 
     #[test]

@@ -90,8 +90,7 @@ impl SpanMaker {
         let original = (method == "_OTHER").then(|| Value::from(brief(&summary.method, METHOD)));
         add("http.request.method_original", original);
         add("http.route", summary.route.map(|route| Value::from(route.to_string())));
-        let client = Some(summary.client).filter(|client| !client.is_empty());
-        add("client.address", client.map(|client| Value::from(client.to_string())));
+        add("client.address", summary.client.map(|client| Value::from(client.to_string())));
         add("http.response.status_code", summary.status.map(|status| Value::from(i64::from(status))));
         add("portcullis.refusal", summary.reason.map(Value::from));
         let failure = summary.failure.map(|failure| (failure.code, failure.message));

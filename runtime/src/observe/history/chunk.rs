@@ -1,0 +1,200 @@
+//! `EntryChunk`: some entries of one handler, packed so that adding them and dropping them costs little.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::entry::{HistoryEntry, VersionLabel};
+
+/// The bytes for the list of entries of the largest chunks. The entries of a chunk are dropped together.
+pub(super) const LARGEST: usize = 32 * size_of::<PackedEntry>();
+
+/// Entries in the order in which they were added.
+///
+/// The entries lie one after another, and so do their texts, because memory that was written long ago is slow to reach.
+/// Names are shared, because processors wait for one another when they count references to one name.
+#[derive(Clone, Default)]
+pub(super) struct EntryChunk {
+    entries: Vec<PackedEntry>,
+    names: Vec<EntryNames>,
+    /// The paths and the clients of the requests.
+    texts: String,
+    /// The bytes that the entries hold elsewhere.
+    held: usize,
+}
+
+/// An entry of a chunk, which it keeps alive.
+pub struct KeptEntry {
+    chunk: Arc<EntryChunk>,
+    index: usize,
+}
+
+#[derive(Clone)]
+struct PackedEntry {
+    /// The entry without its names and the texts of its request.
+    entry: HistoryEntry,
+    /// The index of its names.
+    names: usize,
+    /// Where the path begins in the texts, where it ends and the client begins, and where that ends.
+    texts: [usize; 3],
+}
+
+/// What many entries have in common.
+#[derive(Clone)]
+struct EntryNames {
+    version: Arc<VersionLabel>,
+    route: Option<Arc<str>>,
+}
+
+impl EntryChunk {
+    /// Adds an entry of this version. The first one makes room for further ones, within `room` bytes.
+    pub(super) fn add(&mut self, mut entry: HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
+        if self.entries.is_empty() {
+            self.entries.reserve_exact((room / size_of::<PackedEntry>()).max(1));
+        }
+        entry.version = None;
+        let (path, mut client, mut route) = (self.texts.len(), self.texts.len(), None);
+        if let Some(request) = &mut entry.request {
+            route = request.route.take();
+            self.texts.push_str(&mem::take(&mut request.path));
+            client = self.texts.len();
+            self.texts.push_str(request.client.take().as_deref().unwrap_or_default());
+        }
+        self.held += entry.held_bytes();
+        let (names, texts) = (self.index(version, route), [path, client, self.texts.len()]);
+        self.entries.push(PackedEntry { entry, names, texts });
+    }
+
+    /// Returns the index of these names, which most often are those of the last entry.
+    fn index(&mut self, version: &Arc<VersionLabel>, route: Option<Arc<str>>) -> usize {
+        let address = |route: &Option<Arc<str>>| route.as_ref().map(Arc::as_ptr);
+        let are_same = |names: &EntryNames| {
+            Arc::ptr_eq(&names.version, version) && address(&names.route) == address(&route)
+        };
+        self.names.iter().rposition(are_same).unwrap_or_else(|| {
+            self.names.reserve_exact(1);
+            self.names.push(EntryNames { version: version.clone(), route });
+            self.names.len() - 1
+        })
+    }
+
+    /// Reports whether the next entry belongs into another chunk.
+    pub(super) fn is_full(&self, room: usize) -> bool {
+        self.entries.len() == self.entries.capacity() || self.bytes() > 2 * room
+    }
+
+    /// Returns the number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the bytes that it takes, with its place in a ring that may be half empty. 0 without entries.
+    pub(super) fn bytes(&self) -> usize {
+        let EntryChunk { entries, names, texts, held } = self;
+        if entries.is_empty() {
+            return 0;
+        }
+        let lists =
+            entries.capacity() * size_of::<PackedEntry>() + names.capacity() * size_of::<EntryNames>();
+        2 * size_of::<EntryChunk>() + lists + texts.capacity() + held
+    }
+
+    /// Returns the entries in their order.
+    pub(super) fn entries(self: &Arc<EntryChunk>) -> impl Iterator<Item = KeptEntry> {
+        (0..self.len()).map(move |index| KeptEntry { chunk: self.clone(), index })
+    }
+}
+
+impl KeptEntry {
+    /// Returns what is kept of the entry alone: all but its version, and the path, route and client of its request.
+    pub fn packed(&self) -> &HistoryEntry {
+        &self.chunk.entries[self.index].entry
+    }
+
+    /// Returns when the last part of it ended.
+    pub fn ended(&self) -> SystemTime {
+        self.packed().ended
+    }
+
+    /// Returns the handler version.
+    pub fn version(&self) -> &Arc<VersionLabel> {
+        &self.chunk.names[self.chunk.entries[self.index].names].version
+    }
+
+    /// Returns the whole entry.
+    pub fn unpacked(&self) -> HistoryEntry {
+        let EntryChunk { entries, names, texts, .. } = &*self.chunk;
+        let PackedEntry { entry, names: place, texts: [path, client, end] } = &entries[self.index];
+        let mut entry = HistoryEntry { version: Some(self.version().clone()), ..entry.clone() };
+        if let Some(request) = &mut entry.request {
+            request.route.clone_from(&names[*place].route);
+            texts[*path..*client].clone_into(&mut request.path);
+            request.client = Some(&texts[*client..*end]).filter(|text| !text.is_empty()).map(Arc::from);
+        }
+        entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use http::Method;
+
+    use super::*;
+    use crate::observe::history::RequestSummary;
+
+    fn version(version: &str) -> Arc<VersionLabel> {
+        let (handler, kind) = ("one".to_owned(), "wasip1".to_owned());
+        Arc::new(VersionLabel { handler, version: version.to_owned(), kind })
+    }
+
+    fn entry(request: Option<RequestSummary>) -> HistoryEntry {
+        let ended = SystemTime::now();
+        HistoryEntry { id: Some(1), parent: None, trace: None, version: None, ended, job: None, request }
+    }
+
+    #[test]
+    fn an_entry_comes_out_as_it_was_added() {
+        let (versions, route) = ([version("1"), version("2")], Arc::<str>::from("/é/{id}"));
+        let begun = |target, client: &str| {
+            RequestSummary::begun(Instant::now(), &Method::PUT, target, &Arc::from(client))
+        };
+        let routed = RequestSummary { route: Some(route.clone()), ..begun("/é/7", "192.0.2.1") };
+        let requests =
+            [Some(routed.clone()), None, Some(begun("", "")), Some(routed), Some(begun("/b", "::1"))];
+        let mut chunk = EntryChunk::default();
+
+        for (number, request) in requests.iter().enumerate() {
+            chunk.add(entry(request.clone()), &versions[number / 3], 1 << 20);
+        }
+
+        let told = |version: &VersionLabel, request: Option<&RequestSummary>| {
+            (version.version.clone(), format!("{request:?}"))
+        };
+        let added = requests.iter().enumerate();
+        let added = added.map(|(number, request)| told(&versions[number / 3], request.as_ref()));
+        let chunk = Arc::new(chunk);
+        let unpacked = chunk.entries().map(|entry| {
+            let entry = entry.unpacked();
+            told(&entry.version.unwrap(), entry.request.as_ref())
+        });
+        assert_eq!(unpacked.collect::<Vec<_>>(), added.collect::<Vec<_>>());
+        assert_eq!(chunk.names.len(), 4, "each pair once");
+    }
+
+    #[test]
+    fn a_chunk_is_full_after_its_entries_or_its_bytes() {
+        let room = 10 * size_of::<PackedEntry>();
+        let (version, mut chunk) = (version("1"), EntryChunk::default());
+
+        (0..9).for_each(|_| chunk.add(entry(None), &version, room));
+        assert!(!chunk.is_full(room) && chunk.bytes() > room);
+        chunk.add(entry(None), &version, room);
+        assert!(chunk.is_full(room) && chunk.bytes() < 2 * room);
+
+        let mut tiny = EntryChunk::default();
+        tiny.add(entry(None), &version, 0);
+        assert!(tiny.is_full(0));
+    }
+}
