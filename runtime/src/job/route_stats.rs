@@ -1,11 +1,13 @@
 //! `RouteStats`: the requests that one version of a handler has answered for one route.
 
-use std::sync::OnceLock;
+use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::observe::latency::{LatencyExemplars, LatencyHistogram, LatencySnapshot};
 use crate::observe::series::{SeriesLimit, SeriesPermit};
+use crate::observe::stripes::Stripes;
 use crate::observe::traces::TraceId;
 
 /// How many routes of one version have counters of their own.
@@ -26,11 +28,19 @@ pub static ALL_OTHER: RouteStats = RouteStats::shared();
 #[derive(Debug)]
 pub struct RouteStats {
     route: Option<Box<str>>,
-    /// Requests by the first digit of their status. 0: no status was sent.
-    classes: [AtomicU64; 6],
+    counts: Stripes<RouteCounts>,
     durations: LatencyHistogram,
     exemplars: LatencyExemplars,
     _permit: Option<SeriesPermit>,
+}
+
+/// What a group of threads counts of one route.
+#[derive(Debug, Default)]
+struct RouteCounts {
+    /// Requests by the first digit of their status. 0: no status was sent.
+    classes: [AtomicU64; CLASSES.len()],
+    /// The route. A copy, so that the threads count references to it apart from others.
+    name: OnceLock<Arc<str>>,
 }
 
 /// The counters of the routes of one version. Made at the first request of each route.
@@ -55,7 +65,7 @@ impl RouteStats {
     const fn shared() -> RouteStats {
         RouteStats {
             route: None,
-            classes: [const { AtomicU64::new(0) }; 6],
+            counts: Stripes::new(),
             durations: LatencyHistogram::new(),
             exemplars: LatencyExemplars::new(),
             _permit: None,
@@ -80,7 +90,7 @@ impl RouteStats {
     /// duration of an upgraded connection is not counted: it lasts as long as its client wants.
     pub fn ended(&self, status: u16, time: Duration, job: (u64, Option<TraceId>)) {
         let class = usize::from(status / 100).min(CLASSES.len() - 1);
-        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        self.counts.own().classes[class].fetch_add(1, Ordering::Relaxed);
         if class != 1 {
             self.durations.observe_job(&self.exemplars, time, job);
         }
@@ -88,7 +98,10 @@ impl RouteStats {
 
     /// Returns the number of requests of each class that has any.
     pub fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.classes.iter().map(|count| count.load(Ordering::Relaxed));
+        let of_threads = |class: usize| {
+            self.counts.iter().map(move |counts| counts.classes[class].load(Ordering::Relaxed))
+        };
+        let counts: [u64; CLASSES.len()] = array::from_fn(|class| of_threads(class).sum());
         CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }
 
@@ -108,6 +121,13 @@ impl RouteTable {
             stats.as_ref().is_none_or(|stats| stats.route.as_deref() == Some(route))
         };
         RoutePosition(self.named.iter().position(is_free_or_same).unwrap_or(NAMED))
+    }
+
+    /// Returns the name of the route at this position, for those who keep it: a copy that other processors do not
+    /// refer to, or `route` itself if the route has no counters of its own.
+    pub fn name<'a>(&'a self, RoutePosition(position): RoutePosition, route: &'a Arc<str>) -> &'a Arc<str> {
+        let named = self.named.get(position).and_then(|slot| slot.get()?.as_deref());
+        named.map_or(route, |stats| stats.counts.own().name.get_or_init(|| Arc::from(&**route)))
     }
 
     /// Returns the counters of a route of this table.
@@ -149,7 +169,10 @@ mod tests {
         let table = RouteTable::default();
 
         for number in 0..NAMED + 3 {
-            table.at(table.position(&format!("/{number}"))).ended(200, Duration::ZERO, (1, None));
+            let route: Arc<str> = format!("/{number}").into();
+            let position = table.position(&route);
+            table.at(position).ended(200, Duration::ZERO, (1, None));
+            assert_eq!(table.name(position, &route), &route);
         }
 
         let last = table.iter().last().map(|stats| (stats.route().to_owned(), stats.durations().count()));

@@ -115,13 +115,14 @@ impl RequestLog {
         request: RoutedRequest<'_>,
         ballot: Option<Ballot>,
     ) {
-        let route = &request.found.route.label;
-        self.route = Some(job.entry.record.routes.position(route));
+        let (routes, route) = (&job.entry.record.routes, &request.found.route.label);
+        let position = routes.position(route);
+        self.route = Some(position);
         let is_kept = job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted);
         if self.story.is_some() || is_kept {
             job.usage.ends.answers_request();
             let story = self.story.take().unwrap_or_else(|| self.begun(request.head, request.peer));
-            self.story = Some(RequestSummary { route: Some(route.clone()), ..story });
+            self.story = Some(RequestSummary { route: Some(routes.name(position, route).clone()), ..story });
         }
         self.job_chosen(job, ballot);
     }
