@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{FailureGuard, HandlerLatencies, LogRate, OTHER_LATENCIES, Peaks, RouteTable};
+use crate::observe::stripes::Stripes;
 
 /// The counters of one version of a handler.
 #[derive(Debug, Default)]
@@ -25,25 +26,40 @@ pub struct HandlerStats {
     stderr_tail: Mutex<Option<LogRate>>,
     /// Scheduled runs that were missed.
     missed: AtomicU64,
-    /// CPU time of all jobs that have ended, in microseconds.
-    cpu: AtomicU64,
-    /// The recent CPU time of one job, in microseconds.
-    pace: AtomicU64,
+    sums: Stripes<JobSums>,
+    pace: Pace,
     /// How near its jobs have come to their limits.
     pub peaks: Peaks,
     /// Its requests by route.
     pub routes: RouteTable,
-    /// The bytes of request bodies that have arrived.
-    received: AtomicU64,
-    /// The bytes of response bodies that were handed over.
-    sent: AtomicU64,
     /// `None` inside if there are too many versions.
     latencies: OnceLock<Option<Box<HandlerLatencies>>>,
 }
 
+/// What the jobs of a group of threads have used and moved.
+#[derive(Debug, Default)]
+struct JobSums {
+    /// CPU time of all jobs that have ended, in microseconds.
+    cpu: AtomicU64,
+    /// The bytes of request bodies that have arrived.
+    received: AtomicU64,
+    /// The bytes of response bodies that were handed over.
+    sent: AtomicU64,
+}
+
+/// The recent CPU time of one job, in microseconds. Each job changes it, so its cache line holds nothing that jobs only
+/// read.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Pace(AtomicU64);
+
 /// Counts finished requests or runs.
 #[derive(Debug, Default)]
-pub struct Outcomes {
+pub struct Outcomes(Stripes<OutcomeCounts>);
+
+/// The requests or runs that a group of threads has finished.
+#[derive(Debug, Default)]
+struct OutcomeCounts {
     ended: AtomicU64,
     failed: AtomicU64,
     /// Total duration in microseconds.
@@ -87,23 +103,23 @@ impl HandlerStats {
     /// A longer time than the recent one is taken over at once, and decays over dozens of shorter
     /// jobs. A handler that computes now and then is expected to compute.
     pub fn spent(&self, time: Duration) {
-        let (time, pace) = (micros(time), self.pace.load(Ordering::Relaxed));
-        self.cpu.fetch_add(time, Ordering::Relaxed);
+        let (time, pace) = (micros(time), self.pace.0.load(Ordering::Relaxed));
+        self.sums.own().cpu.fetch_add(time, Ordering::Relaxed);
         let next = if time >= pace { time } else { pace - (pace - time).div_ceil(8) };
         if next != pace {
             // If two jobs end at once, one of them may be lost.
-            self.pace.store(next, Ordering::Relaxed);
+            self.pace.0.store(next, Ordering::Relaxed);
         }
     }
 
     /// Returns the CPU time of all jobs that have ended.
     pub fn cpu(&self) -> Duration {
-        Duration::from_micros(self.cpu.load(Ordering::Relaxed))
+        Duration::from_micros(sum(&self.sums, |sums| &sums.cpu))
     }
 
     /// Returns the expected CPU time of a job, from the recent ones.
     pub fn pace(&self) -> Duration {
-        Duration::from_micros(self.pace.load(Ordering::Relaxed))
+        Duration::from_micros(self.pace.0.load(Ordering::Relaxed))
     }
 
     /// Returns the distributions of the durations of its jobs, which may be those of [`OTHER_LATENCIES`].
@@ -118,7 +134,8 @@ impl HandlerStats {
 
     /// Counts the bytes of the bodies of a request and of its response.
     pub fn transferred(&self, received: u64, sent: u64) {
-        for (counter, bytes) in [(&self.received, received), (&self.sent, sent)] {
+        let sums = self.sums.own();
+        for (counter, bytes) in [(&sums.received, received), (&sums.sent, sent)] {
             if bytes > 0 {
                 counter.fetch_add(bytes, Ordering::Relaxed);
             }
@@ -127,12 +144,12 @@ impl HandlerStats {
 
     /// Returns the bytes of request bodies that have arrived.
     pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        sum(&self.sums, |sums| &sums.received)
     }
 
     /// Returns the bytes of response bodies that were handed over.
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        sum(&self.sums, |sums| &sums.sent)
     }
 
     /// Counts scheduled runs that were missed.
@@ -159,30 +176,36 @@ impl HandlerStats {
 impl Outcomes {
     /// Counts a success, and the time from its first byte to its last.
     pub fn succeed(&self, time: Duration) {
-        self.time.fetch_add(micros(time), Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        let counts = self.0.own();
+        counts.time.fetch_add(micros(time), Ordering::Relaxed);
+        counts.ended.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a failure, or a request that broke off.
     pub fn fail(&self, time: Duration) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.0.own().failed.fetch_add(1, Ordering::Relaxed);
         self.succeed(time);
     }
 
     /// Returns the number of all that have ended.
     pub fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Relaxed)
+        sum(&self.0, |counts| &counts.ended)
     }
 
     /// Returns the number of failures among them.
     pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+        sum(&self.0, |counts| &counts.failed)
     }
 
     /// Returns their total duration.
     pub fn time(&self) -> Duration {
-        Duration::from_micros(self.time.load(Ordering::Relaxed))
+        Duration::from_micros(sum(&self.0, |counts| &counts.time))
     }
+}
+
+/// Adds up a counter over all threads.
+fn sum<T>(stripes: &Stripes<T>, of: fn(&T) -> &AtomicU64) -> u64 {
+    stripes.iter().map(|counts| of(counts).load(Ordering::Relaxed)).sum()
 }
 
 fn micros(time: Duration) -> u64 {
@@ -191,13 +214,15 @@ fn micros(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
     fn a_failure_is_an_end_too() {
         let ends = Outcomes::default();
         ends.succeed(Duration::from_millis(2));
-        ends.fail(Duration::from_millis(3));
+        thread::scope(|scope| _ = scope.spawn(|| ends.fail(Duration::from_millis(3))));
         assert_eq!((ends.ended(), ends.failed()), (2, 1));
         assert_eq!(ends.time(), Duration::from_millis(5));
     }
