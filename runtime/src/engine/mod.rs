@@ -54,7 +54,7 @@ use stderr_log::StderrLog;
 pub struct Engine {
     registry: Registry,
     live: Live,
-    next: AtomicU64,
+    next: NextNumber,
     /// The budgets that all sandboxed jobs share.
     budgets: Budgets,
     /// Where jobs go that compute for long.
@@ -66,6 +66,10 @@ pub struct Engine {
     drain: Drain,
     started: SystemTime,
 }
+
+/// The number of the next job. Each job changes it, so its cache line holds nothing that jobs only read.
+#[repr(align(64))]
+struct NextNumber(AtomicU64);
 
 /// Why a job of the daemon itself failed.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ impl Engine {
         Arc::new(Engine {
             registry: Registry::default(),
             live: Live::new(),
-            next: AtomicU64::new(first),
+            next: NextNumber(AtomicU64::new(first)),
             budgets,
             lane: Lane::default(),
             running: Running::default(),
@@ -173,7 +177,7 @@ impl Engine {
         const STDERR_TAIL: usize = 16 << 10;
         let stderr_tail = Tail::new(STDERR_TAIL);
         Job {
-            id: JobId(self.next.fetch_add(1, Ordering::Relaxed)),
+            id: JobId(self.next.0.fetch_add(1, Ordering::Relaxed)),
             args: entry.args.clone(),
             env: Env::new(),
             stdin: Input::empty(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,18 @@ use crate::observe::traces::OpenSpan;
 /// The table of running jobs, split into several parts so cores seldom contend for one lock.
 #[derive(Default)]
 pub(super) struct Running {
-    parts: [Mutex<HashMap<JobId, Runner>>; 16],
+    parts: [RunningPart; 16],
     left: Notify,
+    /// Whether anybody has waited for jobs to leave. Telling nobody would cost each job a lock that all jobs share.
+    is_awaited: AtomicBool,
     /// The jobs that wait for a slot while others wait for them.
     pub(super) nested: NestedWaits,
 }
+
+/// A part of the table. Other parts are used at the same time, so its cache line is not theirs.
+#[derive(Default)]
+#[repr(align(64))]
+struct RunningPart(Mutex<HashMap<JobId, Runner>>);
 
 struct Runner {
     entry: Arc<HandlerVersion>,
@@ -153,11 +161,11 @@ impl Running {
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
         // Consecutive jobs are in different parts, since the part is the number modulo the number of parts.
         let part = usize::try_from(id.0 % self.parts.len() as u64).unwrap_or_default();
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts[part].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all<T>(&self, mut look: impl FnMut(JobId, &Runner) -> Option<T>) -> Vec<T> {
-        let parts = self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner));
+        let parts = self.parts.iter().map(|part| part.0.lock().unwrap_or_else(PoisonError::into_inner));
         parts
             .flat_map(|part| part.iter().filter_map(|(id, runner)| look(*id, runner)).collect::<Vec<_>>())
             .collect()
@@ -243,6 +251,8 @@ impl Running {
 
     /// Waits until no job runs for which a shutdown waits.
     pub(super) async fn emptied(&self) {
+        // Before the table is read: a job that is found there sees this when it has left.
+        self.is_awaited.store(true, Ordering::Release);
         loop {
             let left = self.left.notified();
             if self.all(|_, runner| waited_for(runner).then_some(())).is_empty() {
@@ -276,7 +286,9 @@ impl RunningGuard<'_> {
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
-        self.table.left.notify_waiters();
+        if self.table.is_awaited.load(Ordering::Acquire) {
+            self.table.left.notify_waiters();
+        }
         let end = std::mem::replace(&mut self.end, ReportedEnd::Unremarkable);
         let stopped = runner.as_ref().and_then(|runner| runner.stop.reason());
         self.tell(&end.text(stopped), runner.as_ref());
