@@ -67,8 +67,12 @@ impl Output {
         Output(Arc::new(SharedOutput { destinations, ..SharedOutput::default() }))
     }
 
-    /// Adds a destination for everything written from now on.
+    /// Adds a destination for everything that is written to this output from now on. Earlier clones do not have it.
     pub fn add(&mut self, destination: Arc<dyn Destination>) {
+        if let Some(unshared) = Arc::get_mut(&mut self.0) {
+            unshared.destinations.push(destination);
+            return;
+        }
         let mut destinations = self.0.destinations.clone();
         destinations.push(destination);
         let written = self.0.written.clone();
@@ -287,6 +291,23 @@ mod tests {
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(tail.last_line(), "last");
         assert_eq!(output.written(), 11);
+    }
+
+    #[test]
+    fn an_added_destination_gets_what_follows_and_earlier_clones_do_not_have_it() {
+        let tails = [Tail::new(100), Tail::new(100), Tail::new(100)];
+        let [first, second, third] = tails.each_ref().map(|tail| Arc::new(tail.clone()));
+        let mut output = Output::to(vec![first]);
+        output.write(&Bytes::from_static(b"a")).unwrap();
+
+        output.add(second);
+        let earlier = output.clone();
+        output.add(third);
+        output.write(&Bytes::from_static(b"b")).unwrap();
+        earlier.write(&Bytes::from_static(b"c")).unwrap();
+
+        assert_eq!(tails.map(|tail| tail.text()), ["abc", "bc", "b"]);
+        assert_eq!((output.written(), earlier.written()), (3, 3));
     }
 
     #[test]
