@@ -17,6 +17,8 @@ pub struct Budget {
     common: Units,
     kept: Units,
     all: AtomicUsize,
+    /// Notified when reserved units are given back.
+    returned: Notify,
 }
 
 /// A pool of units.
@@ -25,8 +27,6 @@ struct Units {
     free: Semaphore,
     /// How many returned units are withheld from the pool, because it was resized to fewer.
     owed: AtomicUsize,
-    /// Notified when units are given back.
-    returned: Notify,
 }
 
 /// A handler that shares a budget.
@@ -54,7 +54,8 @@ impl Budget {
         let all = units.min(Semaphore::MAX_PERMITS);
         let common = max_per_job(all);
         let kept = all - common;
-        Arc::new(Budget { common: Units::new(common), kept: Units::new(kept), all: all.into() })
+        let (common, kept, returned) = (Units::new(common), Units::new(kept), Notify::new());
+        Arc::new(Budget { common, kept, all: all.into(), returned })
     }
 
     /// Changes the number of units. Units held beyond the new number stay held until they are given back.
@@ -64,6 +65,7 @@ impl Budget {
         let (common, common_before) = (max_per_job(all), max_per_job(before));
         self.common.resize(common_before, common);
         self.kept.resize(before - common_before, all - common);
+        self.returned.notify_waiters();
     }
 
     /// Makes a budget without a limit.
@@ -123,7 +125,7 @@ impl Budget {
         let mut portion = self.nothing(holder);
         loop {
             // Made before the check, so that no return in between is missed.
-            let returned = self.kept.returned.notified();
+            let returned = self.returned.notified();
             match self.spare(holder.held.load(Ordering::SeqCst) + units) {
                 Some(0) => {
                     return tokio::select! {
@@ -232,7 +234,11 @@ impl Portion {
         self.kept -= kept;
         self.common -= common;
         self.holder.held.fetch_sub(surplus, Ordering::SeqCst);
-        self.budget.kept.give_back(kept);
+        // Most portions have no reserved units, so nobody is told in vain: that takes a lock of all jobs.
+        if kept > 0 {
+            self.budget.kept.give_back(kept);
+            self.budget.returned.notify_waiters();
+        }
         self.budget.common.give_back(common);
         // `notify_one` stores the notification for a task that is about to wait.
         self.holder.given_back.notify_one();
@@ -241,7 +247,7 @@ impl Portion {
 
 impl Units {
     fn new(units: usize) -> Units {
-        Units { free: Semaphore::new(units), owed: AtomicUsize::new(0), returned: Notify::new() }
+        Units { free: Semaphore::new(units), owed: AtomicUsize::new(0) }
     }
 
     fn free(&self) -> usize {
@@ -270,7 +276,6 @@ impl Units {
         let owed = self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, owed).unwrap_or_default();
         if units > owed {
             self.free.add_permits(units - owed);
-            self.returned.notify_waiters();
         }
     }
 
