@@ -47,10 +47,22 @@ struct EntryNames {
 }
 
 impl EntryChunk {
+    /// Drops the entries and keeps the memory for others: the processor has just fetched it to drop them.
+    pub(super) fn clear(&mut self) {
+        /// Long paths are rare, so their memory is not kept.
+        const TEXT: usize = 32;
+        self.entries.clear();
+        self.names.clear();
+        self.texts.clear();
+        self.texts.shrink_to(TEXT * self.entries.capacity());
+        self.held = 0;
+    }
+
     /// Adds an entry of this version. The first one makes room for further ones, within `room` bytes.
     pub(super) fn add(&mut self, mut entry: HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
-        if self.entries.is_empty() {
-            self.entries.reserve_exact((room / size_of::<PackedEntry>()).max(1));
+        let most = (room / size_of::<PackedEntry>()).max(1);
+        if self.entries.is_empty() && self.entries.capacity() != most {
+            self.entries = Vec::with_capacity(most);
         }
         entry.version = None;
         let (path, mut client, mut route) = (self.texts.len(), self.texts.len(), None);
@@ -196,5 +208,21 @@ mod tests {
         let mut tiny = EntryChunk::default();
         tiny.add(entry(None), &version, 0);
         assert!(tiny.is_full(0));
+    }
+
+    #[test]
+    fn a_chunk_that_is_cleared_keeps_its_memory_and_not_that_of_long_paths() {
+        let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), &Arc::from("::1"));
+        let (version, mut chunk) = (version("1"), EntryChunk::default());
+        let room = 2 * size_of::<PackedEntry>();
+        chunk.add(entry(Some(long)), &version, room);
+        let place = chunk.entries.as_ptr();
+
+        chunk.clear();
+
+        assert_eq!((chunk.len(), chunk.bytes()), (0, 0));
+        chunk.add(entry(None), &version, room);
+        assert_eq!((chunk.entries.as_ptr(), chunk.held), (place, 0));
+        assert!(!chunk.is_full(room) && chunk.bytes() < 2 * room, "{}", chunk.bytes());
     }
 }

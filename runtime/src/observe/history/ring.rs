@@ -114,9 +114,13 @@ impl EntryRing {
         chunk.add(entry, version, room(limit));
         if chunk.is_full(room(limit)) {
             // The open chunk stays locked, so that others find each entry in one place.
-            let oldest = lock(&self.full).push(mem::take(&mut *open), limit);
-            drop(open);
-            drop(oldest);
+            let mut oldest = lock(&self.full).push(mem::take(&mut *open), limit);
+            if let Some(mut old) = oldest.pop()
+                && let Some(chunk) = Arc::get_mut(&mut old)
+            {
+                chunk.clear();
+                *open = old;
+            }
         }
     }
 
