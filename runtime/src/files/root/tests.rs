@@ -100,7 +100,7 @@ async fn a_file_is_taken_from_memory_until_its_path_leads_to_another_state() {
     fs::write(at("new"), "other").unwrap();
     fs::rename(at("new"), at("replaced")).unwrap();
     fs::remove_file(at("removed")).unwrap();
-    change(&at("closed"), || fs::set_permissions(at("closed"), Permissions::from_mode(0)).unwrap());
+    change(&at("closed"), || fs::set_permissions(at("closed"), Permissions::from_mode(0o0)).unwrap());
     fs::remove_file(at("link")).unwrap();
     symlink("untouched", at("link")).unwrap();
     fs::remove_file(at("directory")).unwrap();
