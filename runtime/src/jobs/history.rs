@@ -12,7 +12,7 @@ use super::ended_job::{nested, report};
 use super::reply::ReplyJob;
 use crate::engine::Engine;
 use crate::job::{Job, JobId};
-use crate::observe::history::KeptEntry;
+use crate::observe::history::ChunkEntry;
 use crate::record;
 
 /// Lists the ended jobs of this engine.
@@ -39,7 +39,7 @@ impl ReplyJob for TellHistory {
             let is_known = engine.live().pin().handlers.contains_key(name.as_str());
             ensure!(is_known, "there is no handler {name:?}: `portcullis handlers` lists them");
         }
-        let is_wanted = |entry: &&KeptEntry| {
+        let is_wanted = |entry: &&ChunkEntry| {
             let of_handler = |name: &String| entry.version().handler == *name;
             handler.as_ref().is_none_or(of_handler) && (!failed || !entry.packed().is_well())
         };
@@ -51,7 +51,7 @@ impl ReplyJob for TellHistory {
 
 impl TellHistory {
     /// Reports one job, with the jobs that it called and its record.
-    async fn one(&self, engine: &Engine, entries: &[KeptEntry], id: &str) -> Result<EndedJobReport> {
+    async fn one(&self, engine: &Engine, entries: &[ChunkEntry], id: &str) -> Result<EndedJobReport> {
         let number: JobId = id
             .parse()
             .ok()

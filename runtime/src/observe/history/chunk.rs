@@ -24,7 +24,7 @@ pub(super) struct EntryChunk {
 }
 
 /// An entry of a chunk, which it keeps alive.
-pub struct KeptEntry {
+pub struct ChunkEntry {
     chunk: Arc<EntryChunk>,
     index: usize,
 }
@@ -112,12 +112,12 @@ impl EntryChunk {
     }
 
     /// Returns the entries in their order.
-    pub(super) fn entries(self: &Arc<EntryChunk>) -> impl Iterator<Item = KeptEntry> {
-        (0..self.len()).map(move |index| KeptEntry { chunk: self.clone(), index })
+    pub(super) fn entries(self: &Arc<EntryChunk>) -> impl Iterator<Item = ChunkEntry> {
+        (0..self.len()).map(move |index| ChunkEntry { chunk: self.clone(), index })
     }
 }
 
-impl KeptEntry {
+impl ChunkEntry {
     /// Returns what is kept of the entry alone: all but its version, and the path, route and client of its request.
     pub fn packed(&self) -> &HistoryEntry {
         &self.chunk.entries[self.index].entry

@@ -9,7 +9,7 @@ mod store;
 mod tap;
 
 pub use self::ring::HistoryFigures;
-pub use chunk::KeptEntry;
+pub use chunk::ChunkEntry;
 pub use entry::{
     CallSummary, FailureSummary, HistoryEntry, JobDurations, JobSummary, RequestSummary, VersionLabel,
 };

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::chunk::{self, EntryChunk, KeptEntry};
+use super::chunk::{self, ChunkEntry, EntryChunk};
 use super::entry::{HistoryEntry, VersionLabel};
 use crate::observe::stripes::{STRIPES, Stripes};
 
@@ -80,7 +80,7 @@ impl HandlerHistory {
     }
 
     /// Appends all entries.
-    pub(super) fn collect(&self, all: &mut Vec<KeptEntry>) {
+    pub(super) fn collect(&self, all: &mut Vec<ChunkEntry>) {
         for ring in [&self.failed, &self.ended] {
             ring.each(|chunk| all.extend(chunk.entries()));
         }
@@ -136,7 +136,7 @@ impl EntryRing {
         }
         // Packed anew, because chunks for the former limit may be too large.
         let mut entries: Vec<_> = full.chunks.iter().flat_map(EntryChunk::entries).collect();
-        entries.sort_by_key(KeptEntry::ended);
+        entries.sort_by_key(ChunkEntry::ended);
         *full = FullChunks::default();
         let mut chunk = EntryChunk::default();
         for kept in entries {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use opentelemetry::TraceId;
 
-use super::chunk::KeptEntry;
+use super::chunk::ChunkEntry;
 use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
 use super::ring::{HandlerHistory, HistoryFigures};
 use super::tap::{TapListener, Taps};
@@ -106,11 +106,11 @@ impl History {
     }
 
     /// Returns the entries of all handlers, oldest first.
-    pub fn recent(&self) -> Vec<KeptEntry> {
+    pub fn recent(&self) -> Vec<ChunkEntry> {
         let mut all = Vec::new();
         let handlers: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         handlers.iter().for_each(|handler| handler.collect(&mut all));
-        all.sort_by_key(KeptEntry::ended);
+        all.sort_by_key(ChunkEntry::ended);
         all
     }
 
