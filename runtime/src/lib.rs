@@ -77,7 +77,7 @@
 //! | the time limits that no key sets | `http::timeouts` |
 //! | request smuggling | `http::wire::h1`, `http::request::h2_rules` |
 //! | trusted proxies: their fields, and the header of the PROXY protocol | `access::forwarded`, `net::proxy_header` |
-//! | the certificate for a server name | `net::tls::choice` |
+//! | the certificate for a server name; the names in a client's certificate | `net::tls::choice`; `net::tls::secured` |
 //! | certificates from an ACME server: obtained; when due, and their files | `acme::keeper`, `net::tls::acme::kept` |
 //! | gates: passwords; keys of tokens from a URL | `access::passwords`; `daemon::key_sets` |
 //! | tokens of gates: claims and lifetime; the signature | `access::tokens`; `access::ring_provider` |
@@ -85,9 +85,10 @@
 //! | rate limits: the token buckets of this daemon (governor), their memory; those in a store | `access::rate_limit`, `access::rate_slots`; `store::shared_rate` |
 //! | floods of frames (RST_STREAM, PING, SETTINGS) | `http::wire::h2::flood`, `http::upgrade::websocket::flood` |
 //! | the connection limits, in all and per address | `http::limits::connections` |
-//! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault` |
+//! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault`, its text `job::fault_text` |
 //! | compression: the choice of the coding, the response | `catalog::coding`, `http::request::compress` |
-//! | the access log: when a line is written; the line in each format; its file | `http::request::request_log`; `http::request::access_line`; `observe::access_file` |
+//! | a line of the access log: made and written; the end of the request that it is for; its file | `http::request::access_line`; `http::request::request_log`; `observe::access_file` |
+//! | the durations of requests and jobs: histograms, and how Prometheus gets them; those of a canary | `observe::latency::histogram`, `http::admin::latency_metrics`; `catalog::trial::histogram` |
 //! | the counters of a handler | `job::handler_stats`; as metrics: `http::admin::handler_metrics` |
 //! | the delay after a failing `accept` | `net::listen::accept_backoff` |
 //! | `LISTEN_FDS`, and the handover of sockets | `net::activation::listen_fds`, `net::activation::handover` |
@@ -111,7 +112,7 @@
 //! | mounts; symbolic links that lead out of them; devices and FIFOs in them | `wasm::host::mounted`; `wasm::host::links`; `wasm::host::open_guard` |
 //! | outbound requests: their connections, the second try, loops, private addresses | `http::outbound::pool`; `http::outbound::exchange`; `http::outbound::cdn_loop`; `net::outbound::address` |
 //! | a connection to SQLite: opened, its pragmas; its memory; the log of changes | `database::sqlite::open`; `database::sqlite::memory`; `database::sqlite::file` |
-//! | the transaction of a job, and its rollback when the job ends | `database::session`, `database::sqlite::connection`, `database::postgres::lease` |
+//! | the transaction of a job; its rollback when the job ends | `database::session`; `database::sqlite::pool`, `database::postgres::lease` |
 //! | WebSockets | `http::upgrade::websocket` |
 //! | middlewares: around a request, and the import by which they pass it on | `http::gate_chain`, `wasm::host::middleware` |
 //! | the dashboard: its page, and its way to the admin socket | `dashboard`, `http::admin::forward` |

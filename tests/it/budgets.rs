@@ -46,9 +46,10 @@ fn a_handler_that_opens_all_it_can_locks_nobody_out() {
         return;
     }
     let reads = Program::text().await_file("f").say("read\n").wasm();
+    let settings = format!("{MOUNTS}\nlimits.handles = 256");
     let daemon = operated("")
-        .handler("hoard", MOUNTS, &Program::new().hoard("f").sleep_for_ever().wasm())
-        .handler("reads", MOUNTS, &reads)
+        .handler("hoard", &settings, &Program::new().hoard("f").sleep_for_ever().wasm())
+        .handler("reads", &settings, &reads)
         .under(&["prlimit", "--nofile=1024:1024"])
         .start();
     daemon.log.line("file descriptors at once (hoard: 64 jobs, reads: 64 jobs)");
