@@ -42,6 +42,7 @@ mod floods;
 mod foreign;
 mod forwarding;
 mod gate;
+mod gate_orders;
 mod gates;
 mod given;
 mod growth;

@@ -56,31 +56,26 @@ impl RoutedRequest<'_> {
         gates: &[RouteGate],
         log: &mut RequestLog,
     ) -> Result<Option<GatePass>, Refusal> {
+        // Else the built-in gates in front of a handler would be asked twice.
         if !gates.iter().all(|gate| matches!(gate, RouteGate::BuiltIn(_))) {
             return Ok(None);
         }
         let mut pass = GatePass::default();
-        let decision = self.ask_built_in(gates, &mut pass);
+        let all_passed = self.all_pass_at_once(gates, &mut pass);
         log.user_named(pass.user());
-        Ok(match decision? {
-            BuiltInDecision::Pass => Some(pass),
-            BuiltInDecision::Verify(..) => None,
-        })
+        Ok(all_passed?.then_some(pass))
     }
 
-    /// Asks built-in gates up to the first that does not let the request pass at once.
-    fn ask_built_in<'g>(
-        self,
-        gates: &'g [RouteGate],
-        pass: &mut GatePass,
-    ) -> Result<BuiltInDecision<'g>, Refusal> {
+    /// Asks gates up to the first that does not let the request pass at once, as a handler never does. Reports whether all
+    /// gates let it pass.
+    fn all_pass_at_once(self, gates: &[RouteGate], pass: &mut GatePass) -> Result<bool, Refusal> {
         for gate in gates {
-            let RouteGate::BuiltIn(gate) = gate else { continue };
-            if let verify @ BuiltInDecision::Verify(..) = self.check_gate(gate, pass)? {
-                return Ok(verify);
+            let RouteGate::BuiltIn(gate) = gate else { return Ok(false) };
+            if let BuiltInDecision::Verify(..) = self.check_gate(gate, pass)? {
+                return Ok(false);
             }
         }
-        Ok(BuiltInDecision::Pass)
+        Ok(true)
     }
 
     /// Asks the gates in their order, up to the first that does not let the request pass, or that is a middleware. What

@@ -1,0 +1,63 @@
+//! Several gates in front of a route: each is asked, whatever the target of the route is.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::SystemTime;
+
+use crate::harness::{Client, Program, Setup, until};
+
+/// "ada:lovelace"
+const ADA: &str = "Authorization: Basic YWRhOmxvdmVsYWNl\r\n";
+
+/// Orders of an address gate, a password gate and a handler that lets nobody pass.
+const ORDERS: [&str; 4] =
+    ["\"office\", \"staff\"", "\"staff\", \"office\"", "\"staff\", \"closed\"", "\"closed\", \"staff\""];
+
+/// Targets: the path of the route, the path of a request, the target, and its status.
+const TARGETS: [(&str, &str, &str, u16); 4] = [
+    ("fixed", "fixed", "respond = { body = \"x\" }", 200),
+    ("old", "old", "redirect = \"/env\"", 302),
+    ("files/{*path}", "files/a.txt", "static = { dir = \"public\" }", 200),
+    ("run", "run", "handler = \"env\"", 200),
+];
+
+#[test]
+fn a_remembered_password_passes_its_own_gate_alone_and_a_file_in_memory_is_guarded() {
+    let gates = "[gate.office]\nkind = \"addresses\"\ndeny = [\"127.0.0.3\"]\n\
+                 [gate.staff]\nkind = \"basic\"\nusers_file = \"users\"\n";
+    let users = format!("ada:{}\n", bcrypt::hash("lovelace", 4).unwrap());
+    let mut setup = Setup::new(gates)
+        .handler("env", "", &Program::text().environment().wasm())
+        .handler("closed", "", &Program::new().say("Status: 403\n\n").wasm())
+        .file("users", users.as_bytes());
+    for (number, before) in ORDERS.iter().enumerate() {
+        for (path, _, target, _) in TARGETS {
+            setup = setup
+                .add(&format!("[[route]]\npath = \"/{number}/{path}\"\n{target}\nbefore = [{before}]\n"));
+        }
+    }
+    fs::create_dir(setup.path("public")).unwrap();
+    let daemon = setup.file("public/a.txt", b"a").host("tcp://127.0.0.1:0").start();
+    // A file that was changed less than 2 s ago is not kept in memory.
+    until("the file has settled", || {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let changed = fs::metadata(daemon.path("public/a.txt")).unwrap().ctime().cast_unsigned();
+        (changed + 3 < now).then_some(())
+    });
+    let from = |last: u8, path: &str, fields: &str| {
+        Client::tcp_from(Ipv4Addr::new(127, 0, 0, last), daemon.port()).ask("GET", path, fields).status()
+    };
+
+    for (_, path, _, passed) in TARGETS {
+        let asked = |order: usize| {
+            let path = format!("/{order}/{path}");
+            let _remembered = [(); 3].map(|()| from(2, &path, ADA));
+            [from(2, &path, ADA), from(3, &path, ADA), from(2, &path, ""), from(3, &path, "")]
+        };
+        assert_eq!(asked(0), [passed, 403, 401, 403], "{path}");
+        assert_eq!(asked(1), [passed, 403, 401, 401], "{path}");
+        assert_eq!(asked(2), [403, 403, 401, 401], "{path}");
+        assert_eq!(asked(3), [403; 4], "{path}");
+    }
+}
