@@ -336,6 +336,8 @@ impl FileRequest<'_> {
                 return Ok(bytes);
             }
             at += bytes.len() as u64;
+            // Room for no more than the file: it may be kept in memory, which counts its length.
+            whole.reserve(wanted);
             whole.extend_from_slice(&bytes);
         }
         if file.has_changed() { Err(changed()) } else { Ok(whole.freeze()) }
