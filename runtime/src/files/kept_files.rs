@@ -224,6 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_read_long_ago_is_read_again_however_much_it_is_used() {
+        let files = KeptFiles::default();
+        keep(&files, "a", 1);
+        let keep_of_age = |age: Duration| {
+            files.keep("a", KeptFile { read: Instant::now().checked_sub(age).unwrap(), ..file(1) });
+        };
+
+        keep_of_age(FRESH / 2);
+        assert!((0..3).all(|_| files.find("a").is_some()));
+        keep_of_age(FRESH + Duration::from_millis(1));
+        assert!(files.find("a").is_none());
+        files.keep("a", file(2));
+
+        assert_eq!(files.find("a").unwrap().content.len(), 2);
+    }
+
+    #[test]
     fn a_flood_of_files_takes_no_more_room_and_a_file_in_use_stays() {
         let files = KeptFiles::default();
         keep(&files, "in use", LARGEST);
