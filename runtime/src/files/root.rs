@@ -152,7 +152,7 @@ impl FileRoot {
     pub fn kept(&self, path: &str) -> Option<Arc<KeptFile>> {
         let kept = self.kept.find(path)?;
         // Not opened for reading, which costs more. Whether it may be read was checked when it was read, and a change of
-        // its permissions is a change of its state.
+        // its permissions is a change of its state. A new policy of a security module shows when it is read again.
         match openat2(&self.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NEAR_WALLS) {
             Ok(fd) if fstat(&fd).is_ok_and(|stat| FileVersion::of(&stat) == kept.version) => Some(kept),
             // The kernel has dropped the names from its cache.
@@ -167,9 +167,15 @@ impl FileRoot {
     /// Keeps the whole content of a file that was opened at this path, and the values of its fields, if it is small and
     /// has not been changed lately.
     pub fn keep(&self, path: &str, file: &OpenedFile, content: &Bytes, fields: FileFields) {
-        if file.may_be_kept() && content.len() <= kept_files::LARGEST {
-            self.kept.keep(path, KeptFile::new(file.version, content.clone(), fields));
+        if !file.may_be_kept() || content.len() > kept_files::LARGEST {
+            return;
         }
+        // A request that looks for a compressed file or for another path first reads a file that is kept already. To
+        // replace it would only hold up the requests that are answered from memory.
+        if self.kept.find(path).is_some_and(|kept| kept.version == file.version) {
+            return;
+        }
+        self.kept.keep(path, KeptFile::new(file.version, content.clone(), fields));
     }
 
     /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead

@@ -124,3 +124,19 @@ async fn a_file_in_memory_is_not_sent_where_a_compressed_one_may_lie_beside_it()
     assert!(kept(whole).is_some());
     assert!(kept(request(&files, &squeezed, OLD, &descriptors)).is_none());
 }
+
+#[tokio::test]
+async fn a_file_that_is_read_although_it_is_in_memory_is_not_kept_anew() {
+    let (files, descriptors) = (source(&[Coding::Br]), Budget::boundless());
+    let [plain, squeezed] = [&[][..], &[(ACCEPT_ENCODING, "br")]].map(|fields| head(Method::GET, fields));
+    if !keep(request(&files, &plain, OLD, &descriptors)).await {
+        return;
+    }
+    let in_memory = || (0..100).find_map(|_| files.root.kept(OLD)).unwrap();
+    let before = in_memory();
+
+    let read = shown(request(&files, &squeezed, OLD, &descriptors).answer().await);
+
+    assert_eq!(read.2, before.content);
+    assert!(Arc::ptr_eq(&before, &in_memory()));
+}
