@@ -117,6 +117,29 @@ async fn a_file_is_taken_from_memory_until_its_path_leads_to_another_state() {
 }
 
 #[tokio::test]
+async fn a_file_in_memory_is_not_sent_once_a_directory_on_its_path_is_another_one() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for release in ["a", "b"] {
+        fs::create_dir(at(release)).unwrap();
+        fs::write(at(release).join("x"), release).unwrap();
+    }
+    symlink("a", at("current")).unwrap();
+    let root = root(place.path());
+    keep(&root, "a/x").await;
+    keep(&root, "current/x").await;
+
+    symlink("b", at("next")).unwrap();
+    fs::rename(at("next"), at("current")).unwrap();
+
+    assert!(root.kept("current/x").is_none());
+    assert_eq!((0..100).find_map(|_| root.kept("a/x")).unwrap().content, "a");
+    fs::rename(at("a"), at("old")).unwrap();
+    fs::rename(at("b"), at("a")).unwrap();
+    assert!(root.kept("a/x").is_none());
+}
+
+#[tokio::test]
 async fn a_file_that_was_changed_just_now_is_not_kept() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("a"), "first").unwrap();
