@@ -76,7 +76,7 @@ impl FileState {
     /// Reports whether neither the content nor anything else was changed lately, so that the next change shows in the
     /// times.
     pub(super) fn has_settled(&self) -> bool {
-        has_settled(self.changed) && self.age().is_some_and(|age| age > SETTLED)
+        has_settled(self.changed) && has_settled(self.modified)
     }
 }
 
