@@ -6,8 +6,11 @@ use std::time::SystemTime;
 
 use super::entry::{HistoryEntry, VersionLabel};
 
+/// The bytes of an entry in the list of a chunk.
+pub(super) const ENTRY: usize = size_of::<PackedEntry>();
+
 /// The bytes for the list of entries of the largest chunks. The entries of a chunk are dropped together.
-pub(super) const LARGEST: usize = 32 * size_of::<PackedEntry>();
+pub(super) const LARGEST: usize = 32 * ENTRY;
 
 /// Entries in the order in which they were added.
 ///
@@ -47,20 +50,24 @@ struct EntryNames {
 }
 
 impl EntryChunk {
-    /// Drops the entries and keeps the memory for others: the processor has just fetched it to drop them.
-    pub(super) fn clear(&mut self) {
+    /// Drops the entries and keeps their memory for others, within `room` bytes: the processor has just fetched it to
+    /// drop them.
+    pub(super) fn clear(&mut self, room: usize) {
         /// Long paths are rare, so their memory is not kept.
         const TEXT: usize = 32;
         self.entries.clear();
+        self.entries.shrink_to(room / ENTRY);
+        let kept = self.entries.capacity();
         self.names.clear();
+        self.names.shrink_to(kept);
         self.texts.clear();
-        self.texts.shrink_to(TEXT * self.entries.capacity());
+        self.texts.shrink_to(TEXT * kept);
         self.held = 0;
     }
 
     /// Adds an entry of this version. The first one makes room for further ones, within `room` bytes.
     pub(super) fn add(&mut self, mut entry: HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
-        let most = (room / size_of::<PackedEntry>()).max(1);
+        let most = (room / ENTRY).max(1);
         if self.entries.is_empty() && self.entries.capacity() != most {
             self.entries = Vec::with_capacity(most);
         }
@@ -106,8 +113,7 @@ impl EntryChunk {
         if entries.is_empty() {
             return 0;
         }
-        let lists =
-            entries.capacity() * size_of::<PackedEntry>() + names.capacity() * size_of::<EntryNames>();
+        let lists = entries.capacity() * ENTRY + names.capacity() * size_of::<EntryNames>();
         2 * size_of::<EntryChunk>() + lists + texts.capacity() + held
     }
 
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_full_after_its_entries_or_its_bytes() {
-        let room = 10 * size_of::<PackedEntry>();
+        let room = 10 * ENTRY;
         let (version, mut chunk) = (version("1"), EntryChunk::default());
 
         (0..9).for_each(|_| chunk.add(entry(None), &version, room));
@@ -214,15 +220,19 @@ mod tests {
     fn a_chunk_that_is_cleared_keeps_its_memory_and_not_that_of_long_paths() {
         let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), &Arc::from("::1"));
         let (version, mut chunk) = (version("1"), EntryChunk::default());
-        let room = 2 * size_of::<PackedEntry>();
+        let room = 2 * ENTRY;
         chunk.add(entry(Some(long)), &version, room);
         let place = chunk.entries.as_ptr();
 
-        chunk.clear();
+        chunk.clear(room);
 
         assert_eq!((chunk.len(), chunk.bytes()), (0, 0));
         chunk.add(entry(None), &version, room);
         assert_eq!((chunk.entries.as_ptr(), chunk.held), (place, 0));
         assert!(!chunk.is_full(room) && chunk.bytes() < 2 * room, "{}", chunk.bytes());
+        // Parts of handlers have become smaller.
+        chunk.clear(0);
+        let EntryChunk { entries, names, texts, .. } = &chunk;
+        assert_eq!((entries.capacity(), names.capacity(), texts.capacity()), (0, 0, 0));
     }
 }

@@ -118,7 +118,7 @@ impl EntryRing {
             if let Some(mut old) = oldest.pop()
                 && let Some(chunk) = Arc::get_mut(&mut old)
             {
-                chunk.clear();
+                chunk.clear(room(limit));
                 *open = old;
             }
         }
@@ -183,11 +183,45 @@ fn of_full(limit: usize) -> usize {
 }
 
 /// Returns the bytes for the list of entries of an open chunk, which is full with twice as many. The open chunks take a
-/// quarter of the ring at most.
+/// quarter of the ring at most. 0 in a small ring: a chunk is full with its first entry, so no open chunk has any.
 fn room(limit: usize) -> usize {
-    (limit / (8 * STRIPES)).min(chunk::LARGEST)
+    let room = limit / (8 * STRIPES);
+    if room < chunk::ENTRY { 0 } else { room.min(chunk::LARGEST) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use http::Method;
+
+    use super::*;
+    use crate::observe::history::{FailureSummary, RequestSummary};
+
+    /// A failure with a stack of this length.
+    fn failed(stack: usize) -> HistoryEntry {
+        let (message, stack) = (String::new(), "x".repeat(stack));
+        let failure = Some(Box::new(FailureSummary { code: "trapped", message, stack, is_own: true }));
+        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", &Arc::from(""));
+        let (ended, request) = (SystemTime::now(), Some(RequestSummary { failure, ..begun }));
+        HistoryEntry { id: Some(1), parent: None, trace: None, version: None, ended, job: None, request }
+    }
+
+    #[test]
+    fn a_small_ring_keeps_an_entry_of_nearly_its_size() {
+        let (handler, version, kind) = ("one".to_owned(), "1".to_owned(), "wasip1".to_owned());
+        let version = Arc::new(VersionLabel { handler, version, kind });
+        let history = HandlerHistory::of(&Arc::default());
+
+        // The part of each of 256 handlers in 4 MiB. Half of it is for failures.
+        history.add(failed(6 << 10), &version, 16 << 10);
+
+        let mut figures = HistoryFigures::default();
+        history.count(&mut figures);
+        assert!(figures.jobs == 1 && figures.bytes <= 8 << 10, "{figures:?}");
+    }
 }
