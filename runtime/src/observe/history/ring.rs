@@ -68,9 +68,9 @@ impl HandlerHistory {
     }
 
     /// Adds an entry of this version. Each ring keeps half of `share` bytes.
-    pub(super) fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, share: usize) {
+    pub(super) fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
         let ring = if entry.has_failed() { &self.failed } else { &self.ended };
-        ring.add(entry, version, share / 2);
+        ring.add(entry, version, share);
     }
 
     /// Drops the oldest entries until the rest fits into `share` bytes.
@@ -106,9 +106,11 @@ impl Drop for HandlerHistory {
 }
 
 impl EntryRing {
-    /// Adds an entry. The ring keeps `limit` bytes.
-    fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, limit: usize) {
+    /// Adds an entry. The ring keeps half of `share` bytes.
+    fn add(&self, entry: HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
         let mut open = lock(self.open.own());
+        // Read under the lock: a smaller share is stored before `shrink_to` takes this chunk.
+        let limit = share.load(Ordering::Relaxed) / 2;
         // Copied if a listing has it.
         let chunk = Arc::make_mut(&mut open);
         chunk.add(entry, version, room(limit));
@@ -218,7 +220,7 @@ mod tests {
         let history = HandlerHistory::of(&Arc::default());
 
         // The part of each of 256 handlers in 4 MiB. Half of it is for failures.
-        history.add(failed(6 << 10), &version, 16 << 10);
+        history.add(failed(6 << 10), &version, &AtomicUsize::new(16 << 10));
 
         let mut figures = HistoryFigures::default();
         history.count(&mut figures);

@@ -169,7 +169,7 @@ impl VersionHistory {
             if self.handler.take_part() {
                 self.history.divide(&self.history.lock());
             }
-            self.handler.add(entry, &self.label, self.history.share.load(Ordering::Relaxed));
+            self.handler.add(entry, &self.label, &self.history.share);
         }
     }
 }
@@ -334,6 +334,27 @@ mod tests {
 
         assert!(!version.is_wanted() && ids(&history).is_empty());
         assert_eq!(history.figures(), HistoryFigures::default());
+    }
+
+    #[test]
+    fn a_job_that_ends_while_the_history_is_switched_off_is_not_kept() {
+        let history = history(0);
+        let version = history.of(label("one"));
+        for _ in 0..100 {
+            history.resize(1 << 20);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while version.is_wanted() {
+                        version.add((1, None, None), Some(job(None)), None);
+                    }
+                });
+                while history.figures().jobs == 0 {
+                    thread::yield_now();
+                }
+                history.resize(0);
+            });
+            assert_eq!(history.figures(), HistoryFigures::default());
+        }
     }
 
     #[tokio::test]
