@@ -40,6 +40,9 @@ pub struct Holder {
     turn: Semaphore,
 }
 
+/// A wait for reserved units. Dropping it wakes the others that wait: units that had come for it are free again.
+struct ReserveWait<'a>(&'a Budget);
+
 /// The units that one job holds. Dropping them gives them back.
 pub struct Portion {
     budget: Arc<Budget>,
@@ -128,6 +131,8 @@ impl Budget {
             let returned = self.returned.notified();
             match self.spare(holder.held.load(Ordering::SeqCst) + units) {
                 Some(0) => {
+                    // Dropped after the two futures below.
+                    let _wait = ReserveWait(self);
                     return tokio::select! {
                         permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
                         permit = self.kept.free.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
@@ -286,6 +291,12 @@ impl Units {
             let surplus = before - now;
             self.owed.fetch_add(surplus - self.free.forget_permits(surplus), Ordering::SeqCst);
         }
+    }
+}
+
+impl Drop for ReserveWait<'_> {
+    fn drop(&mut self) {
+        self.0.returned.notify_waiters();
     }
 }
 

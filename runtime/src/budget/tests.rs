@@ -114,6 +114,24 @@ async fn a_large_job_that_waits_for_the_reserve_does_not_hold_up_a_small_one() {
     assert_eq!(timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap().units(), 30);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_large_job_gets_the_reserved_units_that_a_small_one_no_longer_waits_for() {
+    let (budget, greedy, some, large, small) = (Budget::new(320), holder(), holder(), holder(), holder());
+    let _rest = budget.try_take(&greedy, 280).unwrap();
+    let (held, _few) = (budget.try_take(&some, 30).unwrap(), budget.try_take(&holder(), 10).unwrap());
+    let mut waiting = pin!(budget.take(&large, 20));
+    assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+    let mut leaving = Box::pin(budget.take(&small, 10));
+    assert!(timeout(Duration::from_secs(1), &mut leaving).await.is_err());
+
+    // 10 of the 30 units are for the small job, which is ahead. A large one needs 20, and 10 beside them.
+    drop(held);
+    assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+    drop(leaving);
+
+    assert_eq!(timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap().units(), 20);
+}
+
 #[tokio::test]
 async fn more_than_any_handler_may_have_is_not_waited_for() {
     let budget = Budget::new(80);
