@@ -29,10 +29,12 @@ struct EntryRing {
     full: Mutex<FullChunks>,
 }
 
-/// Full chunks, oldest first, and their bytes.
+/// Full chunks, oldest first, with the number of their entries and their bytes. Both are kept, because a walk over many
+/// old chunks is slow.
 #[derive(Default)]
 struct FullChunks {
     chunks: VecDeque<Arc<EntryChunk>>,
+    jobs: usize,
     bytes: usize,
 }
 
@@ -82,17 +84,16 @@ impl HandlerHistory {
     /// Appends all entries.
     pub(super) fn collect(&self, all: &mut Vec<ChunkEntry>) {
         for ring in [&self.failed, &self.ended] {
-            ring.each(|chunk| all.extend(chunk.entries()));
+            all.extend(ring.chunks().iter().flat_map(EntryChunk::entries));
         }
     }
 
     /// Adds what this handler holds to the figures.
     pub(super) fn count(&self, figures: &mut HistoryFigures) {
         for ring in [&self.failed, &self.ended] {
-            ring.each(|chunk| {
-                figures.jobs += chunk.len();
-                figures.bytes += chunk.bytes();
-            });
+            let (open, full) = ring.lock();
+            figures.jobs += full.jobs + open.iter().map(|chunk| chunk.len()).sum::<usize>();
+            figures.bytes += full.bytes + open.iter().map(|chunk| chunk.bytes()).sum::<usize>();
         }
     }
 }
@@ -128,11 +129,9 @@ impl EntryRing {
 
     /// Drops the oldest entries until the rest fits into `limit` bytes.
     fn shrink_to(&self, limit: usize) {
-        let mut open: Vec<_> = self.open.iter().map(lock).collect();
-        let mut full = lock(&self.full);
+        let (mut open, mut full) = self.lock();
         let opened = open.iter_mut().map(|chunk| mem::take(&mut **chunk)).filter(|chunk| chunk.len() > 0);
-        full.chunks.extend(opened);
-        full.bytes = full.chunks.iter().map(|chunk| chunk.bytes()).sum();
+        opened.for_each(|chunk| full.add(chunk));
         if full.bytes <= of_full(limit) {
             return;
         }
@@ -152,26 +151,38 @@ impl EntryRing {
         }
     }
 
-    /// Shows every chunk.
-    fn each(&self, mut look: impl FnMut(&Arc<EntryChunk>)) {
-        let open: Vec<_> = self.open.iter().map(lock).collect();
-        let full = lock(&self.full);
-        open.iter().for_each(|chunk| look(chunk));
-        // There may be many full chunks. Jobs end meanwhile.
+    /// Returns every chunk. Jobs end meanwhile: the locks are held for the copies of the references alone.
+    fn chunks(&self) -> Vec<Arc<EntryChunk>> {
+        let (open, full) = self.lock();
+        let mut chunks: Vec<_> = open.iter().map(|chunk| Arc::clone(chunk)).collect();
         drop(open);
-        full.chunks.iter().for_each(look);
+        chunks.extend(full.chunks.iter().cloned());
+        chunks
+    }
+
+    /// Locks all open chunks and the full ones, so that each entry is in one place.
+    fn lock(&self) -> (Vec<MutexGuard<'_, Arc<EntryChunk>>>, MutexGuard<'_, FullChunks>) {
+        let open = self.open.iter().map(lock).collect();
+        (open, lock(&self.full))
     }
 }
 
 impl FullChunks {
-    /// Adds a chunk. Returns the chunks that have to go for it.
-    fn push(&mut self, chunk: Arc<EntryChunk>, limit: usize) -> Vec<Arc<EntryChunk>> {
+    /// Adds a chunk.
+    fn add(&mut self, chunk: Arc<EntryChunk>) {
+        self.jobs += chunk.len();
         self.bytes += chunk.bytes();
         self.chunks.push_back(chunk);
+    }
+
+    /// Adds a chunk. Returns the chunks that have to go for it.
+    fn push(&mut self, chunk: Arc<EntryChunk>, limit: usize) -> Vec<Arc<EntryChunk>> {
+        self.add(chunk);
         let mut oldest = Vec::new();
         while self.bytes > of_full(limit)
             && let Some(chunk) = self.chunks.pop_front()
         {
+            self.jobs -= chunk.len();
             self.bytes -= chunk.bytes();
             oldest.push(chunk);
         }
