@@ -96,7 +96,7 @@ impl History {
             let (ended, request) = (SystemTime::now(), Some(request));
             let entry =
                 HistoryEntry { id: None, parent: None, trace, version: None, ended, job: None, request };
-            self.taps.send(&Arc::new(entry));
+            self.taps.send(&entry);
         }
     }
 
@@ -159,11 +159,10 @@ impl VersionHistory {
         if share == 0 && !is_tapped {
             return;
         }
-        let ended = SystemTime::now();
-        let entry = HistoryEntry { id: Some(id), parent, trace, version: None, ended, job, request };
+        let (version, ended) = (is_tapped.then(|| self.label.clone()), SystemTime::now());
+        let entry = HistoryEntry { id: Some(id), parent, trace, version, ended, job, request };
         if is_tapped {
-            let version = Some(self.label.clone());
-            self.history.taps.send(&Arc::new(HistoryEntry { version, ..entry.clone() }));
+            self.history.taps.send(&entry);
         }
         if share > 0 {
             if self.handler.take_part() {

@@ -68,11 +68,12 @@ impl Taps {
         TapListener { taps: self.clone(), queue }
     }
 
-    /// Gives an entry to the listeners that want it. Never waits for them.
-    pub(super) fn send(&self, entry: &Arc<HistoryEntry>) {
+    /// Gives a copy of an entry to the listeners that want it. Never waits for them.
+    pub(super) fn send(&self, entry: &HistoryEntry) {
         let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let mut copy: Option<Arc<HistoryEntry>> = None;
         for queue in queues.iter().filter(|queue| (queue.is_wanted)(entry)) {
-            queue.push(entry.clone());
+            queue.push(copy.get_or_insert_with(|| Arc::new(entry.clone())).clone());
         }
     }
 
