@@ -239,7 +239,7 @@ impl Portion {
         self.kept -= kept;
         self.common -= common;
         self.holder.held.fetch_sub(surplus, Ordering::SeqCst);
-        // Most portions have no reserved units, so nobody is told in vain: that takes a lock of all jobs.
+        // Most portions have no reserved units. To wake those who wait takes a lock that all jobs share.
         if kept > 0 {
             self.budget.kept.give_back(kept);
             self.budget.returned.notify_waiters();
@@ -277,8 +277,9 @@ impl Units {
     }
 
     fn give_back(&self, units: usize) {
-        let owed = |owed: usize| Some(owed.saturating_sub(units));
-        let owed = self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, owed).unwrap_or_default();
+        // Units are owed only after a resize. An exchange that changes nothing would take the cache line from others.
+        let less = |owed: usize| Some(owed.saturating_sub(units)).filter(|_| owed > 0);
+        let owed = self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).unwrap_or_default();
         if units > owed {
             self.free.add_permits(units - owed);
         }
