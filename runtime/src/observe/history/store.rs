@@ -339,14 +339,15 @@ mod tests {
     fn a_job_that_ends_while_the_history_is_switched_off_is_not_kept() {
         let history = history(0);
         let version = history.of(label("one"));
+        let end_jobs = || {
+            while version.is_wanted() {
+                version.add((1, None, None), Some(job(None)), None);
+            }
+        };
         for _ in 0..100 {
             history.resize(1 << 20);
             thread::scope(|scope| {
-                scope.spawn(|| {
-                    while version.is_wanted() {
-                        version.add((1, None, None), Some(job(None)), None);
-                    }
-                });
+                scope.spawn(end_jobs);
                 while history.figures().jobs == 0 {
                     thread::yield_now();
                 }
