@@ -2,6 +2,9 @@
 
 const KEY = "portcullis-token";
 
+// The field of an event with its data.
+const EVENT = "data: ";
+
 // The token lives in this tab alone, and in no cookie.
 let token = sessionStorage.getItem(KEY) ?? "";
 
@@ -14,7 +17,7 @@ export class Refused extends Error {
 }
 
 async function request(path, options = {}) {
-  const headers = { Authorization: `Bearer ${token}` };
+  const headers = { Authorization: `Bearer ${token}`, ...options.headers };
   let response;
   try {
     response = await fetch(path, { cache: "no-store", ...options, headers });
@@ -48,9 +51,13 @@ export async function run(name, ...args) {
   return (await request(`/jobs/${name}${query(args)}`, { method: "POST" })).json();
 }
 
-/** Runs a built-in job and calls `each` with every line of its output, until it ends or is aborted. */
+/**
+ * Runs a built-in job and calls `each` with every line of its output, until it ends or is aborted. The lines come as
+ * server-sent events. `EventSource` could not send the token.
+ */
 async function follow(name, args, signal, each) {
-  const response = await request(`/jobs/${name}${query(args)}`, { method: "POST", signal });
+  const headers = { Accept: "text/event-stream" };
+  const response = await request(`/jobs/${name}${query(args)}`, { method: "POST", signal, headers });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let begun = "";
   for (;;) {
@@ -58,7 +65,7 @@ async function follow(name, args, signal, each) {
     if (done) return;
     const lines = (begun + value).split("\n");
     begun = lines.pop();
-    for (const line of lines) each(JSON.parse(line));
+    for (const line of lines.filter((line) => line.startsWith(EVENT))) each(JSON.parse(line.slice(EVENT.length)));
   }
 }
 

@@ -25,7 +25,8 @@ fn running(daemon: &Daemon, name: &str) -> usize {
 fn listen(daemon: &Daemon, dashboard: &Dashboard) -> Client {
     let session = dashboard.session();
     let mut client = Client::tcp(dashboard.port);
-    client.send(format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}\r\n", dashboard.port));
+    let head = format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}", dashboard.port);
+    client.send(format!("{head}Accept: text/event-stream\r\n\r\n"));
     until("the listener", || (running(daemon, "tap") == 1).then_some(()));
     client
 }
@@ -138,9 +139,12 @@ fn a_stream_ends_when_its_reader_goes() {
 
     assert_eq!(daemon.get("/").text(), "hi");
 
-    assert!(client.head().starts_with("HTTP/1.1 200 OK\r\n"));
-    let line: Value = serde_json::from_slice(&client.chunk()).unwrap();
-    assert_eq!(line["handler"], "one");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+    let event = String::from_utf8(client.chunk()).unwrap();
+    let line: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+    assert!(line["handler"] == "one" && event.ends_with("\n\n"), "{event:?}");
     drop(client);
     until("the listener to end", || {
         daemon.get("/");

@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::dashboard_tokens::DashboardTokens;
+use super::event_framer::EventFramer;
 use super::rejection::Rejection;
 use super::relayed_body::RelayedBody;
 use super::site_check::{self, ForwardTarget};
@@ -32,6 +33,9 @@ use crate::net::LoopbackListener;
 
 /// The largest request head: hyper's smallest buffer. A token has 43 bytes.
 const HEAD: usize = 8192;
+
+/// The content type of server-sent events. The page asks for it by this text alone.
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// Finds the record file of a job by the id of the job.
 pub type FindRecord = Box<dyn Fn(String) -> BoxFuture<'static, Result<String>> + Send + Sync>;
@@ -178,22 +182,30 @@ impl Bound {
         Ok(())
     }
 
-    /// Passes a request on, without its fields and its body, and the reply back.
+    /// Passes a request on, without its fields and its body, and the reply back. If the page asks for events, each line of
+    /// the reply is one.
     async fn forward(&self, head: &Parts) -> Result<Response<ForwardBody>> {
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut request = Request::builder().method(&head.method).uri(target).header(HOST, "localhost");
         for accept in head.headers.get_all(ACCEPT) {
             request = request.header(ACCEPT, accept);
         }
+        let wants_events = head.headers.get(ACCEPT).is_some_and(|accept| *accept == EVENTS);
         let request = request.body(Empty::<Bytes>::new())?;
         // The wait ends with the browser, and so does the connection with its job.
         let (mut sender, connection) = daemon_connection::connect(&self.forwarder.socket).await?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let mut response = Response::new(RelayedBody { body, _connection: connection }.boxed_unsync());
-        *response.status_mut() = head.status;
-        if let Some(kind) = head.headers.get(CONTENT_TYPE) {
-            response.headers_mut().insert(CONTENT_TYPE, kind.clone());
-        }
+        let (reply, body) = sender.send_request(request).await?.into_parts();
+        let relayed = RelayedBody { body, _connection: connection };
+        let (kind, body) = if wants_events && reply.status == StatusCode::OK {
+            let mut framer = EventFramer::default();
+            let events = relayed.map_frame(move |frame| frame.map_data(|piece| framer.frame(&piece)));
+            (Some(EVENTS), events.boxed_unsync())
+        } else {
+            (reply.headers.get(CONTENT_TYPE).cloned(), relayed.boxed_unsync())
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = reply.status;
+        response.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
         Ok(response)
     }
 

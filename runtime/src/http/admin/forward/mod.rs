@@ -4,9 +4,10 @@
 //! loopback port. So each request must name this host, come from this page, and, unless it is for a file of the page,
 //! bear a token. The token is in no cookie, so no other page can make the browser send it.
 //!
-//! Floors, lowest first: `rejection`, `visits`; `site_check`, `dashboard_tokens`, `relayed_body`; `forwarder`.
+//! Floors, lowest first: `event_framer`, `rejection`, `visits`; `site_check`, `dashboard_tokens`, `relayed_body`; `forwarder`.
 
 mod dashboard_tokens;
+mod event_framer;
 mod forwarder;
 mod rejection;
 mod relayed_body;
