@@ -2,12 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{Dir, FileType, fstat};
 use rustix::io::Errno;
 
-use super::opened::{FileState, has_settled};
+use super::opened::{FileVersion, has_settled};
 
 /// The most names of a directory that are read for its listing.
 const READ: usize = 10_000;
@@ -31,16 +30,8 @@ pub(super) struct ListingCache(Mutex<Option<KeptListing>>);
 /// A listing, and the directory in the state in which it was read.
 #[derive(Debug)]
 struct KeptListing {
-    dir: DirState,
+    dir: FileVersion,
     listing: Arc<DirListing>,
-}
-
-/// A directory by its device and number, and when it was changed, in nanoseconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct DirState {
-    device: u64,
-    inode: u64,
-    changed: Duration,
 }
 
 /// A name in a directory.
@@ -64,15 +55,15 @@ impl ListingCache {
         dir: &OwnedFd,
         leads_to: impl Fn(&str) -> Option<FileType>,
     ) -> Result<Arc<DirListing>, Errno> {
-        let state = DirState::of(dir)?;
+        let version = FileVersion::of(&fstat(dir)?);
         if let Some(kept) = &*self.kept()
-            && kept.dir == state
+            && kept.dir == version
         {
             return Ok(kept.listing.clone());
         }
         let listing = Arc::new(list(dir, leads_to)?);
-        if has_settled(state.changed) {
-            *self.kept() = Some(KeptListing { dir: state, listing: listing.clone() });
+        if has_settled(version.state.changed) {
+            *self.kept() = Some(KeptListing { dir: version, listing: listing.clone() });
         }
         Ok(listing)
     }
@@ -107,13 +98,6 @@ fn list(dir: &OwnedFd, leads_to: impl Fn(&str) -> Option<FileType>) -> Result<Di
     Ok(DirListing { entries, is_cut })
 }
 
-impl DirState {
-    fn of(dir: &OwnedFd) -> Result<DirState, Errno> {
-        let stat = fstat(dir)?;
-        Ok(DirState { device: stat.st_dev, inode: stat.st_ino, changed: FileState::of(&stat).changed })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +109,7 @@ mod tests {
         let path = place.path().join("a");
         fs::write(&path, "").unwrap();
         let dir = OwnedFd::from(File::open(place.path()).unwrap());
+        let version = || FileVersion::of(&fstat(&dir).unwrap());
         let last = ListingCache::default();
         let names = || -> Vec<String> {
             let listing = last.list(&dir, |_| None).unwrap();
@@ -134,14 +119,14 @@ mod tests {
         assert_eq!(names(), ["a"]);
         assert!(last.kept().is_none(), "it has changed just now");
         let kept = KeptListing {
-            dir: DirState::of(&dir).unwrap(),
+            dir: version(),
             listing: Arc::new(DirListing { entries: Vec::new(), is_cut: false }),
         };
         let before = kept.dir;
         *last.kept() = Some(kept);
         assert!(names().is_empty(), "the kept one");
         // The clock of a file system has ticks.
-        while DirState::of(&dir).unwrap() == before {
+        while version() == before {
             fs::remove_file(&path).unwrap();
             fs::write(&path, "").unwrap();
         }
