@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use http::header::CONTENT_TYPE;
+use prost::Message as _;
 use serde_json::Value;
 
 /// The spans of a request that a collector has refused, though it has taken the request.
@@ -63,80 +64,30 @@ fn of_json(body: &[u8]) -> Option<RefusedSpans> {
     Some(RefusedSpans { count: usize::try_from(count).unwrap_or(usize::MAX), why })
 }
 
-/// The value of a field in protobuf.
-enum ProtobufValue<'m> {
-    Number(u64),
-    Bytes(&'m [u8]),
-    /// A number of fixed length. The message has no field of this type.
-    Fixed,
+/// `ExportTraceServiceResponse` (opentelemetry-proto, trace_service.proto).
+#[derive(Clone, PartialEq, prost::Message)]
+struct ReplyMessage {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccessMessage>,
 }
 
-/// Reads the message in protobuf (opentelemetry-proto, trace_service.proto). Fields that are not known are skipped.
-/// `None` if it is something else.
-fn of_protobuf(mut message: &[u8]) -> Option<RefusedSpans> {
-    /// `ExportTraceServiceResponse.partial_success`.
-    const PARTIAL_SUCCESS: u64 = 1;
-    /// `ExportTracePartialSuccess.rejected_spans`.
-    const REJECTED_SPANS: u64 = 1;
-    /// `ExportTracePartialSuccess.error_message`.
-    const ERROR_MESSAGE: u64 = 2;
-    let mut refused = RefusedSpans { count: 0, why: String::new() };
-    while !message.is_empty() {
-        let mut partial = match field(&mut message)? {
-            (PARTIAL_SUCCESS, ProtobufValue::Bytes(partial)) => partial,
-            (PARTIAL_SUCCESS, ProtobufValue::Number(_) | ProtobufValue::Fixed) => return None,
-            _ => continue,
-        };
-        while !partial.is_empty() {
-            match field(&mut partial)? {
-                (REJECTED_SPANS, ProtobufValue::Number(count)) => {
-                    refused.count = usize::try_from(count).unwrap_or(usize::MAX);
-                }
-                (ERROR_MESSAGE, ProtobufValue::Bytes(text)) => {
-                    refused.why = String::from_utf8_lossy(text).into_owned();
-                }
-                (REJECTED_SPANS | ERROR_MESSAGE, _) => return None,
-                _ => {}
-            }
-        }
-    }
-    Some(refused)
+/// `ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartialSuccessMessage {
+    /// A negative number is taken for a large one.
+    #[prost(uint64, tag = "1")]
+    rejected_spans: u64,
+    /// Not a string: a text that is not UTF-8 is shown as far as it is.
+    #[prost(bytes = "vec", tag = "2")]
+    error_message: Vec<u8>,
 }
 
-/// Takes the next field from a message: its number and its value. `None` where the message is broken.
-fn field<'m>(message: &mut &'m [u8]) -> Option<(u64, ProtobufValue<'m>)> {
-    let key = varint(message)?;
-    let value = match key & 7 {
-        0 => ProtobufValue::Number(varint(message)?),
-        1 => take(message, 8).map(|_| ProtobufValue::Fixed)?,
-        2 => {
-            let length = usize::try_from(varint(message)?).ok()?;
-            ProtobufValue::Bytes(take(message, length)?)
-        }
-        5 => take(message, 4).map(|_| ProtobufValue::Fixed)?,
-        _ => return None,
-    };
-    // There is no field 0.
-    Some((key >> 3, value)).filter(|(number, _)| *number > 0)
-}
-
-/// Takes a number of variable length.
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let byte = *take(message, 1)?.first()?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn take<'m>(message: &mut &'m [u8], length: usize) -> Option<&'m [u8]> {
-    let (taken, rest) = message.split_at_checked(length)?;
-    *message = rest;
-    Some(taken)
+/// Reads the message in protobuf. Fields that are not known are skipped. `None` if it is something else.
+fn of_protobuf(body: &[u8]) -> Option<RefusedSpans> {
+    let PartialSuccessMessage { rejected_spans, error_message } =
+        ReplyMessage::decode(body).ok()?.partial_success.unwrap_or_default();
+    let count = usize::try_from(rejected_spans).unwrap_or(usize::MAX);
+    Some(RefusedSpans { count, why: String::from_utf8_lossy(&error_message).into_owned() })
 }
 
 #[cfg(test)]
