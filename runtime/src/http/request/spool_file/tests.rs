@@ -151,6 +151,11 @@ async fn memory_of_a_batch_is_given_back_once_memory_is_scarce() {
     assert_eq!(memory.held(), before + 2 * BATCH);
 }
 
+/// Takes all files that the clients of one address may have beside one.
+fn others(scratch: &Arc<Scratch>) -> Vec<Account> {
+    (0..15).map(|_| scratch.account(None).unwrap()).collect()
+}
+
 /// A runtime with one blocking thread.
 fn with_one_thread() -> Runtime {
     Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap()
@@ -179,8 +184,7 @@ fn a_batch_whose_client_has_left_counts_until_its_thread_ends() {
     let release = hold_up();
     let mut file = begin(&place, &open.account());
     let scratch = file.scratch.clone();
-    // With this file, all that the clients of one address may have.
-    let others: Vec<Account> = (0..15).map(|_| scratch.account(None).unwrap()).collect();
+    let others = others(&scratch);
     assert!(file.add(&body(BATCH)).now_or_never().is_none());
 
     drop(file);
@@ -249,8 +253,7 @@ fn a_large_file_is_closed_on_a_blocking_thread_and_counts_until_then() {
     let _within = runtime.enter();
     let mut file = begin(&place, &MemoryAccount::unlimited());
     let scratch = file.scratch.clone();
-    // With this file, all that the clients of one address may have.
-    let others: Vec<Account> = (0..15).map(|_| scratch.account(None).unwrap()).collect();
+    let others = others(&scratch);
     runtime.block_on(add(&mut file, &body(5 * BATCH), BATCH));
     let release = hold_up();
 
