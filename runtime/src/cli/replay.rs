@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 
 use super::out::complain;
 use super::run::Terminal;
@@ -141,8 +142,7 @@ impl Args {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
         let given = operator_file::read(&module, CompileLimits::LARGEST_MODULE)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
-        let digest: String =
-            ModuleBytes::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = HEXLOWER.encode(ModuleBytes::new(given.bytes).digest());
         if self.module.is_none() && digest != bundle.digest {
             complain(&format!("{} is not the module that failed", module.display()));
         }

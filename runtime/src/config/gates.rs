@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use http::Uri;
 use sha2::{Digest as _, Sha256};
 
@@ -99,17 +100,14 @@ fn one(
     if report.blames(key) {
         return None;
     }
-    let content = hex(files.digest.clone());
+    let content = HEXLOWER.encode(&files.digest.clone().finalize());
     // Where a key is written does not matter.
     let written = format!("{gate:?}");
     let parts =
         written.split("line: ").map(|part| part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
     parts.for_each(|part| files.digest.update(part));
-    Some(AccessGate { name: name.to_owned(), check, files: files.read, content, digest: hex(files.digest) })
-}
-
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = HEXLOWER.encode(&files.digest.finalize());
+    Some(AccessGate { name: name.to_owned(), check, files: files.read, content, digest })
 }
 
 impl WrittenGate {

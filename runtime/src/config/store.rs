@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::reader::{Keyed, NamedTable};
@@ -182,7 +183,7 @@ pub(super) fn state_part(
     let user = var("XDG_STATE_HOME").map(PathBuf::from).and_then(absolute);
     let home = || var("HOME").map(PathBuf::from).and_then(absolute).map(|home| home.join(".local/state"));
     let digest = Sha256::digest(base.as_os_str().as_encoded_bytes());
-    let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digest = HEXLOWER.encode(&digest[..6]);
     let project = base.file_name().unwrap_or_default().to_string_lossy();
     Some(user.or_else(home)?.join("portcullis").join(part).join(format!("{project}-{digest}")))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
@@ -76,10 +77,7 @@ fn shown(value: SqlValue) -> Value {
         SqlValue::Integer(number) => number.into(),
         SqlValue::Real(number) => number.into(),
         SqlValue::Text(text) => text.into(),
-        SqlValue::Blob(bytes) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("\\x{digits}").into()
-        }
+        SqlValue::Blob(bytes) => format!("\\x{}", HEXLOWER.encode(&bytes)).into(),
     }
 }
 

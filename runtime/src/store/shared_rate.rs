@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
@@ -28,7 +29,7 @@ impl SharedRate {
     /// each `interval`.
     pub fn new(store: Arc<SharedStore>, description: &str, interval: Duration, burst: u32) -> SharedRate {
         let digest = Sha256::digest(description);
-        let limit = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let limit = HEXLOWER.encode(&digest[..16]);
         let seed = format!("{:016x}", RandomState::new().build_hasher().finish());
         SharedRate { store, limit, interval_us: interval.as_secs_f64() * 1e6, burst, seed }
     }

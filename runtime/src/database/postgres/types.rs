@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use bytes::{BufMut as _, BytesMut};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta};
+use data_encoding::HEXLOWER;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use super::numeric;
@@ -217,15 +218,12 @@ fn as_text(value: SqlValue) -> Option<String> {
         SqlValue::Integer(number) => Some(number.to_string()),
         SqlValue::Real(number) => Some(number.to_string()),
         SqlValue::Text(text) => Some(text),
-        SqlValue::Blob(bytes) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            Some(format!("\\x{digits}"))
-        }
+        SqlValue::Blob(bytes) => Some(format!("\\x{}", HEXLOWER.encode(&bytes))),
     }
 }
 
 fn uuid(raw: &[u8]) -> String {
-    let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = HEXLOWER.encode(raw);
     let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default().to_owned();
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -60,7 +61,7 @@ pub(super) fn sweep(path: &Path) {
 fn make(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut random = [0; RANDOM];
     getrandom(&mut random[..], GetRandomFlags::empty())?;
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let random = HEXLOWER.encode(&random);
     let place = path.with_file_name(format!("{}{random}{ENDING}", prefix(path)));
     let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&place)?;
     lock(&made)?;

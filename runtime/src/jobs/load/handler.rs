@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use data_encoding::HEXLOWER;
 use tokio::runtime::Handle;
 
 use super::known::VersionsInUse;
@@ -107,7 +108,8 @@ pub(super) fn make(
     suits(config, code.kind())?;
     let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
-        let keeper = HandlerRecorder::new(store.clone(), config.module.clone(), hex(&digest), masked);
+        let keeper =
+            HandlerRecorder::new(store.clone(), config.module.clone(), HEXLOWER.encode(&digest), masked);
         let keeper = match config.recording {
             Recording::FailuresWithoutBodies => keeper.without_bodies(),
             Recording::Failures | Recording::Nothing => keeper,
@@ -184,12 +186,7 @@ fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
 
 /// Returns the version name of a module, the start of its digest; see [`HandlerVersion::version`].
 pub(super) fn version(digest: &Digest) -> String {
-    hex(&digest[..6])
-}
-
-/// Formats bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&digest[..6])
 }
 
 /// Makes the client for a handler's outbound requests.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::Path;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Builder, Handle};
 
@@ -90,8 +91,7 @@ fn read(dir: &Path) -> Result<Vec<Migration>> {
         let number = Migration::number(&file).map_err(|wrong| anyhow!("{shown}: {wrong}"))?;
         let sql = operator_file::text(&path, MAX_MIGRATION as u64)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        let digest: String =
-            Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = HEXLOWER.encode(&Sha256::digest(sql.as_bytes()));
         if let Some(other) = files.insert(number, Migration { number, file: file.clone(), sql, digest }) {
             bail!("{shown}: {} and {file} have the same number: give one of them another", other.file);
         }

@@ -1,5 +1,6 @@
 //! Distinguished names as text (RFC 4514).
 
+use data_encoding::HEXLOWER;
 use std::fmt::Write as _;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -51,10 +52,7 @@ fn write(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
         // RFC 4514 §2.4: an attribute without a short name, or with a value that is no string, is written in its
         // encoding.
         _ => {
-            let _infallible = write!(text, "{oid}=#");
-            for byte in encoded(attribute) {
-                let _infallible = write!(text, "{byte:02x}");
-            }
+            let _infallible = write!(text, "{oid}=#{}", HEXLOWER.encode(&encoded(attribute)));
         }
     }
 }

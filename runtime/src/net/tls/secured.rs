@@ -2,12 +2,12 @@
 
 use super::{distinguished_name, validity};
 use crate::access::CertificateNameKind;
+use data_encoding::{HEXLOWER, HEXUPPER};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnection;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -56,7 +56,7 @@ impl Secured {
 
     fn client(&mut self, der: &CertificateDer<'_>) {
         self.put("SSL_CLIENT_VERIFY", "SUCCESS");
-        self.put("SSL_CLIENT_FINGERPRINT", hex(&Sha256::digest(der), Case::Lower));
+        self.put("SSL_CLIENT_FINGERPRINT", HEXLOWER.encode(&Sha256::digest(der)));
         // rustls has verified the certificate, so it should parse; if not, the variables stay unset.
         let Ok((_, certificate)) = parse_x509_certificate(der) else { return };
         self.put("SSL_CLIENT_S_DN", distinguished_name::text(certificate.subject()));
@@ -134,28 +134,12 @@ fn cipher(suite: Option<CipherSuite>) -> String {
     name.to_owned()
 }
 
-#[derive(Clone, Copy)]
-enum Case {
-    Lower,
-    Upper,
-}
-
-fn hex(bytes: &[u8], case: Case) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = match case {
-            Case::Lower => write!(text, "{byte:02x}"),
-            Case::Upper => write!(text, "{byte:02X}"),
-        };
-        text
-    })
-}
-
 /// Writes a serial number in hexadecimal, without the leading zeros of its encoding.
 fn serial(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     match &bytes[zeros..] {
         [] => "00".to_owned(),
-        number => hex(number, Case::Upper),
+        number => HEXUPPER.encode(number),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use data_encoding::HEXLOWER;
 use hmac::Mac as _;
 use sha2::{Digest as _, Sha256};
 
@@ -32,7 +33,7 @@ impl CodeIdentity {
     /// directory have different names, since they cannot read each other's entries.
     pub(super) fn name(&self, key: &Key) -> String {
         let name = key.mac().chain_update(b"name").chain_update(self.0).finalize().into_bytes();
-        name.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&name)
     }
 }
 
