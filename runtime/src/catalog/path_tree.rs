@@ -207,7 +207,8 @@ impl PathRoutes {
 
     fn taker(&self, method: &Method) -> Option<usize> {
         // RFC 9110 §9.3.2: HEAD is GET without the content.
-        let as_get = || self.taker_of(Some(&Method::GET)).filter(|_| method == Method::HEAD);
+        let as_get =
+            || Some(&Method::GET).filter(|_| method == Method::HEAD).and_then(|get| self.taker_of(Some(get)));
         self.taker_of(Some(method)).or_else(as_get).or_else(|| self.taker_of(None))
     }
 }

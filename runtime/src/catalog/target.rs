@@ -39,7 +39,7 @@ pub struct Redirect {
 pub struct FixedResponse {
     /// The status, 200 at least.
     pub status: StatusCode,
-    /// The fields, `Content-Type` included.
+    /// The fields, `Content-Type` included, and an empty `Date`, which is set in each response.
     pub fields: HeaderMap,
     /// The body.
     pub body: Bytes,

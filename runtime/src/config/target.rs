@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::reader::{Keyed, NamedTable, Scalar};
@@ -106,6 +106,7 @@ pub(super) fn respond(written: &Respond, report: &Diagnostics<'_>) -> Arc<FixedR
     if !body.is_empty() && !fields.contains_key(CONTENT_TYPE) {
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     }
+    fields.insert(DATE, HeaderValue::from_static(""));
     Arc::new(FixedResponse { status, fields, body: Bytes::from(body) })
 }
 

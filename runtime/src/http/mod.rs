@@ -5,6 +5,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 0 | `refusal` | every reason to refuse a request, with its status, code and text |
+//! | 0 | `poll_on_wake` | a future that is polled only once it was woken |
 //! | 0 | `timeouts` | the fixed time limits of connections |
 //! | 1 | `outbound` | requests of handlers to other servers |
 //! | 1 | `wire` | a connection below hyper: its deadlines, and the checks on every byte |
@@ -36,6 +37,7 @@ mod handlers;
 mod limits;
 mod middleware;
 pub mod outbound;
+mod poll_on_wake;
 mod refusal;
 mod request;
 mod route_target;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::CONNECTION;
@@ -201,15 +202,17 @@ pub(super) async fn respond<S: Service>(
         span: span.as_ref(),
         around: &[],
     };
-    let answer = caught(async {
+    // What the future held is dropped here, before the response is finished.
+    let answer = caught(pin!(async {
         if let Some(unclear) = unclear {
             return Err(Refusal::Malformed(unclear.to_string()));
         }
         let size = h2_rules::check(&head, settings.head_limits(peer))?;
         let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
         service.answer(request, &mut body, &mut log).await
-    });
-    let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
+    }))
+    .await;
+    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => refused(&**service, request, refusal, &mut body, &mut log),
     };

@@ -1,7 +1,7 @@
 //! The connection limits, in all and per party. Idle connections are closed to make room.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::party::Party;
+use crate::http::poll_on_wake::PollOnWake;
 use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
 use crate::http::wire::client_memory::{ClientMemory, OpenMemoryAccount};
 use crate::http::wire::progress::Progress;
@@ -257,10 +258,11 @@ impl ConnectionPermit {
     /// Serves a connection to its end, until it has to make room while idle, or until it holds too much memory.
     pub(in crate::http) async fn serve(&mut self, connection: Pin<&mut impl Future<Output = ()>>) {
         let account = self.memory.account();
+        let shed = PollOnWake::new(pin!(account.shed()));
         tokio::select! {
             biased;
             () = self.serve_or_leave(connection) => return,
-            () = account.shed() => {}
+            () = shed => {}
         }
         // The jobs of its requests end when the connection is dropped. They are told why.
         self.progress.gives_up(StopReason::Memory);
@@ -280,11 +282,12 @@ impl ConnectionPermit {
     async fn serve_or_leave(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         // `serve` may be called again after the connection was asked, and never asks twice.
         let is_asked = self.asked.is_terminated();
+        let asked = PollOnWake::new(&mut self.asked);
         tokio::select! {
             // Polled first, so that received bytes are seen before the connection counts as idle.
             biased;
             () = connection.as_mut() => return,
-            _ = &mut self.asked, if !is_asked => {}
+            _ = asked, if !is_asked => {}
         }
         // An HTTP/2 client is told with a GOAWAY. It may have sent a request before that arrives.
         while self.progress.idle_since().is_some() {

@@ -1,7 +1,9 @@
 //! How a connection is driven to its end, and told to leave before.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+
+use crate::http::poll_on_wake::PollOnWake;
 
 /// Drives a connection until it ends. Once `leave` is ready, `shut` tells hyper to take no more requests; from then
 /// on the connection ends when it is `silent` as well.
@@ -14,6 +16,7 @@ pub(super) async fn drive<C, E>(
 where
     C: Future<Output = Result<(), E>>,
 {
+    let leave = PollOnWake::new(pin!(leave));
     tokio::select! {
         // Polled first, so that a request that has arrived is answered.
         biased;
