@@ -25,6 +25,7 @@ use baseline::Tongue;
 use clap::Parser as _;
 use load::{Client, Exchange, Way};
 use options::Options;
+use portcullis::observe::heap::ProfiledAllocator;
 use report::{Measurement, Table};
 use rows::{OF_WASMTIME, Over, Row, Serves};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -34,7 +35,7 @@ use stores::StoreTable;
 
 /// The daemon's allocator, for the bare server as well: the ratio must not compare allocators.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ProfiledAllocator = ProfiledAllocator;
 
 /// The number of concurrent requests; on HTTP/1.1, one per connection.
 const AT_ONCE: usize = 16;

@@ -2,60 +2,114 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 
-use mimalloc::MiMalloc;
+use libmimalloc_sys::{
+    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
+};
 
 use super::samples;
 
 /// mimalloc, sampled while a heap profile runs. Otherwise a call costs one additional load.
+///
+/// The functions with an alignment are for what needs one: they are slower, and waste memory beyond 1 KiB.
 pub struct ProfiledAllocator;
 
-// SAFETY: every call is passed on to mimalloc as it came, and its result is returned unchanged. The profiler only looks at
-// addresses, and does not use the memory.
+/// The alignment of every block of mimalloc that is at least as large, in bytes (its `MI_MAX_ALIGN_SIZE`).
+const NATURAL: usize = 16;
+
+// SAFETY: every call is passed on to mimalloc, and its result is returned unchanged. A block has the alignment of its
+// layout: by `NATURAL`, or because it is asked for. The profiler only looks at addresses, and does not use the memory.
 unsafe impl GlobalAlloc for ProfiledAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps the contract, which is mimalloc's too.
-        let memory = unsafe { MiMalloc.alloc(layout) };
-        noted(memory, layout)
+        let (size, align) = (layout.size(), layout.align());
+        let memory = match is_natural(size, align) {
+            // SAFETY: mimalloc takes any size and any power of two.
+            true => unsafe { mi_malloc(size) },
+            // SAFETY: as above.
+            false => unsafe { mi_malloc_aligned(size, align) },
+        };
+        noted(memory.cast(), size)
     }
 
     #[inline]
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, memory: *mut u8, _layout: Layout) {
         // Before another thread can get the same memory.
         if samples::is_on() {
             samples::freed(memory.addr());
         }
-        // SAFETY: as above.
-        unsafe { MiMalloc.dealloc(memory, layout) }
+        // SAFETY: the caller has it from a function of this allocator.
+        unsafe { mi_free(memory.cast()) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
-        let memory = unsafe { MiMalloc.alloc_zeroed(layout) };
-        noted(memory, layout)
+        let (size, align) = (layout.size(), layout.align());
+        let memory = match is_natural(size, align) {
+            // SAFETY: as in `alloc`.
+            true => unsafe { mi_zalloc(size) },
+            // SAFETY: as in `alloc`.
+            false => unsafe { mi_zalloc_aligned(size, align) },
+        };
+        noted(memory.cast(), size)
     }
 
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let is_on = samples::is_on();
-        if is_on {
+        if samples::is_on() {
             samples::freed(memory.addr());
         }
-        // SAFETY: as above.
-        let moved = unsafe { MiMalloc.realloc(memory, layout, size) };
-        if is_on && !moved.is_null() {
-            samples::allocated(moved.addr(), size);
-        }
-        moved
+        let moved = match is_natural(size, layout.align()) {
+            // SAFETY: as in `dealloc`; mimalloc takes its own blocks of any alignment.
+            true => unsafe { mi_realloc(memory.cast(), size) },
+            // SAFETY: as above.
+            false => unsafe { mi_realloc_aligned(memory.cast(), size, layout.align()) },
+        };
+        noted(moved.cast(), size)
     }
+}
+
+/// Reports whether every block of this size has the alignment.
+#[inline]
+const fn is_natural(size: usize, align: usize) -> bool {
+    align <= NATURAL && align <= size
 }
 
 /// Tells the profiler of new memory, if a profile runs, and returns it.
 #[inline]
-fn noted(memory: *mut u8, layout: Layout) -> *mut u8 {
+fn noted(memory: *mut u8, size: usize) -> *mut u8 {
     if samples::is_on() && !memory.is_null() {
-        samples::allocated(memory.addr(), layout.size());
+        samples::allocated(memory.addr(), size);
     }
     memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_the_alignment_of_its_layout_however_it_was_made() {
+        for align in [1, 2, 4, 8, 16, 32, 64, 4096] {
+            let is_aligned = |memory: *mut u8| memory.addr().is_multiple_of(align);
+            for size in (1..=1100).chain([4095, 4097, 70_001, 1 << 20]) {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                let shorter = size.div_ceil(2);
+                // SAFETY: the size is not zero, and the memory is given back with the layout that it has then.
+                unsafe {
+                    let plain = ProfiledAllocator.alloc(layout);
+                    let zeroed = ProfiledAllocator.alloc_zeroed(layout);
+                    assert!(is_aligned(plain) && is_aligned(zeroed), "{layout:?}");
+                    assert!(
+                        std::slice::from_raw_parts(zeroed, size).iter().all(|byte| *byte == 0),
+                        "{layout:?}"
+                    );
+                    let longer = ProfiledAllocator.realloc(plain, layout, 2 * size);
+                    let shortened = ProfiledAllocator.realloc(zeroed, layout, shorter);
+                    assert!(is_aligned(longer) && is_aligned(shortened), "{layout:?}");
+                    ProfiledAllocator.dealloc(longer, Layout::from_size_align(2 * size, align).unwrap());
+                    ProfiledAllocator.dealloc(shortened, Layout::from_size_align(shorter, align).unwrap());
+                }
+            }
+        }
+    }
 }
