@@ -75,7 +75,7 @@
 //! |---|---|
 //! | slow clients: the head (kept, enforced), the body, the response | `http::wire::read_deadline`, `http::wire::deadline_io`; `http::request::request_body`; `http::wire::stall` |
 //! | the time limits that no key sets | `http::timeouts` |
-//! | request smuggling | `http::wire::h1`, `http::request::h2_rules` |
+//! | request smuggling: the checks of a head, its framing, HTTP/2 | `http::wire::h1::head`, `http::wire::h1`, `http::request::h2_rules` |
 //! | trusted proxies: their fields, and the header of the PROXY protocol | `access::forwarded`, `net::proxy_header` |
 //! | the certificate for a server name; the names in a client's certificate | `net::tls::choice`; `net::tls::secured` |
 //! | certificates from an ACME server: obtained; when due, and their files | `acme::keeper`, `net::tls::acme::kept` |
@@ -84,7 +84,7 @@
 //! | the route of a request; the match of its path and captures, by matchit | `catalog::routes`; `catalog::path_tree` |
 //! | rate limits: the token buckets of this daemon (governor), their memory; those in a store | `access::rate_limit`, `access::rate_slots`; `store::shared_rate` |
 //! | floods of frames (RST_STREAM, PING, SETTINGS) | `http::wire::h2::flood`, `http::upgrade::websocket::flood` |
-//! | the connection limits, in all and per address | `http::limits::connections` |
+//! | the connection limits, in all and per address; which idle connections make room | `http::limits::connections` |
 //! | the status, code and text of an error response | `http::refusal`; of a failed job: `job::fault`, its text `job::fault_text` |
 //! | compression: the choice of the coding, the response | `catalog::coding`, `http::request::compress` |
 //! | a line of the access log: made and written; the end of the request that it is for; its file | `http::request::access_line`; `http::request::request_log`; `observe::access_file` |
@@ -103,7 +103,7 @@
 //! | verdicts on a canary | `catalog::trial::judgement` |
 //! | graceful shutdown: signals, connections, jobs | `daemon::signals`, `http::server::drain`, `engine::drain` |
 //! | job slots and the queue | `engine::admission`; their limits: `job::limits` |
-//! | the limits of time, CPU and memory of a job | `engine::supervise`, `wasm::host::memory_meter` |
+//! | the limits of a job: time and CPU; memory | `engine::supervise`; `wasm::host::memory_meter` |
 //! | what a job pays for SQL: processor time, memory of the host | `database::sqlite::meter`, `wasm::host::databases::charged` |
 //! | whose turn it is: at a connection to a database, at the queue of writes of a store | `database::turns`; `store::room`, `store::redb::turns` |
 //! | wasmtime's errors as faults | `wasm::host::trap` |
