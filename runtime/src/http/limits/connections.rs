@@ -258,7 +258,8 @@ impl ConnectionPermit {
     /// Serves a connection to its end, until it has to make room while idle, or until it holds too much memory.
     pub(in crate::http) async fn serve(&mut self, connection: Pin<&mut impl Future<Output = ()>>) {
         let account = self.memory.account();
-        let shed = PollOnWake::new(pin!(account.shed()));
+        let shed = pin!(account.shed());
+        let shed = PollOnWake::new(shed);
         tokio::select! {
             biased;
             () = self.serve_or_leave(connection) => return,

@@ -16,7 +16,8 @@ pub(super) async fn drive<C, E>(
 where
     C: Future<Output = Result<(), E>>,
 {
-    let leave = PollOnWake::new(pin!(leave));
+    let leave = pin!(leave);
+    let leave = PollOnWake::new(leave);
     tokio::select! {
         // Polled first, so that a request that has arrived is answered.
         biased;
