@@ -73,6 +73,20 @@ impl RequestHead {
             _ if version.starts_with(b"HTTP/") => return Err(Refusal::Version),
             _ => return Err(malformed(NO_REQUEST_LINE)),
         };
+        self.asked(method, target, bounds)
+    }
+
+    /// Reports whether this is a valid request line of HTTP/1.1 for a path, as nearly every one is. Its query then
+    /// has no byte to encode. `false` says nothing about the line.
+    pub(super) fn is_plain_request(&mut self, line: &[u8], bounds: &HeadLimits) -> bool {
+        let Some(asked) = line.strip_suffix(b" HTTP/1.1") else { return false };
+        let (method, target) = asked.split_at(asked.iter().take_while(|byte| **byte != b' ').count());
+        // No path holds a space.
+        matches!(target, [b' ', path @ ..] if path.starts_with(b"/") && self.asked(method, path, bounds).is_ok())
+    }
+
+    /// Checks a method and a target.
+    fn asked(&mut self, method: &[u8], target: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         if !is_token(method) {
             return Err(malformed("a method that is not a token"));
         }

@@ -18,7 +18,7 @@ use memchr::memchr;
 use crate::http::refusal::Refusal;
 use head::{BodyKind, HeadLimits, RequestHead, malformed};
 use quoted::QuotedQuery;
-use text::{chunk_size, has_control, is_token, split};
+use text::{chunk_size, has_control, is_token, plain_line, split};
 
 /// Follows the messages of one connection.
 pub(in crate::http) struct H1Guard {
@@ -97,6 +97,9 @@ const CHUNK_LINE: usize = 1024;
 /// The most bytes of a refused request line that are logged.
 const SHOWN: usize = 200;
 
+/// The length of CR LF, in bytes.
+const LINE_END: usize = 2;
+
 /// The first byte of a TLS client (RFC 8446 §5.1). No method begins with it.
 const HANDSHAKE: u8 = 22;
 
@@ -164,6 +167,10 @@ impl H1Guard {
         let mut begun = 0;
         while next < bytes.len() {
             let (rest, of) = (&bytes[next..], self.part());
+            if let Some(taken) = self.take_plain_request(rest) {
+                next += taken;
+                continue;
+            }
             if self.at == NextPart::Start
                 && let Some(quoted) = quoted::find(&self.line, rest)
             {
@@ -249,8 +256,32 @@ impl H1Guard {
         }
     }
 
+    /// Takes a request line that is here as a whole and valid, as nearly every one is. Otherwise changes nothing.
+    fn take_plain_request(&mut self, rest: &[u8]) -> Option<usize> {
+        if self.at != NextPart::Start || !self.line.is_empty() {
+            return None;
+        }
+        let line = plain_line(rest)?;
+        let whole = line.len() + LINE_END;
+        self.check_size(whole).ok()?;
+        if !self.head.is_plain_request(line, &self.bounds) {
+            return None;
+        }
+        self.head.size += whole;
+        self.at = NextPart::Fields;
+        Some(whole)
+    }
+
     /// Takes a line, or the beginning of one. Returns how many bytes it took.
     fn take_line(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
+        if self.line.is_empty()
+            && let Some(line) = plain_line(rest)
+        {
+            let whole = line.len() + LINE_END;
+            self.check_size(whole)?;
+            self.look_inside(line)?;
+            return Ok(whole);
+        }
         let Some(end) = memchr(b'\n', rest) else {
             // The first message of a TLS client may have no line end, and it sends no more before an answer.
             if self.at == NextPart::Start && self.line.is_empty() && rest.first() == Some(&HANDSHAKE) {
@@ -303,9 +334,15 @@ impl H1Guard {
         if has_control(line) {
             return Err(malformed("a control character"));
         }
+        self.look_inside(line)
+    }
+
+    /// Checks a complete line, without its end, that holds no control character but tabs.
+    fn look_inside(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let size = line.len() + LINE_END;
         match self.at {
             NextPart::Start => {
-                self.head.size += whole.len();
+                self.head.size += size;
                 if line.is_empty() && !mem::replace(&mut self.head.after_blank, true) {
                     return Ok(());
                 }
@@ -313,7 +350,7 @@ impl H1Guard {
                 self.at = NextPart::Fields;
             }
             NextPart::Fields => {
-                self.head.size += whole.len();
+                self.head.size += size;
                 match line {
                     [] => {
                         self.at = match self.head.end()? {
@@ -338,7 +375,7 @@ impl H1Guard {
             NextPart::ChunkEnd if line.is_empty() => self.at = NextPart::Size,
             NextPart::ChunkEnd => return Err(malformed("a chunk that is longer than its size")),
             NextPart::Trailers => {
-                self.head.size += whole.len();
+                self.head.size += size;
                 match line {
                     [] => self.at = NextPart::Start,
                     line => drop(split(line).map_err(malformed)?),

@@ -62,6 +62,46 @@ fn a_line_without_an_end_is_not_kept_for_ever() {
 }
 
 #[test]
+fn a_request_line_in_one_piece_is_judged_as_one_in_many() {
+    let long = format!("GET /{} HTTP/1.1", "a".repeat(BOUNDS.target));
+    let longest = format!("GET /{} HTTP/1.1", "a".repeat(BOUNDS.target - 1));
+    for (line, refused) in [
+        ("GET / HTTP/1.1", false),
+        ("X-Y!# /a?b=\\ HTTP/1.1", false),
+        ("GET /\u{20ac}\"?\u{20ac}` HTTP/1.1", false),
+        ("GET /?\"<a> HTTP/1.1", false),
+        ("GET http://a/?b HTTP/1.1", false),
+        ("OPTIONS * HTTP/1.1", false),
+        (longest.as_str(), false),
+        (long.as_str(), true),
+        ("GET HTTP/1.1", true),
+        ("GET  / HTTP/1.1", true),
+        ("GET /  HTTP/1.1", true),
+        ("GET / a HTTP/1.1", true),
+        ("GET /\ta HTTP/1.1", true),
+        (" / HTTP/1.1", true),
+        (" HTTP/1.1", true),
+        ("G(T / HTTP/1.1", true),
+        ("GET a HTTP/1.1", true),
+        ("GET /#a HTTP/1.1", true),
+        ("GET /<a> HTTP/1.1", true),
+        ("GET / HTTP/1.2", true),
+        ("GET / http/1.1", true),
+        ("TRACE / HTTP/1.1", true),
+        ("CONNECT /a HTTP/1.1", true),
+        ("GET /\x7f HTTP/1.1", true),
+    ] {
+        let text = format!("{line}\r\nHost: a\r\n\r\n");
+
+        let whole = follow(text.as_bytes(), text.len(), BOUNDS);
+        let pieces = follow(text.as_bytes(), 1, BOUNDS);
+
+        assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{line}");
+        assert_eq!((whole.heads, whole.refused.is_some()), (u64::from(!refused), refused), "{line}");
+    }
+}
+
+#[test]
 fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
     let asked = |bytes: &[u8], piece: usize| {
         let mut guard = H1Guard::new(BOUNDS);
