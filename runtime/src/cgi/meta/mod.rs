@@ -215,15 +215,23 @@ impl<'a> RequestHost<'a> {
 /// Reports whether a text is a host with or without a port. All its characters are then harmless in a URL, a page and
 /// a shell.
 pub fn is_host(text: &str) -> bool {
-    let name = without_port(text);
-    let port = &text[name.len()..];
-    let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let sound = match inside {
-        Some(address) => address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
-        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+    let is_of_name = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_of_address = |byte: &&u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let port = match text.as_bytes() {
+        [b'[', address @ ..] => match address.split_at(address.iter().take_while(is_of_address).count()) {
+            ([_, ..], [b']', port @ ..]) => port,
+            _ => return false,
+        },
+        name => match name.split_at(name.iter().take_while(is_of_name).count()) {
+            ([_, ..], port) => port,
+            _ => return false,
+        },
     };
-    let port = port.strip_prefix(':').unwrap_or(port);
-    sound && !inside.unwrap_or(name).is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn without_port(host: &str) -> &str {

@@ -195,6 +195,26 @@ fn a_length_that_is_not_known_is_not_told() {
 
 proptest! {
     #[test]
+    fn a_host_is_a_name_or_an_address_in_brackets_and_perhaps_a_port(
+        host in "\\[?[ag:.]{0,3}[\\]\\[_é/]?[0-9f:]{0,4}\\]?:{0,2}[0-9a]{0,2}",
+    ) {
+        let name = without_port(&host);
+        let port = &host[name.len()..];
+        let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_made_of = |text: &str, letters: &str| {
+            !text.is_empty() && text.chars().all(|letter| letters.contains(letter))
+        };
+
+        let is_name = address.map_or_else(
+            || is_made_of(name, "afg.-_0123456789"),
+            |address| is_made_of(address, "af:.0123456789"),
+        );
+        let wanted = is_name && (matches!(port, "" | ":") || is_made_of(&port[1..], "0123456789"));
+
+        prop_assert_eq!(is_host(&host), wanted, "{}", host);
+    }
+
+    #[test]
     fn every_header_gives_sound_variables(
         fields in prop::collection::vec(("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", prop::collection::vec(any::<u8>(), 0..12)), 0..12),
     ) {
