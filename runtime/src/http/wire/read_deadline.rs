@@ -31,6 +31,9 @@ pub(in crate::http) struct ReadDeadline {
     due: AtomicU64,
     /// Milliseconds from `start` at which the latest wait with a deadline began.
     since: AtomicU64,
+    /// How many milliseconds a head that has begun may take, until a wait for its rest sets `due`. Then `NEVER`. Most
+    /// heads come as a whole, and need no clock.
+    head: AtomicU64,
     /// The field section of HTTP/2 that `due` is for, or 0.
     section: AtomicU64,
 }
@@ -55,8 +58,14 @@ pub(super) struct ReadDeadlineWriter<'m>(&'m ReadDeadline);
 impl ReadDeadline {
     /// Starts in a phase without a deadline.
     pub(in crate::http) fn new(start: Instant, phase: ReadPhase) -> ReadDeadline {
-        let (due, since) = (AtomicU64::new(NEVER), AtomicU64::new(0));
-        ReadDeadline { start, phase: AtomicU8::new(phase as u8), due, since, section: AtomicU64::new(0) }
+        ReadDeadline {
+            start,
+            phase: AtomicU8::new(phase as u8),
+            due: AtomicU64::new(NEVER),
+            since: AtomicU64::new(0),
+            head: AtomicU64::new(NEVER),
+            section: AtomicU64::new(0),
+        }
     }
 
     /// Returns the side that changes the phase.
@@ -69,8 +78,14 @@ impl ReadDeadline {
         ReadPhase::ALL.get(phase).copied().unwrap_or(ReadPhase::Switched)
     }
 
-    /// Returns when the client must have sent something.
+    /// Returns when the client must have sent something. Every wait for the client asks this first. Only the task of
+    /// the connection may ask.
     pub(in crate::http) fn due(&self) -> Option<Instant> {
+        let head = self.head.load(Ordering::Relaxed);
+        if head != NEVER {
+            self.head.store(NEVER, Ordering::Relaxed);
+            self.wait(Duration::from_millis(head));
+        }
         match self.due.load(Ordering::Relaxed) {
             NEVER => None,
             due => Some(self.start + Duration::from_millis(due)),
@@ -81,16 +96,22 @@ impl ReadDeadline {
     pub(in crate::http) fn since(&self) -> Instant {
         self.start + Duration::from_millis(self.since.load(Ordering::Relaxed))
     }
+
+    /// Sets the deadline of a wait that begins now.
+    fn wait(&self, within: Duration) {
+        let now = self.start.elapsed();
+        self.since.store(millis(now), Ordering::Relaxed);
+        self.due.store(millis(now + within), Ordering::Relaxed);
+    }
 }
 
 impl ReadDeadlineWriter<'_> {
     fn enter(&self, phase: ReadPhase, within: Option<Duration>) {
-        let due = within.map_or(NEVER, |within| {
-            let now = self.0.start.elapsed();
-            self.0.since.store(millis(now), Ordering::Relaxed);
-            millis(now + within)
-        });
-        self.0.due.store(due, Ordering::Relaxed);
+        self.0.head.store(NEVER, Ordering::Relaxed);
+        match within {
+            Some(within) => self.0.wait(within),
+            None => self.0.due.store(NEVER, Ordering::Relaxed),
+        }
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -101,6 +122,8 @@ impl ReadDeadlineWriter<'_> {
 
     /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
     pub(super) fn multiplexed(&self) {
+        // The connection is idle since its first byte.
+        let _set = self.0.due();
         self.enter(ReadPhase::Streams, None);
     }
 
@@ -115,10 +138,12 @@ impl ReadDeadlineWriter<'_> {
         self.0.due.store(due, Ordering::Relaxed);
     }
 
-    /// Notes that a byte has come where a head may begin.
+    /// Notes that a byte has come where a head may begin. The deadline runs from the first wait for the rest: the reader
+    /// waits as soon as it has no more bytes.
     pub(super) fn head_begun(&self, head: Duration) {
         if let ReadPhase::HeadStart | ReadPhase::Sending = self.0.phase() {
-            self.enter(ReadPhase::HeadRest, Some(head));
+            self.0.head.store(millis(head), Ordering::Relaxed);
+            self.0.phase.store(ReadPhase::HeadRest as u8, Ordering::Relaxed);
         }
     }
 
@@ -211,6 +236,47 @@ mod tests {
             assert_eq!(state.phase(), ReadPhase::Streams);
             last = wanted;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_of_a_head_is_set_by_the_first_wait_and_no_later_byte_moves_it() {
+        const TIME: Duration = Duration::from_secs(7);
+        let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadStart);
+        state.writer().connected(TIME / 2);
+        state.writer().head_begun(TIME);
+        let wanted = Instant::now() + TIME;
+        assert_eq!(state.due(), Some(wanted));
+
+        tokio::time::advance(TIME / 7).await;
+        state.writer().head_begun(TIME);
+
+        assert_eq!(state.due(), Some(wanted));
+        state.writer().head_complete();
+        assert_eq!(state.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_as_a_whole_leaves_no_deadline() {
+        const TIME: Duration = Duration::from_secs(7);
+        let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadStart);
+        state.writer().head_begun(TIME);
+
+        state.writer().head_complete();
+
+        assert_eq!(state.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_http2_begins_at_its_first_bytes() {
+        const TIME: Duration = Duration::from_secs(7);
+        let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadStart);
+        state.writer().connected(TIME);
+        tokio::time::advance(TIME / 7).await;
+        state.writer().head_begun(TIME);
+
+        state.writer().multiplexed();
+
+        assert_eq!((state.since(), state.due()), (Instant::now(), None));
     }
 
     #[test]
