@@ -67,6 +67,7 @@ impl WriteStall {
 
 /// Reports what the peer has taken, now and at intervals, and waits until it has to be given up. The stream itself
 /// reports room only when a good part of its buffer is free.
+#[cold]
 fn wait(
     stall: &mut Stall,
     reporting: &mut LazyTimer,
