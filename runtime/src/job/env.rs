@@ -21,12 +21,12 @@ pub struct Env {
 
 /// The position of one variable in the text.
 #[derive(Clone, Copy)]
-struct Variable {
-    start: usize,
+pub(super) struct Variable {
+    pub(super) start: usize,
     /// Offset of its `=`.
-    equals: usize,
+    pub(super) equals: usize,
     /// Offset of its NUL.
-    end: usize,
+    pub(super) end: usize,
 }
 
 /// A variable that cannot be set, or cannot be read as the wanted type.
@@ -58,6 +58,14 @@ impl Env {
         }
     }
 
+    /// Makes an environment of this text and these variables, whose values contain no NUL. Debug builds check that no
+    /// name stands twice.
+    pub(super) fn written(text: String, variables: Vec<Variable>) -> Env {
+        let env = Env { text, variables, places: None };
+        debug_assert!(env.iter().zip(0..).all(|((name, _), place)| env.position(name) == Some(place)));
+        env
+    }
+
     /// Sets a variable.
     ///
     /// # Errors
@@ -74,27 +82,14 @@ impl Env {
         match self.position(name) {
             // The old value stays in the text, but nothing refers to it any more.
             Some(position) => self.variables[position] = variable,
-            None => self.push(name, variable),
+            None => {
+                if let Some(places) = &mut self.places {
+                    places.insert(name.into(), self.variables.len());
+                }
+                self.variables.push(variable);
+            }
         }
         Ok(())
-    }
-
-    /// Sets a new variable with a valid name. The caller guarantees both. Debug builds check that it is new, if there are few.
-    ///
-    /// # Errors
-    /// The value contains NUL: no process could have it.
-    pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
-        debug_assert!(self.variables.len() > FEW || self.get(name).is_none(), "{name} is set already");
-        let variable = self.write(name, value)?;
-        self.push(name, variable);
-        Ok(())
-    }
-
-    fn push(&mut self, name: &str, variable: Variable) {
-        if let Some(places) = &mut self.places {
-            places.insert(name.into(), self.variables.len());
-        }
-        self.variables.push(variable);
     }
 
     /// Finds the position of a variable.

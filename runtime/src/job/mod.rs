@@ -2,9 +2,9 @@
 //!
 //! Floors, lowest first: `allotment`, `answer_progress`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`,
 //! `mount`, `name`, `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`,
-//! `waits`; `fault`, `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`, `input_limit`, `outbound`,
-//! `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`; `version_counts`.
-//! `handler` and the recorder in `capture` name each other, and both name [`Job`].
+//! `waits`; `env_builder`, `fault`, `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`, `input_limit`,
+//! `outbound`, `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`;
+//! `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod answer_progress;
@@ -14,6 +14,7 @@ mod call;
 mod capture;
 mod ends;
 mod env;
+mod env_builder;
 mod failure_guard;
 mod fault;
 mod fault_text;
@@ -52,6 +53,7 @@ pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
 pub use capture::{Capture, CapturedStdin, FailedJob, JobFailure, Recorder};
 pub use ends::JobEnds;
 pub use env::{Env, EnvError};
+pub use env_builder::EnvBuilder;
 pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};
 pub use fault_text::FaultText;

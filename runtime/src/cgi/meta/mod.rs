@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
-use crate::job::Env;
+use crate::job::{Env, EnvBuilder};
 
 /// The facts about a request.
 ///
@@ -49,6 +49,12 @@ pub struct Facts<'a> {
     pub api_version: Option<&'a str>,
 }
 
+/// The usual size of the variables that every request has, and of a few others, in bytes.
+const FIXED: usize = 640;
+
+/// The usual size of the variable of a header field, in bytes.
+const FIELD: usize = 64;
+
 /// The scheme of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestScheme {
@@ -66,80 +72,73 @@ pub enum RequestScheme {
 /// `X_FULL_URL` for WAGI modules. Deliberately absent: `PATH_TRANSLATED`, because a guest has no document root unless
 /// it has scripts; `AUTH_TYPE` and `REMOTE_USER`, which only gates of the route know.
 pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
+    let fields = facts.headers.keys_len();
     // 19 fixed variables, some captures, and those that TLS and the configuration add later.
-    let mut env = Env::with_capacity(facts.headers.keys_len() + 32);
+    let mut env = EnvBuilder::with_capacity(fields + 32, fields * FIELD + FIXED);
     let origin = RequestHost::of(facts);
-    put(&mut env, "GATEWAY_INTERFACE", "CGI/1.1");
-    put(&mut env, "SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
-    put(&mut env, "SERVER_PROTOCOL", protocol(facts.version));
-    put(&mut env, "SERVER_NAME", &origin.name());
-    put(&mut env, "SERVER_PORT", &origin.port.to_string());
-    put(&mut env, "REQUEST_METHOD", facts.method.as_str());
-    put(&mut env, "SCRIPT_NAME", facts.script_name);
-    put(&mut env, "PATH_INFO", facts.path_info);
+    let mut digits = [0; 5];
+    env.add("GATEWAY_INTERFACE", "CGI/1.1");
+    env.add("SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
+    env.add("SERVER_PROTOCOL", protocol(facts.version));
+    env.add("SERVER_NAME", &origin.name);
+    env.add("SERVER_PORT", decimal(origin.port, &mut digits));
+    env.add("REQUEST_METHOD", facts.method.as_str());
+    env.add("SCRIPT_NAME", facts.script_name);
+    env.add("PATH_INFO", facts.path_info);
     // RFC 3875 §4.1.7: set even without a query, to an empty value.
-    put(&mut env, "QUERY_STRING", facts.uri.query().unwrap_or_default());
-    put(&mut env, "REMOTE_ADDR", facts.remote_addr);
+    env.add("QUERY_STRING", facts.uri.query().unwrap_or_default());
+    env.add("REMOTE_ADDR", facts.remote_addr);
     // RFC 3875 §4.1.9: the address, if the name is not known. A lookup would block.
-    put(&mut env, "REMOTE_HOST", facts.remote_addr);
+    env.add("REMOTE_HOST", facts.remote_addr);
     if let Some(port) = facts.remote_port {
-        put(&mut env, "REMOTE_PORT", &port.to_string());
+        env.add("REMOTE_PORT", decimal(port, &mut digits));
     }
     let target = facts.uri.path_and_query().map_or("/", |target| target.as_str());
-    put(&mut env, "REQUEST_URI", target);
-    put(&mut env, "REQUEST_ID", facts.request_id);
-    put(&mut env, "X_MATCHED_ROUTE", facts.matched_route);
-    put(&mut env, "X_FULL_URL", &origin.url(facts.scheme, target));
+    env.add("REQUEST_URI", target);
+    env.add("REQUEST_ID", facts.request_id);
+    env.add("X_MATCHED_ROUTE", facts.matched_route);
+    origin.add_url(&mut env, facts.scheme, target);
     if facts.scheme == RequestScheme::Https {
-        put(&mut env, "HTTPS", "on");
+        env.add("HTTPS", "on");
     }
     if let Some(version) = facts.api_version {
-        put(&mut env, "API_VERSION", version);
+        env.add("API_VERSION", version);
     }
     for (variable, value) in captures {
         // The catalog has checked the names, which come from the configuration.
-        put(&mut env, variable, value);
+        env.add(variable, value);
     }
-    fields(&mut env, facts.headers, &origin);
-    env
+    add_fields(&mut env, facts.headers, &origin);
+    env.finish()
 }
 
-/// Sets the variables of the header fields.
-fn fields(env: &mut Env, headers: &HeaderMap, origin: &RequestHost<'_>) {
+/// Adds the variables of the header fields.
+fn add_fields(env: &mut EnvBuilder, headers: &HeaderMap, origin: &RequestHost<'_>) {
     if let Some(value) = headers.get(CONTENT_TYPE).and_then(text) {
-        put(env, "CONTENT_TYPE", value);
+        env.add("CONTENT_TYPE", value);
     }
     // RFC 3875 §4.1.2: only for a body of known length. A chunked body has none, whatever else the client sends (RFC
     // 9112 §6.3).
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    if let Some(length) = headers.get(CONTENT_LENGTH).and_then(length).filter(|_| !chunked) {
-        put(env, "CONTENT_LENGTH", length);
+    let is_chunked = || headers.contains_key(TRANSFER_ENCODING);
+    if let Some(length) = headers.get(CONTENT_LENGTH).and_then(length).filter(|_| !is_chunked()) {
+        env.add("CONTENT_LENGTH", length);
     }
     if let Some(host) = origin.host {
-        put(env, "HTTP_HOST", host);
+        env.add("HTTP_HOST", host);
     }
-    for name in headers.keys().filter(|name| *name != HOST) {
-        let Some(variable) = variable::of(name.as_str()) else { continue };
-        let mut values = headers.get_all(name).iter();
-        let Some(first) = values.next().and_then(text) else { continue };
-        // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all other fields.
-        let between = if name == COOKIE { "; " } else { ", " };
-        let Some(second) = values.next() else {
-            put(env, &variable, first);
-            continue;
-        };
-        let mut rest = std::iter::once(second).chain(values);
-        let joined = rest.try_fold(first.to_owned(), |all, value| Some(all + between + text(value)?));
-        if let Some(value) = joined {
-            put(env, &variable, &value);
+    // The values of one name follow each other.
+    let mut fields = headers.iter().filter(|(name, _)| *name != HOST).peekable();
+    while let Some((name, value)) = fields.next() {
+        let mut value = text(value).map(Cow::Borrowed);
+        while let Some((_, next)) = fields.next_if(|(next, _)| *next == name) {
+            // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all other fields.
+            let between = if name == COOKIE { "; " } else { ", " };
+            value = value.zip(text(next)).map(|(all, next)| all + between + next);
+        }
+        if let Some((value, variable)) = value.zip(variable::of(name.as_str())) {
+            env.add(&variable, &value);
         }
     }
-}
-
-/// Adds a variable. The names of all variables are distinct.
-fn put(env: &mut Env, name: &str, value: &str) {
-    // Fails only if the value contains a NUL, which no guest could receive.
-    let _left_out = env.add(name, value);
 }
 
 /// Returns a value as text. If it is not UTF-8, the field is left out with all values it would be joined with: a
@@ -153,6 +152,20 @@ fn length(value: &HeaderValue) -> Option<&str> {
     let digits = text(value)?;
     let sound = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
     sound.then_some(digits)
+}
+
+/// Writes a port in decimal.
+fn decimal(port: u16, digits: &mut [u8; 5]) -> &str {
+    let (mut rest, mut from) = (port, digits.len());
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&digits[from..]).expect("digits are ASCII")
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -171,7 +184,8 @@ struct RequestHost<'a> {
     host: Option<&'a str>,
     /// The same, if it consists of a host and a port only.
     sound: Option<&'a str>,
-    server_addr: &'a str,
+    /// The host without its port (RFC 3875 §4.1.14).
+    name: Cow<'a, str>,
     port: u16,
 }
 
@@ -182,32 +196,28 @@ impl<'a> RequestHost<'a> {
             Some(authority) => authority.as_str().rsplit('@').next(),
             None => facts.headers.get(HOST).and_then(text),
         };
-        let default = if facts.scheme == RequestScheme::Https { 443 } else { 80 };
-        RequestHost {
-            host,
-            sound: host.filter(|host| is_host(host)),
-            server_addr: facts.server_addr,
-            port: facts.server_port.unwrap_or(default),
-        }
-    }
-
-    /// Returns the host without its port (RFC 3875 §4.1.14).
-    fn name(&self) -> Cow<'a, str> {
-        match self.sound {
+        let sound = host.filter(|host| is_host(host));
+        let name: Cow<'_, str> = match sound {
             Some(host) => without_port(host).into(),
-            None if self.server_addr.is_empty() => "localhost".into(),
-            None if self.server_addr.contains(':') => format!("[{}]", self.server_addr).into(),
-            None => self.server_addr.into(),
-        }
+            None if facts.server_addr.is_empty() => "localhost".into(),
+            None if facts.server_addr.contains(':') => format!("[{}]", facts.server_addr).into(),
+            None => facts.server_addr.into(),
+        };
+        let default = if facts.scheme == RequestScheme::Https { 443 } else { 80 };
+        RequestHost { host, sound, name, port: facts.server_port.unwrap_or(default) }
     }
 
-    fn url(&self, scheme: RequestScheme, target: &str) -> String {
+    /// Adds the URL that the client asked for.
+    fn add_url(&self, env: &mut EnvBuilder, scheme: RequestScheme, target: &str) {
         let scheme = if scheme == RequestScheme::Https { "https://" } else { "http://" };
         // `OPTIONS *` concerns the server as a whole.
         let target = if target == "*" { "" } else { target };
         match self.sound {
-            Some(host) => [scheme, host, target].concat(),
-            None => [scheme, &self.name(), ":", &self.port.to_string(), target].concat(),
+            Some(host) => env.add_joined("X_FULL_URL", [scheme, host, target]),
+            None => {
+                let port = &mut [0; 5];
+                env.add_joined("X_FULL_URL", [scheme, &self.name, ":", decimal(self.port, port), target]);
+            }
         }
     }
 }
