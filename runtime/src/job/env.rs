@@ -123,8 +123,12 @@ impl Env {
 
     /// Sets every variable of `other`, in its order. Names that are set already keep their position.
     ///
-    /// The text is copied as a whole: a handler may set thousands of variables for each request.
+    /// The text is copied as a whole: a handler may set thousands of variables for each request. Most handlers set none,
+    /// and nothing is searched.
     pub fn extend(&mut self, other: &Env) {
+        if other.is_empty() {
+            return;
+        }
         let by = self.text.len();
         self.text.push_str(&other.text);
         let mut replaced = Vec::new();
