@@ -6,10 +6,20 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct JobId(pub u64);
 
+impl JobId {
+    /// Writes the number as sixteen hexadecimal digits. Never allocates.
+    pub fn digits(self, room: &mut [u8; 16]) -> &str {
+        for (place, digit) in room.iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[((self.0 >> (4 * place)) & 15) as usize];
+        }
+        std::str::from_utf8(room).expect("digits are ASCII")
+    }
+}
+
 /// Sixteen hexadecimal digits.
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(self.digits(&mut [0; 16]))
     }
 }
 
@@ -35,5 +45,23 @@ impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.id.fmt(f)?;
         self.parent.map_or(Ok(()), |parent| write!(f, " of {parent}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_sixteen_digits_and_is_read_back() {
+        for (number, text) in [
+            (0, "0000000000000000"),
+            (0x0123_4567_89ab_cdef, "0123456789abcdef"),
+            (0xfedc_ba98_7654_3210, "fedcba9876543210"),
+            (u64::MAX, "ffffffffffffffff"),
+        ] {
+            assert_eq!(JobId(number).to_string(), text);
+            assert_eq!(text.parse::<JobId>(), Ok(JobId(number)));
+        }
     }
 }

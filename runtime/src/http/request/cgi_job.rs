@@ -61,6 +61,7 @@ impl RoutedRequest<'_> {
     fn env(self, job: &Job) -> Env {
         let RoutedRequest { found, head, peer, pass, .. } = self;
         let shown = pass.shown(&head.headers);
+        let mut digits = [0; 16];
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
@@ -69,7 +70,7 @@ impl RoutedRequest<'_> {
             script_name: found.script_name,
             path_info: found.path_info,
             matched_route: &found.route.pattern,
-            request_id: &job.id.to_string(),
+            request_id: job.id.digits(&mut digits),
             remote_addr: peer.remote_addr(),
             remote_port: peer.remote_port(),
             server_addr: peer.server_addr(),
