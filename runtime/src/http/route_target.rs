@@ -82,14 +82,14 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let picked = self.pinned.pick(handler);
-        if picked.0.kind == Kind::Proxy {
+        let (entry, ballot) = self.pinned.pick(handler);
+        if entry.kind == Kind::Proxy {
             // Boxed, so that requests to a CGI program stay small.
-            return Box::pin(self.hand_on(found, picked, body, log)).await;
+            return Box::pin(self.hand_on(found, (entry, ballot), body, log)).await;
         }
-        let entry = picked.0;
         harmless(found, entry)?;
-        let mut job = self.cgi_job(found, picked, log);
+        let mut job = self.server.engine.job_of(entry.clone());
+        self.begin_cgi(&mut job, found, ballot, log);
         let (limits, ground) = (self.body_limits(entry), self.ground(entry, body));
         let intaken = request_body::input(&mut job, body.take(), limits, ground).await;
         intaken.map_err(|fault| log.job_failed(fault))?;
@@ -126,10 +126,10 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     ) -> Result<Response<Body>, Refusal> {
         let way = if self.peer.is_secure() { Transport::Tls } else { Transport::Clear };
         let upgrade_request = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
-        let picked = self.pinned.pick(handler);
-        let entry = picked.0;
+        let (entry, ballot) = self.pinned.pick(handler);
         harmless(found, entry)?;
-        let job = self.cgi_job(found, picked, log);
+        let mut job = self.server.engine.job_of(entry.clone());
+        self.begin_cgi(&mut job, found, ballot, log);
         let tunnel = upgrade_request.accept(&self.server.engine, job).await;
         Ok(self.pending.offer(tunnel.map_err(|fault| log.job_failed(fault))?))
     }
@@ -143,13 +143,12 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         RoutedRequest { catalog, found, head, peer, pass, span, around }
     }
 
-    /// Makes the job of a CGI handler, and notes it in the log.
-    fn cgi_job(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> Job {
+    /// Sets the fields of a new job of a CGI handler from the request, and notes the job in the log.
+    fn begin_cgi(self, job: &mut Job, found: &Match<'_, '_>, ballot: Option<Ballot>, log: &mut RequestLog) {
         let request = self.routed(found);
-        let job = request.cgi_job(&self.server.engine, picked.0);
-        log.handler_chosen(LoggedJob::of(&job), request, picked.1);
+        request.begin_cgi(&self.server.engine, job);
+        log.handler_chosen(LoggedJob::of(job), request, ballot);
         log.captured(job.capture.clone());
-        job
     }
 
     /// Returns where a body of unknown length may be stored. `None` if the length is known, or the handler

@@ -16,7 +16,11 @@ impl RoutedRequest<'_> {
     pub(super) fn bodiless_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
         match entry.kind {
             Kind::Proxy => self.http_job(engine, entry),
-            Kind::Native | Kind::Core | Kind::Command => self.cgi_job(engine, entry),
+            Kind::Native | Kind::Core | Kind::Command => {
+                let mut job = engine.job_of(entry.clone());
+                self.begin_cgi(engine, &mut job);
+                job
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Makes the job of a CGI handler from a routed request.
+//! The arguments and the environment of a CGI handler's job, from a routed request.
 
 use std::sync::Arc;
 
@@ -33,27 +33,25 @@ pub(in crate::http) struct RoutedRequest<'a> {
 }
 
 impl RoutedRequest<'_> {
-    /// Makes a job of a handler version, with the calls that it is granted.
-    pub(super) fn begin(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
-        let mut job = engine.job_of(entry.clone());
+    /// Sets the fields of a new job that come from the request for every kind of handler, and grants its calls. The job
+    /// is changed in place: it is large, and each function that returned it would copy it.
+    pub(super) fn begin(self, engine: &Arc<Engine>, job: &mut Job) {
         job.trail = cdn_loop::read(&self.head.headers);
         job.origin = self.peer.origin();
         job.around = self.around.to_vec();
         if let Some(span) = self.span {
             job.trace(span.open(JobTrigger::Request));
         }
-        engine.grant(&mut job, self.catalog);
-        job
+        engine.grant(job, self.catalog);
     }
 
-    /// Makes the job of a CGI handler, with its arguments and environment.
-    pub(in crate::http) fn cgi_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
-        let mut job = self.begin(engine, entry);
-        if entry.conduct.captures != Captures::Nothing {
+    /// Sets the same fields of a new job of a CGI handler, and its arguments and environment.
+    pub(in crate::http) fn begin_cgi(self, engine: &Arc<Engine>, job: &mut Job) {
+        self.begin(engine, job);
+        if job.entry.conduct.captures != Captures::Nothing {
             job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         }
-        job.env = self.env(&job);
-        job
+        job.env = self.env(job);
     }
 
     /// Makes the environment: the facts of the request, then the variables configured for the

@@ -52,7 +52,8 @@ impl RoutedRequest<'_> {
     /// because its instance may serve other requests too. What the daemon knows about the request is passed in
     /// header fields.
     pub(in crate::http) fn http_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
-        let mut job = self.begin(engine, entry);
+        let mut job = engine.job_of(entry.clone());
+        self.begin(engine, &mut job);
         job.env.extend(&entry.env);
         job
     }
