@@ -3,8 +3,8 @@
 //! Floors, lowest first: `allotment`, `answer_progress`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`,
 //! `mount`, `name`, `log_rate`, `jobs_per_client`, `policy`, `route_stats`, `schedule`, `status`, `stop`, `timing`,
 //! `waits`; `env_builder`, `fault`, `latencies`; `fault_text`; `ends`; `usage`; `output`; `arrival`, `input_limit`,
-//! `outbound`, `pipe`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`; `handler`;
-//! `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
+//! `outbound`, `pipe`, `tail`, `http_request`; `limits`, `stdin`; `call`, `capture`, `peaks`; `handler_stats`;
+//! `handler`; `version_counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod answer_progress;
@@ -40,6 +40,7 @@ mod schedule;
 mod status;
 mod stdin;
 mod stop;
+mod tail;
 mod timing;
 mod usage;
 mod version_counts;
@@ -69,7 +70,7 @@ pub use log_rate::LogRate;
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use outbound::Outbound;
-pub use output::{Destination, Output, Tail, WrittenBytes};
+pub use output::{Destination, Output, WrittenBytes};
 pub use peaks::{Peaks, Used};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, pipe, pipe_of};
 pub use policy::{AdminQuota, OnDrain, Policy};
@@ -79,6 +80,7 @@ pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
+pub use tail::Tail;
 pub use timing::Timing;
 pub use usage::Usage;
 pub use version_counts::VersionCounts;
