@@ -182,7 +182,7 @@ impl Engine {
             env: Env::new(),
             stdin: Input::empty(),
             stdout: Output::nowhere(),
-            stderr: Output::to(vec![Arc::new(stderr_tail.clone())]),
+            stderr: Output::of(stderr_tail.destination()),
             proxied: None,
             stderr_tail,
             stop: Stop::new(),

@@ -27,6 +27,15 @@ pub trait Destination: Send + Sync + 'static {
     /// The destination accepts no more output.
     fn write(&self, bytes: &Bytes) -> io::Result<()>;
 
+    /// Does the same with bytes that the caller does not need any more. A destination that keeps them overrides it:
+    /// the first clone of a buffer allocates a counter for its owners.
+    ///
+    /// # Errors
+    /// As for [`Destination::write`].
+    fn write_owned(&self, bytes: Bytes) -> io::Result<()> {
+        self.write(&bytes)
+    }
+
     /// Called when the job has closed its output but goes on. The end of the job is signalled by the drop.
     fn close(&self) {}
 }
@@ -45,11 +54,27 @@ pub struct WrittenBytes(Arc<AtomicU64>);
 
 #[derive(Default)]
 struct SharedOutput {
-    destinations: Vec<Arc<dyn Destination>>,
+    /// Apart from the others: the stdout of most jobs has one destination and the stderr two, so neither takes memory
+    /// for a list.
+    first: [Option<Arc<dyn Destination>>; 2],
+    others: Vec<Arc<dyn Destination>>,
     /// Shared on its own, since it is read after the destinations are gone.
     written: Arc<AtomicU64>,
     /// Whether the job has ended. Outputs that are dropped then were not closed by the job.
     over: AtomicBool,
+}
+
+impl SharedOutput {
+    fn destinations(&self) -> impl Iterator<Item = &Arc<dyn Destination>> {
+        self.first.iter().flatten().chain(&self.others)
+    }
+
+    fn add(&mut self, destination: Arc<dyn Destination>) {
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(destination),
+            None => self.others.push(destination),
+        }
+    }
 }
 
 impl Output {
@@ -58,21 +83,29 @@ impl Output {
         Output::default()
     }
 
+    /// Makes an output with one destination.
+    pub fn of(destination: Arc<dyn Destination>) -> Output {
+        Output(Arc::new(SharedOutput { first: [Some(destination), None], ..SharedOutput::default() }))
+    }
+
     /// Makes an output with these destinations.
     pub fn to(destinations: Vec<Arc<dyn Destination>>) -> Output {
-        Output(Arc::new(SharedOutput { destinations, ..SharedOutput::default() }))
+        let mut shared = SharedOutput::default();
+        destinations.into_iter().for_each(|destination| shared.add(destination));
+        Output(Arc::new(shared))
     }
 
     /// Adds a destination for everything that is written to this output from now on. Earlier clones do not have it.
     pub fn add(&mut self, destination: Arc<dyn Destination>) {
         if let Some(unshared) = Arc::get_mut(&mut self.0) {
-            unshared.destinations.push(destination);
+            unshared.add(destination);
             return;
         }
-        let mut destinations = self.0.destinations.clone();
-        destinations.push(destination);
-        let written = self.0.written.clone();
-        self.0 = Arc::new(SharedOutput { destinations, written, ..SharedOutput::default() });
+        let SharedOutput { first, others, written, .. } = &*self.0;
+        let (first, others, written) = (first.clone(), others.clone(), written.clone());
+        let mut shared = SharedOutput { first, others, written, over: AtomicBool::new(false) };
+        shared.add(destination);
+        self.0 = Arc::new(shared);
     }
 
     /// Returns the number of bytes written so far.
@@ -91,7 +124,7 @@ impl Output {
     /// A destination accepts no more output.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut least = usize::MAX;
-        for destination in &self.0.destinations {
+        for destination in self.0.destinations() {
             match destination.poll_room(context) {
                 Poll::Ready(Ok(room)) => least = least.min(room),
                 other => return other,
@@ -107,17 +140,27 @@ impl Output {
     pub fn write(&self, bytes: &Bytes) -> io::Result<()> {
         self.0.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut outcome = Ok(());
-        for destination in &self.0.destinations {
+        for destination in self.0.destinations() {
             let written = destination.write(bytes);
             outcome = outcome.and(written);
         }
         outcome
     }
 
+    /// Does the same with bytes that the caller does not need any more. If there is one destination, it gets them.
+    ///
+    /// # Errors
+    /// As for [`Output::write`].
+    pub fn write_owned(&self, bytes: Bytes) -> io::Result<()> {
+        let [Some(only), None] = &self.0.first else { return self.write(&bytes) };
+        self.0.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        only.write_owned(bytes)
+    }
+
     /// Tells every destination that the job has closed this output. Does nothing if the job has ended.
     pub fn close(&self) {
         if !self.0.over.load(Ordering::Acquire) {
-            self.0.destinations.iter().for_each(|destination| destination.close());
+            self.0.destinations().for_each(|destination| destination.close());
         }
     }
 
@@ -134,7 +177,7 @@ impl Output {
         let mut rest = bytes.into();
         while !rest.is_empty() {
             let room = std::future::poll_fn(|context| self.poll_room(context)).await?;
-            self.write(&rest.split_to(room.min(rest.len())))?;
+            self.write_owned(rest.split_to(room.min(rest.len())))?;
         }
         Ok(())
     }
@@ -164,6 +207,25 @@ mod tests {
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(tail.last_line(), "last");
         assert_eq!(output.written(), 11);
+    }
+
+    #[test]
+    fn bytes_that_are_given_away_reach_the_only_destination_without_a_copy_and_all_of_several() {
+        let ((writer, mut reader), (kept, also)) = (pipe(9), (Tail::new(9), Tail::new(9)));
+        let piece = Bytes::from(b"abc".to_vec());
+        let place = piece.as_ptr();
+        let mut output = Output::of(Arc::new(writer));
+        output.write_owned(piece).unwrap();
+
+        let read = reader.take().unwrap();
+
+        assert_eq!((&read[..], read.as_ptr(), read.is_unique()), (&b"abc"[..], place, true));
+        output.add(kept.destination());
+        output.add(also.destination());
+        output.write_owned(Bytes::from_static(b"de")).unwrap();
+        Output::nowhere().write_owned(Bytes::from_static(b"de")).unwrap();
+        assert_eq!(reader.take().as_deref(), Some(&b"de"[..]));
+        assert_eq!((kept.text(), also.text(), output.written()), ("de".to_owned(), "de".to_owned(), 5));
     }
 
     #[test]

@@ -23,15 +23,12 @@ const SMALL: usize = 4 << 10;
 /// Makes a pipe that holds `capacity` bytes before its writer has to wait. It uses at most twice as much
 /// memory, whatever the sizes of the pieces.
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
-    let shared = Arc::new(Mutex::new(SharedPipe { capacity, ..SharedPipe::default() }));
-    (PipeWriter(shared.clone()), PipeReader(shared))
+    SharedPipe { capacity, ..SharedPipe::default() }.ends()
 }
 
 /// Makes a pipe from a job. While the pipe is full, the job counts as waiting for its client.
 pub fn pipe_of(usage: &Arc<Usage>, capacity: usize) -> (PipeWriter, PipeReader) {
-    let (writer, reader) = pipe(capacity);
-    lock(&writer.0).usage = Some(usage.clone());
-    (writer, reader)
+    SharedPipe { capacity, usage: Some(usage.clone()), ..SharedPipe::default() }.ends()
 }
 
 /// The end that a job writes to. Dropping it ends the stream.
@@ -43,10 +40,13 @@ pub struct PipeReader(Arc<Mutex<SharedPipe>>);
 #[derive(Default)]
 struct SharedPipe {
     capacity: usize,
+    /// The piece that found the pipe empty. Most responses are one piece, and so take no memory for a queue.
+    first: Bytes,
+    /// Pieces after it.
     chunks: VecDeque<Bytes>,
     /// Small pieces after the chunks, joined.
     tail: BytesMut,
-    /// Bytes of the chunks and the tail.
+    /// Bytes of the pieces and the tail.
     held: usize,
     writer_gone: bool,
     /// Whether the writer has closed the pipe; it may still exist.
@@ -66,21 +66,31 @@ fn lock(shared: &Mutex<SharedPipe>) -> MutexGuard<'_, SharedPipe> {
 }
 
 impl SharedPipe {
-    /// Queues a piece: as a chunk if it is large or nothing waits, otherwise joined to the tail.
-    fn push(&mut self, bytes: &Bytes) {
-        let is_joined = bytes.len() < SMALL && self.held > 0;
+    fn ends(self) -> (PipeWriter, PipeReader) {
+        let shared = Arc::new(Mutex::new(self));
+        (PipeWriter(shared.clone()), PipeReader(shared))
+    }
+
+    /// Queues a piece: as it is if it is large or nothing waits, otherwise joined to the tail.
+    fn push(&mut self, bytes: Bytes) {
+        let is_alone = self.held == 0;
         self.held += bytes.len();
+        if is_alone {
+            self.first = bytes;
+            return;
+        }
+        let is_joined = bytes.len() < SMALL;
         if is_joined && self.tail.len() + bytes.len() <= SMALL {
-            self.tail.extend_from_slice(bytes);
+            self.tail.extend_from_slice(&bytes);
             return;
         }
         if !self.tail.is_empty() {
             self.chunks.push_back(mem::take(&mut self.tail).freeze());
         }
         if is_joined {
-            self.tail.extend_from_slice(bytes);
+            self.tail.extend_from_slice(&bytes);
         } else {
-            self.chunks.push_back(bytes.clone());
+            self.chunks.push_back(bytes);
         }
     }
 
@@ -92,11 +102,17 @@ impl SharedPipe {
         }
     }
 
-    /// Takes the first chunk, or else the tail.
+    /// Takes the first piece that is left, or else the tail.
     fn pop(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.pop_front().unwrap_or_else(|| mem::take(&mut self.tail).freeze());
-        self.held -= chunk.len();
-        Some(chunk).filter(|chunk| !chunk.is_empty())
+        if self.held == 0 {
+            return None;
+        }
+        let mut piece = mem::take(&mut self.first);
+        if piece.is_empty() {
+            piece = self.chunks.pop_front().unwrap_or_else(|| mem::take(&mut self.tail).freeze());
+        }
+        self.held -= piece.len();
+        Some(piece)
     }
 }
 
@@ -126,6 +142,10 @@ impl Destination for PipeWriter {
     }
 
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        self.write_owned(bytes.clone())
+    }
+
+    fn write_owned(&self, bytes: Bytes) -> io::Result<()> {
         let mut shared = lock(&self.0);
         if shared.reader_gone {
             return if shared.forgiving { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) };
@@ -210,8 +230,9 @@ impl Drop for PipeReader {
         let mut shared = lock(&self.0);
         shared.reader_gone = true;
         shared.chunks = VecDeque::new();
-        shared.tail = BytesMut::new();
-        shared.held = 0;
+        if shared.held > 0 {
+            (shared.first, shared.tail, shared.held) = (Bytes::new(), BytesMut::new(), 0);
+        }
         shared.make_room();
     }
 }
@@ -243,8 +264,8 @@ mod tests {
     /// Counts the memory that a pipe uses for its waiting bytes.
     fn memory(writer: &PipeWriter) -> usize {
         let shared = lock(&writer.0);
-        let chunks: usize = shared.chunks.iter().map(Bytes::len).sum();
-        chunks + shared.chunks.capacity() * size_of::<Bytes>() + shared.tail.capacity()
+        let pieces: usize = shared.chunks.iter().map(Bytes::len).sum();
+        shared.first.len() + pieces + shared.chunks.capacity() * size_of::<Bytes>() + shared.tail.capacity()
     }
 
     #[tokio::test]
@@ -264,6 +285,27 @@ mod tests {
             let read: Vec<u8> = reader.by_ref().collect::<Vec<_>>().await.concat();
             assert!(read == written, "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn pieces_come_out_in_the_order_in_which_they_went_in() {
+        let (writer, mut reader) = pipe(1 << 20);
+        let (mut written, mut read) = (Vec::new(), Vec::new());
+        for (at, size) in [1, SMALL, 2, 3, SMALL - 1, 5, SMALL, SMALL, 7].into_iter().enumerate() {
+            let piece = Bytes::from(vec![at as u8; size]);
+            writer.write(&piece).unwrap();
+            written.extend_from_slice(&piece);
+            if at % 2 == 1 {
+                read.extend_from_slice(&reader.take().unwrap());
+            }
+        }
+
+        while let Some(piece) = reader.take() {
+            read.extend_from_slice(&piece);
+        }
+
+        assert!(read == written);
+        assert_eq!(reader.held(), 0);
     }
 
     #[tokio::test]

@@ -25,6 +25,12 @@ impl Tail {
         Tail(Arc::new(Mutex::new(TailBuffer { bytes: VecDeque::new(), max })))
     }
 
+    /// Returns it as a destination of an output.
+    pub fn destination(&self) -> Arc<dyn Destination> {
+        // The tail itself would need an allocation for one more counter.
+        self.0.clone()
+    }
+
     /// Returns what is kept. Invalid UTF-8 is replaced by `U+FFFD`.
     pub fn text(&self) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +129,13 @@ fn is_indented(line: &str) -> bool {
 
 impl Destination for Tail {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.write(bytes)
+    }
+}
+
+impl Destination for Mutex<TailBuffer> {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        let mut kept = self.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = &bytes[bytes.len().saturating_sub(kept.max)..];
         let surplus = (kept.bytes.len() + fresh.len()).saturating_sub(kept.max);
         kept.bytes.drain(..surplus);

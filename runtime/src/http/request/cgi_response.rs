@@ -12,13 +12,14 @@ use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed};
 use crate::engine::Engine;
-use crate::job::{Fault, Job, Output, OutputFormat, PIPE_CAPACITY, PipeReader, pipe_of};
+use crate::job::{Fault, Job, OutputFormat, PIPE_CAPACITY, PipeReader, pipe_of};
 
 impl RunningJob<PipeReader> {
     /// Starts the job of a CGI handler, with a pipe for its stdout.
     pub(in crate::http) fn start_cgi(engine: &Arc<Engine>, mut job: Job) -> RunningJob<PipeReader> {
         let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
-        job.stdout = Output::to(vec![Arc::new(writer)]);
+        // The job is new, and its stdout has no destination yet.
+        job.stdout.add(Arc::new(writer));
         RunningJob::start(engine, job, reader)
     }
 

@@ -178,7 +178,7 @@ impl JobDriver {
                     Ok(room) => {
                         let fits = room.min(self.rest.len());
                         // With its reader gone, the pipe needs no more: the rest is dropped.
-                        let _gone = writer.write(&self.rest.split_to(fits));
+                        let _gone = writer.write_owned(self.rest.split_to(fits));
                     }
                     Err(_gone) => self.rest.clear(),
                 }

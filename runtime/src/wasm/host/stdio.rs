@@ -195,11 +195,11 @@ impl Stdout {
     }
 
     /// Writes the bytes, unless they exceed the limit.
-    fn put(&self, bytes: &Bytes) -> StreamResult<()> {
+    fn put(&self, bytes: Bytes) -> StreamResult<()> {
         if self.output.written().saturating_add(bytes.len() as u64) > self.max {
             return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.max))));
         }
-        self.output.write(bytes).map_err(|error| self.gone.told(error))
+        self.output.write_owned(bytes).map_err(|error| self.gone.told(error))
     }
 
     async fn room(&self) -> StreamResult<usize> {
@@ -239,7 +239,7 @@ impl OutputStream for Stdout {
                 bytes.len()
             )));
         }
-        self.put(&bytes)
+        self.put(bytes)
     }
 
     fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
@@ -261,7 +261,7 @@ impl OutputStream for Stdout {
     async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
         while !bytes.is_empty() {
             let room = self.room().await?;
-            self.put(&bytes.split_to(room.min(bytes.len())))?;
+            self.put(bytes.split_to(room.min(bytes.len())))?;
         }
         Ok(())
     }
@@ -270,7 +270,7 @@ impl OutputStream for Stdout {
 impl AsyncWrite for Stdout {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let room = ready!(self.output.poll_room(context))?.min(bytes.len());
-        let written = self.put(&Bytes::copy_from_slice(&bytes[..room]));
+        let written = self.put(Bytes::copy_from_slice(&bytes[..room]));
         Poll::Ready(written.map(|()| room).map_err(io::Error::other))
     }
 
