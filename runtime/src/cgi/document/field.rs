@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use http::header::{CONNECTION, DATE, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 
 /// Why the output of a handler is not a CGI response. The handler's fault: a 502.
 ///
@@ -48,6 +50,10 @@ impl Field {
     /// # Errors
     /// The line is no field, or another parser could read it differently.
     pub(super) fn read(line: &[u8]) -> Result<Field, DocumentError> {
+        // The field of nearly every head, in its usual spelling: its name needs no search.
+        if let Some(value) = line.strip_prefix(b"Content-Type:") {
+            return Field::of(CONTENT_TYPE, value);
+        }
         if let [b' ' | b'\t', ..] = line {
             return Err(DocumentError::Folded(quote(line)));
         }
@@ -64,9 +70,14 @@ impl Field {
             return Err(DocumentError::SpaceBeforeColon(quote(line)));
         }
         let name = HeaderName::from_bytes(name).map_err(|_| DocumentError::NotAField(quote(line)))?;
-        let value =
-            HeaderValue::from_bytes(trim(value)).map_err(|_| DocumentError::Value(name.to_string()))?;
-        Ok(Field { name, value })
+        Field::of(name, value)
+    }
+
+    fn of(name: HeaderName, value: &[u8]) -> Result<Field, DocumentError> {
+        match HeaderValue::from_bytes(trim(value)) {
+            Ok(value) => Ok(Field { name, value }),
+            Err(_) => Err(DocumentError::Value(name.to_string())),
+        }
     }
 
     /// Reports whether only the daemon may send the field.
@@ -81,9 +92,10 @@ const ADDED: &str = "x-portcullis-";
 /// Reports whether a field concerns the connection, or is the daemon's own. Such fields of a handler are dropped: a
 /// handler does not control the connection, and must not speak for the daemon.
 pub fn is_ours(name: &HeaderName) -> bool {
-    [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-        || name.as_str().starts_with(ADDED)
+    let text = name.as_str();
+    matches!(*name, CONNECTION | DATE | TE | TRAILER | TRANSFER_ENCODING | UPGRADE)
+        || matches!(text, "keep-alive" | "proxy-connection")
+        || text.starts_with(ADDED)
 }
 
 /// Removes the white space around a value (RFC 9110 §5.5). Nothing else is removed: a vertical tab, for example, makes
@@ -167,6 +179,22 @@ mod tests {
         let field = Field::read(b"X-A:\t a b \t").unwrap();
         assert_eq!((field.name.as_str(), field.value.as_bytes()), ("x-a", &b"a b"[..]));
         assert_eq!(Field::read(b"X-A:").unwrap().value, "");
+    }
+
+    #[test]
+    fn a_content_type_is_the_same_in_every_spelling() {
+        for line in ["Content-Type: a/b ", "Content-Type:a/b", "content-type:\ta/b", "CONTENT-TYPE: a/b"] {
+            let field = Field::read(line.as_bytes()).unwrap();
+            assert_eq!((field.name, field.value.as_bytes()), (CONTENT_TYPE, &b"a/b"[..]), "{line}");
+        }
+        let error = |line: &[u8]| Field::read(line).unwrap_err();
+        assert_eq!(error(b"Content-Type: a\rb"), DocumentError::Value("content-type".into()));
+        assert_eq!(error(b"content-type: a\rb"), DocumentError::Value("content-type".into()));
+        assert_eq!(
+            error(b"Content-Type : a/b"),
+            DocumentError::SpaceBeforeColon("\"Content-Type : a/b\"".into())
+        );
+        assert_eq!(Field::read(b"Content-Types: x").unwrap().name.as_str(), "content-types");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The head of a CGI response: status and fields up to the blank line (RFC 3875 §6).
 
 use super::field::DocumentError;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
+use memchr::memchr;
 
 use super::field::{Field, quote};
 
@@ -45,6 +46,8 @@ pub struct Parsed {
 #[derive(Default)]
 pub struct HeadParser {
     status: Option<StatusCode>,
+    /// The status for a head without one: 302 with a `Location`, else 200 with a `Content-Type`.
+    implied: Option<StatusCode>,
     headers: HeaderMap,
     content_length: Option<u64>,
     /// The unfinished line, which the next chunk continues.
@@ -65,25 +68,27 @@ impl HeadParser {
     ///
     /// # Errors
     /// See [`DocumentError`]; all but [`DocumentError::Empty`] and [`DocumentError::Unfinished`].
-    pub fn push(&mut self, chunk: Bytes) -> Result<Option<Parsed>, DocumentError> {
-        let mut rest = chunk;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+    pub fn push(&mut self, mut chunk: Bytes) -> Result<Option<Parsed>, DocumentError> {
+        let mut rest = &chunk[..];
+        while let Some(end) = memchr(b'\n', rest) {
             self.count(end + 1)?;
-            let piece = rest.split_to(end + 1);
+            let piece = &rest[..end];
+            rest = &rest[end + 1..];
             let blank = if self.line.is_empty() {
-                self.line(&piece[..end])?
+                self.line(piece)?
             } else {
                 let mut line = std::mem::take(&mut self.line);
-                line.extend_from_slice(&piece[..end]);
+                line.extend_from_slice(piece);
                 self.line(&line)?
             };
             if blank {
-                let head = std::mem::take(self).head()?;
-                return Ok(Some(Parsed { head, rest }));
+                let read = chunk.len() - rest.len();
+                chunk.advance(read);
+                return Ok(Some(Parsed { head: self.head()?, rest: chunk }));
             }
         }
         self.count(rest.len())?;
-        self.line.extend_from_slice(&rest);
+        self.line.extend_from_slice(rest);
         Ok(None)
     }
 
@@ -123,27 +128,26 @@ impl HeadParser {
     }
 
     fn keep(&mut self, Field { name, value }: Field) -> Result<(), DocumentError> {
-        if let Some(shown) = single(&name)
-            && self.headers.contains_key(&name)
-        {
-            return Err(DocumentError::Repeated(shown));
+        match name {
+            LOCATION => self.implied = Some(StatusCode::FOUND),
+            CONTENT_TYPE => self.implied = self.implied.or(Some(StatusCode::OK)),
+            // The value of a second one does not matter: it is refused below.
+            CONTENT_LENGTH if self.content_length.is_none() => self.content_length = Some(length(&value)?),
+            _ => {}
         }
-        if name == CONTENT_LENGTH {
-            self.content_length = Some(length(&value)?);
-        }
+        let once = single(&name);
         // The map is full at 24 Ki names, more than fit into a head.
-        self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MAX))?;
-        Ok(())
+        let repeats = self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MAX))?;
+        match once {
+            Some(shown) if repeats => Err(DocumentError::Repeated(shown)),
+            Some(_) | None => Ok(()),
+        }
     }
 
-    fn head(self) -> Result<CgiHead, DocumentError> {
-        let status = match self.status {
-            Some(status) => status,
-            None if self.headers.contains_key(LOCATION) => StatusCode::FOUND,
-            None if self.headers.contains_key(CONTENT_TYPE) => StatusCode::OK,
-            None => return Err(DocumentError::Meaningless),
-        };
-        Ok(CgiHead { status, headers: self.headers, content_length: self.content_length })
+    fn head(&mut self) -> Result<CgiHead, DocumentError> {
+        let status = self.status.or(self.implied).ok_or(DocumentError::Meaningless)?;
+        let headers = std::mem::take(&mut self.headers);
+        Ok(CgiHead { status, headers, content_length: self.content_length })
     }
 }
 
@@ -170,9 +174,12 @@ pub fn bodiless(status: StatusCode) -> bool {
 
 /// Returns the displayed name of a field that may appear only once.
 pub(super) fn single(name: &HeaderName) -> Option<&'static str> {
-    [(CONTENT_TYPE, "Content-Type"), (CONTENT_LENGTH, "Content-Length"), (LOCATION, "Location")]
-        .into_iter()
-        .find_map(|(known, shown)| (known == *name).then_some(shown))
+    match *name {
+        CONTENT_TYPE => Some("Content-Type"),
+        CONTENT_LENGTH => Some("Content-Length"),
+        LOCATION => Some("Location"),
+        _ => None,
+    }
 }
 
 /// Parses `404` or `404 Not Found` (RFC 3875 §6.3.3). The reason phrase is dropped, because HTTP/2 has none.

@@ -54,6 +54,8 @@ fn a_status_wins_over_a_location() {
     assert_eq!(status_of("Location: https://example.org/\n\n"), 302);
     assert_eq!(status_of("Location: /here\n\n"), 302);
     assert_eq!(status_of("Location: /new\nStatus: 201 Created\n\n"), 201);
+    assert_eq!(status_of("Location: /here\nContent-Type: a/b\n\n"), 302);
+    assert_eq!(status_of("Content-Type: a/b\nLocation: /here\n\n"), 302);
     assert_eq!(status_of("Status: 404 Not Found\nContent-Type: text/plain\n\n"), 404);
     assert_eq!(status_of("status: 599\n\n"), 599);
     assert_eq!(status_of("Status: 200 \n\n"), 200);
@@ -93,6 +95,11 @@ fn what_may_stand_once_is_refused_twice() {
         let document = format!("{line}\n{}\n\n", line.to_ascii_lowercase());
         assert_eq!(read(document), Err(DocumentError::Repeated(name)));
     }
+    // Whatever the value of the second one.
+    assert_eq!(
+        read("Content-Length: 1\nContent-Length: x\n\n"),
+        Err(DocumentError::Repeated("Content-Length"))
+    );
 }
 
 #[test]
