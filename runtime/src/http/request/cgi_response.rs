@@ -7,10 +7,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::body_source::BodySource;
+use super::job_response::complete;
 use super::job_run::JobEvent;
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed};
+use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed, bodiless};
 use crate::engine::Engine;
 use crate::job::{Fault, Job, OutputFormat, PIPE_CAPACITY, PipeReader, pipe_of};
 
@@ -41,7 +42,10 @@ impl RunningJob<PipeReader> {
             OutputFormat::Raw(content_type) => self.raw_head(content_type).await,
         };
         let Parsed { head, rest } = parsed.map_err(|fault| self.refused(fault))?;
-        self.with(BodySource::Pipe).respond(method, head, rest).await
+        if self.run.is_running() || method == Method::HEAD || bodiless(head.status) {
+            return self.with(BodySource::Pipe).respond(method, head, rest).await;
+        }
+        complete(head, rest, self.output)
     }
 
     /// Waits until there is output, and returns `false` at its end.

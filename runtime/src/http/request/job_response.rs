@@ -29,14 +29,13 @@ impl RunningJob<BodySource> {
         head: CgiHead,
         begun: Bytes,
     ) -> Result<Response<Body>, Fault> {
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        if bodiless(head.status) {
+        let (status, announced) = (head.status, head.content_length);
+        let mut response = with_head(head, ());
+        if bodiless(status) {
             let outcome = self.unread().await;
             self.check(outcome)?;
             response.headers_mut().remove(CONTENT_LENGTH);
-            if head.status == StatusCode::RESET_CONTENT {
+            if status == StatusCode::RESET_CONTENT {
                 response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
             return Ok(response.map(|()| Body::empty()));
@@ -68,25 +67,42 @@ impl RunningJob<BodySource> {
                 (reader, job)
             }
         };
-        let is_short = head.content_length.is_some_and(|length| (begun.len() as u64) < length);
+        let is_short = announced.is_some_and(|length| (begun.len() as u64) < length);
         if job.is_running() && (begun.is_empty() || is_short) {
-            first_sign(&mut job, &mut reader, head.status).await;
+            first_sign(&mut job, &mut reader, status).await;
         }
         let body = match job {
             JobRun::Exited(end) => {
                 let JobEnd { outcome, trailers } = end.unwrap_or_else(JobEnd::well);
                 log.stderr_tail.check(outcome)?;
-                whole(begun, reader, trailers, head.content_length)?
+                whole(begun, reader, trailers, announced)?
             }
             JobRun::Running(driver) => {
                 // No failure replaces the head from here on. The job may end on another thread before the head is sent.
                 log.job.usage.answer.begun();
-                let body = JobBody::new(reader, begun, JobTask::start(driver), head.content_length);
+                let body = JobBody::new(reader, begun, JobTask::start(driver), announced);
                 Body::of_job(body.telling(log))
             }
         };
         Ok(response.map(|()| body))
     }
+}
+
+/// Makes the response of a job that has ended well, and whose output is in its pipe. Unlike
+/// [`RunningJob::respond`] it never waits: most responses are made here, without a future for the wait.
+///
+/// # Errors
+/// The length differs from the `Content-Length` of the head.
+pub(super) fn complete(head: CgiHead, begun: Bytes, reader: PipeReader) -> Result<Response<Body>, Fault> {
+    let body = whole(begun, reader, None, head.content_length)?;
+    Ok(with_head(head, body))
+}
+
+fn with_head<B>(head: CgiHead, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
 }
 
 /// Makes the body of a response whose job has ended well. Its length is known, and a fault can still be
