@@ -229,7 +229,9 @@ impl Engine {
     /// From the run: [`Fault::Busy`], [`Fault::Draining`], and any other fault of the job.
     pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
-        Box::pin(async move {
+        // The memory comes first. `Box::pin` would make the future on the stack and copy all of its room, though only
+        // the job is in use before the first poll.
+        let run = Box::write(Box::new_uninit(), async move {
             let (stderr_tail, capture) = (job.stderr_tail.clone(), job.capture.clone());
             let outcome = engine.admitted(job, &stderr_tail).await;
             let fault = match &outcome {
@@ -239,7 +241,8 @@ impl Engine {
             };
             capture.iter().for_each(|capture| capture.fail(fault));
             outcome
-        })
+        });
+        Box::into_pin(run)
     }
 
     async fn admitted(&self, mut job: Job, stderr_tail: &Tail) -> Result<Status, Fault> {
