@@ -76,26 +76,37 @@ const CELL_BOUNDS: [u64; CELLS - 1] = {
     bounds
 };
 
-/// The number of cells whose bounds have fewer binary digits than the index. From one entry to the next there are about
-/// five cells, so a search among them is short.
-static CELLS_BELOW: [usize; u64::BITS as usize + 2] = {
-    let mut below = [0; u64::BITS as usize + 2];
+/// The most cells whose bounds have the same number of binary digits.
+const CELLS_OF_DIGITS: usize = 5;
+
+/// The cells whose bounds have as many binary digits as a duration.
+struct DigitCells {
+    /// The first of them: the bounds of all cells before it have fewer digits.
+    first: usize,
+    /// Their bounds. The rest is filled with a bound that no duration exceeds.
+    bounds: [u64; CELLS_OF_DIGITS],
+}
+
+/// The cells by the number of the binary digits of their bounds.
+static BY_DIGITS: [DigitCells; u64::BITS as usize + 1] = {
+    let mut all =
+        [const { DigitCells { first: 0, bounds: [u64::MAX; CELLS_OF_DIGITS] } }; u64::BITS as usize + 1];
     let (mut digits, mut cell) = (0, 0);
-    while digits < below.len() {
-        while cell < CELL_BOUNDS.len() && binary_digits(CELL_BOUNDS[cell]) < digits {
+    while digits < all.len() {
+        all[digits].first = cell;
+        while cell < CELL_BOUNDS.len() && binary_digits(CELL_BOUNDS[cell]) == digits {
+            all[digits].bounds[cell - all[digits].first] = CELL_BOUNDS[cell];
             cell += 1;
         }
-        below[digits] = cell;
         digits += 1;
     }
-    below
+    all
 };
 
-/// Returns the cell of a duration.
+/// Returns the cell of a duration. Compares it with a fixed number of bounds, which takes no branch.
 pub(super) fn of(nanos: u64) -> usize {
-    let digits = binary_digits(nanos);
-    let (first, end) = (CELLS_BELOW[digits], CELLS_BELOW[digits + 1]);
-    first + CELL_BOUNDS[first..end].partition_point(|bound| *bound < nanos)
+    let DigitCells { first, bounds } = &BY_DIGITS[binary_digits(nanos)];
+    first + bounds.iter().filter(|bound| **bound < nanos).count()
 }
 
 const fn binary_digits(number: u64) -> usize {

@@ -117,8 +117,10 @@ impl LatencyHistogram {
         if Histograms::current() == Histograms::Off {
             return None;
         }
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (cell, counts) = (cells::of(nanos), self.0.own());
+        // First: a stripe is made by a call, and values that are computed before it would be saved for it.
+        let counts = self.0.own();
+        let nanos = nanos(time);
+        let cell = cells::of(nanos);
         if nanos > 0 {
             counts.sum.fetch_add(nanos, Ordering::Relaxed);
         }
@@ -201,6 +203,11 @@ impl Default for LatencySnapshot {
     }
 }
 
+/// Returns a duration in nanoseconds, at most `u64::MAX`. [`Duration::as_nanos`] computes with 128 bits.
+fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::cells::BOUNDS;
@@ -232,6 +239,16 @@ mod tests {
         let (classic, native) = (snapshot.buckets(), snapshot.native_buckets());
         assert_eq!((classic[0], classic[BUCKETS - 1], snapshot.count()), (1, 1, 2));
         assert_eq!((native[0], native[NATIVE_BUCKETS]), (1, 1));
+    }
+
+    #[test]
+    fn a_duration_beyond_64_bits_of_nanoseconds_is_cut_to_them() {
+        let longest = Duration::from_nanos(u64::MAX);
+
+        for time in [Duration::ZERO, longest - Duration::from_nanos(1), longest] {
+            assert_eq!(u128::from(nanos(time)), time.as_nanos());
+        }
+        assert_eq!((nanos(longest + Duration::from_nanos(1)), nanos(Duration::MAX)), (u64::MAX, u64::MAX));
     }
 
     #[test]
