@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::{AnswerProgress, Fault, Label, Owner, WORDS};
 use crate::observe::brief;
-use crate::observe::history::{CallSummary, FailureSummary, JobSummary, RequestSummary, VersionHistory};
+use crate::observe::history::{
+    CallSummary, FailureSummary, HistoryEntry, JobSummary, RequestSummary, VersionHistory,
+};
 use crate::observe::traces::TraceId;
 
 /// The most outbound calls of a job that the history keeps.
@@ -44,7 +47,7 @@ impl JobEnds {
         self.answers.store(false, Ordering::Release);
         let Some(job) = parts.job.take() else { return };
         drop(parts);
-        history.add(numbers(label), Some(job), None);
+        history.add(&mut ended_now(label, Some(job), None));
     }
 
     /// Reports whether the end of the job is wanted: somebody waits for it, or for its request.
@@ -78,17 +81,17 @@ impl JobEnds {
     /// Reports the end of the run, or that it was refused. The label comes with the trace of the job.
     pub fn job_ended(&self, history: &VersionHistory, label: TracedLabel, job: JobSummary) {
         if !self.answers.load(Ordering::Acquire) {
-            return history.add(numbers(label), Some(job), None);
+            return history.add(&mut ended_now(label, Some(job), None));
         }
         let mut parts = self.lock();
-        let request = parts.request.take();
         // Loaded again: `answers_nothing` may have come first.
-        if request.is_none() && self.answers.load(Ordering::Acquire) {
+        if parts.request.is_none() && self.answers.load(Ordering::Acquire) {
             parts.job = Some(job);
             return;
         }
+        let mut entry = ended_now(label, Some(job), parts.request.take());
         drop(parts);
-        history.add(numbers(label), Some(job), request);
+        history.add(&mut entry);
     }
 
     /// Reports the end of the response. `runs` tells whether the job has its slot, and so will report its own end.
@@ -100,13 +103,13 @@ impl JobEnds {
         runs: bool,
     ) {
         let mut parts = self.lock();
-        let job = parts.job.take();
-        if job.is_none() && runs {
+        if parts.job.is_none() && runs {
             parts.request = Some(request);
             return;
         }
+        let mut entry = ended_now(label, parts.job.take(), Some(request));
         drop(parts);
-        history.add(numbers(label), job, Some(request));
+        history.add(&mut entry);
     }
 
     fn lock(&self) -> MutexGuard<'_, EndedParts> {
@@ -137,8 +140,14 @@ fn stack(text: &str) -> String {
     text.lines().take_while(fits).collect::<Vec<_>>().join("\n")
 }
 
-fn numbers((Label { id, parent }, trace): TracedLabel) -> (u64, Option<u64>, Option<TraceId>) {
-    (id.0, parent.map(|parent| parent.0), trace)
+/// Makes the entry of a job whose last part has ended now.
+fn ended_now(
+    (Label { id, parent }, trace): TracedLabel,
+    job: Option<JobSummary>,
+    request: Option<RequestSummary>,
+) -> HistoryEntry {
+    let (parent, ended) = (parent.map(|parent| parent.0), SystemTime::now());
+    HistoryEntry { id: Some(id.0), parent, trace, version: None, ended, job, request }
 }
 
 #[cfg(test)]
@@ -190,8 +199,8 @@ mod tests {
             }
         }
         let entries = history.recent();
-        let packed = entries.iter().map(|entry| entry.packed());
-        packed.map(|entry| (entry.job.is_some(), entry.request.is_some())).collect()
+        let unpacked = entries.iter().map(|entry| entry.unpacked());
+        unpacked.map(|entry| (entry.job.is_some(), entry.request.is_some())).collect()
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl ReplyJob for TellHistory {
         }
         let is_wanted = |entry: &&ChunkEntry| {
             let of_handler = |name: &String| entry.version().handler == *name;
-            handler.as_ref().is_none_or(of_handler) && (!failed || !entry.packed().is_well())
+            handler.as_ref().is_none_or(of_handler) && (!failed || !entry.is_well())
         };
         let wanted: Vec<_> = entries.iter().filter(is_wanted).collect();
         let from = lines.map_or(0, |lines| wanted.len().saturating_sub(lines));
@@ -56,7 +56,7 @@ impl TellHistory {
             .parse()
             .ok()
             .with_context(|| format!("{id:?} is not the id of a job: `history` lists them"))?;
-        let Some(entry) = entries.iter().find(|entry| entry.packed().id == Some(number.0)) else {
+        let Some(entry) = entries.iter().find(|entry| entry.id() == Some(number.0)) else {
             if engine.snapshots().iter().any(|found| found.id == number) {
                 bail!("job {number} still runs: `portcullis jobs` shows it");
             }
@@ -64,7 +64,7 @@ impl TellHistory {
         };
         let entry = entry.unpacked();
         let began = entry.began();
-        let called = entries.iter().filter(|other| other.packed().parent == Some(number.0));
+        let called = entries.iter().filter(|other| other.parent() == Some(number.0));
         let jobs = called.filter_map(|other| nested(&other.unpacked(), began?)).collect();
         Ok(EndedJobReport { jobs, replay: self.recorded(number).await?, ..report(&entry) })
     }

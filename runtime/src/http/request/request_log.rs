@@ -121,8 +121,9 @@ impl RequestLog {
         let is_kept = job.entry.history.as_ref().is_some_and(VersionHistory::is_wanted);
         if self.story.is_some() || is_kept {
             job.usage.ends.answers_request();
-            let story = self.story.take().unwrap_or_else(|| self.begun(request.head, request.peer));
-            self.story = Some(RequestSummary { route: Some(routes.name(position, route).clone()), ..story });
+            let start = self.start;
+            let story = self.story.get_or_insert_with(|| begun_story(start, request.head, request.peer));
+            story.route = Some(routes.name(position, route).clone());
         }
         self.job_chosen(job, ballot);
     }
@@ -139,17 +140,15 @@ impl RequestLog {
     /// Traces the request with this span.
     pub(in crate::http) fn traced(&mut self, span: OpenSpan, head: &Parts, peer: &Peer) {
         self.trace = Some(RequestTrace { span, job_made: None, is_secure: peer.is_secure() });
-        self.story = self.story.take().or_else(|| Some(self.begun(head, peer)));
+        if self.story.is_none() {
+            self.story = Some(begun_story(self.start, head, peer));
+        }
     }
 
     /// Keeps the request for the listeners of the history, whatever answers it.
     pub(in crate::http) fn tapped(&mut self, head: &Parts, peer: &Peer, history: &Arc<History>) {
         self.tapped = Some(history.clone());
-        self.story = Some(self.begun(head, peer));
-    }
-
-    fn begun(&self, head: &Parts, peer: &Peer) -> RequestSummary {
-        RequestSummary::begun(self.start, &head.method, head.uri.path(), peer.remote_addr())
+        self.story = Some(begun_story(self.start, head, peer));
     }
 
     /// Notes the route, and its rules for the response.
@@ -272,7 +271,7 @@ impl RequestLog {
     }
 
     /// Counts the durations and the sizes of a request with a job.
-    fn measured(&self, id: JobId, record: &HandlerStats, usage: &Usage, now: Instant) {
+    fn measured(&self, id: JobId, record: &HandlerStats, usage: &Usage, (now, time): (Instant, Duration)) {
         record.transferred(usage.body(), self.bytes);
         usage.timing.since_end(now).iter().for_each(|time| record.latencies().send.observe(*time));
         if let Some(route) = self.route {
@@ -280,7 +279,7 @@ impl RequestLog {
             // An exemplar does not name a trace that no collector gets.
             let span = usage.spans.job().filter(|span| span.is_kept() || status >= 500);
             let job = (id.0, span.map(SpanRef::trace_id));
-            record.routes.at(route).ended(status, now.saturating_duration_since(self.start), job);
+            record.routes.at(route).ended(status, time, job);
         }
     }
 
@@ -292,16 +291,13 @@ impl RequestLog {
     }
 
     /// Ends the span of the request. Adds the request to the history, or gives it to the listeners if it had no handler.
-    fn remember(&mut self, time: Duration, trace: Option<TraceId>) {
-        let Some(story) = self.story.take() else { return };
-        let story = RequestSummary {
-            ended: self.start + time,
-            status: self.status.map(|status| status.as_u16()),
-            sent: self.bytes,
-            is_complete: self.end == ResponseEnd::Complete,
-            reason: self.reason,
-            ..story
-        };
+    fn remember(&mut self, now: Instant, trace: Option<TraceId>) {
+        let Some(mut story) = self.story.take() else { return };
+        story.ended = now;
+        story.status = self.status.map(|status| status.as_u16());
+        story.sent = self.bytes;
+        story.is_complete = self.end == ResponseEnd::Complete;
+        story.reason = self.reason;
         if let Some(span) = self.trace.take() {
             span.end(&story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
         }
@@ -324,6 +320,11 @@ impl RequestLog {
     }
 }
 
+/// Describes a request that has begun, for the history.
+fn begun_story(start: Instant, head: &Parts, peer: &Peer) -> RequestSummary {
+    RequestSummary::begun(start, &head.method, head.uri.path(), peer.remote_addr())
+}
+
 impl Drop for RequestLog {
     fn drop(&mut self) {
         self.progress.answered();
@@ -343,7 +344,7 @@ impl Drop for RequestLog {
         let (status, now) = (self.status, Instant::now());
         let time = now.saturating_duration_since(self.start);
         if let Some(LoggedJob { id, entry, usage }) = &self.call {
-            self.measured(*id, &entry.record, usage, now);
+            self.measured(*id, &entry.record, usage, (now, time));
             let is_error = status.is_some_and(|status| status.is_server_error());
             let failed = self.end == ResponseEnd::BrokenOff || is_error;
             if is_error && !self.is_faulted {
@@ -364,7 +365,7 @@ impl Drop for RequestLog {
             }
         }
         let trace = self.trace_id();
-        self.remember(time, trace);
+        self.remember(now, trace);
         let Some(line) = &self.line else { return };
         let job = self.call.as_ref().map(|LoggedJob { id, entry, usage }| LoggedRun {
             id: *id,

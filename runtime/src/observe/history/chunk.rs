@@ -1,10 +1,10 @@
 //! `EntryChunk`: some entries of one handler, packed so that adding them and dropping them costs little.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::entry::{HistoryEntry, VersionLabel};
+use super::packed::PackedEntry;
 
 /// The bytes of an entry in the list of a chunk.
 pub(super) const ENTRY: usize = size_of::<PackedEntry>();
@@ -32,16 +32,6 @@ pub struct ChunkEntry {
     index: usize,
 }
 
-#[derive(Clone)]
-struct PackedEntry {
-    /// The entry without its names and the texts of its request.
-    entry: HistoryEntry,
-    /// The index of its names.
-    names: usize,
-    /// Where the path begins in the texts, where it ends and the client begins, and where that ends.
-    texts: [usize; 3],
-}
-
 /// What many entries have in common.
 #[derive(Clone)]
 struct EntryNames {
@@ -66,33 +56,33 @@ impl EntryChunk {
     }
 
     /// Adds an entry of this version. The first one makes room for further ones, within `room` bytes.
-    pub(super) fn add(&mut self, mut entry: HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
+    pub(super) fn add(&mut self, entry: &HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
         let most = (room / ENTRY).max(1);
         if self.entries.is_empty() && self.entries.capacity() != most {
             self.entries = Vec::with_capacity(most);
         }
-        entry.version = None;
         let (path, mut client, mut route) = (self.texts.len(), self.texts.len(), None);
-        if let Some(request) = &mut entry.request {
-            route = request.route.take();
-            self.texts.push_str(&mem::take(&mut request.path));
+        if let Some(request) = &entry.request {
+            route = request.route.as_ref();
+            self.texts.push_str(&request.path);
             client = self.texts.len();
-            self.texts.push_str(request.client.take().as_deref().unwrap_or_default());
+            self.texts.push_str(request.client.as_deref().unwrap_or_default());
         }
-        self.held += entry.held_bytes();
         let (names, texts) = (self.index(version, route), [path, client, self.texts.len()]);
-        self.entries.push(PackedEntry { entry, names, texts });
+        let packed = PackedEntry::of(entry, names, texts);
+        self.held += packed.held_bytes();
+        self.entries.push(packed);
     }
 
     /// Returns the index of these names, which most often are those of the last entry.
-    fn index(&mut self, version: &Arc<VersionLabel>, route: Option<Arc<str>>) -> usize {
-        let address = |route: &Option<Arc<str>>| route.as_ref().map(Arc::as_ptr);
+    fn index(&mut self, version: &Arc<VersionLabel>, route: Option<&Arc<str>>) -> usize {
+        let address = route.map(Arc::as_ptr);
         let are_same = |names: &EntryNames| {
-            Arc::ptr_eq(&names.version, version) && address(&names.route) == address(&route)
+            Arc::ptr_eq(&names.version, version) && names.route.as_ref().map(Arc::as_ptr) == address
         };
         self.names.iter().rposition(are_same).unwrap_or_else(|| {
             self.names.reserve_exact(1);
-            self.names.push(EntryNames { version: version.clone(), route });
+            self.names.push(EntryNames { version: version.clone(), route: route.cloned() });
             self.names.len() - 1
         })
     }
@@ -124,9 +114,14 @@ impl EntryChunk {
 }
 
 impl ChunkEntry {
-    /// Returns what is kept of the entry alone: all but its version, and the path, route and client of its request.
-    pub fn packed(&self) -> &HistoryEntry {
-        &self.chunk.entries[self.index].entry
+    /// Returns the number of the job.
+    pub fn id(&self) -> Option<u64> {
+        self.packed().id
+    }
+
+    /// Returns the number of the job that called it.
+    pub fn parent(&self) -> Option<u64> {
+        self.packed().parent
     }
 
     /// Returns when the last part of it ended.
@@ -134,22 +129,32 @@ impl ChunkEntry {
         self.packed().ended
     }
 
+    /// Reports whether all went well.
+    pub fn is_well(&self) -> bool {
+        self.packed().is_well()
+    }
+
     /// Returns the handler version.
     pub fn version(&self) -> &Arc<VersionLabel> {
-        &self.chunk.names[self.chunk.entries[self.index].names].version
+        &self.chunk.names[self.packed().names].version
     }
 
     /// Returns the whole entry.
     pub fn unpacked(&self) -> HistoryEntry {
-        let EntryChunk { entries, names, texts, .. } = &*self.chunk;
-        let PackedEntry { entry, names: place, texts: [path, client, end] } = &entries[self.index];
-        let mut entry = HistoryEntry { version: Some(self.version().clone()), ..entry.clone() };
+        let EntryChunk { names, texts, .. } = &*self.chunk;
+        let packed = self.packed();
+        let [path, client, end] = packed.texts;
+        let mut entry = HistoryEntry { version: Some(self.version().clone()), ..packed.unpacked() };
         if let Some(request) = &mut entry.request {
-            request.route.clone_from(&names[*place].route);
-            texts[*path..*client].clone_into(&mut request.path);
-            request.client = Some(&texts[*client..*end]).filter(|text| !text.is_empty()).map(Arc::from);
+            request.route.clone_from(&names[packed.names].route);
+            texts[path..client].clone_into(&mut request.path);
+            request.client = Some(&texts[client..end]).filter(|text| !text.is_empty()).map(Arc::from);
         }
         entry
+    }
+
+    fn packed(&self) -> &PackedEntry {
+        &self.chunk.entries[self.index]
     }
 }
 
@@ -184,7 +189,7 @@ mod tests {
         let mut chunk = EntryChunk::default();
 
         for (number, request) in requests.iter().enumerate() {
-            chunk.add(entry(request.clone()), &versions[number / 3], 1 << 20);
+            chunk.add(&entry(request.clone()), &versions[number / 3], 1 << 20);
         }
 
         let told = |version: &VersionLabel, request: Option<&RequestSummary>| {
@@ -206,13 +211,13 @@ mod tests {
         let room = 10 * ENTRY;
         let (version, mut chunk) = (version("1"), EntryChunk::default());
 
-        (0..9).for_each(|_| chunk.add(entry(None), &version, room));
+        (0..9).for_each(|_| chunk.add(&entry(None), &version, room));
         assert!(!chunk.is_full(room) && chunk.bytes() > room);
-        chunk.add(entry(None), &version, room);
+        chunk.add(&entry(None), &version, room);
         assert!(chunk.is_full(room) && chunk.bytes() < 2 * room);
 
         let mut tiny = EntryChunk::default();
-        tiny.add(entry(None), &version, 0);
+        tiny.add(&entry(None), &version, 0);
         assert!(tiny.is_full(0));
     }
 
@@ -221,13 +226,13 @@ mod tests {
         let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), &Arc::from("::1"));
         let (version, mut chunk) = (version("1"), EntryChunk::default());
         let room = 2 * ENTRY;
-        chunk.add(entry(Some(long)), &version, room);
+        chunk.add(&entry(Some(long)), &version, room);
         let place = chunk.entries.as_ptr();
 
         chunk.clear(room);
 
         assert_eq!((chunk.len(), chunk.bytes()), (0, 0));
-        chunk.add(entry(None), &version, room);
+        chunk.add(&entry(None), &version, room);
         assert_eq!((chunk.entries.as_ptr(), chunk.held), (place, 0));
         assert!(!chunk.is_full(room) && chunk.bytes() < 2 * room, "{}", chunk.bytes());
         // Parts of handlers have become smaller.

@@ -200,7 +200,7 @@ impl HistoryEntry {
     }
 
     /// Returns the bytes that it holds elsewhere: its texts, its calls and its failure.
-    pub(super) fn held_bytes(&self) -> usize {
+    fn held_bytes(&self) -> usize {
         let job = self.job.as_ref().map_or(0, |job| {
             let calls: usize = job.calls.iter().map(|call| call.origin.capacity()).sum();
             let failure = job.failure.as_deref().map_or(0, FailureSummary::size);
@@ -211,7 +211,8 @@ impl HistoryEntry {
 }
 
 impl FailureSummary {
-    fn size(&self) -> usize {
+    /// Returns its bytes.
+    pub(super) fn size(&self) -> usize {
         size_of::<FailureSummary>() + self.message.capacity() + self.stack.capacity()
     }
 }
@@ -244,9 +245,8 @@ impl RequestSummary {
 
 /// Returns the path of a request target, without its query and shortened.
 fn path(target: &str) -> String {
-    let path = target.split('?').next().unwrap_or_default();
-    let end = (0..=PATH.min(path.len())).rev().find(|end| path.is_char_boundary(*end)).unwrap_or_default();
-    path[..end].to_owned()
+    let end = target.bytes().take(PATH).position(|byte| byte == b'?').unwrap_or(PATH.min(target.len()));
+    target[..target.floor_char_boundary(end)].to_owned()
 }
 
 #[cfg(test)]
@@ -290,5 +290,9 @@ mod tests {
         assert_eq!(path("/a?token=s3cret"), "/a");
         let long = format!("/{}", "é".repeat(PATH));
         assert_eq!((path(&long).len(), path("")), (PATH - 1, String::new()));
+        for length in [PATH - 1, PATH, PATH + 1] {
+            let path = path(&format!("{}?token=s3cret", "x".repeat(length)));
+            assert_eq!(path, "x".repeat(length.min(PATH)));
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The history of jobs: the last ended jobs of each handler, kept in bounded memory, and live listeners to their ends.
 //!
-//! Floors, lowest first: `entry`; `chunk`, `tap`; `ring`; `store`.
+//! Floors, lowest first: `entry`; `packed`, `tap`; `chunk`; `ring`; `store`.
 
 mod chunk;
 mod entry;
+mod packed;
 mod ring;
 mod store;
 mod tap;

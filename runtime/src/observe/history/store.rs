@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use opentelemetry::TraceId;
 
 use super::chunk::ChunkEntry;
-use super::entry::{HistoryEntry, JobSummary, RequestSummary, VersionLabel};
+use super::entry::{HistoryEntry, RequestSummary, VersionLabel};
 use super::ring::{HandlerHistory, HistoryFigures};
 use super::tap::{TapListener, Taps};
 
@@ -146,25 +146,14 @@ impl VersionHistory {
         &self.label
     }
 
-    /// Adds an ended job: its number, that of its caller, and its trace. Takes a lock of its handler for the insertion
-    /// alone.
-    pub fn add(
-        &self,
-        (id, parent, trace): (u64, Option<u64>, Option<TraceId>),
-        job: Option<JobSummary>,
-        request: Option<RequestSummary>,
-    ) {
-        let share = self.history.share.load(Ordering::Relaxed);
-        let is_tapped = self.history.is_tapped();
-        if share == 0 && !is_tapped {
-            return;
+    /// Adds an ended job of this version, which it names in the entry for listeners. Takes a lock of its handler for the
+    /// insertion alone.
+    pub fn add(&self, entry: &mut HistoryEntry) {
+        if self.history.is_tapped() {
+            entry.version = Some(self.label.clone());
+            self.history.taps.send(entry);
         }
-        let (version, ended) = (is_tapped.then(|| self.label.clone()), SystemTime::now());
-        let entry = HistoryEntry { id: Some(id), parent, trace, version, ended, job, request };
-        if is_tapped {
-            self.history.taps.send(&entry);
-        }
-        if share > 0 {
+        if self.history.share.load(Ordering::Relaxed) > 0 {
             if self.handler.take_part() {
                 self.history.divide(&self.history.lock());
             }
@@ -182,7 +171,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::observe::history::{FailureSummary, JobDurations};
+    use crate::observe::history::{FailureSummary, JobDurations, JobSummary};
 
     fn label(handler: &str) -> VersionLabel {
         VersionLabel { handler: handler.to_owned(), version: "1".to_owned(), kind: "wasip1".to_owned() }
@@ -218,8 +207,13 @@ mod tests {
         }
     }
 
+    fn ended(id: u64, job: JobSummary) -> HistoryEntry {
+        let (ended, job) = (SystemTime::now(), Some(job));
+        HistoryEntry { id: Some(id), parent: None, trace: None, version: None, ended, job, request: None }
+    }
+
     fn ids(history: &History) -> Vec<u64> {
-        history.recent().iter().filter_map(|entry| entry.packed().id).collect()
+        history.recent().iter().filter_map(ChunkEntry::id).collect()
     }
 
     #[test]
@@ -227,12 +221,12 @@ mod tests {
         const LIMIT: usize = 32 << 10;
         let history = history(LIMIT);
         let (quiet, loud) = (history.of(label("quiet")), history.of(label("loud")));
-        quiet.add((1, None, None), Some(job(Some(true))), None);
-        quiet.add((2, None, None), Some(job(None)), None);
+        quiet.add(&mut ended(1, job(Some(true))));
+        quiet.add(&mut ended(2, job(None)));
 
-        (100..1100).for_each(|id| loud.add((id, None, None), Some(job(None)), None));
-        (2000..3000).for_each(|id| loud.add((id, None, None), Some(job(Some(true))), None));
-        (3000..4000).for_each(|id| loud.add((id, None, None), Some(job(Some(false))), None));
+        (100..1100).for_each(|id| loud.add(&mut ended(id, job(None))));
+        (2000..3000).for_each(|id| loud.add(&mut ended(id, job(Some(true)))));
+        (3000..4000).for_each(|id| loud.add(&mut ended(id, job(Some(false)))));
 
         let kept = ids(&history);
         assert!(kept.contains(&1) && kept.contains(&2), "{kept:?}");
@@ -248,9 +242,9 @@ mod tests {
         let version = history.of(label("one"));
         let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into());
         let request = RequestSummary { status: Some(500), is_complete: true, ..begun };
-        version.add((1, None, None), Some(job(None)), Some(request));
+        version.add(&mut HistoryEntry { request: Some(request), ..ended(1, job(None)) });
 
-        (100..1100).for_each(|id| version.add((id, None, None), Some(job(None)), None));
+        (100..1100).for_each(|id| version.add(&mut ended(id, job(None))));
 
         let kept = ids(&history);
         assert!(kept.contains(&1) && !kept.contains(&100), "{kept:?}");
@@ -261,9 +255,9 @@ mod tests {
         let history = history(1 << 20);
         let (old, new) = (history.of(label("one")), history.of(label("one")));
         let other = history.of(label("two"));
-        old.add((1, None, None), Some(job(None)), None);
-        new.add((2, None, None), Some(job(None)), None);
-        other.add((3, None, None), Some(job(None)), None);
+        old.add(&mut ended(1, job(None)));
+        new.add(&mut ended(2, job(None)));
+        other.add(&mut ended(3, job(None)));
 
         drop(old);
         assert_eq!(ids(&history), [1, 2, 3]);
@@ -279,7 +273,7 @@ mod tests {
         let history = history(LIMIT);
         let versions: Vec<_> = (0..1000).map(|number| history.of(label(&number.to_string()))).collect();
         let fail = |version: &VersionHistory, first: u64| {
-            (first..first + 40).for_each(|id| version.add((id, None, None), Some(job(Some(true))), None));
+            (first..first + 40).for_each(|id| version.add(&mut ended(id, job(Some(true)))));
         };
 
         fail(&versions[0], 0);
@@ -301,7 +295,7 @@ mod tests {
         const LIMIT: usize = 1 << 20;
         let history = history(LIMIT);
         let version = history.of(label("one"));
-        let end = |ids: Range<u64>| ids.for_each(|id| version.add((id, None, None), Some(job(None)), None));
+        let end = |ids: Range<u64>| ids.for_each(|id| version.add(&mut ended(id, job(None))));
         let end_all = |jobs: u64| {
             thread::scope(|scope| {
                 for first in (0..6).map(|thread| thread * jobs) {
@@ -325,11 +319,11 @@ mod tests {
     fn with_no_room_nothing_is_kept_and_what_was_kept_is_dropped() {
         let history = history(1 << 20);
         let version = history.of(label("one"));
-        version.add((1, None, None), Some(job(None)), None);
+        version.add(&mut ended(1, job(None)));
         assert!(version.is_wanted());
 
         history.resize(0);
-        version.add((2, None, None), Some(job(None)), None);
+        version.add(&mut ended(2, job(None)));
 
         assert!(!version.is_wanted() && ids(&history).is_empty());
         assert_eq!(history.figures(), HistoryFigures::default());
@@ -341,7 +335,7 @@ mod tests {
         let version = history.of(label("one"));
         let end_jobs = || {
             while version.is_wanted() {
-                version.add((1, None, None), Some(job(None)), None);
+                version.add(&mut ended(1, job(None)));
             }
         };
         for _ in 0..100 {
@@ -364,12 +358,12 @@ mod tests {
         let mut odd = history.tap(|entry| entry.id.is_some_and(|id| id % 2 == 1));
         assert!(version.is_wanted());
 
-        (0..1030).for_each(|id| version.add((id, None, None), Some(job(None)), None));
+        (0..1030).for_each(|id| version.add(&mut ended(id, job(None))));
 
         let batch = odd.next().await.unwrap();
         assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (3, 512, Some(7)));
-        version.add((2000, None, None), Some(job(None)), None);
-        version.add((2001, None, None), Some(job(None)), None);
+        version.add(&mut ended(2000, job(None)));
+        version.add(&mut ended(2001, job(None)));
         assert_eq!(odd.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
         history.close();
         assert!(odd.next().await.is_none());
@@ -385,13 +379,13 @@ mod tests {
 
         for id in 0..100 {
             let large = JobSummary { stderr: "x".repeat(100 << 10), ..job(None) };
-            version.add((id, None, None), Some(large), None);
+            version.add(&mut ended(id, large));
         }
 
         let batch = tap.next().await.unwrap();
         assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (90, 10, Some(90)));
         let huge = JobSummary { stderr: "x".repeat(2 << 20), ..job(None) };
-        version.add((100, None, None), Some(huge), None);
+        version.add(&mut ended(100, huge));
         assert_eq!(tap.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
     }
 }
