@@ -50,31 +50,38 @@ impl Timing {
 
     /// Returns how long each part took. A part in progress lasts until `now`.
     pub fn durations(&self, now: Instant) -> JobDurations {
-        let [begun, ready, ended] =
-            [&self.begun, &self.ready, &self.ended].map(|time| read(time.load(Ordering::Relaxed)));
-        let until = ended.unwrap_or_else(|| now.saturating_duration_since(*EPOCH));
+        let [begun, ready, ended] = [&self.begun, &self.ready, &self.ended].map(read);
+        let until = ended.unwrap_or_else(|| nanos(now));
         JobDurations {
             queue: self.queue(),
-            instantiate: begun.map(|begun| ready.unwrap_or(until).saturating_sub(begun)),
-            guest: ready.map(|ready| until.saturating_sub(ready)),
+            instantiate: begun.map(|begun| between(begun, ready.unwrap_or(until))),
+            guest: ready.map(|ready| between(ready, until)),
         }
     }
 
     /// Returns how much time has passed since the end of the job. `None` if it has not ended.
     pub fn since_end(&self, now: Instant) -> Option<Duration> {
-        let ended = read(self.ended.load(Ordering::Relaxed))?;
-        Some(now.saturating_duration_since(*EPOCH).saturating_sub(ended))
+        Some(between(read(&self.ended)?, nanos(now)))
     }
+}
+
+/// Returns a time in nanoseconds after `EPOCH`.
+fn nanos(time: Instant) -> u64 {
+    u64::try_from(time.saturating_duration_since(*EPOCH).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Returns a time as it is kept. It is never 0, which stands for no time.
 fn written(time: Instant) -> u64 {
-    let nanos = time.saturating_duration_since(*EPOCH).as_nanos();
-    u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)
+    nanos(time).saturating_add(1)
 }
 
-fn read(kept: u64) -> Option<Duration> {
-    kept.checked_sub(1).map(Duration::from_nanos)
+/// Reads a kept time, in nanoseconds after `EPOCH`.
+fn read(kept: &AtomicU64) -> Option<u64> {
+    kept.load(Ordering::Relaxed).checked_sub(1)
+}
+
+fn between(from: u64, to: u64) -> Duration {
+    Duration::from_nanos(to.saturating_sub(from))
 }
 
 #[cfg(test)]
