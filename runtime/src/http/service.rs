@@ -168,7 +168,9 @@ pub(super) async fn respond<S: Service>(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let Accepted { service, settings, peer, .. } = accepted;
-    let mut log = Box::new(RequestLog::new(progress.clone()));
+    // The room first: a value that is moved into a new box is copied whole.
+    let room = Box::new_uninit();
+    let mut log = Box::write(room, RequestLog::new(progress.clone()));
     progress.answering();
     let (mut head, body) = request.into_parts();
     let mut body = DrainBody::new(&head, body, progress);

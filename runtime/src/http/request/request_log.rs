@@ -78,6 +78,8 @@ enum Blame {
 }
 
 impl RequestLog {
+    /// Begins the log of a request. Inlined, so that a caller with room for it moves no empty fields there.
+    #[inline]
     pub(in crate::http) fn new(progress: Progress) -> RequestLog {
         RequestLog {
             progress,
