@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::HeaderMap;
 
+use super::direct_path::DirectPath;
 use super::opened::FileVersion;
 
 /// The most bytes of a file that is kept.
@@ -18,26 +19,17 @@ pub(super) const LARGEST: usize = 64 << 10;
 /// The most bytes that the kept files of a directory take.
 const MOST: usize = 4 << 20;
 
-/// What a kept file takes beside its content and its path, in bytes: its entry, its place and the values of its fields.
-const BESIDE: usize = 768;
+/// What a kept file takes beside its content and its path, in bytes: its entry, its place and its fields, of which seven
+/// take 800.
+const BESIDE: usize = 1536;
 
 /// How long a file is used after it was read. Its times tell of every change but those through a memory mapping whose
-/// pages are dirty already (mmap(2), "Timestamps changes for file-backed mappings").
+/// pages are dirty already (mmap(2), "Timestamps changes for file-backed mappings"). The names of its path were in the
+/// kernel's cache when it was read, and are hardly dropped within this time.
 const FRESH: Duration = Duration::from_secs(10);
 
 /// How many paths are remembered that were read once.
 const READ_ONCE: usize = 256;
-
-/// The values of the fields that describe a file.
-#[derive(Clone, Debug)]
-pub struct FileFields {
-    /// `Content-Type`.
-    pub content_type: HeaderValue,
-    /// `ETag`.
-    pub etag: HeaderValue,
-    /// `Last-Modified`. `None` if the time of the file means no change.
-    pub modified: Option<HeaderValue>,
-}
 
 /// A small file, as it was read.
 #[derive(Debug)]
@@ -46,8 +38,10 @@ pub struct KeptFile {
     pub version: FileVersion,
     /// Its whole content.
     pub content: Bytes,
-    /// The values of its fields.
-    pub fields: FileFields,
+    /// The fields of the response with the whole file.
+    pub fields: HeaderMap,
+    /// Its path, to be looked up without opening it. `None` if that does not do for this path.
+    pub(super) direct: Option<DirectPath>,
     /// When it was read.
     read: Instant,
 }
@@ -82,8 +76,14 @@ struct KeptEntry {
 
 impl KeptFile {
     /// Makes a file that was read just now.
-    pub(super) fn new(version: FileVersion, content: Bytes, fields: FileFields) -> KeptFile {
-        KeptFile { version, content, fields, read: Instant::now() }
+    pub(super) fn new(
+        version: FileVersion,
+        direct: Option<DirectPath>,
+        content: Bytes,
+        fields: &HeaderMap,
+    ) -> KeptFile {
+        // The copy has room for these fields and no more.
+        KeptFile { version, content, fields: fields.clone(), direct, read: Instant::now() }
     }
 
     /// Returns `length` bytes of the content from `first` on, as far as they are there.
@@ -198,9 +198,8 @@ mod tests {
     use super::*;
 
     fn file(length: usize) -> KeptFile {
-        let value = HeaderValue::from_static("x");
-        let fields = FileFields { content_type: value.clone(), etag: value, modified: None };
-        KeptFile::new(FileVersion::default(), Bytes::from(vec![b'x'; length]), fields)
+        let content = Bytes::from(vec![b'x'; length]);
+        KeptFile::new(FileVersion::default(), None, content, &HeaderMap::new())
     }
 
     /// Keeps a file as a client does that asks for it twice.

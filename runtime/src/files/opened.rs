@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{Stat, fstat};
+use rustix::fs::{Stat, Statx, StatxTimestamp, fstat, makedev};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
 /// A regular file that is open for reading.
@@ -83,6 +83,19 @@ impl FileState {
 impl FileVersion {
     pub(super) fn of(stat: &Stat) -> FileVersion {
         FileVersion { device: stat.st_dev, inode: stat.st_ino, state: FileState::of(stat) }
+    }
+
+    /// As [`FileVersion::of`], from the number, the length and the times that statx(2) has told.
+    pub(super) fn of_statx(found: &Statx) -> FileVersion {
+        let time = |time: StatxTimestamp| {
+            Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), time.tv_nsec)
+        };
+        let (modified, changed) = (time(found.stx_mtime), time(found.stx_ctime));
+        FileVersion {
+            device: makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            state: FileState { length: found.stx_size, modified, changed },
+        }
     }
 }
 

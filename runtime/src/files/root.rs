@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use http::HeaderMap;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,7 +15,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::dir_listing::{DirListing, ListingCache};
-use super::kept_files::{self, FileFields, KeptFile, KeptFiles};
+use super::direct_path::DirectPath;
+use super::kept_files::{self, KeptFile, KeptFiles};
 use super::opened::{FileDistance, FileVersion, OpenedFile};
 use crate::budget::Holder;
 
@@ -148,25 +150,33 @@ impl FileRoot {
     }
 
     /// Returns the file that is kept in memory for a path, if the path still leads to it in the state in which it was read.
-    /// Never blocks.
+    ///
+    /// The names of the path were in the kernel's cache when the file was read, a short time ago. If the kernel has dropped
+    /// one since, and the path is a direct one, the lookup reads a directory of a local file system. Never asks another
+    /// process or a server.
     pub fn kept(&self, path: &str) -> Option<Arc<KeptFile>> {
         let kept = self.kept.find(path)?;
         // Not opened for reading, which costs more. Whether it may be read was checked when it was read, and a change of
         // its permissions is a change of its state. A new policy of a security module shows when it is read again.
-        match openat2(&self.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NEAR_WALLS) {
-            Ok(fd) if fstat(&fd).is_ok_and(|stat| FileVersion::of(&stat) == kept.version) => Some(kept),
-            // The kernel has dropped the names from its cache.
-            Err(Errno::AGAIN) => None,
-            Ok(_) | Err(_) => {
-                self.kept.forget(path, &kept);
-                None
-            }
+        let leads_to_it = match &kept.direct {
+            Some(direct) => direct.leads_to(&self.dir, path, &kept.version),
+            None => match openat2(&self.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NEAR_WALLS)
+            {
+                Ok(fd) => fstat(&fd).is_ok_and(|stat| FileVersion::of(&stat) == kept.version),
+                // The kernel has dropped the names from its cache.
+                Err(Errno::AGAIN) => return None,
+                Err(_) => false,
+            },
+        };
+        if !leads_to_it {
+            self.kept.forget(path, &kept);
         }
+        leads_to_it.then_some(kept)
     }
 
-    /// Keeps the whole content of a file that was opened at this path, and the values of its fields, if it is small and
-    /// has not been changed lately.
-    pub fn keep(&self, path: &str, file: &OpenedFile, content: &Bytes, fields: FileFields) {
+    /// Keeps the whole content of a file that was opened at this path, and the fields of the response with it, if it is
+    /// small and has not been changed lately.
+    pub fn keep(&self, path: &str, file: &OpenedFile, content: &Bytes, fields: impl FnOnce() -> HeaderMap) {
         if !file.may_be_kept() || content.len() > kept_files::LARGEST {
             return;
         }
@@ -175,7 +185,8 @@ impl FileRoot {
         if self.kept.find(path).is_some_and(|kept| kept.version == file.version) {
             return;
         }
-        self.kept.keep(path, KeptFile::new(file.version, content.clone(), fields));
+        let direct = DirectPath::of(&self.dir, path, &file.version);
+        self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), &fields()));
     }
 
     /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead

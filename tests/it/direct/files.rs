@@ -201,8 +201,11 @@ fn a_small_file_that_is_replaced_is_served_anew_at_once() {
 fn a_small_file_in_use_is_served_anew_once_its_path_leads_to_another_state() {
     let setup = serve("");
     let public = setup.path("public");
-    let names = ["edited", "replaced", "removed", "linked", "other"];
-    names.iter().for_each(|name| write(&public.join(name), format!("{name} 1").as_bytes()));
+    let names = ["edited", "replaced", "removed", "linked", "other", "moved/a", "swapped/a", "next/a"];
+    for name in names {
+        fs::create_dir_all(public.join(name).parent().unwrap()).unwrap();
+        write(&public.join(name), format!("{name} 1").as_bytes());
+    }
     symlink("linked", public.join("link")).unwrap();
     let daemon = setup.start();
     let asked = |name: &str| {
@@ -215,7 +218,7 @@ fn a_small_file_in_use_is_served_anew_once_its_path_leads_to_another_state() {
         let changed = names.map(|name| fs::metadata(public.join(name)).unwrap().ctime().cast_unsigned());
         changed.iter().all(|changed| changed + 3 < now).then_some(())
     });
-    for name in ["edited", "replaced", "removed", "link"] {
+    for name in ["edited", "replaced", "removed", "link", "moved/a", "swapped/a"] {
         let first = daemon.get(&format!("/f/{name}"));
         for _ in 0..4 {
             let next = daemon.get(&format!("/f/{name}"));
@@ -230,10 +233,16 @@ fn a_small_file_in_use_is_served_anew_once_its_path_leads_to_another_state() {
     fs::remove_file(public.join("removed")).unwrap();
     fs::remove_file(public.join("link")).unwrap();
     symlink("../portcullis.toml", public.join("link")).unwrap();
+    let outside = daemon.path("outside");
+    fs::rename(public.join("moved"), &outside).unwrap();
+    symlink(&outside, public.join("moved")).unwrap();
+    fs::rename(public.join("swapped"), public.join("former")).unwrap();
+    fs::rename(public.join("next"), public.join("swapped")).unwrap();
 
     assert_eq!(asked("edited"), (200, "edited 2".to_owned()));
     assert_eq!(asked("replaced"), (200, "other 1".to_owned()));
-    assert_eq!((asked("removed").0, asked("link").0), (404, 404));
+    assert_eq!((asked("removed").0, asked("link").0, asked("moved/a").0), (404, 404, 404));
+    assert_eq!(asked("swapped/a"), (200, "next/a 1".to_owned()));
     fs::remove_file(public.join("link")).unwrap();
     symlink("linked", public.join("link")).unwrap();
     assert_eq!(asked("link"), (200, "linked 1".to_owned()));

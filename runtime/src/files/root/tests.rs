@@ -1,7 +1,6 @@
 //! Tests of a directory whose files are served.
 
 use super::*;
-use http::HeaderValue;
 use rustix::fs::mkfifoat;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -62,10 +61,15 @@ async fn keep(root: &Arc<FileRoot>, path: &str) {
         let FoundEntry::File(file) = root.open(path).await.unwrap() else { panic!("{path} is a file") };
         let version = file.version;
         let content = root.read(Arc::new(file), 0, 100).await.unwrap();
-        let value = HeaderValue::from_static("x");
-        let fields = FileFields { content_type: value.clone(), etag: value, modified: None };
-        root.kept.keep(path, KeptFile::new(version, content, fields));
+        let direct = DirectPath::of(&root.dir, path, &version);
+        root.kept.keep(path, KeptFile::new(version, direct, content, &HeaderMap::new()));
     }
+}
+
+/// Returns the content that is in memory for a path. A mount anywhere on the machine lets a lookup in the kernel's cache
+/// fail.
+fn content(root: &Arc<FileRoot>, path: &str) -> Option<Bytes> {
+    (0..100).find_map(|_| root.kept(path)).map(|kept| kept.content.clone())
 }
 
 /// Makes a change again until the clock of the file system has gone on since the last one.
@@ -90,6 +94,7 @@ async fn a_file_is_taken_from_memory_until_its_path_leads_to_another_state() {
     let root = root(place.path());
     for name in names.into_iter().chain(["link"]) {
         keep(&root, name).await;
+        assert_eq!(root.kept.find(name).unwrap().direct.is_some(), name != "link", "{name}");
     }
 
     let edited = fs::metadata(at("edited")).unwrap().modified().unwrap();
@@ -110,9 +115,7 @@ async fn a_file_is_taken_from_memory_until_its_path_leads_to_another_state() {
         assert!(root.kept(name).is_none(), "{name}");
     }
     for name in ["linked", "untouched"] {
-        // A mount anywhere on the machine lets a lookup in the kernel's cache fail.
-        let kept = (0..100).find_map(|_| root.kept(name)).unwrap();
-        assert_eq!(kept.content, "first", "{name}");
+        assert_eq!(content(&root, name).unwrap(), "first", "{name}");
     }
 }
 
@@ -133,10 +136,67 @@ async fn a_file_in_memory_is_not_sent_once_a_directory_on_its_path_is_another_on
     fs::rename(at("next"), at("current")).unwrap();
 
     assert!(root.kept("current/x").is_none());
-    assert_eq!((0..100).find_map(|_| root.kept("a/x")).unwrap().content, "a");
+    assert_eq!(content(&root, "a/x").unwrap(), "a");
     fs::rename(at("a"), at("old")).unwrap();
     fs::rename(at("b"), at("a")).unwrap();
     assert!(root.kept("a/x").is_none());
+}
+
+#[tokio::test]
+async fn a_file_in_memory_is_not_sent_once_a_directory_above_it_lies_outside_behind_a_link() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let paths = ["one/x", "top/two/x"];
+    for path in paths {
+        let path = at("public").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "content").unwrap();
+    }
+    let root = root(&at("public"));
+    for path in paths {
+        keep(&root, path).await;
+        assert_eq!(root.kept.find(path).unwrap().direct.is_some(), path == "one/x", "{path}");
+    }
+
+    for dir in ["one", "top"] {
+        fs::rename(at("public").join(dir), at(dir)).unwrap();
+        symlink(at(dir), at("public").join(dir)).unwrap();
+    }
+
+    for path in paths {
+        assert_eq!(fs::read(at("public").join(path)).unwrap(), b"content");
+        assert!(root.kept(path).is_none(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_memory_is_sent_while_its_directory_is_open_to_the_daemon_whatever_else_changes_there() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for dir in ["a", "a/b", "c"] {
+        fs::create_dir(at(dir)).unwrap();
+        fs::write(at(dir).join("x"), "content").unwrap();
+    }
+    let root = root(place.path());
+    for path in ["a/x", "a/b/x", "c/x"] {
+        keep(&root, path).await;
+    }
+
+    fs::write(at("a/new"), "").unwrap();
+    fs::create_dir(at("a/b/new")).unwrap();
+    fs::set_permissions(at("c"), Permissions::from_mode(0o600)).unwrap();
+
+    // A process with all privileges may search any directory.
+    let is_open = fs::File::open(at("c/x")).is_ok();
+    let is_sent = root.kept("c/x").is_some();
+    fs::set_permissions(at("c"), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(is_sent, is_open);
+    for path in ["a/x", "a/b/x"] {
+        assert_eq!(content(&root, path).unwrap(), "content", "{path}");
+    }
+    fs::remove_file(at("a/b/x")).unwrap();
+    fs::write(at("a/b/x"), "other").unwrap();
+    assert!(root.kept("a/b/x").is_none());
 }
 
 #[tokio::test]
@@ -145,11 +205,9 @@ async fn a_file_that_was_changed_just_now_is_not_kept() {
     fs::write(place.path().join("a"), "first").unwrap();
     let root = root(place.path());
     let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
-    let value = HeaderValue::from_static("x");
 
     for _ in 0..3 {
-        let fields = FileFields { content_type: value.clone(), etag: value.clone(), modified: None };
-        root.keep("a", &file, &Bytes::from_static(b"first"), fields);
+        root.keep("a", &file, &Bytes::from_static(b"first"), HeaderMap::new);
     }
 
     assert!(root.kept("a").is_none());

@@ -21,12 +21,14 @@ impl<'a> FilePath<'a> {
             Some(path) => (path, true),
             None => (tail, false),
         };
-        let is_served = |segment: &str| {
-            !segment.is_empty()
-                && (!segment.starts_with('.') || segment == ".well-known")
-                && !segment.contains(|char: char| char == '\\' || char.is_control())
+        let is_served = |segment: &[u8]| match segment {
+            [] => false,
+            [b'.', ..] => segment == b".well-known",
+            _ => true,
         };
-        path.split('/').all(is_served).then_some(FilePath { path, is_dir })
+        let is_odd = |char: char| char == '\\' || char.is_control();
+        let mut segments = path.as_bytes().split(|byte| *byte == b'/');
+        (segments.all(is_served) && !path.contains(is_odd)).then_some(FilePath { path, is_dir })
     }
 
     /// Returns the last segment.

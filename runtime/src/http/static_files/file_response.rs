@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -22,7 +21,7 @@ use super::range::{self, RequestedRange};
 use crate::budget::Budget;
 use crate::catalog::{Coding, StaticFiles, StaticOptions, Template};
 use crate::cgi::path;
-use crate::files::{FileFields, FoundEntry, KeptFile, OpenError, OpenedFile, content_type};
+use crate::files::{FoundEntry, KeptFile, OpenError, OpenedFile, content_type};
 use crate::http::refusal::Refusal;
 use crate::http::request::direct_response;
 use crate::http::request::response_body::Body;
@@ -34,9 +33,9 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 /// §3.5).
 const IMMUTABLE_GATED: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
-/// The fields of a request that compare the state of a file.
-static CONDITIONS: [HeaderName; 5] =
-    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
+/// The fields that a response without the file lacks (RFC 9110 §15.4.5), the last one first: a map puts its last field in
+/// the place of the field that is removed.
+static OF_CONTENT: [HeaderName; 4] = [CONTENT_ENCODING, ACCEPT_RANGES, X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE];
 
 /// A request for a file.
 #[derive(Clone, Copy)]
@@ -86,7 +85,7 @@ enum Selected {
 
 impl FileRequest<'_> {
     /// Answers the request with a file that is kept in memory. `None` if none is, or if its path no longer leads to it.
-    /// Never blocks.
+    /// Does not wait for another process or a server.
     pub(in crate::http) fn answer_kept(self) -> Option<Result<Response<Body>, Refusal>> {
         let path = FilePath::read(self.tail)?;
         let StaticOptions { index, precompressed, .. } = &self.files.options;
@@ -100,7 +99,7 @@ impl FileRequest<'_> {
             None => return None,
         };
         let kept = self.files.root.kept(&path)?;
-        Some(self.send_kept(&path, &kept))
+        Some(self.send_kept(&kept))
     }
 
     /// Answers the request.
@@ -213,12 +212,8 @@ impl FileRequest<'_> {
         };
         let state = file.version.state;
         let validators = Validators::of(&state, coding);
-        let values = FileFields {
-            content_type: HeaderValue::from_static(content_type::of(&path)),
-            etag: validators.etag_value(),
-            modified: validators.modified_value(),
-        };
-        let head = self.head_of(&path, state.length, (&values, coding), Some(&validators))?;
+        let fields = || self.fields_of(&path, coding, &validators);
+        let head = self.head_of(fields(), state.length, &validators)?;
         let body = match head.part {
             None | Some(FilePart { length: 0, .. }) => Body::empty(),
             Some(FilePart { first, length }) => match usize::try_from(length) {
@@ -226,7 +221,7 @@ impl FileRequest<'_> {
                     let (root, file) = (&self.files.root, Arc::new(file));
                     let content = self.read(&file, first, short).await?;
                     if length == state.length && coding.is_none() {
-                        root.keep(&path, &file, &content, values);
+                        root.keep(&path, &file, &content, fields);
                     }
                     Body::full(content)
                 }
@@ -237,48 +232,55 @@ impl FileRequest<'_> {
     }
 
     /// Sends a file that is kept in memory, or the part of it that the client asks for.
-    fn send_kept(self, path: &str, kept: &KeptFile) -> Result<Response<Body>, Refusal> {
+    fn send_kept(self, kept: &KeptFile) -> Result<Response<Body>, Refusal> {
+        let fields = kept.fields.clone();
+        if self.head.method == Method::GET && !may_want_less(&self.head.headers) {
+            return Ok(response(StatusCode::OK, fields, Body::full(kept.content.clone())));
+        }
         let state = &kept.version.state;
-        let is_conditional = CONDITIONS.iter().any(|name| self.head.headers.contains_key(name));
-        let validators = is_conditional.then(|| Validators::of(state, None));
-        let head = self.head_of(path, state.length, (&kept.fields, None), validators.as_ref())?;
+        let head = self.head_of(fields, state.length, &Validators::of(state, None))?;
         let part = head.part.map(|part| kept.part(part.first, part.length));
         Ok(response(head.status, head.fields, Body::full(part.unwrap_or_default())))
     }
 
-    /// Makes the head of the response for a file with these values, and finds the part of the file that is the body.
-    /// Without validators, the request has no conditions.
-    fn head_of(
-        self,
-        path: &str,
-        length: u64,
-        (values, coding): (&FileFields, Option<Coding>),
-        validators: Option<&Validators>,
-    ) -> Result<FileHead, Refusal> {
-        let request = &self.head.headers;
+    /// Makes the fields of the response with a whole file. They depend on the file and the route alone, and each route opens
+    /// its directory for itself: the fields of a kept file are of one route.
+    fn fields_of(self, path: &str, coding: Option<Coding>, validators: &Validators) -> HeaderMap {
         let mut fields = HeaderMap::with_capacity(12);
         self.describe(path, &mut fields);
-        fields.insert(ETAG, values.etag.clone());
-        if let Some(modified) = &values.modified {
-            fields.insert(LAST_MODIFIED, modified.clone());
-        }
-        match validators.map_or(Precondition::Proceed, |validators| validators.judge(request)) {
+        fields.insert(ETAG, validators.etag_value());
+        fields.extend(validators.modified_value().map(|modified| (LAST_MODIFIED, modified)));
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type::of(path)));
+        fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        fields.extend(coding.map(|coding| (CONTENT_ENCODING, coding.value())));
+        fields
+    }
+
+    /// Makes the head of the response from that with the whole file, and finds the part of the file that is the body.
+    fn head_of(
+        self,
+        mut fields: HeaderMap,
+        length: u64,
+        validators: &Validators,
+    ) -> Result<FileHead, Refusal> {
+        let request = &self.head.headers;
+        match validators.judge(request) {
             Precondition::Failed => return Err(Refusal::Precondition),
             Precondition::Unchanged => {
+                for name in &OF_CONTENT {
+                    fields.remove(name);
+                }
                 return Ok(FileHead { status: StatusCode::NOT_MODIFIED, fields, part: None });
             }
             Precondition::Proceed => {}
         }
-        fields.insert(CONTENT_TYPE, values.content_type.clone());
-        fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        fields.extend(coding.map(|coding| (CONTENT_ENCODING, coding.value())));
         if self.head.method == Method::HEAD {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
             return Ok(FileHead { status: StatusCode::OK, fields, part: None });
         }
         let range = request.get(RANGE).and_then(|value| value.to_str().ok());
-        let range = range.filter(|_| validators.is_none_or(|validators| validators.range_applies(request)));
+        let range = range.filter(|_| validators.range_applies(request));
         let (status, part) = match range.map_or(RequestedRange::Whole, |range| range::parse(range, length)) {
             RequestedRange::Whole => (StatusCode::OK, FilePart { first: 0, length }),
             RequestedRange::Outside => return Err(Refusal::Range(length)),
@@ -374,6 +376,12 @@ fn freshness(is_immutable: bool, is_gated: bool) -> HeaderValue {
         (true, true) => IMMUTABLE_GATED,
         (false, _) => HeaderValue::from_static("no-cache"),
     }
+}
+
+/// Reports whether a GET may want less than a whole file: a part, or nothing if it has the file already. The conditions of
+/// RFC 9110 §13.1 all begin with `If-`.
+fn may_want_less(request: &HeaderMap) -> bool {
+    request.keys().any(|name| *name == RANGE || name.as_str().starts_with("if-"))
 }
 
 fn response(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {

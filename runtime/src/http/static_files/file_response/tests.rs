@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Request;
-use http::header::ACCEPT_ENCODING;
+use http::header::{
+    ACCEPT_ENCODING, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+};
 
 use super::*;
+use crate::catalog::Wildcard;
 use crate::files::{FileRoot, is_local};
 
 /// A file that was last changed when the source was checked out.
@@ -77,6 +80,29 @@ fn a_file_behind_gates_is_for_one_user() {
     assert_eq!(freshness(true, false), "public, max-age=31536000, immutable");
     assert_eq!(freshness(true, true), "private, max-age=31536000, immutable");
     assert_eq!(freshness(false, true), "no-cache");
+}
+
+#[test]
+fn a_request_wants_a_whole_file_unless_it_names_a_part_or_a_state() {
+    let wants_less = |fields: &[(HeaderName, &str)]| may_want_less(&head(Method::GET, fields).headers);
+
+    assert!(!wants_less(&[]) && !wants_less(&[(ACCEPT_ENCODING, "gzip"), (ETAG, "\"x\"")]));
+    for name in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        assert!(wants_less(&[(ACCEPT_ENCODING, "gzip"), (name.clone(), "x")]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_a_client_has_comes_without_the_fields_of_its_content_in_the_same_order() {
+    let (mut files, descriptors) = (source(&[Coding::Br]), Budget::boundless());
+    files.options.immutable = Some(Wildcard::new("x"));
+    let get = head(Method::GET, &[(IF_NONE_MATCH, "*")]);
+
+    let (status, fields, body) = shown(request(&files, &get, OLD, &descriptors).answer().await);
+
+    let names: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+    assert_eq!((status, body.len()), (304, 0));
+    assert_eq!(names, ["vary", "cache-control", "etag", "last-modified"]);
 }
 
 #[tokio::test]
