@@ -33,3 +33,4 @@ pub use rate_limit::{RateExceeded, RateLimit, RateLimits, Remaining};
 pub use rate_rule::{MOST_REQUESTS, Rate, RateKey, RateRule, RateUnit};
 pub use token_keys::{TokenClaims, TokenKeySource, algorithm};
 pub use tokens::{TokenError, TokenRules};
+pub use verified_lately::CredentialDigest;

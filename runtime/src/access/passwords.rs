@@ -49,7 +49,8 @@ pub struct Passwords {
     /// A hash of each cost. It is verified for a user without a hash of that cost, so the time does not show which users
     /// exist.
     decoys: Vec<PasswordHash>,
-    verified: VerifiedLately<()>,
+    /// The users of credentials as they are sent.
+    verified: VerifiedLately<Arc<str>>,
     permits: Arc<Semaphore>,
     waiting: Arc<OriginPlaces>,
     verifications: Verifications,
@@ -87,9 +88,11 @@ struct Argon2Cost {
 #[derive(Clone)]
 pub struct BasicCredentials {
     /// The user name.
-    pub user: String,
+    pub user: Arc<str>,
     /// The password.
     pub password: Vec<u8>,
+    /// The digest of what they were read from, by which they are remembered; see [`Passwords::digest`].
+    pub digest: CredentialDigest,
 }
 
 /// Too many passwords wait to be verified.
@@ -129,11 +132,14 @@ impl Passwords {
         })
     }
 
-    /// Reports whether this password of the user was verified lately. It is then remembered for another hour. Does not
-    /// wait.
-    pub fn remembers(&self, user: &str, password: &[u8]) -> bool {
-        let digest = self.verified.digest(&[user.as_bytes(), password]);
-        self.verified.find_renewed(&digest, PASSWORD_REMEMBERED).is_some()
+    /// Returns the digest of a user name and a password as a client sends them, before they are decoded.
+    pub fn digest(&self, sent: &str) -> CredentialDigest {
+        self.verified.digest(sent.as_bytes())
+    }
+
+    /// Returns the user of credentials that were verified lately. They are then remembered for another hour. Does not wait.
+    pub fn remembered(&self, digest: &CredentialDigest) -> Option<Arc<str>> {
+        self.verified.find_renewed(digest, PASSWORD_REMEMBERED)
     }
 
     /// Reports whether the password is that of the user. A verified password is remembered for an hour after its last
@@ -149,19 +155,17 @@ impl Passwords {
         credentials: BasicCredentials,
         origin: Option<IpAddr>,
     ) -> Result<bool, PasswordCrowd> {
-        let digest = self.verified.digest(&[credentials.user.as_bytes(), &credentials.password]);
-        if self.verified.find_renewed(&digest, PASSWORD_REMEMBERED).is_some() {
+        if self.remembered(&credentials.digest).is_some() {
             return Ok(true);
         }
-        let verification = self.verifications.of(&digest);
-        let outcome = verification.get_or_try_init(|| self.check(credentials, digest, origin)).await;
+        let verification = self.verifications.of(&credentials.digest);
+        let outcome = verification.get_or_try_init(|| self.check(credentials, origin)).await;
         outcome.copied()
     }
 
     async fn check(
         self: &Arc<Self>,
         credentials: BasicCredentials,
-        digest: CredentialDigest,
         origin: Option<IpAddr>,
     ) -> Result<bool, PasswordCrowd> {
         let place = self.waiting.take(origin).ok_or(PasswordCrowd)?;
@@ -171,15 +175,15 @@ impl Passwords {
             let _held = (place, permit);
             let is_right = this.is_right(&credentials);
             if is_right {
-                this.verified.keep(digest, (), PASSWORD_REMEMBERED);
+                this.verified.keep(credentials.digest, credentials.user, PASSWORD_REMEMBERED);
             }
             is_right
         });
         Ok(checked.await.unwrap_or(false))
     }
 
-    fn is_right(&self, BasicCredentials { user, password }: &BasicCredentials) -> bool {
-        let own = self.users.get(user);
+    fn is_right(&self, BasicCredentials { user, password, digest: _ }: &BasicCredentials) -> bool {
+        let own = self.users.get(&**user);
         let mut is_right = false;
         for hash in self.hashes(own) {
             let is_of = black_box(hash.is_of(password));

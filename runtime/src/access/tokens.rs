@@ -113,7 +113,7 @@ fn verify(TokenKeyRing { keys, verified }: &TokenKeyRing, token: &str) -> Result
     if token.len() > LONGEST {
         return Err(TokenError::Invalid(format!("the token is longer than {LONGEST} bytes")));
     }
-    let digest = verified.digest(&[token.as_bytes()]);
+    let digest = verified.digest(token.as_bytes());
     if let Some(subject) = verified.find(&digest) {
         return Ok(subject);
     }

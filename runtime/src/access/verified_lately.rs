@@ -1,6 +1,7 @@
 //! Credentials that were verified lately, so that each request need not verify them again.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,34 +11,52 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 /// The most credentials to remember.
 const MOST: usize = 1024;
 
-/// The digest of a credential.
-pub(super) type CredentialDigest = [u8; 32];
+/// The digest of a credential, with a key of what remembers it.
+pub type CredentialDigest = [u8; 32];
+
+/// The bytes that SHA-256 takes at once (FIPS 180-4 §1).
+const BLOCK: usize = 64;
 
 /// Verified credentials with what they stand for, each until its time ends.
 pub(super) struct VerifiedLately<T> {
-    entries: Mutex<HashMap<CredentialDigest, (Instant, T)>>,
-    /// Keys the digests, so that memory shows nothing that could be tried out elsewhere.
-    key: [u8; 32],
+    entries: Mutex<Entries<T>>,
+    /// The state of a digest behind a key that is one block, so that most credentials take one block more. With the key,
+    /// memory shows nothing that could be tried out elsewhere. Digests stay in the process, so nobody can extend them.
+    keyed: Context,
+}
+
+type Entries<T> = HashMap<CredentialDigest, (Instant, T), BuildHasherDefault<FirstBytes>>;
+
+/// Hashes a digest by its first bytes, which depend on a secret key already. The length of an array is written before its
+/// bytes, and the last write counts.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.first_chunk::<8>().map_or(0, |first| u64::from_ne_bytes(*first));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl<T: Clone> VerifiedLately<T> {
     /// Remembers nothing yet.
     pub(super) fn new() -> VerifiedLately<T> {
-        let mut key = [0; 32];
+        let mut key = [0; BLOCK];
         // Without randomness the digests are guessable from a dump of memory, and the credentials stay hashed.
         let _filled = SystemRandom::new().fill(&mut key);
-        VerifiedLately { entries: Mutex::default(), key }
+        let mut keyed = Context::new(&SHA256);
+        keyed.update(&key);
+        VerifiedLately { entries: Mutex::default(), keyed }
     }
 
-    /// Returns the digest of a credential of several parts.
-    pub(super) fn digest(&self, parts: &[&[u8]]) -> CredentialDigest {
-        let mut digest = Context::new(&SHA256);
-        digest.update(&self.key);
-        for part in parts {
-            // The length tells where a part ends.
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
+    /// Returns the digest of a credential.
+    pub(super) fn digest(&self, credential: &[u8]) -> CredentialDigest {
+        let mut digest = self.keyed.clone();
+        digest.update(credential);
         digest.finish().as_ref().try_into().unwrap_or_default()
     }
 
@@ -76,7 +95,7 @@ impl<T: Clone> VerifiedLately<T> {
         until.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now())
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<CredentialDigest, (Instant, T)>> {
+    fn entries(&self) -> MutexGuard<'_, Entries<T>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,13 +107,18 @@ mod tests {
     #[test]
     fn a_credential_is_found_as_long_as_it_is_kept_and_no_other_is() {
         let lately = VerifiedLately::new();
-        let (kept, ended) = (lately.digest(&[b"ada", b"x"]), lately.digest(&[b"bob", b"x"]));
+        let (kept, ended) = (lately.digest(b"ada:x"), lately.digest(b"bob:x"));
         lately.keep(kept, 1, Duration::from_secs(3600));
         lately.keep(ended, 2, Duration::ZERO);
 
         assert_eq!((lately.find(&kept), lately.find(&ended)), (Some(1), None));
-        assert_eq!(lately.find(&lately.digest(&[b"adax", b""])), None);
-        assert_eq!(VerifiedLately::<u8>::new().find(&kept), None);
+        assert_eq!(lately.find(&lately.digest(b"ada:")), None);
+        let other = VerifiedLately::<u8>::new();
+        assert_eq!(other.find(&kept), None);
+        assert!(
+            other.digest(b"ada:x") != kept && lately.digest(b"ada:x") == kept,
+            "each has a key of its own"
+        );
         assert_eq!((lately.find_renewed(&kept, Duration::ZERO), lately.find(&kept)), (Some(1), None));
     }
 
@@ -102,10 +126,10 @@ mod tests {
     fn many_credentials_take_no_more_room() {
         let lately = VerifiedLately::new();
 
-        let last = lately.digest(&[b"last to end"]);
+        let last = lately.digest(b"last to end");
         lately.keep(last, (), Duration::from_secs(3600));
         for number in 0..3 * MOST as u64 {
-            lately.keep(lately.digest(&[&number.to_be_bytes()]), (), Duration::from_secs(60));
+            lately.keep(lately.digest(&number.to_be_bytes()), (), Duration::from_secs(60));
         }
 
         assert!(lately.entries().len() <= MOST && lately.find(&last).is_some());

@@ -11,8 +11,10 @@ fn ada() -> Arc<Passwords> {
     Arc::new(Passwords::new(HashMap::from([("ada".to_owned(), hash(4))])).unwrap())
 }
 
-fn credentials(user: &str, password: &str) -> BasicCredentials {
-    BasicCredentials { user: user.to_owned(), password: password.as_bytes().to_vec() }
+/// What a client sends to this gate.
+fn sent(gate: &Passwords, user: &str, password: &str) -> BasicCredentials {
+    let digest = gate.digest(&format!("{user}:{password}"));
+    BasicCredentials { user: user.into(), password: password.as_bytes().to_vec(), digest }
 }
 
 fn address(last: u8) -> Option<IpAddr> {
@@ -30,17 +32,18 @@ async fn a_password_opens_for_its_user_alone_and_is_remembered() {
         ("adal", "ovelace", false),
     ] {
         assert_eq!(
-            passwords.verify(credentials(user, password), None).await.unwrap(),
+            passwords.verify(sent(&passwords, user, password), None).await.unwrap(),
             wanted,
             "{user} {password}"
         );
     }
     // Nobody verifies any more.
     passwords.permits.close();
-    let remembered = ["lovelace", "byron"].map(|word| passwords.remembers("ada", word.as_bytes()));
-    assert_eq!(remembered, [true, false]);
-    assert!(passwords.verify(credentials("ada", "lovelace"), None).await.unwrap());
-    assert!(passwords.verify(credentials("ada", "byron"), None).await.is_err());
+    let remembered =
+        ["lovelace", "byron"].map(|word| passwords.remembered(&sent(&passwords, "ada", word).digest));
+    assert_eq!(remembered.each_ref().map(Option::as_deref), [Some("ada"), None]);
+    assert!(passwords.verify(sent(&passwords, "ada", "lovelace"), None).await.unwrap());
+    assert!(passwords.verify(sent(&passwords, "ada", "byron"), None).await.is_err());
 }
 
 #[tokio::test]
@@ -49,15 +52,16 @@ async fn a_crowd_of_guesses_of_one_address_locks_nobody_else_out() {
     let guesses: Vec<_> = (0..WAITING_OF_ONE).map(|_| passwords.waiting.take(address(1))).collect();
     assert!(guesses.iter().all(Option::is_some));
 
-    assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.is_err());
-    assert!(passwords.verify(credentials("ada", "lovelace"), address(2)).await.unwrap());
+    assert!(passwords.verify(sent(&passwords, "ada", "lovelace"), address(1)).await.is_err());
+    assert!(passwords.verify(sent(&passwords, "ada", "lovelace"), address(2)).await.unwrap());
 }
 
 #[tokio::test]
 async fn requests_that_bring_the_same_password_at_once_wait_for_one_verification() {
     let passwords = ada();
     for (password, wanted) in [("lovelace", true), ("byron", false)] {
-        let all = (0..4 * WAITING_OF_ONE).map(|_| passwords.verify(credentials("ada", password), address(1)));
+        let all =
+            (0..4 * WAITING_OF_ONE).map(|_| passwords.verify(sent(&passwords, "ada", password), address(1)));
 
         let outcomes = futures_util::future::join_all(all).await;
 
@@ -68,15 +72,15 @@ async fn requests_that_bring_the_same_password_at_once_wait_for_one_verification
 #[tokio::test]
 async fn a_password_in_use_needs_no_place_and_stays_remembered() {
     let passwords = ada();
-    assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.unwrap());
-    let (digest, soon) = (passwords.verified.digest(&[b"ada", b"lovelace"]), Duration::from_secs(30));
-    passwords.verified.keep(digest, (), soon);
+    assert!(passwords.verify(sent(&passwords, "ada", "lovelace"), address(1)).await.unwrap());
+    let (digest, soon) = (sent(&passwords, "ada", "lovelace").digest, Duration::from_secs(30));
+    passwords.verified.keep(digest, "ada".into(), soon);
     let _crowd: Vec<_> = (0..255).filter_map(|last| passwords.waiting.take(address(last))).collect();
 
-    assert!(passwords.verify(credentials("ada", "lovelace"), address(1)).await.unwrap());
+    assert!(passwords.verify(sent(&passwords, "ada", "lovelace"), address(1)).await.unwrap());
 
     assert!(passwords.verified.left(&digest) > soon);
-    assert!(passwords.verify(credentials("ada", "byron"), address(1)).await.is_err(), "all is taken");
+    assert!(passwords.verify(sent(&passwords, "ada", "byron"), address(1)).await.is_err(), "all is taken");
 }
 
 #[test]
@@ -92,8 +96,8 @@ fn a_password_costs_the_same_for_every_user_known_or_not() {
         assert_eq!(costs(user), costs("ada"), "{user}");
     }
     for user in ["ada", "bob", "eve"] {
-        assert!(passwords.is_right(&credentials(user, "lovelace")), "{user}");
-        assert!(!passwords.is_right(&credentials(user, "byron")), "{user}");
+        assert!(passwords.is_right(&sent(&passwords, user, "lovelace")), "{user}");
+        assert!(!passwords.is_right(&sent(&passwords, user, "byron")), "{user}");
     }
     let many = HashMap::from([4, 5, 6, 7, 8].map(|cost| (cost.to_string(), hash(cost))));
     assert!(Passwords::new(many).err().unwrap().contains("more than 4 different costs"));

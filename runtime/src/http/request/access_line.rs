@@ -277,9 +277,10 @@ fn common(remote: Remote, user: Option<&str>, request: &str, status: Option<u16>
 
 /// Cuts the name of a user to what a line may hold.
 pub(in crate::http) fn cut_user(user: &str) -> String {
-    let end = user.floor_char_boundary(LONGEST_USER);
-    let rest = if end < user.len() { "…" } else { "" };
-    format!("{}{rest}", &user[..end])
+    if user.len() <= LONGEST_USER {
+        return user.to_owned();
+    }
+    [&user[..user.floor_char_boundary(LONGEST_USER)], "…"].concat()
 }
 
 /// Escapes a user for the Common Log Format, so that it is one word. An empty name is `""`, as Apache writes it.

@@ -1,6 +1,7 @@
 //! What the gates of a route tell the handler behind them, and the response.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -27,7 +28,7 @@ const REMOVE_FROM_RESPONSE: HeaderName = HeaderName::from_static("remove-respons
 #[derive(Default)]
 pub(in crate::http) struct GatePass {
     /// The user that the last gate with a user has named.
-    user: Option<String>,
+    user: Option<Arc<str>>,
     /// How it knows: the kind of a built-in gate in the words of RFC 3875 §4.1.1, or the name of a handler.
     auth_type: Option<Cow<'static, str>>,
     /// Facts by their name in lower case, such as `role`. A later gate replaces those of an earlier one.
@@ -40,8 +41,12 @@ pub(in crate::http) struct GatePass {
 
 impl GatePass {
     /// Notes a user and how it was authenticated.
-    pub(in crate::http) fn name_user(&mut self, user: &str, auth_type: impl Into<Cow<'static, str>>) {
-        self.user = Some(user.to_owned());
+    pub(in crate::http) fn name_user(
+        &mut self,
+        user: impl Into<Arc<str>>,
+        auth_type: impl Into<Cow<'static, str>>,
+    ) {
+        self.user = Some(user.into());
         self.auth_type = Some(auth_type.into());
     }
 

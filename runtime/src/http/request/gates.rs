@@ -15,7 +15,7 @@ use super::gate_pass::GatePass;
 use super::logged_job::LoggedJob;
 use super::request_log::RequestLog;
 use super::response_body::Body;
-use crate::access::{AccessCheck, AccessGate, BasicCredentials, Passwords, TokenError};
+use crate::access::{AccessCheck, AccessGate, BasicCredentials, CredentialDigest, Passwords, TokenError};
 use crate::catalog::RouteGate;
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
@@ -96,7 +96,7 @@ impl RoutedRequest<'_> {
                     BuiltInDecision::Pass => {}
                     BuiltInDecision::Verify(passwords, credentials) => {
                         let user = verified(passwords, credentials, &gate.name, self.peer.origin()).await?;
-                        pass.name_user(&user, BASIC);
+                        pass.name_user(user, BASIC);
                     }
                 },
                 RouteGate::Handler(entry) if entry.grants.passes_on => {
@@ -132,12 +132,16 @@ impl RoutedRequest<'_> {
                 Ok(BuiltInDecision::Pass)
             }
             AccessCheck::Basic(passwords) => {
-                let sent = SentCredentials::of(fields).ok_or_else(|| basic_challenge(&gate.name))?;
-                if passwords.remembers(sent.user(), sent.password()) {
-                    pass.name_user(sent.user(), BASIC);
+                let refusal = || basic_challenge(&gate.name);
+                let sent = credentials(fields, BASIC).ok_or_else(refusal)?;
+                // Credentials that were verified lately are known by their text, so that it need not be decoded.
+                let digest = passwords.digest(sent);
+                if let Some(user) = passwords.remembered(&digest) {
+                    pass.name_user(user, BASIC);
                     return Ok(BuiltInDecision::Pass);
                 }
-                Ok(BuiltInDecision::Verify(passwords, sent.into_credentials()))
+                let decoded = basic_credentials(sent, digest).ok_or_else(refusal)?;
+                Ok(BuiltInDecision::Verify(passwords, decoded))
             }
             AccessCheck::Token(rules) => {
                 let Some(token) = credentials(fields, "Bearer") else {
@@ -145,7 +149,7 @@ impl RoutedRequest<'_> {
                 };
                 match rules.verify(token) {
                     Ok(subject) => {
-                        subject.iter().for_each(|subject| pass.name_user(subject, "Bearer"));
+                        subject.iter().for_each(|subject| pass.name_user(subject.as_str(), "Bearer"));
                         Ok(BuiltInDecision::Pass)
                     }
                     Err(TokenError::NoKeys) => Err(Refusal::Occupied(
@@ -245,35 +249,14 @@ async fn whole(response: Response<Body>) -> Result<Response<Body>, Fault> {
     Ok(Response::from_parts(parts, Body::full(bytes.freeze())))
 }
 
-/// A user name and a password as a client sends them (RFC 7617 §2).
-struct SentCredentials {
-    /// The name, a colon and the password.
-    sent: Vec<u8>,
-    /// The length of the name.
-    colon: usize,
-}
-
-impl SentCredentials {
-    /// Reads them. Returns `None` if the client sends no valid user name and password.
-    fn of(fields: &HeaderMap) -> Option<SentCredentials> {
-        let sent = STANDARD.decode(credentials(fields, BASIC)?).ok()?;
-        let colon = sent.iter().position(|byte| *byte == b':')?;
-        let user = std::str::from_utf8(&sent[..colon]).ok()?;
-        (!user.contains(char::is_control)).then_some(SentCredentials { sent, colon })
-    }
-
-    fn user(&self) -> &str {
-        // It was checked when it was read.
-        std::str::from_utf8(&self.sent[..self.colon]).unwrap_or_default()
-    }
-
-    fn password(&self) -> &[u8] {
-        &self.sent[self.colon + 1..]
-    }
-
-    fn into_credentials(self) -> BasicCredentials {
-        BasicCredentials { user: self.user().to_owned(), password: self.password().to_vec() }
-    }
+/// Reads a user name and a password as a client sends them (RFC 7617 §2). Returns `None` if they are not valid.
+fn basic_credentials(sent: &str, digest: CredentialDigest) -> Option<BasicCredentials> {
+    let decoded = STANDARD.decode(sent).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let user = std::str::from_utf8(&decoded[..colon]).ok()?;
+    let password = &decoded[colon + 1..];
+    let is_valid = !user.contains(char::is_control);
+    is_valid.then(|| BasicCredentials { user: user.into(), password: password.to_vec(), digest })
 }
 
 /// Verifies a user name and a password, and returns the user.
@@ -282,7 +265,7 @@ async fn verified(
     credentials: BasicCredentials,
     realm: &str,
     origin: Option<IpAddr>,
-) -> Result<String, Refusal> {
+) -> Result<Arc<str>, Refusal> {
     let user = credentials.user.clone();
     match passwords.verify(credentials, origin).await {
         Ok(true) => Ok(user),
@@ -303,8 +286,10 @@ fn basic_challenge(realm: &str) -> Refusal {
 fn credentials<'f>(fields: &'f HeaderMap, scheme: &str) -> Option<&'f str> {
     let mut sent = fields.get_all(AUTHORIZATION).iter();
     let (first, second) = (sent.next()?, sent.next());
-    let (named, rest) = first.to_str().ok().filter(|_| second.is_none())?.split_once(' ')?;
-    named.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+    let text = first.to_str().ok().filter(|_| second.is_none())?;
+    let (named, rest) = text.split_at_checked(scheme.len())?;
+    let rest = rest.strip_prefix(' ')?;
+    named.eq_ignore_ascii_case(scheme).then(|| rest.trim_ascii())
 }
 
 /// Refuses a request that lacks credentials, or has wrong ones. `text` is the `WWW-Authenticate` field.
@@ -327,9 +312,34 @@ mod tests {
             fields
         };
 
-        assert_eq!(credentials(&fields(&["basic  eDp5 "]), "Basic"), Some("eDp5"));
-        for values in [&[][..], &["Bearer x"], &["Basic"], &["Basic eDp5", "Basic eDp5"]] {
+        for value in ["basic  eDp5 ", "BASIC eDp5\t"] {
+            assert_eq!(credentials(&fields(&[value]), "Basic"), Some("eDp5"), "{value:?}");
+        }
+        for values in [
+            &[][..],
+            &["Bearer x"],
+            &["Basic"],
+            &["Bas"],
+            &["Basics eDp5"],
+            &["Basic\teDp5"],
+            &["Basic eDp5", "Basic eDp5"],
+        ] {
             assert_eq!(credentials(&fields(values), "Basic"), None, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_user_name_is_text_before_the_first_colon_without_control_characters() {
+        let read = |decoded: &[u8]| {
+            let read = basic_credentials(&STANDARD.encode(decoded), [7; 32])?;
+            Some((read.user.to_string(), read.password, read.digest))
+        };
+
+        assert_eq!(read(b"ada:x:y"), Some(("ada".to_owned(), b"x:y".to_vec(), [7; 32])));
+        assert_eq!(read(b":\xff"), Some((String::new(), b"\xff".to_vec(), [7; 32])));
+        for wrong in [&b"ada"[..], b"", b"a\nda:x", b"\xff:x"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+        assert!(basic_credentials("!!!", [7; 32]).is_none());
     }
 }
