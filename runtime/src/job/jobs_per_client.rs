@@ -37,7 +37,8 @@ struct PeerCount {
 #[derive(Debug)]
 pub struct PeerGuard {
     peers: Arc<JobsPerClient>,
-    origin: Option<IpAddr>,
+    /// The hash of its address, which is hashed once. `None` if it has no address.
+    hash: Option<usize>,
     /// The maximum number of slots of its address.
     max: usize,
     has_slot: bool,
@@ -47,10 +48,11 @@ impl JobsPerClient {
     /// Counts a job for its address, which may have `max` slots. A Unix client has no address (`None`) and is not
     /// counted.
     pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, max: usize) -> PeerGuard {
-        if let Some(origin) = origin {
-            self.of(origin).jobs.fetch_add(1, Ordering::Relaxed);
+        let hash = origin.map(|origin| self.hash(origin));
+        if let Some(hash) = hash {
+            self.counts().of[hash].jobs.fetch_add(1, Ordering::Relaxed);
         }
-        PeerGuard { peers: self.clone(), origin, max, has_slot: false }
+        PeerGuard { peers: self.clone(), hash, max, has_slot: false }
     }
 
     /// Returns the number of jobs of an address, including those that wait for a slot.
@@ -78,27 +80,35 @@ impl JobsPerClient {
         })
     }
 
+    fn hash(&self, origin: IpAddr) -> usize {
+        usize::try_from(self.counts().key.hash_one(origin) % HASHES as u64).unwrap_or_default()
+    }
+
     fn of(&self, origin: IpAddr) -> &PeerCount {
-        let counts = self.counts();
-        let hash = usize::try_from(counts.key.hash_one(origin) % HASHES as u64).unwrap_or_default();
-        &counts.of[hash]
+        &self.counts().of[self.hash(origin)]
     }
 }
 
 impl PeerGuard {
+    /// Returns the counts of the job's address, if it has one.
+    fn counts(&self) -> Option<&PeerCount> {
+        self.hash.map(|hash| &self.peers.counts().of[hash])
+    }
+
     /// Counts a slot for the job. Returns `false` if its address is at its maximum.
     pub fn take_slot(&mut self) -> bool {
-        let Some(origin) = self.origin.filter(|_| !self.has_slot) else { return true };
-        let slots = &self.peers.of(origin).slots;
+        let Some(counts) = self.counts().filter(|_| !self.has_slot) else { return true };
         let more = |slots| Some(slots + 1).filter(|slots| *slots <= self.max);
-        self.has_slot = slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.has_slot = counts.slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         self.has_slot
     }
 
     /// Counts a slot that the job has, even if its address exceeds its maximum.
     pub fn has_slot(&mut self) {
-        if let Some(origin) = self.origin.filter(|_| !std::mem::replace(&mut self.has_slot, true)) {
-            self.peers.of(origin).slots.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.has_slot, true)
+            && let Some(counts) = self.counts()
+        {
+            counts.slots.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -120,27 +130,26 @@ impl PeerGuard {
 
     /// Releases the slot.
     pub fn leave_slot(&mut self) {
-        if let Some(origin) = self.origin.filter(|_| std::mem::take(&mut self.has_slot)) {
-            let counts = self.peers.counts();
-            let before = self.peers.of(origin).slots.fetch_sub(1, Ordering::Relaxed);
-            if before >= self.max {
-                // All waiters are notified: some wait for slots of other addresses.
-                counts.given_back.notify_waiters();
-            }
+        if std::mem::take(&mut self.has_slot)
+            && let Some(counts) = self.counts()
+            && counts.slots.fetch_sub(1, Ordering::Relaxed) >= self.max
+        {
+            // All waiters are notified: some wait for slots of other addresses.
+            self.peers.counts().given_back.notify_waiters();
         }
     }
 
     /// Reports whether the address of the job has more jobs than `share`.
     pub fn is_beyond(&self, share: usize) -> bool {
-        self.origin.is_some_and(|origin| self.peers.count(origin) > share)
+        self.counts().is_some_and(|counts| counts.jobs.load(Ordering::Relaxed) > share)
     }
 }
 
 impl Drop for PeerGuard {
     fn drop(&mut self) {
         self.leave_slot();
-        if let Some(origin) = self.origin {
-            self.peers.of(origin).jobs.fetch_sub(1, Ordering::Relaxed);
+        if let Some(counts) = self.counts() {
+            counts.jobs.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
