@@ -1,7 +1,7 @@
 //! The store data of a core module's instance, which host functions work on.
 
-use wasmtime::Result;
 use wasmtime::error::Context as _;
+use wasmtime::{Caller, Memory, ModuleExport, Result};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::calls::{Calling, LastError};
@@ -17,6 +17,8 @@ use crate::job::Env;
 /// Everything that the instance of one job owns.
 pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: WasiP1Ctx,
+    /// The export `memory` of the module, if it has one.
+    memory: Option<ModuleExport>,
     /// The directory that the guest read last.
     pub(in crate::wasm) listing: LastListing,
     /// The maximum number of handles.
@@ -34,13 +36,21 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) databases: Option<Box<GuestDatabases>>,
 }
 
+/// What an instance gets for its imports beside WASI, each if the module imports the functions.
+#[derive(Default)]
+pub(in crate::wasm) struct ImportGrants {
+    pub(in crate::wasm) calls: Option<Box<(Calling, LastError)>>,
+    pub(in crate::wasm) stores: Option<Box<GuestStores>>,
+    pub(in crate::wasm) databases: Option<Box<GuestDatabases>>,
+}
+
 impl State {
     pub(in crate::wasm) fn new(
         mut wasi: Wasi,
+        memory: Option<ModuleExport>,
         env: Env,
         (meter, opened, handles): (Meter, DescriptorCount, usize),
-        calls: Option<Box<(Calling, LastError)>>,
-        stores: Option<Box<GuestStores>>,
+        ImportGrants { calls, stores, databases }: ImportGrants,
     ) -> State {
         let mut tmp = wasi.tmp.take();
         if let Some(tmp) = &mut tmp {
@@ -49,6 +59,7 @@ impl State {
         }
         State {
             wasi: wasi.build_p1(),
+            memory,
             listing: LastListing::default(),
             handles,
             env,
@@ -57,7 +68,7 @@ impl State {
             tmp,
             calls,
             stores,
-            databases: None,
+            databases,
         }
     }
 
@@ -76,4 +87,11 @@ impl State {
         let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
         Ok((&mut calls.0, &mut calls.1))
     }
+}
+
+/// Returns the guest's memory. `None` if it exports no memory called `memory`.
+pub(in crate::wasm) fn memory(caller: &mut Caller<'_, State>) -> Option<Memory> {
+    // By its place in the module: a name would be hashed twice.
+    let export = caller.data().memory?;
+    caller.get_module_export(&export)?.into_memory()
 }

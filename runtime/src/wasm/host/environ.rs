@@ -2,7 +2,8 @@
 //!
 //! The functions of wasmtime-wasi keep two strings for each variable, which makes forty allocations a request.
 
-use wasmtime::{Caller, Extern, Linker, Result, bail};
+use wasmtime::error::Context as _;
+use wasmtime::{Caller, Linker, Memory, Result};
 
 use crate::job::Env;
 
@@ -12,10 +13,14 @@ const SUCCESS: i32 = 0;
 /// `errno.fault` of WASI preview 1: bad address.
 const FAULT: i32 = 21;
 
-/// Replaces the two functions of wasmtime-wasi.
+/// The error of a module that has nowhere to write them.
+const NO_MEMORY: &str = "exports no memory";
+
+/// Replaces the two functions of wasmtime-wasi. `memory` returns the guest's memory.
 pub(in crate::wasm) fn serve<T: 'static>(
     linker: &mut Linker<T>,
     module: &str,
+    memory: impl Fn(&mut Caller<'_, T>) -> Option<Memory> + Copy + Send + Sync + 'static,
     env: impl Fn(&T) -> &Env + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
@@ -23,7 +28,8 @@ pub(in crate::wasm) fn serve<T: 'static>(
         module,
         "environ_sizes_get",
         move |mut caller: Caller<'_, T>, count: i32, size: i32| {
-            let (memory, state) = memory(&mut caller)?;
+            let memory = memory(&mut caller).context(NO_MEMORY)?;
+            let (memory, state) = memory.data_and_store_mut(&mut caller);
             let entries = env(state).entries();
             let lengths = [entries.len(), entries.map(<[u8]>::len).sum()];
             let written = put(memory, at(count), number(lengths[0]))
@@ -35,7 +41,8 @@ pub(in crate::wasm) fn serve<T: 'static>(
         module,
         "environ_get",
         move |mut caller: Caller<'_, T>, pointers: i32, texts: i32| {
-            let (memory, state) = memory(&mut caller)?;
+            let memory = memory(&mut caller).context(NO_MEMORY)?;
+            let (memory, state) = memory.data_and_store_mut(&mut caller);
             Ok(write(memory, env(state), at(pointers), at(texts)).map_or(FAULT, |()| SUCCESS))
         },
     )?;
@@ -69,13 +76,6 @@ fn at(address: i32) -> usize {
 /// Encodes a number for the guest. An environment never has 4 GiB: a request head has 1 MiB at most.
 fn number(number: usize) -> [u8; 4] {
     u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
-}
-
-fn memory<'c, T: 'static>(caller: &'c mut Caller<'_, T>) -> Result<(&'c mut [u8], &'c mut T)> {
-    match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
-        _ => bail!("exports no memory"),
-    }
 }
 
 #[cfg(test)]

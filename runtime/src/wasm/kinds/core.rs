@@ -9,7 +9,7 @@ use super::component::ABSENT;
 use super::foreign_imports;
 use crate::job::{Env, Fault, Job, Limits, Status};
 use crate::wasm::host::calls::{self, Calling, LastError};
-use crate::wasm::host::core_state::State;
+use crate::wasm::host::core_state::{self, ImportGrants, State};
 use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
@@ -22,6 +22,8 @@ use crate::wasm::host::{environ, links, open_guard, trap};
 pub struct CoreCode {
     instance: InstancePre<State>,
     start: ModuleExport,
+    /// The export `memory`, which host functions use.
+    memory: Option<ModuleExport>,
     /// Whether it imports the functions that call jobs.
     calls: bool,
     /// Whether it imports the functions that use stores.
@@ -38,7 +40,7 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
         (&mut state.wasi, &mut state.opened, state.tmp.as_deref_mut())
     })?;
     links::guard_core(&mut linker, WASI, |state| (&mut state.wasi, state.tmp.as_deref_mut()))?;
-    environ::serve(&mut linker, WASI, |state| &state.env)?;
+    environ::serve(&mut linker, WASI, core_state::memory, |state| &state.env)?;
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;
     stores::link_core(&mut linker)?;
@@ -53,10 +55,11 @@ impl CoreCode {
     /// It lacks an entry point, or imports something that the daemon does not provide.
     pub(in crate::wasm) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
         let start = module.get_export_index("_start").context("exports no `_start`")?;
+        let memory = module.get_export_index("memory");
         let instance = linker.instantiate_pre(module).context(ABSENT)?;
         let imports = |name: &str| module.imports().any(|import| import.module() == name);
         let (calls, stores) = (imports(calls::MODULE), imports(stores::MODULE));
-        Ok(CoreCode { instance, start, calls, stores, databases: imports(databases::MODULE) })
+        Ok(CoreCode { instance, start, memory, calls, stores, databases: imports(databases::MODULE) })
     }
 
     /// Runs one job in a fresh instance. The store is made before the first poll, which keeps the future small.
@@ -68,15 +71,17 @@ impl CoreCode {
         let limits = job.entry.limits.clone();
         let handles = limits.handles;
         let (meter, opened) = guest::metered(&mut job);
-        let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
-        let stores = self.stores.then(|| Box::new(GuestStores::of(&job)));
-        let databases = self.databases.then(|| Box::new(GuestDatabases::of(&job)));
+        let granted = ImportGrants {
+            calls: self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default()))),
+            stores: self.stores.then(|| Box::new(GuestStores::of(&job))),
+            databases: self.databases.then(|| Box::new(GuestDatabases::of(&job))),
+        };
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         guest::give(&mut wasi, job, GoneReader::Pipe);
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, GoneReader::Pipe)));
-        let state = State::new(wasi, env, (meter, opened, handles), calls, stores);
-        let mut store = self.store(State { databases, ..state }, &limits);
+        let state = State::new(wasi, self.memory, env, (meter, opened, handles), granted);
+        let mut store = self.store(state, &limits);
         async move {
             // Dropped before the store, even if the future is dropped half-way.
             let _over = EndMark(stdout);
@@ -87,12 +92,14 @@ impl CoreCode {
 
     /// Instantiates the module. Runs nothing but its start function.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
-        let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let stores = self.stores.then(|| Box::new(GuestStores::nothing()));
-        let databases = self.databases.then(|| Box::new(GuestDatabases::nothing()));
+        let granted = ImportGrants {
+            calls: self.calls.then(|| Box::new((Calling::nothing(), LastError::default()))),
+            stores: self.stores.then(|| Box::new(GuestStores::nothing())),
+            databases: self.databases.then(|| Box::new(GuestDatabases::nothing())),
+        };
         let (meter, opened) = guest::unmetered(limits);
-        let state = State::new(wasi, Env::new(), (meter, opened, limits.handles), calls, stores);
-        let mut store = self.store(State { databases, ..state }, limits);
+        let meters = (meter, opened, limits.handles);
+        let mut store = self.store(State::new(wasi, self.memory, Env::new(), meters, granted), limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
@@ -137,7 +144,8 @@ pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String,
         );
     }
     let (meter, opened) = guest::unmetered(&Limits::default());
-    let state = State::new(guest::bare(), Env::new(), (meter, opened, usize::MAX), None, None);
+    let meters = (meter, opened, usize::MAX);
+    let state = State::new(guest::bare(), None, Env::new(), meters, ImportGrants::default());
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {

@@ -9,7 +9,7 @@ use wasmtime::{Caller, Linker, Memory, Result};
 
 use super::failure::Failure;
 use super::{CalledEnd, Calling};
-use crate::wasm::host::core_state::State;
+use crate::wasm::host::core_state::{self, State};
 
 /// The name of the module that the functions are imported from.
 pub(crate) const MODULE: &str = "portcullis_job_v1";
@@ -159,8 +159,8 @@ fn with(
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory(caller)
+        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
 }
 
 /// Reads a string from the guest's memory.

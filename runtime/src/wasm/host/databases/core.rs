@@ -11,7 +11,7 @@ use wasmtime::{Caller, Linker, Memory, Result};
 use super::grants::{GuestDatabases, SqlFailure};
 use super::records;
 use crate::database::{MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_SQL, SqlCommand, SqlValue};
-use crate::wasm::host::core_state::State;
+use crate::wasm::host::core_state::{self, State};
 use crate::wasm::host::memory_meter::{KeptFor, charged};
 
 /// The name of the module that the functions are imported from.
@@ -184,6 +184,6 @@ fn copy(caller: &mut Caller<'_, State>, bytes: &[u8], (at, size): (u32, u32)) ->
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory(caller)
+        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
 }

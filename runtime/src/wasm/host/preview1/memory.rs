@@ -1,20 +1,19 @@
 //! Access to a core module's memory, and conversion of outcomes to preview 1's return values.
 
-use wasmtime::{Caller, Extern, Result, bail, format_err};
+use wasmtime::error::Context as _;
+use wasmtime::{Caller, Result, format_err};
 use wasmtime_wasi::p1::types::{Errno, Error, Size};
 
 use crate::wasm::engine::outline::PREVIEW_1;
-use crate::wasm::host::core_state::State;
+use crate::wasm::host::core_state::{State, memory};
 
 /// The module that WASI preview 1 is imported from.
 pub(in crate::wasm) const MODULE: &str = PREVIEW_1;
 
 /// Returns the guest's memory and its store data.
 pub(super) fn parts<'c>(caller: &'c mut Caller<'_, State>) -> Result<(&'c mut [u8], &'c mut State)> {
-    match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
-        _ => bail!("exports no memory"),
-    }
+    let memory = memory(caller).context("exports no memory")?;
+    Ok(memory.data_and_store_mut(caller))
 }
 
 /// Returns a range of the guest's memory.

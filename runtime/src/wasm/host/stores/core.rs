@@ -13,7 +13,7 @@ use wasmtime::{Caller, Linker, Memory, Result};
 use super::grants::{GuestStores, StoreFailure, invalid, no_memory};
 use super::records;
 use crate::store::{Condition, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Swapped, Versioned};
-use crate::wasm::host::core_state::State;
+use crate::wasm::host::core_state::{self, State};
 use crate::wasm::host::memory_meter::{KeptFor, charged};
 
 /// The name of the module that the functions are imported from.
@@ -374,6 +374,6 @@ fn put(caller: &mut Caller<'_, State>, at: u32, number: &[u8]) -> Result<()> {
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
-    memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory(caller)
+        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
 }
