@@ -84,7 +84,7 @@ impl Module {
 
     async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {
         match &self.code {
-            Code::Core(code) => code.run(wasi(), job).await,
+            Code::Core(code) => code.run(code.prepare(wasi(), job)).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
             Code::Http(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
         }
@@ -115,7 +115,7 @@ impl Handler for Module {
             // A future is as large as its largest branch, and is moved into its task. The two longer
             // branches are boxed, so that the common one (a core module without files) stays cheap to move.
             match (&self.code, &self.files) {
-                (Code::Core(code), None) => code.run(bare(), job).await,
+                (Code::Core(code), None) => code.run(code.prepare(bare(), job)).await,
                 (_, None) => Box::pin(self.run_with(bare, job)).await,
                 (_, Some(files)) => Box::pin(self.run_with_files(files, job)).await,
             }

@@ -46,7 +46,7 @@ pub(in crate::wasm) struct ImportGrants {
 
 impl State {
     pub(in crate::wasm) fn new(
-        mut wasi: Wasi,
+        wasi: &mut Wasi,
         memory: Option<ModuleExport>,
         env: Env,
         (meter, opened, handles): (Meter, DescriptorCount, usize),

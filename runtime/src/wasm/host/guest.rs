@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 use wasmtime::component::ResourceTable;
 use wasmtime::{AsContextMut, ResourcesRequired, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
@@ -12,10 +13,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 use super::call_size;
 use super::handles::{self, DescriptorCount};
 use super::memory_meter::{Meter, TABLE_ELEMENT};
-use super::stdio::{GoneReader, Stdin, Stdout};
+use super::stdio::{Descriptor, GoneReader, Stdin, Stdout};
 use super::tmp::Tmp;
 use super::trap;
-use crate::job::{Job, Limits, Needs, Output};
+use crate::job::{Input, Job, Limits, Needs, Output};
 use crate::observe::profile;
 
 /// The WASI context of a guest, under construction.
@@ -30,11 +31,11 @@ pub(in crate::wasm) struct Wasi {
 impl Wasi {
     /// Starts a context with these preopened directories.
     pub(in crate::wasm) fn with(files: WasiFilesystemCtx) -> Wasi {
-        let mut rest = WasiCtxBuilder::new();
-        rest.max_random_size(call_size::MOST as u64);
+        let mut wasi = Wasi { rest: WasiCtxBuilder::new(), files, tmp: None };
+        wasi.rest.max_random_size(call_size::MOST as u64);
         // Otherwise a guest could make sockets and never use them, and no limit counts their descriptors.
-        rest.allow_tcp(false).allow_udp(false);
-        Wasi { rest, files, tmp: None }
+        wasi.rest.allow_tcp(false).allow_udp(false);
+        wasi
     }
 
     pub(in crate::wasm) fn build(mut self) -> WasiCtx {
@@ -43,10 +44,11 @@ impl Wasi {
         wasi
     }
 
-    pub(super) fn build_p1(mut self) -> WasiP1Ctx {
+    /// Makes the context of a core module. Can be called once.
+    pub(super) fn build_p1(&mut self) -> WasiP1Ctx {
         let mut wasi = self.rest.build_p1();
         // Before the guest's first call, which turns them into descriptors.
-        *wasi.ctx().ctx.filesystem() = self.files;
+        *wasi.ctx().ctx.filesystem() = std::mem::take(&mut self.files);
         wasi
     }
 }
@@ -80,26 +82,49 @@ pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
     memories.saturating_add(sum(resources.num_tables, resources.max_initial_table_size, TABLE_ELEMENT))
 }
 
-/// Gives a guest the arguments, variables and streams of its job.
-pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: GoneReader) {
-    give_words(wasi, &job);
-    wasi.stdin(Stdin::new(job.stdin));
-    wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output, gone));
-    // Unbounded here: the log limits lines a second, and the stderr tail has a size of its own.
-    wasi.stderr(Stdout::new(job.stderr, u64::MAX, gone));
+/// Gives a command the arguments, variables and streams of its job.
+pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job) {
+    give_arguments(wasi, &job);
+    give_variables(wasi, &job);
+    let stdout = Stdout::new(job.stdout, job.entry.limits.output, GoneReader::Closed);
+    give_streams(wasi, job.stdin, stdout, Stdout::new(job.stderr, UNBOUNDED, GoneReader::Closed));
+}
+
+/// Gives a core module the streams of its job. It reads the variables from the job's own text.
+#[inline]
+pub(in crate::wasm) fn give_to_core(Wasi { rest: wasi, .. }: &mut Wasi, job: Job) {
+    let stdout = Stdout::new(job.stdout, job.entry.limits.output, GoneReader::Pipe);
+    let stderr = Stdout::new(job.stderr, UNBOUNDED, GoneReader::Pipe);
+    give_streams(wasi, job.stdin, Descriptor(stdout), stderr);
+}
+
+/// The maximum of stderr: the log limits lines a second, and the stderr tail has a size of its own.
+const UNBOUNDED: u64 = u64::MAX;
+
+fn give_streams(
+    wasi: &mut WasiCtxBuilder,
+    stdin: Input,
+    stdout: impl StdoutStream + 'static,
+    stderr: Stdout,
+) {
+    wasi.stdin(Stdin::new(stdin)).stdout(stdout).stderr(stderr);
 }
 
 /// Gives an HTTP component what stays the same for all requests. Its stdout and stderr both go to the log;
 /// the response has a path of its own.
 pub(in crate::wasm) fn give_to_proxy(Wasi { rest: wasi, .. }: &mut Wasi, log: Output, job: &Job) {
-    give_words(wasi, job);
-    let log = Stdout::new(log, u64::MAX, GoneReader::Closed);
+    give_arguments(wasi, job);
+    give_variables(wasi, job);
+    let log = Stdout::new(log, UNBOUNDED, GoneReader::Closed);
     wasi.stdout(log.clone()).stderr(log);
 }
 
-/// Sets the guest's arguments and variables.
-fn give_words(wasi: &mut WasiCtxBuilder, job: &Job) {
+/// Sets the guest's arguments.
+pub(in crate::wasm) fn give_arguments(wasi: &mut WasiCtxBuilder, job: &Job) {
     wasi.arg(job.entry.name.as_str()).args(&job.args);
+}
+
+fn give_variables(wasi: &mut WasiCtxBuilder, job: &Job) {
     for (name, value) in job.env.iter() {
         wasi.env(name, value);
     }

@@ -10,7 +10,6 @@ use super::component::{self, Imports};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::guest::{self, Wasi};
-use crate::wasm::host::stdio::GoneReader;
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
@@ -41,7 +40,7 @@ impl CommandCode {
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
         let (stores, databases) = (self.imports.stores(&job), self.imports.databases(&job));
-        guest::give(&mut wasi, job, GoneReader::Closed);
+        guest::give(&mut wasi, job);
         let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
         let state = store.data_mut();
         (state.http, state.stores, state.databases) = (http, stores, databases);

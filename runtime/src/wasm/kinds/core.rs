@@ -1,19 +1,19 @@
 //! Core modules, the `wasm32-wasip1` commands that export `_start`.
 
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
+use wasmtime::{Engine, ImportType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1;
 
 use super::component::ABSENT;
 use super::foreign_imports;
-use crate::job::{Env, Fault, Job, Limits, Status};
+use crate::job::{Env, Fault, Job, Limits, Output, Status};
 use crate::wasm::host::calls::{self, Calling, LastError};
 use crate::wasm::host::core_state::{self, ImportGrants, State};
 use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
-use crate::wasm::host::stdio::{Descriptor, EndMark, GoneReader, Stdout};
+use crate::wasm::host::stdio::EndMark;
 use crate::wasm::host::stores::{self, GuestStores};
 use crate::wasm::host::{environ, links, open_guard, trap};
 
@@ -24,6 +24,8 @@ pub struct CoreCode {
     start: ModuleExport,
     /// The export `memory`, which host functions use.
     memory: Option<ModuleExport>,
+    /// Whether it imports the functions that read its arguments.
+    arguments: bool,
     /// Whether it imports the functions that call jobs.
     calls: bool,
     /// Whether it imports the functions that use stores.
@@ -31,6 +33,16 @@ pub struct CoreCode {
     /// Whether it imports the functions that use databases.
     databases: bool,
 }
+
+/// A job of a core module, and the store of its instance.
+pub(in crate::wasm) struct CoreJob {
+    store: Store<State>,
+    stdout: Output,
+    handles: usize,
+}
+
+/// The functions of WASI preview 1 that read the arguments.
+const ARGUMENTS: [&str; 2] = ["args_get", "args_sizes_get"];
 
 /// Makes the linker for WASI preview 1, with our calls of jobs added. It has nothing else.
 pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
@@ -59,17 +71,17 @@ impl CoreCode {
         let instance = linker.instantiate_pre(module).context(ABSENT)?;
         let imports = |name: &str| module.imports().any(|import| import.module() == name);
         let (calls, stores) = (imports(calls::MODULE), imports(stores::MODULE));
-        Ok(CoreCode { instance, start, memory, calls, stores, databases: imports(databases::MODULE) })
+        let databases = imports(databases::MODULE);
+        let is_read = |import: ImportType<'_>| import.module() == WASI && ARGUMENTS.contains(&import.name());
+        let arguments = module.imports().any(is_read);
+        Ok(CoreCode { instance, start, memory, arguments, calls, stores, databases })
     }
 
-    /// Runs one job in a fresh instance. The store is made before the first poll, which keeps the future small.
-    pub(in crate::wasm) fn run(
-        &self,
-        mut wasi: Wasi,
-        mut job: Job,
-    ) -> impl Future<Output = std::result::Result<Status, Fault>> {
-        let limits = job.entry.limits.clone();
-        let handles = limits.handles;
+    /// Makes the store for the instance of a job. The future of [`CoreCode::run`] holds nothing else, which keeps it
+    /// small.
+    pub(in crate::wasm) fn prepare(&self, mut wasi: Wasi, mut job: Job) -> CoreJob {
+        let entry = job.entry.clone();
+        let handles = entry.limits.handles;
         let (meter, opened) = guest::metered(&mut job);
         let granted = ImportGrants {
             calls: self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default()))),
@@ -78,20 +90,29 @@ impl CoreCode {
         };
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
-        guest::give(&mut wasi, job, GoneReader::Pipe);
-        wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, GoneReader::Pipe)));
-        let state = State::new(wasi, self.memory, env, (meter, opened, handles), granted);
-        let mut store = self.store(state, &limits);
-        async move {
-            // Dropped before the store, even if the future is dropped half-way.
-            let _over = EndMark(stdout);
-            let outcome = self.start(&mut store).await;
-            trap::conclude(outcome, &store.data().meter, handles)
+        if self.arguments {
+            guest::give_arguments(&mut wasi.rest, &job);
         }
+        guest::give_to_core(&mut wasi, job);
+        let state = State::new(&mut wasi, self.memory, env, (meter, opened, handles), granted);
+        CoreJob { store: self.store(state, &entry.limits), stdout, handles }
+    }
+
+    /// Runs one job in a fresh instance.
+    pub(in crate::wasm) async fn run(&self, job: CoreJob) -> std::result::Result<Status, Fault> {
+        let CoreJob { mut store, stdout, handles } = job;
+        // Dropped before the store, even if the future is dropped half-way.
+        let _over = EndMark(stdout);
+        let outcome = self.start(&mut store).await;
+        trap::conclude(outcome, &store.data().meter, handles)
     }
 
     /// Instantiates the module. Runs nothing but its start function.
-    pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
+    pub(in crate::wasm) async fn prove(
+        &self,
+        mut wasi: Wasi,
+        limits: &Limits,
+    ) -> std::result::Result<(), Fault> {
         let granted = ImportGrants {
             calls: self.calls.then(|| Box::new((Calling::nothing(), LastError::default()))),
             stores: self.stores.then(|| Box::new(GuestStores::nothing())),
@@ -99,7 +120,7 @@ impl CoreCode {
         };
         let (meter, opened) = guest::unmetered(limits);
         let meters = (meter, opened, limits.handles);
-        let mut store = self.store(State::new(wasi, self.memory, Env::new(), meters, granted), limits);
+        let mut store = self.store(State::new(&mut wasi, self.memory, Env::new(), meters, granted), limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
@@ -145,7 +166,7 @@ pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String,
     }
     let (meter, opened) = guest::unmetered(&Limits::default());
     let meters = (meter, opened, usize::MAX);
-    let state = State::new(guest::bare(), None, Env::new(), meters, ImportGrants::default());
+    let state = State::new(&mut guest::bare(), None, Env::new(), meters, ImportGrants::default());
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {
