@@ -26,7 +26,8 @@ const VAST: usize = 256 << 20;
 /// # Errors
 /// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of the daemon as
 /// [`Fault::Host`], or the fault of the handler itself.
-pub(super) async fn run(job: Job, slot: PoolPermit, lane: &Lane) -> Result<Status, Fault> {
+pub(super) fn run(job: Job, slot: PoolPermit, lane: &Lane) -> impl Future<Output = Result<Status, Fault>> {
+    // The job is given to its handler here, so the future has no copy of it.
     let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
     let (usage, spent) = (job.usage.clone(), job.usage.clone());
     let run = entry.handler.clone().run(job);
@@ -35,11 +36,13 @@ pub(super) async fn run(job: Job, slot: PoolPermit, lane: &Lane) -> Result<Statu
     if entry.kind != Kind::Native && (entry.limits.memory >= VAST || entry.record.pace() > MOMENT) {
         place = place.moved(&entry, lane);
     }
-    tokio::select! {
-        biased;
-        outcome = poll_fn(|context| place.poll(context, &entry, lane)) => outcome,
-        reason = stop.raised() => Err(Fault::Stopped(reason)),
-        limit = expiry(entry.limits.time, &spent) => Err(Fault::TimedOut(limit)),
+    async move {
+        tokio::select! {
+            biased;
+            outcome = poll_fn(|context| place.poll(context, &entry, lane)) => outcome,
+            reason = stop.raised() => Err(Fault::Stopped(reason)),
+            limit = expiry(entry.limits.time, &spent) => Err(Fault::TimedOut(limit)),
+        }
     }
 }
 

@@ -26,8 +26,8 @@ pub(in crate::wasm) struct Meter {
     max: usize,
     /// Bytes of `used` that the host holds for the guest, by [`KeptFor`].
     kept: [usize; 2],
-    /// Bytes of `used` whose [`HeldMemory`] was dropped. The next charge subtracts them.
-    returned: Arc<AtomicUsize>,
+    /// Bytes of `used` whose [`HeldMemory`] was dropped. The next charge subtracts them. `None` until there is one.
+    returned: Option<Arc<AtomicUsize>>,
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
@@ -73,8 +73,7 @@ enum MemoryRefusal {
 
 impl Meter {
     pub(in crate::wasm) fn new(max: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        let returned = Arc::default();
-        Meter { used: 0, max, kept: [0; 2], returned, granted: 0, refused: None, usage, portion }
+        Meter { used: 0, max, kept: [0; 2], returned: None, granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
@@ -157,12 +156,14 @@ impl Meter {
         }
         self.used = total;
         self.usage.hold(total);
-        Some(HeldMemory { bytes, returned: self.returned.clone() })
+        Some(HeldMemory { bytes, returned: self.returned.get_or_insert_default().clone() })
     }
 
     /// Subtracts the bytes whose [`HeldMemory`] was dropped. Its owner cannot reach the meter.
     fn take_back(&mut self) {
-        self.used -= self.returned.swap(0, Ordering::Relaxed);
+        if let Some(returned) = &self.returned {
+            self.used -= returned.swap(0, Ordering::Relaxed);
+        }
     }
 
     /// Takes the pages that are missing for `total` bytes. Takes an eighth of the current share instead
