@@ -63,7 +63,8 @@ pub(super) async fn admit(
         None => {
             counted.leave_slot();
             let start = Instant::now();
-            let admitted = in_line(job, budgets, running, &mut counted).await;
+            // Boxed: few jobs wait, and the future of each would have room for it.
+            let admitted = Box::pin(in_line(job, budgets, running, &mut counted)).await;
             job.usage.timing.queued(start.elapsed());
             admitted?
         }

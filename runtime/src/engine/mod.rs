@@ -245,50 +245,55 @@ impl Engine {
         Box::into_pin(run)
     }
 
-    async fn admitted(&self, mut job: Job, stderr_tail: &Tail) -> Result<Status, Fault> {
+    /// Runs a job within its limits once it has a slot. The job is captured: the parameter of an `async fn` would be
+    /// copied when the future is polled, and take its room twice.
+    fn admitted(&self, mut job: Job, stderr_tail: &Tail) -> impl Future<Output = Result<Status, Fault>> {
         let mut span = job.span.take();
-        let admission = async {
-            self.drain.admits(&job)?;
-            admission::admit(&job, &self.budgets, &self.running).await
-        };
-        let (slot, allotment) = admission.await.inspect_err(|fault| {
-            // From here on, the entry in the table counts a failure.
-            job.entry.record.count_failure(&job.usage.failure, fault.code());
-            job.entry.record.latencies().refused(job.usage.timing.queue());
-            report_refused(&job.entry, job.label(), &job.usage, (fault, span.take()));
-        })?;
-        job.allotment = allotment;
-        job.usage.begin();
-        job.stdin.read_by(&job.usage);
-        if let Some(capture) = job.capture.clone() {
-            capture.begin(&mut job);
-        }
-        let mut entered = self.running.enter(&job, span, &self.journal);
-        // Checked again, since a shutdown waits for this job only from here on.
-        if let Err(fault) = self.drain.admits(&job) {
-            let outcome = Err(fault);
-            entered.conclude(&outcome, &job.usage.answer);
-            return outcome;
-        }
-        // Dropped before `entered`, so the last stderr line is logged before the end of the job.
-        let stderr_log = StderrLog::of(&job, &self.journal);
-        job.stderr.add(stderr_log.clone());
-        let usage = job.usage.clone();
-        let mut outcome = supervise::run(job, slot, &self.lane).await;
-        stderr_log.finish();
-        if !matches!(outcome, Ok(Status::OK)) {
-            let line = stderr_tail.last_line();
-            match &mut outcome {
-                Err(Fault::Trapped { said, .. }) => {
-                    *said = panic::message(&stderr_tail.text()).unwrap_or_default();
-                }
-                Err(Fault::OutOfMemory { last_line, .. }) => last_line.clone_from(&line),
-                Ok(_) | Err(_) => {}
+        async move {
+            let admission = if let Err(draining) = self.drain.admits(&job) {
+                Err(draining)
+            } else {
+                admission::admit(&job, &self.budgets, &self.running).await
+            };
+            let (slot, allotment) = admission.inspect_err(|fault| {
+                // From here on, the entry in the table counts a failure.
+                job.entry.record.count_failure(&job.usage.failure, fault.code());
+                job.entry.record.latencies().refused(job.usage.timing.queue());
+                report_refused(&job.entry, job.label(), &job.usage, (fault, span.take()));
+            })?;
+            job.allotment = allotment;
+            job.usage.begin();
+            job.stdin.read_by(&job.usage);
+            if let Some(capture) = job.capture.clone() {
+                capture.begin(&mut job);
             }
-            usage.answer.failed(line);
+            let mut entered = self.running.enter(&job, span, &self.journal);
+            // Checked again, since a shutdown waits for this job only from here on.
+            if let Err(fault) = self.drain.admits(&job) {
+                let outcome = Err(fault);
+                entered.conclude(&outcome, &job.usage.answer);
+                return outcome;
+            }
+            // Dropped before `entered`, so the last stderr line is logged before the end of the job.
+            let stderr_log = StderrLog::of(&job, &self.journal);
+            job.stderr.add(stderr_log.clone());
+            let usage = job.usage.clone();
+            let mut outcome = supervise::run(job, slot, &self.lane).await;
+            stderr_log.finish();
+            if !matches!(outcome, Ok(Status::OK)) {
+                let line = stderr_tail.last_line();
+                match &mut outcome {
+                    Err(Fault::Trapped { said, .. }) => {
+                        *said = panic::message(&stderr_tail.text()).unwrap_or_default();
+                    }
+                    Err(Fault::OutOfMemory { last_line, .. }) => last_line.clone_from(&line),
+                    Ok(_) | Err(_) => {}
+                }
+                usage.answer.failed(line);
+            }
+            entered.conclude(&outcome, &usage.answer);
+            outcome
         }
-        entered.conclude(&outcome, &usage.answer);
-        outcome
     }
 
     /// Runs a job to its end and expects success.
