@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::job::{AnswerProgress, Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
-use crate::observe::history::{FailureSummary, JobSummary, VersionHistory, VersionLabel};
+use crate::observe::history::{FailureSummary, JobDurations, JobSummary, VersionHistory, VersionLabel};
 use crate::observe::traces::{JobSpan, OpenSpan};
 
 /// The most bytes of a job's stderr that the history keeps.
@@ -45,6 +45,7 @@ pub(super) struct FinalUsage<'a> {
     pub(super) stderr_tail: &'a Tail,
     pub(super) started: Instant,
     pub(super) ended: Instant,
+    pub(super) parts: JobDurations,
     pub(super) written: u64,
     /// The used share of each limit, in thousandths.
     pub(super) shares: [u32; 6],
@@ -100,7 +101,7 @@ impl ReportedEnd {
         (stopped, span): (Option<StopReason>, Option<OpenSpan>),
         used: &FinalUsage<'_>,
     ) {
-        let FinalUsage { usage, stderr_tail, started, ended, written, shares } = *used;
+        let FinalUsage { usage, stderr_tail, started, ended, parts, written, shares } = *used;
         if wanted(entry, usage).is_none() && span.is_none() {
             return;
         }
@@ -117,7 +118,7 @@ impl ReportedEnd {
         let summary = JobSummary {
             started: Some(started),
             ended,
-            parts: usage.timing.durations(ended),
+            parts,
             cpu: usage.cpu(),
             memory: usage.memory(),
             read: usage.body(),

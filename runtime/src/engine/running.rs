@@ -70,21 +70,16 @@ struct Runner {
 }
 
 impl Runner {
-    /// Records how near the job came to its limits, and returns what it has used.
-    fn note_peaks(&self, now: Instant) -> FinalUsage<'_> {
+    /// Records that the job has ended, and how near it came to its limits. Returns what it has used.
+    fn end(&self) -> FinalUsage<'_> {
         let Runner { entry, usage, since, written, stderr_tail, .. } = self;
-        let written = written.bytes();
+        let now = Instant::now();
+        usage.timing.end(now);
+        let (parts, written) = (usage.timing.durations(now), written.bytes());
+        entry.record.latencies().ended(parts);
         let used = Used { usage, time: now.saturating_duration_since(*since), written };
         let shares = entry.record.peaks.note(&entry.limits, used);
-        FinalUsage { usage, stderr_tail, started: *since, ended: now, written, shares }
-    }
-
-    /// Records that the job has ended, and returns what it has used.
-    fn end(&self) -> FinalUsage<'_> {
-        let now = Instant::now();
-        self.usage.timing.end(now);
-        self.entry.record.latencies().ended(self.usage.timing.durations(now));
-        self.note_peaks(now)
+        FinalUsage { usage, stderr_tail, started: *since, ended: now, parts, written, shares }
     }
 }
 
