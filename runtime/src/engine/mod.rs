@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 use crate::catalog::Live;
 use crate::job::{
     Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Label, Name, Output, Run, Status, Stop,
-    StopReason, Tail, Usage,
+    StopReason, Tail,
 };
 use crate::observe::history::History;
 use crate::observe::traces::Tracing;
@@ -186,7 +186,7 @@ impl Engine {
             proxied: None,
             stderr_tail,
             stop: Stop::new(),
-            usage: Arc::new(Usage::default()),
+            usage: Arc::default(),
             parent: None,
             origin: None,
             around: Vec::new(),
