@@ -101,6 +101,7 @@ mod smuggling;
 mod sockets;
 mod speaker;
 mod starts;
+mod stdio_numbers;
 mod store_crashes;
 mod store_passwords;
 mod store_servers;

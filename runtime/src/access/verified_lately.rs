@@ -22,7 +22,7 @@ pub(super) struct VerifiedLately<T> {
     entries: Mutex<Entries<T>>,
     /// The state of a digest behind a key that is one block, so that most credentials take one block more. With the key,
     /// memory shows nothing that could be tried out elsewhere. Digests stay in the process, so nobody can extend them.
-    keyed: Context,
+    keyed: Box<Context>,
 }
 
 type Entries<T> = HashMap<CredentialDigest, (Instant, T), BuildHasherDefault<FirstBytes>>;
@@ -50,12 +50,12 @@ impl<T: Clone> VerifiedLately<T> {
         let _filled = SystemRandom::new().fill(&mut key);
         let mut keyed = Context::new(&SHA256);
         keyed.update(&key);
-        VerifiedLately { entries: Mutex::default(), keyed }
+        VerifiedLately { entries: Mutex::default(), keyed: Box::new(keyed) }
     }
 
     /// Returns the digest of a credential.
     pub(super) fn digest(&self, credential: &[u8]) -> CredentialDigest {
-        let mut digest = self.keyed.clone();
+        let mut digest = Context::clone(&self.keyed);
         digest.update(credential);
         digest.finish().as_ref().try_into().unwrap_or_default()
     }

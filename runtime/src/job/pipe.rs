@@ -296,11 +296,11 @@ mod tests {
             writer.write(&piece).unwrap();
             written.extend_from_slice(&piece);
             if at % 2 == 1 {
-                read.extend_from_slice(&reader.take().unwrap());
+                read.extend_from_slice(&PipeReader::take(&mut reader).unwrap());
             }
         }
 
-        while let Some(piece) = reader.take() {
+        while let Some(piece) = PipeReader::take(&mut reader) {
             read.extend_from_slice(&piece);
         }
 

@@ -2,12 +2,11 @@
 
 use wasmtime::error::Context as _;
 use wasmtime::{Caller, Memory, ModuleExport, Result};
-use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::calls::{Calling, LastError};
+use super::core_wasi::CoreWasi;
 use super::databases::GuestDatabases;
 use super::directory::LastListing;
-use super::guest::Wasi;
 use super::handles::DescriptorCount;
 use super::memory_meter::Meter;
 use super::stores::GuestStores;
@@ -16,7 +15,7 @@ use crate::job::Env;
 
 /// Everything that the instance of one job owns.
 pub(in crate::wasm) struct State {
-    pub(in crate::wasm) wasi: WasiP1Ctx,
+    pub(in crate::wasm) wasi: CoreWasi,
     /// The export `memory` of the module, if it has one.
     memory: Option<ModuleExport>,
     /// The directory that the guest read last.
@@ -46,19 +45,19 @@ pub(in crate::wasm) struct ImportGrants {
 
 impl State {
     pub(in crate::wasm) fn new(
-        wasi: &mut Wasi,
+        mut wasi: CoreWasi,
         memory: Option<ModuleExport>,
         env: Env,
         (meter, opened, handles): (Meter, DescriptorCount, usize),
         ImportGrants { calls, stores, databases }: ImportGrants,
     ) -> State {
-        let mut tmp = wasi.tmp.take();
+        let mut tmp = wasi.take_tmp();
         if let Some(tmp) = &mut tmp {
             // wasmtime-wasi numbers preopened directories from 3, after the streams of stdio.
             tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
         }
         State {
-            wasi: wasi.build_p1(),
+            wasi,
             memory,
             listing: LastListing::default(),
             handles,

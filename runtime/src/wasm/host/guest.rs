@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use tokio::task::yield_now;
-use wasmtime::component::ResourceTable;
-use wasmtime::{AsContextMut, ResourcesRequired, Store, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::cli::StdoutStream;
+use wasmtime::{ResourcesRequired, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
@@ -13,17 +11,18 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 use super::call_size;
 use super::handles::{self, DescriptorCount};
 use super::memory_meter::{Meter, TABLE_ELEMENT};
-use super::stdio::{Descriptor, GoneReader, Stdin, Stdout};
+use super::stdio::{GoneReader, Stdin, Stdout};
 use super::tmp::Tmp;
 use super::trap;
-use crate::job::{Input, Job, Limits, Needs, Output};
+use crate::job::{Job, Limits, Needs, Output};
 use crate::observe::profile;
 
 /// The WASI context of a guest, under construction.
 pub(in crate::wasm) struct Wasi {
-    /// Everything but the files.
-    pub(in crate::wasm) rest: WasiCtxBuilder,
-    files: WasiFilesystemCtx,
+    /// Everything but the files. `None` until something of it is needed.
+    rest: Option<Box<WasiCtxBuilder>>,
+    /// The preopened directories. `None` without grants.
+    files: Option<WasiFilesystemCtx>,
     /// The account of the job's own `/tmp`, the last of the preopened directories, if it has one.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
 }
@@ -31,31 +30,49 @@ pub(in crate::wasm) struct Wasi {
 impl Wasi {
     /// Starts a context with these preopened directories.
     pub(in crate::wasm) fn with(files: WasiFilesystemCtx) -> Wasi {
-        let mut wasi = Wasi { rest: WasiCtxBuilder::new(), files, tmp: None };
-        wasi.rest.max_random_size(call_size::MOST as u64);
-        // Otherwise a guest could make sockets and never use them, and no limit counts their descriptors.
-        wasi.rest.allow_tcp(false).allow_udp(false);
-        wasi
+        Wasi { rest: None, files: Some(files), tmp: None }
+    }
+
+    /// Reports whether it has preopened directories.
+    pub(super) fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Returns the builder of everything but the files.
+    pub(super) fn builder(&mut self) -> &mut WasiCtxBuilder {
+        self.rest.get_or_insert_with(|| {
+            let mut rest = Box::new(WasiCtxBuilder::new());
+            rest.max_random_size(call_size::MOST as u64);
+            // Otherwise a guest could make sockets and never use them, and no limit counts their descriptors.
+            rest.allow_tcp(false).allow_udp(false);
+            rest
+        })
     }
 
     pub(in crate::wasm) fn build(mut self) -> WasiCtx {
-        let mut wasi = self.rest.build();
-        *wasi.filesystem() = self.files;
+        let mut wasi = self.builder().build();
+        if let Some(files) = self.files {
+            *wasi.filesystem() = files;
+        }
         wasi
     }
 
     /// Makes the context of a core module. Can be called once.
     pub(super) fn build_p1(&mut self) -> WasiP1Ctx {
-        let mut wasi = self.rest.build_p1();
+        let mut wasi = self.builder().build_p1();
+        // A builder builds once.
+        self.rest = None;
         // Before the guest's first call, which turns them into descriptors.
-        *wasi.ctx().ctx.filesystem() = std::mem::take(&mut self.files);
+        if let Some(files) = self.files.take() {
+            *wasi.ctx().ctx.filesystem() = files;
+        }
         wasi
     }
 }
 
 /// Starts a context without any grants. It inherits nothing from the daemon.
 pub(in crate::wasm) fn bare() -> Wasi {
-    Wasi::with(WasiFilesystemCtx::default())
+    Wasi { rest: None, files: None, tmp: None }
 }
 
 /// Makes the meters of a job's memory and descriptors.
@@ -83,59 +100,40 @@ pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
 }
 
 /// Gives a command the arguments, variables and streams of its job.
-pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job) {
-    give_arguments(wasi, &job);
-    give_variables(wasi, &job);
+pub(in crate::wasm) fn give(wasi: &mut Wasi, job: Job) {
+    give_words(wasi, &job);
     let stdout = Stdout::new(job.stdout, job.entry.limits.output, GoneReader::Closed);
-    give_streams(wasi, job.stdin, stdout, Stdout::new(job.stderr, UNBOUNDED, GoneReader::Closed));
-}
-
-/// Gives a core module the streams of its job. It reads the variables from the job's own text.
-#[inline]
-pub(in crate::wasm) fn give_to_core(Wasi { rest: wasi, .. }: &mut Wasi, job: Job) {
-    let stdout = Stdout::new(job.stdout, job.entry.limits.output, GoneReader::Pipe);
-    let stderr = Stdout::new(job.stderr, UNBOUNDED, GoneReader::Pipe);
-    give_streams(wasi, job.stdin, Descriptor(stdout), stderr);
+    let stderr = Stdout::new(job.stderr, UNBOUNDED, GoneReader::Closed);
+    wasi.builder().stdin(Stdin::new(job.stdin)).stdout(stdout).stderr(stderr);
 }
 
 /// The maximum of stderr: the log limits lines a second, and the stderr tail has a size of its own.
-const UNBOUNDED: u64 = u64::MAX;
-
-fn give_streams(
-    wasi: &mut WasiCtxBuilder,
-    stdin: Input,
-    stdout: impl StdoutStream + 'static,
-    stderr: Stdout,
-) {
-    wasi.stdin(Stdin::new(stdin)).stdout(stdout).stderr(stderr);
-}
+pub(super) const UNBOUNDED: u64 = u64::MAX;
 
 /// Gives an HTTP component what stays the same for all requests. Its stdout and stderr both go to the log;
 /// the response has a path of its own.
-pub(in crate::wasm) fn give_to_proxy(Wasi { rest: wasi, .. }: &mut Wasi, log: Output, job: &Job) {
-    give_arguments(wasi, job);
-    give_variables(wasi, job);
+pub(in crate::wasm) fn give_to_proxy(wasi: &mut Wasi, log: Output, job: &Job) {
+    give_words(wasi, job);
     let log = Stdout::new(log, UNBOUNDED, GoneReader::Closed);
-    wasi.stdout(log.clone()).stderr(log);
+    wasi.builder().stdout(log.clone()).stderr(log);
 }
 
-/// Sets the guest's arguments.
-pub(in crate::wasm) fn give_arguments(wasi: &mut WasiCtxBuilder, job: &Job) {
-    wasi.arg(job.entry.name.as_str()).args(&job.args);
-}
-
-fn give_variables(wasi: &mut WasiCtxBuilder, job: &Job) {
+/// Sets the guest's arguments and variables.
+fn give_words(wasi: &mut Wasi, job: &Job) {
+    give_arguments(wasi, job);
+    let wasi = wasi.builder();
     for (name, value) in job.env.iter() {
         wasi.env(name, value);
     }
 }
 
-/// Sets the bounds on a store that hold for every kind of module.
-pub(in crate::wasm) fn bound<S: Send>(
-    store: &mut Store<S>,
-    limits: &Limits,
-    table: impl FnOnce(&mut S) -> &mut ResourceTable,
-) {
+/// Sets the guest's arguments.
+pub(in crate::wasm) fn give_arguments(wasi: &mut Wasi, job: &Job) {
+    wasi.builder().arg(job.entry.name.as_str()).args(&job.args);
+}
+
+/// Sets the bounds on a store that hold for every kind of module. The table of its state is bounded apart.
+pub(in crate::wasm) fn bound<S: Send>(store: &mut Store<S>, limits: &Limits) {
     store.set_epoch_deadline(1);
     // A guest yields at every tick, so that other jobs run and its own limits are checked. `tokio`'s yield
     // also lets the worker poll sockets and timers. wasmtime's own yield wakes itself at once. A worker
@@ -149,5 +147,4 @@ pub(in crate::wasm) fn bound<S: Send>(
     });
     store.set_hostcall_fuel(call_size::MOST);
     handles::bound_own(store, limits.handles);
-    handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
 }

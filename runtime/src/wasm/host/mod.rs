@@ -3,8 +3,8 @@
 //! Floors, lowest first: `interfaces`, `handles`, `call_size`, `memory_meter`, `stdio`, `directory`,
 //! `file_thread_cpu`, `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`,
 //! `trap`; `tmp`; `mounted`, `guest`, `links`, `open_guard`; `threads`; `tmp::stock`; `files`; `calls`; `held_stream`;
-//! `stores::grants`, `databases::grants`; `core_state`, `component_state`; `preview1`, `preview2`, `middleware`,
-//! `calls::core`, `calls::component`, `stores`, `databases`, `telemetry`.
+//! `stores::grants`, `databases::grants`; `core_wasi`; `core_state`, `component_state`; `preview1`, `preview2`,
+//! `middleware`, `calls::core`, `calls::component`, `stores`, `databases`, `telemetry`.
 
 pub(super) mod body;
 mod call_size;
@@ -13,6 +13,7 @@ pub(super) mod cgi_script;
 pub(super) mod component_state;
 mod confine_refusal;
 pub(super) mod core_state;
+pub(super) mod core_wasi;
 pub(super) mod databases;
 mod directory;
 pub(super) mod environ;

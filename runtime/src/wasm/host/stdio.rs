@@ -202,6 +202,15 @@ impl Stdout {
         self.output.write_owned(bytes).map_err(|error| self.gone.told(error))
     }
 
+    /// Writes all bytes, waiting for room.
+    pub(super) async fn write_all(&self, mut bytes: Bytes) -> StreamResult<()> {
+        while !bytes.is_empty() {
+            let room = self.room().await?;
+            self.put(bytes.split_to(room.min(bytes.len())))?;
+        }
+        Ok(())
+    }
+
     async fn room(&self) -> StreamResult<usize> {
         poll_fn(|context| self.output.poll_room(context)).await.map_err(|error| self.gone.told(error))
     }
@@ -258,12 +267,8 @@ impl OutputStream for Stdout {
         }
     }
 
-    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
-        while !bytes.is_empty() {
-            let room = self.room().await?;
-            self.put(bytes.split_to(room.min(bytes.len())))?;
-        }
-        Ok(())
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.write_all(bytes).await
     }
 }
 

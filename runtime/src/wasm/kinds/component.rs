@@ -11,7 +11,7 @@ use crate::wasm::host::calls::{self, Calling};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
-use crate::wasm::host::handles::DescriptorCount;
+use crate::wasm::host::handles::{self, DescriptorCount};
 use crate::wasm::host::memory_meter::Meter;
 use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
@@ -126,13 +126,14 @@ pub(in crate::wasm) fn store(
 ) -> Store<State> {
     let tmp = wasi.tmp.take();
     // The HTTP client is shut until there is a job.
-    let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
+    let (wasi, mut table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
+    handles::bound(&mut table, limits.handles);
     let pollables = Pollables::new(limits.handles);
     let (stores, databases, next) = (None, None, None);
     let state = State { wasi, table, meter, opened, tmp, http, pollables, calls, stores, databases, next };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
-    guest::bound(&mut store, limits, |state| &mut state.table);
+    guest::bound(&mut store, limits);
     store
 }
 

@@ -2,7 +2,6 @@
 
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, ImportType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
-use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1;
 
 use super::component::ABSENT;
@@ -10,6 +9,7 @@ use super::foreign_imports;
 use crate::job::{Env, Fault, Job, Limits, Output, Status};
 use crate::wasm::host::calls::{self, Calling, LastError};
 use crate::wasm::host::core_state::{self, ImportGrants, State};
+use crate::wasm::host::core_wasi::CoreWasi;
 use crate::wasm::host::databases::{self, GuestDatabases};
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
@@ -47,11 +47,11 @@ const ARGUMENTS: [&str; 2] = ["args_get", "args_sizes_get"];
 /// Makes the linker for WASI preview 1, with our calls of jobs added. It has nothing else.
 pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+    p1::add_to_linker_async(&mut linker, |state: &mut State| state.wasi.get())?;
     open_guard::guard_core(&mut linker, WASI, |state| {
-        (&mut state.wasi, &mut state.opened, state.tmp.as_deref_mut())
+        (state.wasi.get(), &mut state.opened, state.tmp.as_deref_mut())
     })?;
-    links::guard_core(&mut linker, WASI, |state| (&mut state.wasi, state.tmp.as_deref_mut()))?;
+    links::guard_core(&mut linker, WASI, |state| (state.wasi.get(), state.tmp.as_deref_mut()))?;
     environ::serve(&mut linker, WASI, core_state::memory, |state| &state.env)?;
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;
@@ -91,10 +91,11 @@ impl CoreCode {
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         if self.arguments {
-            guest::give_arguments(&mut wasi.rest, &job);
+            guest::give_arguments(&mut wasi, &job);
         }
-        guest::give_to_core(&mut wasi, job);
-        let state = State::new(&mut wasi, self.memory, env, (meter, opened, handles), granted);
+        let streams = (job.stdin, job.stdout, job.stderr);
+        let wasi = CoreWasi::new(wasi, streams, entry.limits.output, handles);
+        let state = State::new(wasi, self.memory, env, (meter, opened, handles), granted);
         CoreJob { store: self.store(state, &entry.limits), stdout, handles }
     }
 
@@ -108,11 +109,7 @@ impl CoreCode {
     }
 
     /// Instantiates the module. Runs nothing but its start function.
-    pub(in crate::wasm) async fn prove(
-        &self,
-        mut wasi: Wasi,
-        limits: &Limits,
-    ) -> std::result::Result<(), Fault> {
+    pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let granted = ImportGrants {
             calls: self.calls.then(|| Box::new((Calling::nothing(), LastError::default()))),
             stores: self.stores.then(|| Box::new(GuestStores::nothing())),
@@ -120,7 +117,8 @@ impl CoreCode {
         };
         let (meter, opened) = guest::unmetered(limits);
         let meters = (meter, opened, limits.handles);
-        let mut store = self.store(State::new(&mut wasi, self.memory, Env::new(), meters, granted), limits);
+        let wasi = CoreWasi::idle(wasi, limits.handles);
+        let mut store = self.store(State::new(wasi, self.memory, Env::new(), meters, granted), limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
@@ -133,7 +131,7 @@ impl CoreCode {
     fn store(&self, state: State, limits: &Limits) -> Store<State> {
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
-        guest::bound(&mut store, limits, |state| state.wasi.ctx().table);
+        guest::bound(&mut store, limits);
         store
     }
 
@@ -166,7 +164,8 @@ pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String,
     }
     let (meter, opened) = guest::unmetered(&Limits::default());
     let meters = (meter, opened, usize::MAX);
-    let state = State::new(&mut guest::bare(), None, Env::new(), meters, ImportGrants::default());
+    let wasi = CoreWasi::idle(guest::bare(), usize::MAX);
+    let state = State::new(wasi, None, Env::new(), meters, ImportGrants::default());
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {

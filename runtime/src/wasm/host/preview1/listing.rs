@@ -62,7 +62,7 @@ async fn read(
     mut place: u64,
 ) -> Result<Size, Error> {
     // wasmtime-wasi does not tell which directory a descriptor is, but its WASI number identifies it.
-    let found = state.wasi.fd_filestat_get(&mut GuestMemory::Unshared(memory), fd).await?;
+    let found = state.wasi.get().fd_filestat_get(&mut GuestMemory::Unshared(memory), fd).await?;
     if found.filetype != Filetype::Directory {
         return Err(Errno::Badf.into());
     }
@@ -91,7 +91,7 @@ async fn read(
 
 /// Returns all directories that the job has open.
 fn directories(state: &mut State) -> Vec<Arc<File>> {
-    let entries = state.wasi.ctx().table.iter_mut();
+    let entries = state.wasi.get().ctx().table.iter_mut();
     let dirs = entries.filter_map(|entry| match entry.downcast_ref()? {
         Descriptor::Dir(dir) => Some(dir.dir.clone()),
         Descriptor::File(_) => None,

@@ -28,9 +28,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                     return settle(Err(refused(full)));
                 }
                 // The path needs no bound here: one longer than the host's maximum is refused.
-                state.wasi.set_hostcall_fuel(usize::MAX);
+                state.wasi.get().set_hostcall_fuel(usize::MAX);
                 let memory = &mut GuestMemory::Unshared(memory);
-                preview1::path_create_directory(&mut state.wasi, memory, fd, path, length).await
+                preview1::path_create_directory(state.wasi.get(), memory, fd, path, length).await
             })
         },
     )?;
@@ -46,7 +46,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                     return settle(Err(refused(full)));
                 }
                 let memory = &mut GuestMemory::Unshared(memory);
-                preview1::fd_filestat_set_size(&mut state.wasi, memory, fd, size).await
+                preview1::fd_filestat_set_size(state.wasi.get(), memory, fd, size).await
             })
         },
     )?;
@@ -57,10 +57,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             Box::new(async move {
                 let (memory, state) = parts(&mut caller)?;
                 let memory = &mut GuestMemory::Unshared(memory);
-                let outcome = state.wasi.fd_renumber(memory, from.into(), to.into()).await;
+                let outcome = state.wasi.get().fd_renumber(memory, from.into(), to.into()).await;
                 if outcome.is_ok() && from != to {
                     // The descriptor that had the number `to` before is closed.
-                    state.opened.close_in(state.wasi.ctx().table);
+                    state.opened.close_in(state.wasi.get().ctx().table);
                     if let Some(tmp) = state.tmp.as_deref_mut() {
                         tmp.renumber(from.cast_unsigned(), to.cast_unsigned());
                     }
@@ -76,7 +76,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             let (memory, state) = parts(&mut caller)?;
             let Ok(flags) = Fdflags::try_from(flags) else { return Ok(Errno::Inval as i32) };
             let outcome =
-                state.wasi.fd_fdstat_set_flags(&mut GuestMemory::Unshared(memory), Fd::from(fd), flags);
+                state.wasi.get().fd_fdstat_set_flags(&mut GuestMemory::Unshared(memory), Fd::from(fd), flags);
             if let Some(tmp) = state.tmp.as_deref_mut().filter(|_| outcome.is_ok()) {
                 tmp.append(fd.cast_unsigned(), flags.contains(Fdflags::APPEND));
             }

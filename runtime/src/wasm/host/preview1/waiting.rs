@@ -23,13 +23,13 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 if address(count) > max {
                     return Ok(Errno::Mfile as i32);
                 }
-                handles::lend(state.wasi.ctx().table, max, address(count));
-                state.wasi.set_hostcall_fuel(usize::MAX);
+                handles::lend(state.wasi.get().ctx().table, max, address(count));
+                state.wasi.get().set_hostcall_fuel(usize::MAX);
                 let [subscriptions, events, count] = [subscriptions, events, count].map(i32::cast_unsigned);
                 let mut guest = GuestMemory::Unshared(&mut *memory);
                 let (subscriptions, events) = (GuestPtr::new(subscriptions), GuestPtr::new(events));
-                let outcome = state.wasi.poll_oneoff(&mut guest, subscriptions, events, count).await;
-                handles::bound(state.wasi.ctx().table, max);
+                let outcome = state.wasi.get().poll_oneoff(&mut guest, subscriptions, events, count).await;
+                handles::bound(state.wasi.get().ctx().table, max);
                 told(memory, outcome, result)
             })
         },
