@@ -21,14 +21,7 @@ const NATURAL: usize = 16;
 unsafe impl GlobalAlloc for ProfiledAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let (size, align) = (layout.size(), layout.align());
-        let memory = match is_natural(size, align) {
-            // SAFETY: mimalloc takes any size and any power of two.
-            true => unsafe { mi_malloc(size) },
-            // SAFETY: as above.
-            false => unsafe { mi_malloc_aligned(size, align) },
-        };
-        noted(memory.cast(), size)
+        noted(block(layout), layout.size())
     }
 
     #[inline]
@@ -43,14 +36,7 @@ unsafe impl GlobalAlloc for ProfiledAllocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let (size, align) = (layout.size(), layout.align());
-        let memory = match is_natural(size, align) {
-            // SAFETY: as in `alloc`.
-            true => unsafe { mi_zalloc(size) },
-            // SAFETY: as in `alloc`.
-            false => unsafe { mi_zalloc_aligned(size, align) },
-        };
-        noted(memory.cast(), size)
+        noted(zeroed(layout), layout.size())
     }
 
     #[inline]
@@ -58,14 +44,50 @@ unsafe impl GlobalAlloc for ProfiledAllocator {
         if samples::is_on() {
             samples::freed(memory.addr());
         }
-        let moved = match is_natural(size, layout.align()) {
-            // SAFETY: as in `dealloc`; mimalloc takes its own blocks of any alignment.
-            true => unsafe { mi_realloc(memory.cast(), size) },
-            // SAFETY: as above.
-            false => unsafe { mi_realloc_aligned(memory.cast(), size, layout.align()) },
-        };
-        noted(moved.cast(), size)
+        // SAFETY: as in `dealloc`.
+        noted(unsafe { resized(memory, layout.align(), size) }, size)
     }
+}
+
+/// Allocates a block.
+#[inline]
+fn block(layout: Layout) -> *mut u8 {
+    let (size, align) = (layout.size(), layout.align());
+    let memory = match is_natural(size, align) {
+        // SAFETY: mimalloc takes any size and any power of two.
+        true => unsafe { mi_malloc(size) },
+        // SAFETY: as above.
+        false => unsafe { mi_malloc_aligned(size, align) },
+    };
+    memory.cast()
+}
+
+/// Allocates a block of zeros.
+#[inline]
+fn zeroed(layout: Layout) -> *mut u8 {
+    let (size, align) = (layout.size(), layout.align());
+    let memory = match is_natural(size, align) {
+        // SAFETY: as in `block`.
+        true => unsafe { mi_zalloc(size) },
+        // SAFETY: as in `block`.
+        false => unsafe { mi_zalloc_aligned(size, align) },
+    };
+    memory.cast()
+}
+
+/// Changes the size of a block of this alignment.
+///
+/// # Safety
+/// The block is one of mimalloc, and in use.
+#[inline]
+unsafe fn resized(memory: *mut u8, align: usize, size: usize) -> *mut u8 {
+    let moved = match is_natural(size, align) {
+        // SAFETY: the caller keeps the contract; mimalloc takes its own blocks of any alignment.
+        true => unsafe { mi_realloc(memory.cast(), size) },
+        // SAFETY: as above.
+        false => unsafe { mi_realloc_aligned(memory.cast(), size, align) },
+    };
+    moved.cast()
 }
 
 /// Reports whether every block of this size has the alignment.
@@ -93,22 +115,17 @@ mod tests {
             let is_aligned = |memory: *mut u8| memory.addr().is_multiple_of(align);
             for size in (1..=1100).chain([4095, 4097, 70_001, 1 << 20]) {
                 let layout = Layout::from_size_align(size, align).unwrap();
-                let shorter = size.div_ceil(2);
-                // SAFETY: the size is not zero, and the memory is given back with the layout that it has then.
-                unsafe {
-                    let plain = ProfiledAllocator.alloc(layout);
-                    let zeroed = ProfiledAllocator.alloc_zeroed(layout);
-                    assert!(is_aligned(plain) && is_aligned(zeroed), "{layout:?}");
-                    assert!(
-                        std::slice::from_raw_parts(zeroed, size).iter().all(|byte| *byte == 0),
-                        "{layout:?}"
-                    );
-                    let longer = ProfiledAllocator.realloc(plain, layout, 2 * size);
-                    let shortened = ProfiledAllocator.realloc(zeroed, layout, shorter);
-                    assert!(is_aligned(longer) && is_aligned(shortened), "{layout:?}");
-                    ProfiledAllocator.dealloc(longer, Layout::from_size_align(2 * size, align).unwrap());
-                    ProfiledAllocator.dealloc(shortened, Layout::from_size_align(shorter, align).unwrap());
-                }
+                let (plain, zeroed) = (block(layout), zeroed(layout));
+                assert!(is_aligned(plain) && is_aligned(zeroed), "{layout:?}");
+                // SAFETY: the block has this size, and is initialized.
+                let bytes = unsafe { std::slice::from_raw_parts(zeroed, size) };
+                assert!(bytes.iter().all(|byte| *byte == 0), "{layout:?}");
+                // SAFETY: both blocks are in use.
+                let moved =
+                    unsafe { [resized(plain, align, 2 * size), resized(zeroed, align, size.div_ceil(2))] };
+                assert!(moved.into_iter().all(is_aligned), "{layout:?}");
+                // SAFETY: as above; they are not used any more.
+                moved.into_iter().for_each(|memory| unsafe { mi_free(memory.cast()) });
             }
         }
     }
