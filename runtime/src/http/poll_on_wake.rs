@@ -2,11 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-
-use futures_util::task::AtomicWaker;
 
 /// Polls a future at first, and then each time that it was woken.
 ///
@@ -15,22 +13,29 @@ use futures_util::task::AtomicWaker;
 pub(in crate::http) struct PollOnWake<F> {
     future: F,
     alarm: Arc<Alarm>,
-    /// The task that the alarm wakes.
+    /// The task that the alarm wakes, for a comparison without the lock.
     task: Option<Waker>,
 }
 
 /// What the future wakes.
-#[derive(Default)]
 struct Alarm {
     /// Whether the future was woken since its last poll.
     is_raised: AtomicBool,
-    task: AtomicWaker,
+    /// The task that waits. It stays here when it is woken, since most futures are woken more than once. An `AtomicWaker`
+    /// would give it away, and each poll would have to register it anew.
+    task: Mutex<Option<Waker>>,
 }
 
 impl<F> PollOnWake<F> {
     pub(in crate::http) fn new(future: F) -> PollOnWake<F> {
-        let alarm = Alarm { is_raised: AtomicBool::new(true), task: AtomicWaker::new() };
+        let alarm = Alarm { is_raised: AtomicBool::new(true), task: Mutex::default() };
         PollOnWake { future, alarm: Arc::new(alarm), task: None }
+    }
+}
+
+impl Alarm {
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -41,7 +46,9 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.is_raised.store(true, Ordering::Release);
-        self.task.wake();
+        // Woken behind the lock.
+        let task = self.lock().clone();
+        task.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -51,15 +58,16 @@ impl<F: Future + Unpin> Future for PollOnWake<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let PollOnWake { future, alarm, task } = &mut *self;
         if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
-            // Before the alarm is looked at: one that is raised later wakes this task.
-            alarm.task.register(context.waker());
+            // Before the alarm is looked at: if it is raised later, it wakes this task.
+            let _former = alarm.lock().replace(context.waker().clone());
             *task = Some(context.waker().clone());
         }
-        if !alarm.is_raised.load(Ordering::Acquire) {
+        // Lowered before the poll: the future may be woken while it is polled. Most polls find it lowered, and only read.
+        let is_raised =
+            alarm.is_raised.load(Ordering::Acquire) && alarm.is_raised.swap(false, Ordering::AcqRel);
+        if !is_raised {
             return Poll::Pending;
         }
-        // Before the poll: the future may be woken while it is polled.
-        alarm.is_raised.store(false, Ordering::Release);
         let waker = Waker::from(alarm.clone());
         Pin::new(future).poll(&mut Context::from_waker(&waker))
     }
@@ -69,9 +77,12 @@ impl<F: Future + Unpin> Future for PollOnWake<F> {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::time::Duration;
 
     use futures_util::task::noop_waker;
     use tokio::sync::oneshot;
+    use tokio::task::yield_now;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -106,5 +117,20 @@ mod tests {
 
         assert_eq!(waiting.await, Ok(7));
         assert_eq!(sending.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_waits_for_one_event_after_another_is_woken_for_each() {
+        let events = async {
+            for _ in 0..3 {
+                yield_now().await;
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let events = pin!(events);
+
+        let all = timeout(Duration::from_secs(60), PollOnWake::new(events)).await;
+
+        assert!(all.is_ok(), "the task was not woken again");
     }
 }
