@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, DATE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{Method, Response};
@@ -85,6 +85,8 @@ pub(super) fn passed_response(
     mut log: RequestLog,
     progress: &Progress,
 ) -> Response<ResponseBody> {
+    // A fixed response has an empty one, for the date at which the client gets its response.
+    response.headers_mut().remove(DATE);
     log.head_sent(response.status());
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
         log.complete();
@@ -98,11 +100,12 @@ pub(super) fn passed_response(
 mod tests {
     use std::time::Duration;
 
-    use http::Request;
+    use http::{HeaderValue, Request};
     use tokio::time::timeout;
 
     use super::*;
     use crate::http::request::request_body;
+    use crate::http::wire::client_memory::MemoryAccount;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_waits_behind_the_last_one_is_refused() {
@@ -117,6 +120,18 @@ mod tests {
         };
 
         assert!(refused.is_ok_and(|given| given.is_err()) && sender.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_middleware_sees_no_empty_date_of_a_fixed_response() {
+        let progress = Progress::new(MemoryAccount::unlimited());
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert(DATE, HeaderValue::from_static(""));
+        let (head, ()) = Request::new(()).into_parts();
+
+        let passed = passed_response(response, &head, RequestLog::new(progress.clone()), &progress);
+
+        assert!(passed.headers().is_empty());
     }
 
     #[tokio::test]
