@@ -56,7 +56,7 @@
 //! | `http::gate_chain`, `middleware` | drives the two above, and runs middlewares around what stands behind them |
 //! | `http::route_target` | lets the target of the route answer |
 //! | `http::request::direct_response`, `http::static_files` | answer for routes without a handler |
-//! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
+//! | `http::request::cgi_job` | gives the [`job::Job`] its arguments, and its environment from [`cgi::meta`] |
 //! | `http::request::wasi_http` | the same for a `wasi:http` handler |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in the queue; `supervise`: the limits |
 //! | `engine::slow_lane` | low-priority threads for jobs that compute for long |

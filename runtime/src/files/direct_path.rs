@@ -20,10 +20,10 @@ const WANTED: StatxFlags = StatxFlags::TYPE
 
 /// The path of a file in the served directory, or in a directory in that, without a symbolic link.
 ///
-/// A lookup of the path takes less than half the time of openat2(2), fstat(2) and close(2). It does not tell that the directory on
-/// the path was moved out of the served one, and a link to the new place took the old one: the path still leads to the same
-/// file in the same state, but out of the walls. So the directory is looked up first, and must be the same and no link.
-/// With more directories, all those lookups would take longer than to open the path.
+/// A lookup of the path takes less than half the time of openat2(2), fstat(2) and close(2). It does not tell that the
+/// directory on the path was moved out of the served one, and a link to the new place took the old one: the path still
+/// leads to the same file in the same state, but out of the walls. So the directory is looked up first, and must be the
+/// same and no link. With more directories, all those lookups would take longer than to open the path.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct DirectPath(Option<DirId>);
 
