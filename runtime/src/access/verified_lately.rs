@@ -103,6 +103,16 @@ impl<T: Clone> VerifiedLately<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::BuildHasher as _;
+
+    #[test]
+    fn a_digest_is_hashed_by_its_first_bytes() {
+        let digest: CredentialDigest = *b"0123456789abcdef0123456789abcdef";
+
+        let hash = BuildHasherDefault::<FirstBytes>::default().hash_one(digest);
+
+        assert_eq!(&hash.to_ne_bytes(), b"01234567");
+    }
 
     #[test]
     fn a_credential_is_found_as_long_as_it_is_kept_and_no_other_is() {

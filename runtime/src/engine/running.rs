@@ -361,7 +361,19 @@ mod tests {
     use super::*;
     use crate::engine::idle;
     use crate::job::FromClient;
+    use std::collections::HashSet;
+    use std::hash::BuildHasher as _;
     use tokio::time::advance;
+
+    #[test]
+    fn the_numbers_in_one_part_spread_over_its_table() {
+        let (hasher, first) = (BuildHasherDefault::<JobIdHasher>::default(), 0xe596_cf1f_0000_0001);
+        let places = (0..1024).map(|number| hasher.hash_one(JobId(first + 16 * number)) % 1024);
+
+        let used = places.collect::<HashSet<_>>().len();
+
+        assert!(used > 800, "{used} of 1024 places");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_called_job_is_not_ended_for_its_callers_pace_but_the_caller_for_its_clients() {
