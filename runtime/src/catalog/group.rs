@@ -64,6 +64,11 @@ impl RouteGroups {
         RouteGroups { exact: tables(exact), below: tables(below), anywhere: anywhere.into() }
     }
 
+    /// Reports whether a group is for one host or for the names below one.
+    pub(super) fn have_hosts(&self) -> bool {
+        !(self.exact.is_empty() && self.below.is_empty())
+    }
+
     /// Finds the group of a request that no route answers, by its host and the beginning of its path. As with routes, an
     /// exact host precedes `*.HOST`, and that precedes no host. Then the longer prefix comes first.
     pub(super) fn find(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {

@@ -198,11 +198,9 @@ impl PathRoutes {
         self.allow.dedup();
     }
 
+    /// Finds the route of a method. A path has few of them, and to compare two known methods is to compare two numbers.
     fn taker_of(&self, wanted: Option<&Method>) -> Option<usize> {
-        let wanted = wanted.map(Method::as_str);
-        let found =
-            self.takers.binary_search_by(|(method, _)| method.as_ref().map(Method::as_str).cmp(&wanted));
-        found.ok().map(|at| self.takers[at].1)
+        self.takers.iter().find(|(method, _)| method.as_ref() == wanted).map(|(_, route)| *route)
     }
 
     fn taker(&self, method: &Method) -> Option<usize> {

@@ -92,6 +92,14 @@ impl PathPattern {
         self.suffixes.iter().map(|suffix| (&self.shape[..suffix.start], &self.shape[suffix.clone()]))
     }
 
+    /// Returns the length of the text before the tail, with its slash, in every path that matches. `None` without a tail, and
+    /// behind another capture.
+    pub(super) fn before_tail(&self) -> Option<usize> {
+        let before = self.shape.strip_suffix("{*}").filter(|_| self.has_tail && self.captures.len() == 1)?;
+        let doubled = before.matches("{{").count() + before.matches("}}").count();
+        Some(before.len() - doubled)
+    }
+
     fn add(&mut self, name: &str) -> Result<(), String> {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if name.is_empty() || !name.bytes().all(word) {

@@ -14,6 +14,11 @@ struct PrefixEntry<T> {
 }
 
 impl<T> PrefixMap<T> {
+    /// Reports whether there are no texts.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Iterates over the texts with which a path begins, the longest first. The number of all texts costs a binary
     /// search. Beyond that, only texts count that begin with one another.
     pub(super) fn prefixes<'m>(&'m self, path: &str) -> impl Iterator<Item = (&'m str, &'m T)> {

@@ -125,7 +125,8 @@ impl RequestContext<'_, Arc<Catalog>> {
     async fn answer(self, body: &mut DrainBody, log: &mut RequestLog) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
-        let host = h2_rules::host(self.head);
+        // To read it is to look for a field and to check its value.
+        let host = self.pinned.routes.has_hosts().then(|| h2_rules::host(self.head)).flatten();
         if uri.path() == "*" {
             return Ok(direct_response::ping());
         }

@@ -1,11 +1,14 @@
 //! The routing table: from host, method and path to a handler.
 //!
-//! Floors, lowest first: `claim`; this file; `evasion`.
+//! Floors, lowest first: `claim`; `tables`; this file; `evasion`.
 
 mod claim;
 mod evasion;
+mod tables;
 
 pub use claim::{Claim, RouteError};
+use tables::Tables;
+pub use tables::conflicts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -16,8 +19,7 @@ use http::Method;
 use super::api_version::{self, VersionRange};
 use super::entry_checks::EntryChecks;
 use super::group::{RouteGroup, RouteGroups};
-use super::host::{self, RouteHost};
-use super::path_tree::{CaptureValues, Clash, PathMatch, Table};
+use super::path_tree::{CaptureValues, PathMatch};
 use super::pattern::{PathCapture, PathPattern};
 use super::prefix_map::PrefixMap;
 use super::response_rules::ResponseRules;
@@ -41,6 +43,7 @@ pub struct Routes {
     before_versions: Arc<PrefixMap<()>>,
     /// The groups that have routes.
     groups: Arc<RouteGroups>,
+    has_hosts: bool,
     has_rewrites: bool,
     has_gates: bool,
 }
@@ -55,6 +58,8 @@ pub struct Route {
     /// The named parts of the path, in order.
     pub captures: Vec<PathCapture>,
     has_tail: bool,
+    /// The length of the text before the tail, if it is the same in every path.
+    before_tail: Option<usize>,
 }
 
 /// A route as configured.
@@ -115,13 +120,6 @@ pub struct Match<'r, 'p> {
     values: CaptureValues<'r, 'p>,
 }
 
-#[derive(Default)]
-struct Tables {
-    exact: HashMap<String, Table>,
-    below: HashMap<String, Table>,
-    anywhere: Table,
-}
-
 impl Routes {
     /// Makes a routing table.
     ///
@@ -132,19 +130,21 @@ impl Routes {
         let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
         let tables = Arc::new(Tables::new(&claims)?);
         let route = |spec: RouteSpec| {
-            let PathPattern { captures, has_tail, .. } =
-                PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
+            let pattern = PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
+            let before_tail = pattern.before_tail();
+            let PathPattern { captures, has_tail, .. } = pattern;
             let label = format!("{}{}", spec.host.as_deref().unwrap_or_default(), spec.pattern).into();
-            Route { spec, label, captures, has_tail }
+            Route { spec, label, captures, has_tail, before_tail }
         };
         let ranges = specs.iter().filter_map(|spec| spec.versions.as_ref());
         let before: BTreeMap<String, ()> = ranges.map(|range| (range.before.clone(), ())).collect();
         let before_versions = Arc::new(PrefixMap::from(before));
-        let groups = RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref())).into();
+        let groups = Arc::new(RouteGroups::of(specs.iter().filter_map(|spec| spec.group.as_ref())));
+        let has_hosts = tables.have_hosts() || groups.have_hosts();
         let has_rewrites = specs.iter().any(|spec| matches!(spec.target, RouteTarget::Rewrite(_)));
         let list: Vec<Route> = specs.into_iter().map(route).collect();
         let has_gates = list.iter().any(Route::has_gates);
-        Ok(Routes { list, tables, before_versions, groups, has_rewrites, has_gates })
+        Ok(Routes { list, tables, before_versions, groups, has_hosts, has_rewrites, has_gates })
     }
 
     /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
@@ -154,6 +154,9 @@ impl Routes {
     /// group matches the rest of the path, the whole path is looked up. A version that the group does not support is
     /// reported for every method, also for a method that none of its routes has.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
+        if self.before_versions.is_empty() {
+            return self.find(host, method, path);
+        }
         let (mut denied, mut unsupported) = (None, None);
         for (before, ()) in self.before_versions.prefixes(path) {
             let Some((version, rest)) = api_version::split(before, path) else { continue };
@@ -214,6 +217,11 @@ impl Routes {
         self.list.iter()
     }
 
+    /// Reports whether the host of a request matters: a route or a group is for one.
+    pub fn has_hosts(&self) -> bool {
+        self.has_hosts
+    }
+
     /// Reports whether any route rewrites requests.
     pub fn has_rewrites(&self) -> bool {
         self.has_rewrites
@@ -251,10 +259,13 @@ impl Routes {
 
     /// Finds the path in the most specific table of the host that has it.
     fn at<'t, 'p>(&'t self, host: Option<&str>, method: &Method, path: &'p str) -> PathMatch<'t, 'p> {
-        let tables = self.tables.of(host).into_iter().flatten();
-        let found = tables.map(|table| table.at(method, path));
-        let mut found = found.filter(|found| !matches!(found, PathMatch::Nothing));
-        found.next().unwrap_or(PathMatch::Nothing)
+        for table in self.tables.of(host).into_iter().flatten() {
+            match table.at(method, path) {
+                PathMatch::Nothing => {}
+                found => return found,
+            }
+        }
+        PathMatch::Nothing
     }
 }
 
@@ -305,10 +316,12 @@ impl<'r, 'p> Lookup<'r, 'p> {
 
 impl<'r, 'p> Match<'r, 'p> {
     fn new(route: &'r Route, values: CaptureValues<'r, 'p>, path: &'p str) -> Match<'r, 'p> {
-        let tail = route.captures.len().checked_sub(1).filter(|_| route.has_tail);
-        let tail = tail.and_then(|last| values.iter().nth(last));
+        let before_tail = route.before_tail.or_else(|| {
+            let last = route.captures.len().checked_sub(1).filter(|_| route.has_tail)?;
+            values.iter().nth(last).map(|tail| path.len() - tail.len())
+        });
         // The `/` before the tail is part of the path info.
-        let split = tail.map_or(path.len(), |tail| (path.len() - tail.len()).saturating_sub(1));
+        let split = before_tail.map_or(path.len(), |before| before.saturating_sub(1));
         let (script_name, path_info) = path.split_at(split);
         Match { route, named_version: None, script_name, path_info, values }
     }
@@ -339,55 +352,6 @@ impl<'r, 'p> Match<'r, 'p> {
         let takes = |value: &str| !handler.conduct.captures.admit(&handler.args, value);
         self.captures().find(|(_, value)| is_program && takes(value)).map(|(capture, _)| capture)
     }
-}
-
-impl Tables {
-    fn new(claims: &[Claim<'_>]) -> Result<Tables, Vec<RouteError>> {
-        let mut tables = Tables::default();
-        let mut errors = Vec::new();
-        for position in 0..claims.len() {
-            if let Err(message) = tables.insert(claims, position) {
-                errors.push(RouteError { position, message });
-            }
-        }
-        tables.anywhere.settle();
-        tables.exact.values_mut().chain(tables.below.values_mut()).for_each(Table::settle);
-        if errors.is_empty() { Ok(tables) } else { Err(errors) }
-    }
-
-    fn insert(&mut self, claims: &[Claim<'_>], position: usize) -> Result<(), String> {
-        let claim = claims[position];
-        let pattern = PathPattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
-        let host = claim.host.map(host::written).transpose().map_err(|what| format!("{claim}: {what}"))?;
-        let table = match host {
-            Some(RouteHost::Exact(name)) => self.exact.entry(name).or_default(),
-            Some(RouteHost::Below(name)) => self.below.entry(name).or_default(),
-            None => &mut self.anywhere,
-        };
-        table.insert(position, claim.pattern, pattern, claim.methods).map_err(|clash| match clash {
-            Clash::Either(other) => format!("{claim} conflicts with {}", claims[other].short()),
-            Clash::Names(other) => format!(
-                "{claim} conflicts with {}: one path, so give its captures the same names",
-                claims[other].short()
-            ),
-            Clash::Refused(why) => format!("{claim}: {why}"),
-        })
-    }
-
-    /// Returns the tables of a host, the most specific first.
-    fn of(&self, host: Option<&str>) -> [Option<&Table>; 3] {
-        let none_named = self.exact.is_empty() && self.below.is_empty();
-        let Some(host) = host.filter(|_| !none_named).map(host::asked) else {
-            return [None, None, Some(&self.anywhere)];
-        };
-        let below = host.split_once('.').and_then(|(_, name)| self.below.get(name));
-        [self.exact.get(&*host), below, Some(&self.anywhere)]
-    }
-}
-
-/// Returns the errors that [`Routes::new`] would return, before handlers are loaded.
-pub fn conflicts(claims: &[Claim<'_>]) -> Vec<RouteError> {
-    Tables::new(claims).err().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -81,7 +81,14 @@ fn a_route_for_head_goes_before_the_one_for_get() {
 
 #[test]
 fn a_tail_splits_the_path_and_may_be_empty() {
-    let routes = routes(&["* /files/{*rest}", "GET /own/{*rest}", "GET /own/", "* /{*all}"]);
+    let routes = routes(&[
+        "* /files/{*rest}",
+        "GET /own/{*rest}",
+        "GET /own/",
+        "* /{*all}",
+        "* /{{a}}/{*rest}",
+        "* /of/{user}/{*rest}",
+    ]);
 
     for (path, script_name, path_info) in [
         ("/files/a/b", "/files", "/a/b"),
@@ -90,6 +97,10 @@ fn a_tail_splits_the_path_and_may_be_empty() {
         ("/files", "", "/files"),
         ("/", "", "/"),
         ("/own/", "/own/", ""),
+        ("/{a}/é", "/{a}", "/é"),
+        ("/{a}/", "/{a}", "/"),
+        ("/of/é/a/b", "/of/é", "/a/b"),
+        ("/of/bob/", "/of/bob", "/"),
     ] {
         let Lookup::Found(found) = routes.lookup(None, &Method::GET, path) else { panic!("{path}") };
         assert_eq!((found.script_name, found.path_info), (script_name, path_info), "{path}");
