@@ -186,7 +186,7 @@ impl FileRoot {
             return;
         }
         let direct = DirectPath::of(&self.dir, path, &file.version);
-        self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), &fields()));
+        self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
     }
 
     /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead

@@ -62,7 +62,7 @@ async fn keep(root: &Arc<FileRoot>, path: &str) {
         let version = file.version;
         let content = root.read(Arc::new(file), 0, 100).await.unwrap();
         let direct = DirectPath::of(&root.dir, path, &version);
-        root.kept.keep(path, KeptFile::new(version, direct, content, &HeaderMap::new()));
+        root.kept.keep(path, KeptFile::new(version, direct, content, HeaderMap::new()));
     }
 }
 

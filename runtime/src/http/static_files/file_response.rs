@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
     LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
@@ -233,10 +233,12 @@ impl FileRequest<'_> {
 
     /// Sends a file that is kept in memory, or the part of it that the client asks for.
     fn send_kept(self, kept: &KeptFile) -> Result<Response<Body>, Refusal> {
-        let fields = kept.fields.clone();
+        let mut fields = kept.fields.clone();
         if self.head.method == Method::GET && !may_want_less(&self.head.headers) {
             return Ok(response(StatusCode::OK, fields, Body::full(kept.content.clone())));
         }
+        // It follows the other fields of the response.
+        fields.remove(DATE);
         let state = &kept.version.state;
         let head = self.head_of(fields, state.length, &Validators::of(state, None))?;
         let part = head.part.map(|part| kept.part(part.first, part.length));
