@@ -32,6 +32,9 @@ pub fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::Relative);
     }
+    if is_plain(raw) {
+        return Ok(Cow::Borrowed(raw));
+    }
     let path = match raw.contains('%') {
         false => Cow::Borrowed(raw),
         true => Cow::Owned(String::from_utf8(unescape(raw)?).map_err(|_| PathError::Encoding)?),
@@ -39,12 +42,21 @@ pub fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if has_control(&path) {
         return Err(PathError::Control);
     }
-    // Nearly no path has a segment that begins with a dot, and pairs of bytes are faster to look at than segments.
-    let may_be_dots = path.as_bytes().windows(2).any(|pair| pair == b"/.");
-    if may_be_dots && path.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(PathError::Dots);
     }
     Ok(path)
+}
+
+/// Reports whether a path is decoded and valid as it is, as nearly every path: printable ASCII without escapes, and no
+/// segment begins with a dot. One look at each byte tells.
+fn is_plain(path: &str) -> bool {
+    let mut before = b' ';
+    path.bytes().all(|byte| {
+        let is_plain = matches!(byte, b' '..=b'~') && byte != b'%' && !(byte == b'.' && before == b'/');
+        before = byte;
+        is_plain
+    })
 }
 
 /// Reports whether a path holds a control character. In ASCII, they are told by their bytes.
@@ -145,6 +157,9 @@ mod tests {
             ("/%é", PathError::Escape),
             ("/a%00b", PathError::Control),
             ("/a%0d%0ab", PathError::Control),
+            ("/a\u{1f}b", PathError::Control),
+            ("/a\u{7f}", PathError::Control),
+            ("/a\u{85}", PathError::Control),
             ("/%7f", PathError::Control),
             ("/%C2%85", PathError::Control),
             ("/%ff", PathError::Encoding),
