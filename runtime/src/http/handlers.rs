@@ -1,6 +1,7 @@
 //! The service of clients: finds the route of a request in the catalog, and lets what stands on it answer.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::sync::Arc;
 
 use http::header::{ALLOW, ORIGIN};
@@ -12,7 +13,7 @@ use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::AccessLog;
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::{self, GatePass};
+use super::request::gate_pass;
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_log::RequestLog;
 use super::request::response_body::Body;
@@ -49,13 +50,13 @@ impl Service for HandlerService {
         self.server.engine.live().pin()
     }
 
-    async fn answer(
+    fn answer(
         &self,
         request: RequestContext<'_, Arc<Catalog>>,
         body: &mut DrainBody,
         log: &mut RequestLog,
-    ) -> Result<Response<Body>, Refusal> {
-        request.answer(body, log).await
+    ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send {
+        request.answer(body, log)
     }
 
     fn access_log<'s>(&self, settings: &'s Settings) -> Option<&'s AccessLog> {
@@ -191,10 +192,14 @@ impl RequestContext<'_, Arc<Catalog>> {
         log.route_found(found.route);
         let evasion = self.pinned.routes.evasion(&found, host, method, path);
         evasion.map_or(Ok(()), |why| Err(Refusal::Malformed(why.to_owned())))?;
-        let pass = match found.route.checks.as_deref() {
-            None => GatePass::default(),
+        let passed;
+        let request = match found.route.checks.as_deref() {
+            None => self,
             Some(checks) => match self.pass_at_once(&found, checks, log)? {
-                Some(pass) => pass,
+                Some(pass) => {
+                    passed = pass;
+                    RequestContext { pass: &passed, ..self }
+                }
                 // Boxed, so that requests without a wait stay small. The memory comes first, as in `server::h1`.
                 None => {
                     let room = Box::new_uninit();
@@ -202,7 +207,10 @@ impl RequestContext<'_, Arc<Catalog>> {
                 }
             },
         };
-        RequestContext { pass: &pass, ..self }.go_on(&found, body, log).await
+        match request.answer_now(&found) {
+            Ok(answer) => answer,
+            Err(work) => request.answer_later(&found, work, body, log).await,
+        }
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

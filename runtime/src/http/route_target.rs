@@ -27,6 +27,14 @@ use crate::job::{HandlerVersion, Intake, Job, Kind};
 /// The handler version that answers, and the ballot to report to during a trial.
 type Picked<'a> = (&'a Arc<HandlerVersion>, Option<Ballot>);
 
+/// The work of a target that does not answer at once.
+pub(super) enum TargetWork<'r> {
+    /// To run a job of this handler.
+    Job(&'r Arc<HandlerVersion>),
+    /// To read a file that is not in memory.
+    File(FileRequest<'r>),
+}
+
 impl<'a> RequestContext<'a, Arc<Catalog>> {
     /// Lets the target of the route answer.
     pub(super) async fn go_on(
@@ -35,31 +43,60 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
+        match self.answer_now(found) {
+            Ok(answer) => answer,
+            Err(work) => self.answer_later(found, work, body, log).await,
+        }
+    }
+
+    /// Answers as the route says, unless its target has to wait: then the work is returned. No future has room for such an
+    /// answer, and none copies it.
+    ///
+    /// # Errors
+    /// The target has to wait for a job or a file.
+    pub(super) fn answer_now<'r>(
+        self,
+        found: &'r Match<'r, 'r>,
+    ) -> Result<Result<Response<Body>, Refusal>, TargetWork<'r>>
+    where
+        'a: 'r,
+    {
         match &found.route.target {
-            RouteTarget::Handler(handler) => match &found.route.upgrade {
-                None => self.run(found, handler, body, log).await,
-                // Boxed, so that ordinary requests stay small.
-                Some(upgrade) => Box::pin(self.switch(found, (handler, upgrade), body, log)).await,
-            },
+            RouteTarget::Handler(handler) => Err(TargetWork::Job(handler)),
             RouteTarget::Redirect(redirect) => {
                 self.server.direct.redirects.count();
-                direct_response::redirect(redirect, found, self.head)
+                Ok(direct_response::redirect(redirect, found, self.head))
             }
             RouteTarget::Respond(response) => {
                 self.server.direct.fixed.count();
-                Ok(direct_response::fixed(response))
+                Ok(Ok(direct_response::fixed(response)))
             }
             RouteTarget::Files(files) => {
                 self.server.direct.files.count();
                 let file = self.file(found, files);
-                if let Some(answered) = file.answer_kept() {
-                    return answered;
-                }
-                // Boxed, so that requests without a wait stay small.
-                Box::pin(file.answer()).await
+                file.answer_kept().ok_or(TargetWork::File(file))
             }
             // A path is rewritten once, before.
-            RouteTarget::Rewrite(_) => Err(Refusal::Loop),
+            RouteTarget::Rewrite(_) => Ok(Err(Refusal::Loop)),
+        }
+    }
+
+    /// Does the work that [`answer_now`](RequestContext::answer_now) has returned.
+    pub(super) async fn answer_later(
+        self,
+        found: &Match<'_, '_>,
+        work: TargetWork<'_>,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        match work {
+            TargetWork::Job(handler) => match &found.route.upgrade {
+                None => self.run(found, handler, body, log).await,
+                // Boxed, so that ordinary requests stay small.
+                Some(upgrade) => Box::pin(self.switch(found, (handler, upgrade), body, log)).await,
+            },
+            // Boxed, so that requests without a wait stay small.
+            TargetWork::File(file) => Box::pin(file.answer()).await,
         }
     }
 

@@ -18,7 +18,7 @@ use super::limits::party::Party;
 use super::refusal::{Details, Refusal};
 use super::request::access_line::{AccessLog, LoggedRequest};
 use super::request::drain_body::DrainBody;
-use super::request::gate_pass::GatePass;
+use super::request::gate_pass::{self, GatePass};
 use super::request::panic::{caught, caught_call};
 use super::request::refusal_response::ErrorFormat;
 use super::request::request_log::RequestLog;
@@ -191,7 +191,6 @@ pub(super) async fn respond<S: Service>(
         place
     });
     let pinned = service.pin();
-    let pass = GatePass::default();
     let request = RequestContext {
         settings,
         peer,
@@ -200,21 +199,31 @@ pub(super) async fn respond<S: Service>(
         sent: &head,
         server: service.server(),
         pinned: &pinned,
-        pass: &pass,
+        pass: &gate_pass::UNASKED,
         span: span.as_ref(),
         around: &[],
     };
+    // The answer is written to where it stays. As the result of the future it would be copied by each layer around it.
+    let mut answer = Err(Refusal::Internal);
     // What the future held is dropped here, before the response is finished.
-    let answer = caught(pin!(async {
-        if let Some(unclear) = unclear {
-            return Err(Refusal::Malformed(unclear.to_string()));
-        }
-        let size = h2_rules::check(&head, settings.head_limits(peer))?;
-        let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
-        service.answer(request, &mut body, &mut log).await
+    let ended = caught(pin!(async {
+        let checked = match unclear {
+            Some(unclear) => Err(Refusal::Malformed(unclear.to_string())),
+            None => h2_rules::check(&head, settings.head_limits(peer)),
+        };
+        answer = match checked {
+            Ok(size) => {
+                let _large_head = (size > estimate::COVERED).then(|| progress.memory.charge(2 * size));
+                service.answer(request, &mut body, &mut log).await
+            }
+            Err(refusal) => Err(refusal),
+        };
     }))
     .await;
-    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
+    if let Err(words) = ended {
+        answer = Err(log.panicked(&words));
+    }
+    let mut response = match answer {
         Ok(response) => response,
         Err(refusal) => refused(&**service, request, refusal, &mut body, &mut log),
     };

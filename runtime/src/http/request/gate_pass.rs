@@ -39,6 +39,10 @@ pub(in crate::http) struct GatePass {
     response: Option<Box<FieldChanges>>,
 }
 
+/// What gates tell that were not asked: nothing.
+pub(in crate::http) static UNASKED: GatePass =
+    GatePass { user: None, auth_type: None, facts: Vec::new(), removed: Vec::new(), response: None };
+
 impl GatePass {
     /// Notes a user and how it was authenticated.
     pub(in crate::http) fn name_user(
