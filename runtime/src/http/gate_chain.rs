@@ -159,7 +159,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         // What is behind it is below its span.
         let span = job.usage.spans.job().cloned();
         log.handler_chosen(LoggedJob::of(&job), request, None);
-        let memory = body.memory().clone();
+        let memory = log.memory().clone();
         let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
         let body = intaken.map_err(|fault| log.job_failed(fault))?;
         let (sender, mut passed) = mpsc::channel(1);

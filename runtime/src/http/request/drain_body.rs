@@ -1,5 +1,7 @@
 //! A request body whose rest is drained when it is dropped.
 
+use std::mem;
+
 use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Version};
@@ -21,10 +23,12 @@ pub(in crate::http) const MOST: u64 = 64 << 10;
 
 /// A body that is being received. Dropping it drains the rest if that is little, and hyper then takes
 /// the next request. Otherwise hyper closes the connection after the response.
+#[derive(Default)]
 pub(in crate::http) struct DrainBody {
     /// `None` once the body has ended or is abandoned.
     body: Option<ArrivingBody>,
-    owed: OwedBody,
+    /// `None` if there never was a body.
+    owed: Option<OwedBody>,
     /// What hyper or h2 may keep of it before it is read.
     held: Option<MemoryCharge>,
     /// The runtime that drains the rest, or `None` if it is not drained.
@@ -34,32 +38,28 @@ pub(in crate::http) struct DrainBody {
 impl DrainBody {
     /// Takes the body of a request, and notes whether there is one.
     pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> DrainBody {
-        let is_there = !body.is_end_stream();
-        let owed = progress.owe_body(is_there);
-        let runtime = (is_there && goes_on(head)).then(Handle::current);
+        if body.is_end_stream() {
+            progress.owe_nothing();
+            return DrainBody::default();
+        }
+        let owed = Some(progress.owe_body(true));
+        let runtime = goes_on(head).then(Handle::current);
         let ahead = if head.version == Version::HTTP_2 { estimate::H2_BODY } else { estimate::H1_BODY };
         let max = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = max.unwrap_or(usize::MAX).min(ahead);
-        let held = Some(&progress.memory).filter(|_| is_there && bytes > estimate::COVERED);
-        let held = held.map(|memory| memory.charge(bytes));
-        let body = Some(ArrivingBody::Client(body)).filter(|_| is_there);
-        DrainBody { body, owed, held, runtime }
+        let held = (bytes > estimate::COVERED).then(|| progress.memory.charge(bytes));
+        DrainBody { body: Some(ArrivingBody::Client(body)), owed, held, runtime }
     }
 
     /// Takes the body of a request that a middleware passes on. Nothing of it is drained.
     pub(in crate::http) fn passed(body: RequestBody, progress: &Progress) -> DrainBody {
         let body = Some(body).filter(|body| !body.is_end_stream()).map(ArrivingBody::Passed);
-        DrainBody { body, owed: progress.owe_body(false), held: None, runtime: None }
+        DrainBody { body, owed: Some(progress.owe_body(false)), held: None, runtime: None }
     }
 
     /// Moves the body out, and leaves an empty one behind.
     pub(in crate::http) fn take(&mut self) -> DrainBody {
-        DrainBody {
-            body: self.body.take(),
-            owed: self.owed.clone(),
-            held: self.held.take(),
-            runtime: self.runtime.take(),
-        }
+        mem::take(self)
     }
 
     /// Returns the body to read from, or `None` if none is left.
@@ -72,16 +72,16 @@ impl DrainBody {
         self.body.as_ref()
     }
 
-    /// Returns the account of the memory that its connection holds.
-    pub(in crate::http) fn memory(&self) -> &MemoryAccount {
-        &self.owed.progress.memory
+    /// Returns the account of the memory that its connection holds, or `None` if there never was a body.
+    pub(in crate::http) fn memory(&self) -> Option<&MemoryAccount> {
+        self.owed.as_ref().map(|owed| &owed.progress.memory)
     }
 
     /// Notes that a piece was read, which may be the last.
     pub(in crate::http) fn read(&mut self) {
         if self.body.as_ref().is_none_or(ArrivingBody::is_end_stream) {
             self.held = None;
-            self.owed.consumed();
+            self.owed.iter().for_each(OwedBody::consumed);
         }
     }
 
@@ -94,9 +94,9 @@ impl DrainBody {
 impl Drop for DrainBody {
     fn drop(&mut self) {
         let left = self.body.take().filter(|body| !body.is_end_stream() && body.size_hint().lower() <= MOST);
-        if let (Some(body), Some(runtime)) = (left, &self.runtime) {
+        if let (Some(body), Some(runtime), Some(owed)) = (left, &self.runtime, self.owed.take()) {
             // Not held: the task ends with the connection, or at its own deadline.
-            drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, self.owed.clone()))));
+            drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, owed))));
         }
     }
 }

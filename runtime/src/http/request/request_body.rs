@@ -18,6 +18,7 @@ use super::reserved_fields::unforged;
 use super::spool_file::SpoolSpace;
 use super::spooled_body::SpooledBody;
 use crate::cgi::document;
+use crate::http::wire::client_memory::MemoryAccount;
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::{Fault, FromClient, Input, InputLimit, Job, RequestBody, Usage, poll_client};
@@ -113,6 +114,8 @@ fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
 /// A body while it arrives.
 struct IncomingBody {
     body: DrainBody,
+    /// The memory that the connection of the body holds.
+    memory: MemoryAccount,
     /// The beginning, if it was awaited before the job.
     gathered: Option<ReadAhead>,
     measure: InputLimit,
@@ -158,7 +161,8 @@ impl IncomingBody {
         usage: &Arc<Usage>,
     ) -> Result<Option<IncomingBody>, Fault> {
         let BodyLimits { max, idle, rate, before: _ } = limits;
-        let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
+        let Some((arriving, memory)) = body.look().zip(body.memory()) else { return Ok(None) };
+        let (hint, memory) = (arriving.size_hint(), memory.clone());
         if hint.lower() > max {
             body.abandon();
             return Err(Fault::InputTooLarge(max));
@@ -167,7 +171,7 @@ impl IncomingBody {
         usage.waits.owes_input();
         let (rate, alarm) = (rate.bytes, LazyTimer::default());
         let patience = UploadDeadline { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
-        let arriving = IncomingBody { body, gathered: None, measure: InputLimit::new(max), patience };
+        let arriving = IncomingBody { body, memory, gathered: None, measure: InputLimit::new(max), patience };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }
@@ -178,7 +182,7 @@ impl IncomingBody {
     /// # Errors
     /// The body broke off, is too large, or came too slowly.
     async fn gather(&mut self) -> Result<(), Fault> {
-        let mut gathered = ReadAhead::begin(self.has_length(), self.body.memory());
+        let mut gathered = ReadAhead::begin(self.has_length(), &self.memory);
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
         // Time that the job waits for a slot does not count against the client.
@@ -198,7 +202,7 @@ impl IncomingBody {
     /// As [`gather`](IncomingBody::gather), and there may be no room for it.
     async fn keep(mut self, ground: SpoolSpace) -> Result<(SpooledBody, u64), Fault> {
         let usage = self.patience.usage.clone();
-        let mut kept = SpooledBody::begin(self.body.memory());
+        let mut kept = SpooledBody::begin(&self.memory);
         loop {
             let next = poll_fn(|context| poll_client(&usage, context, |context| self.poll_arriving(context)));
             let next = tokio::select! {

@@ -14,6 +14,7 @@ use super::logged_job::{BUG, LoggedJob};
 use super::request_trace::RequestTrace;
 use crate::catalog::{Ballot, FieldChanges, ResponseRules, Route};
 use crate::http::refusal::Refusal;
+use crate::http::wire::client_memory::MemoryAccount;
 use crate::http::wire::progress::Progress;
 use crate::job::{
     AnswerProgress, Capture, Fault, HandlerStats, JobId, Label, RoutePosition, StopReason, Usage,
@@ -102,6 +103,11 @@ impl RequestLog {
             tapped: None,
             trace: None,
         }
+    }
+
+    /// Returns the account of the memory that its connection holds.
+    pub(in crate::http) fn memory(&self) -> &MemoryAccount {
+        &self.progress.memory
     }
 
     /// Requests an access log line at the end.

@@ -111,6 +111,11 @@ impl Progress {
         OwedBody { progress: self.clone(), number: self.body.start(is_there) }
     }
 
+    /// Notes that a request has no body.
+    pub(in crate::http) fn owe_nothing(&self) {
+        self.body.start(false);
+    }
+
     /// Counts a stream as in progress until the returned guard is dropped.
     pub(in crate::http) fn stream(&self) -> OpenStream {
         self.streams.writer().open();
