@@ -50,6 +50,8 @@ impl Service for HandlerService {
         self.server.engine.live().pin()
     }
 
+    // Inlined: the future is made where it stays.
+    #[inline]
     fn answer(
         &self,
         request: RequestContext<'_, Arc<Catalog>>,
@@ -166,7 +168,9 @@ impl RequestContext<'_, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let method = &self.head.method;
-        let found = match self.pinned.routes.lookup(host, method, path) {
+        // Borrowed from where it is: a match is large.
+        let lookup = self.pinned.routes.lookup(host, method, path);
+        let found = match &lookup {
             Lookup::Found(found) => found,
             Lookup::NotFound if path == "/healthz" => return Ok(health::of(self.server.gate.state())),
             Lookup::NotFound => {
@@ -175,7 +179,7 @@ impl RequestContext<'_, Arc<Catalog>> {
             }
             Lookup::UnsupportedVersion { route, message } => {
                 log.route_found(route);
-                return Err(Refusal::ApiVersion(message));
+                return Err(Refusal::ApiVersion(message.clone()));
             }
             Lookup::MethodNotAllowed { route, allow } => {
                 log.route_found(route);
@@ -190,12 +194,12 @@ impl RequestContext<'_, Arc<Catalog>> {
             }
         };
         log.route_found(found.route);
-        let evasion = self.pinned.routes.evasion(&found, host, method, path);
+        let evasion = self.pinned.routes.evasion(found, host, method, path);
         evasion.map_or(Ok(()), |why| Err(Refusal::Malformed(why.to_owned())))?;
         let passed;
         let request = match found.route.checks.as_deref() {
             None => self,
-            Some(checks) => match self.pass_at_once(&found, checks, log)? {
+            Some(checks) => match self.pass_at_once(found, checks, log)? {
                 Some(pass) => {
                     passed = pass;
                     RequestContext { pass: &passed, ..self }
@@ -203,13 +207,13 @@ impl RequestContext<'_, Arc<Catalog>> {
                 // Boxed, so that requests without a wait stay small. The memory comes first, as in `server::h1`.
                 None => {
                     let room = Box::new_uninit();
-                    return Box::into_pin(Box::write(room, self.guarded(&found, checks, body, log))).await;
+                    return Box::into_pin(Box::write(room, self.guarded(found, checks, body, log))).await;
                 }
             },
         };
-        match request.answer_now(&found) {
+        match request.answer_now(found) {
             Ok(answer) => answer,
-            Err(work) => request.answer_later(&found, work, body, log).await,
+            Err(work) => request.answer_later(found, work, body, log).await,
         }
     }
 

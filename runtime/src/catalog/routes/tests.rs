@@ -124,6 +124,19 @@ fn a_host_of_its_own_goes_before_a_wildcard_before_none() {
 }
 
 #[test]
+fn the_host_of_a_request_matters_if_a_route_or_a_group_is_for_one() {
+    let in_group = |host: Option<&str>| {
+        let (name, prefix, host) = ("g".to_owned(), "/g".to_owned(), host.map(str::to_owned));
+        let group = Arc::new(RouteGroup { name, prefix, host, ..RouteGroup::default() });
+        Routes::new(vec![RouteSpec { group: Some(group), ..spec("* /g/x", "h0") }]).ok().unwrap()
+    };
+
+    assert!(!routes(&["* /x"]).has_hosts() && !in_group(None).has_hosts());
+    assert!(routes(&["* example.org/x", "* /x"]).has_hosts() && routes(&["* *.example.org/x"]).has_hosts());
+    assert!(in_group(Some("example.org")).has_hosts());
+}
+
+#[test]
 fn a_version_may_stand_in_front() {
     let lines = ["GET /info", "GET /{name}/json", "GET /files/{*rest}", "GET /vfoo"];
     let range = Arc::new(VersionRange::any("/v"));
