@@ -127,9 +127,12 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         harmless(found, entry)?;
         let mut job = self.server.engine.job_of(entry.clone());
         self.begin_cgi(&mut job, found, ballot, log);
-        let (limits, ground) = (self.body_limits(entry), self.ground(entry, body));
-        let intaken = request_body::input(&mut job, body.take(), limits, ground).await;
-        intaken.map_err(|fault| log.job_failed(fault))?;
+        // A new job has an empty stdin.
+        if body.look().is_some() {
+            let (limits, ground) = (self.body_limits(entry), self.ground(entry, body));
+            let intaken = request_body::input(&mut job, body.take(), limits, ground).await;
+            intaken.map_err(|fault| log.job_failed(fault))?;
+        }
         let running = RunningJob::start_cgi(&self.server.engine, job);
         running.response(&self.head.method, &entry.mapping).await.map_err(|fault| log.job_failed(fault))
     }
@@ -146,8 +149,12 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let request = self.routed(found);
         let job = request.http_job(engine, entry);
         log.handler_chosen(LoggedJob::of(&job), request, ballot);
-        let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
-        let body = intaken.map_err(|fault| log.job_failed(fault))?;
+        let body = if body.look().is_none() {
+            request_body::nothing()
+        } else {
+            let intaken = request_body::whole(body.take(), self.body_limits(entry), &job.usage).await;
+            intaken.map_err(|fault| log.job_failed(fault))?
+        };
         let started = request.start_http(engine, job, body, None);
         let running = started.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         running.response(&self.head.method).await.map_err(|fault| log.job_failed(fault))
