@@ -92,8 +92,8 @@ impl PathPattern {
         self.suffixes.iter().map(|suffix| (&self.shape[..suffix.start], &self.shape[suffix.clone()]))
     }
 
-    /// Returns the length of the text before the tail, with its slash, in every path that matches. `None` without a tail, and
-    /// behind another capture.
+    /// Returns the length of what every path has before the tail, with the slash. `None` without a tail, and if another
+    /// capture stands before it.
     pub(super) fn before_tail(&self) -> Option<usize> {
         let before = self.shape.strip_suffix("{*}").filter(|_| self.has_tail && self.captures.len() == 1)?;
         let doubled = before.matches("{{").count() + before.matches("}}").count();

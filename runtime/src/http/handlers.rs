@@ -159,9 +159,10 @@ impl RequestContext<'_, Arc<Catalog>> {
         self.serve(host, &path, body, log).await
     }
 
-    /// Answers the request with the route of a host and a decoded path.
+    /// Answers the request with the route of a host and a decoded path. The context is borrowed: a future copies an argument
+    /// twice.
     async fn serve(
-        self,
+        &self,
         host: Option<&str>,
         path: &str,
         body: &mut DrainBody,
@@ -198,11 +199,11 @@ impl RequestContext<'_, Arc<Catalog>> {
         evasion.map_or(Ok(()), |why| Err(Refusal::Malformed(why.to_owned())))?;
         let passed;
         let request = match found.route.checks.as_deref() {
-            None => self,
+            None => *self,
             Some(checks) => match self.pass_at_once(found, checks, log)? {
                 Some(pass) => {
                     passed = pass;
-                    RequestContext { pass: &passed, ..self }
+                    RequestContext { pass: &passed, ..*self }
                 }
                 // Boxed, so that requests without a wait stay small. The memory comes first, as in `server::h1`.
                 None => {

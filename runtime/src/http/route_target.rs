@@ -83,7 +83,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 
     /// Does the work that [`answer_now`](RequestContext::answer_now) has returned.
     pub(super) async fn answer_later(
-        self,
+        &self,
         found: &Match<'_, '_>,
         work: TargetWork<'_>,
         body: &mut DrainBody,
@@ -113,7 +113,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 
     /// Runs the job of a route and returns its response.
     async fn run(
-        self,
+        &self,
         found: &Match<'_, '_>,
         handler: &Arc<HandlerVersion>,
         body: &mut DrainBody,
@@ -139,7 +139,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
 
     /// Runs the job of a `wasi:http` handler and returns its response.
     async fn hand_on(
-        self,
+        &self,
         found: &Match<'_, '_>,
         (entry, ballot): Picked<'_>,
         body: &mut DrainBody,
