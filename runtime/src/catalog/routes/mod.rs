@@ -349,8 +349,13 @@ impl<'r, 'p> Match<'r, 'p> {
     pub fn option(&self, handler: &HandlerVersion) -> Option<&'r PathCapture> {
         // Other kinds of handlers have no arguments.
         let is_program = matches!(handler.kind, Kind::Core | Kind::Command);
+        // An option begins with `-`, and few paths have one: the values need not be looked at.
+        let has_dash = || self.script_name.contains('-') || self.path_info.contains('-');
+        if !is_program || !has_dash() {
+            return None;
+        }
         let takes = |value: &str| !handler.conduct.captures.admit(&handler.args, value);
-        self.captures().find(|(_, value)| is_program && takes(value)).map(|(capture, _)| capture)
+        self.captures().find(|(_, value)| takes(value)).map(|(capture, _)| capture)
     }
 }
 
