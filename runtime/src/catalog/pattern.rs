@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use http::HeaderName;
+
 /// A named part of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PathCapture {
@@ -9,6 +11,8 @@ pub struct PathCapture {
     pub name: String,
     /// The variable that gives its value to the handler: `ROUTE_WHO`.
     pub variable: String,
+    /// The request field that gives its value to a component: `portcullis-route-who`.
+    pub field: HeaderName,
 }
 
 /// The most captures in a path, without the tail. matchit names each by a letter, and panics after the last.
@@ -109,7 +113,9 @@ impl PathPattern {
         if self.captures.iter().any(|known| known.variable == variable) {
             return Err(format!("two captures set the variable {variable}: rename one"));
         }
-        self.captures.push(PathCapture { name: name.to_owned(), variable });
+        let field = format!("portcullis-route-{}", name.to_ascii_lowercase().replace('_', "-"));
+        let field = HeaderName::try_from(field).map_err(|error| format!("the capture {name}: {error}"))?;
+        self.captures.push(PathCapture { name: name.to_owned(), variable, field });
         Ok(())
     }
 }
@@ -158,6 +164,8 @@ mod tests {
 
         let variables: Vec<_> = pattern.captures.iter().map(|capture| capture.variable.as_str()).collect();
         assert_eq!(variables, ["ROUTE_USER_ID", "ROUTE_N", "ROUTE_REST"]);
+        let fields: Vec<_> = pattern.captures.iter().map(|capture| capture.field.as_str()).collect();
+        assert_eq!(fields, ["portcullis-route-user-id", "portcullis-route-n", "portcullis-route-rest"]);
         assert!(pattern.has_tail);
         assert_eq!(pattern.shape, "/a/{}/img-{}.png/{*}");
         assert_eq!(pattern.suffixes().collect::<Vec<_>>(), [("/a/{}/img-{}", ".png")]);

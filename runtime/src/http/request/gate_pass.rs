@@ -98,7 +98,7 @@ impl GatePass {
     /// Lists the fields of a component, without their prefix: `remote-user`, `auth-type` and `gate-NAME`.
     pub(super) fn fields(&self) -> impl Iterator<Item = (String, &str)> {
         let known = [("remote-user", self.user.as_deref()), ("auth-type", self.auth_type.as_deref())];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let known = known.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
         known.chain(self.facts.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.as_str())))
     }
 

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::COOKIE;
-use http::uri::Uri;
+use http::request::Parts;
+use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
@@ -27,6 +28,10 @@ use crate::net::Secured;
 
 /// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
 fn join_crumbs(fields: &mut HeaderMap) {
+    if fields.len() == fields.keys_len() {
+        // No field is there twice.
+        return;
+    }
     let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1 {
         // Valid values joined by a separator are a valid value.
@@ -69,44 +74,41 @@ impl RoutedRequest<'_> {
         body: RequestBody,
         next: Option<mpsc::Sender<Proxied>>,
     ) -> Result<RunningJob<ResponseReceiver>, http::Error> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.version_mut() = self.head.version;
-        *request.uri_mut() = self.uri()?;
-        let mut fields = self.fields(job.id);
-        request_trace::fields(&job.usage, &mut fields);
-        *request.headers_mut() = fields;
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = self.head.method.clone();
+        head.version = self.head.version;
+        head.uri = absolute(self.head, if self.peer.is_secure() { Scheme::HTTPS } else { Scheme::HTTP })?;
+        head.headers = self.fields(job.id);
+        request_trace::fields(&job.usage, &mut head.headers);
         let (sender, answer) = oneshot::channel();
+        let request = Request::from_parts(head, body);
         job.proxied = Some(Box::new(Proxied { request, answer: sender, next }));
         Ok(RunningJob::start(engine, job, Some(answer)))
     }
 
-    /// Makes the target absolute, with the scheme and authority that HTTP/1 sends elsewhere.
-    fn uri(self) -> Result<Uri, http::Error> {
-        let host = h2_rules::host(self.head);
-        let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let scheme = if self.peer.is_secure() { "https" } else { "http" };
-        let builder = Uri::builder().scheme(scheme).path_and_query(target);
-        builder.authority(host.unwrap_or("localhost")).build()
-    }
-
     /// Adds the daemon's own fields to those of the client.
     fn fields(self, id: JobId) -> HeaderMap {
+        /// Fields that most requests get here: the three constants and a few captures.
+        const OWN: usize = 6;
         let mut fields = unforged(self.pass.shown(&self.head.headers).into_owned());
         join_crumbs(&mut fields);
-        let mut add = |name, value: &str| {
+        // A copy has no room to grow.
+        fields.reserve(OWN);
+        let mut add = |name: HeaderName, value: &str| {
             // A value that is invalid in a field is left out, just as a variable with a NUL is.
-            fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                fields.append(name, value);
+            }
         };
-        add(REQUEST_ID, &id.to_string());
+        add(REQUEST_ID, id.digits(&mut [0; 16]));
         add(MATCHED_ROUTE, &self.found.route.pattern);
         if !self.peer.remote_addr().is_empty() {
             add(REMOTE_ADDR, self.peer.remote_addr());
         }
-        let captures = self.found.captures().map(|(capture, value)| (&*capture.variable, value));
-        let secured = self.peer.secured().map(Secured::variables).unwrap_or_default();
-        let secured = secured.iter().map(|(variable, value)| (variable.as_ref(), value.as_ref()));
-        for (variable, value) in captures.chain(secured) {
+        for (capture, value) in self.found.captures() {
+            add(capture.field.clone(), value);
+        }
+        for (variable, value) in self.peer.secured().map(Secured::variables).unwrap_or_default() {
             let name = variable.to_ascii_lowercase().replace('_', "-");
             if let Ok(name) = HeaderName::try_from(format!("{PREFIX}{name}")) {
                 add(name, value);
@@ -119,6 +121,21 @@ impl RoutedRequest<'_> {
         }
         fields
     }
+}
+
+/// Makes the target of a request absolute, with the authority that HTTP/1 sends elsewhere.
+fn absolute(head: &Parts, scheme: Scheme) -> Result<Uri, http::Error> {
+    // What the head has parsed already is shared with it.
+    let authority = match head.uri.authority() {
+        Some(authority) => authority.clone(),
+        None => Authority::try_from(h2_rules::host(head).unwrap_or("localhost"))?,
+    };
+    let target = head.uri.path_and_query().cloned();
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Ok(Uri::from_parts(parts)?)
 }
 
 /// The body of a handler whose jobs finish without their clients. If it is dropped early, a task reads it to
@@ -204,4 +221,47 @@ fn poll_given(receiver: &mut ResponseReceiver, context: &mut Context<'_>) -> Pol
     // A receiver must not be polled again.
     *receiver = None;
     Poll::Ready(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::HOST;
+
+    #[test]
+    fn the_target_of_a_component_has_the_authority_of_the_request_wherever_it_was_sent() {
+        for (target, host, authority, path) in [
+            ("/a?b=c", Some("h:81"), "h:81", "/a?b=c"),
+            ("*", Some("h"), "h", "*"),
+            ("/", None, "localhost", "/"),
+            ("/", Some(""), "localhost", "/"),
+            ("http://other/x?y", Some("h"), "other", "/x?y"),
+            ("http://other", Some("other"), "other", "/"),
+        ] {
+            let mut request = Request::builder().uri(target).body(()).unwrap();
+            request.headers_mut().extend(host.map(|host| (HOST, HeaderValue::from_static(host))));
+
+            let uri = absolute(&request.into_parts().0, Scheme::HTTPS).unwrap();
+
+            assert_eq!(uri.scheme_str(), Some("https"));
+            assert_eq!(uri.authority().map(Authority::as_str), Some(authority));
+            assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(path));
+        }
+    }
+
+    #[test]
+    fn the_crumbs_of_a_cookie_are_joined_and_other_repeated_fields_are_not() {
+        let fields = |given: &[(&'static str, &'static str)]| {
+            let given = given.iter().map(|(name, value)| (*name, *value));
+            let given =
+                given.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut fields: HeaderMap = given.collect();
+            join_crumbs(&mut fields);
+            fields
+        };
+
+        assert_eq!(fields(&[("cookie", "a=1"), ("cookie", "b=2")])[COOKIE], "a=1; b=2");
+        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1"), ("x", "2")]).get_all("x").iter().count(), 2);
+        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1")])[COOKIE], "a=1");
+    }
 }
