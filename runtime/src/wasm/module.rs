@@ -116,7 +116,11 @@ impl Handler for Module {
             // branches are boxed, so that the common one (a core module without files) stays cheap to move.
             match (&self.code, &self.files) {
                 (Code::Core(code), None) => code.run(code.prepare(bare(), job)).await,
-                (_, None) => Box::pin(self.run_with(bare, job)).await,
+                (_, None) => {
+                    // The memory comes first: the future, which takes several KiB, is made in its place and not copied.
+                    let run = Box::write(Box::new_uninit(), self.run_with(bare, job));
+                    Box::into_pin(run).await
+                }
                 (_, Some(files)) => Box::pin(self.run_with_files(files, job)).await,
             }
         })

@@ -1,7 +1,7 @@
 //! The request and response bodies of a component that answers HTTP.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -130,9 +130,12 @@ impl BodyFault {
         Ok(())
     }
 
-    /// Runs a component until it ends, or until the body of its request or response reports a fault.
-    pub(in crate::wasm) async fn end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut work = pin!(work);
+    /// Runs a component until it ends, or until the body of its request or response reports a fault. The caller pins
+    /// it: the future is large, and a parameter would be copied.
+    pub(in crate::wasm) async fn end<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = Result<T>>>,
+    ) -> Result<T> {
         let _ending = EndGuard(self);
         poll_fn(|context| {
             self.lock().at_work.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());

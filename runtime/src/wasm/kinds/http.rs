@@ -115,7 +115,7 @@ impl HttpComponent {
             let outcome = async {
                 let instance = self.version.instantiate(&mut store).await?;
                 job.usage.timing.ready();
-                instance.answer(&mut store, *proxied, &job).await
+                instance.answer(&mut store, proxied, &job).await
             };
             let outcome = outcome.await.map(drop);
             return component::conclude(outcome, &store, &job.entry.limits);
@@ -133,7 +133,7 @@ impl HttpComponent {
         state.meter.charge(job.usage.clone());
         (state.calls, state.http, state.stores, state.databases) = (calls, http, stores, databases);
         job.usage.timing.ready();
-        let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
+        let outcome = warm.instance.answer(&mut warm.store, proxied, &job).await;
         // Noted now: the store, whose drop notes it otherwise, may outlive the job.
         warm.store.data_mut().note_handles();
         // Its calls of jobs end with the request. An instance that still holds a job or a swap is not reused.
@@ -220,7 +220,7 @@ impl WasiHttpVersion {
 
 impl Instance {
     /// Answers a request. Returns when all work of the instance on it is done.
-    async fn answer(&self, store: &mut Store<State>, proxied: Proxied, job: &Job) -> Result<Leftover> {
+    async fn answer(&self, store: &mut Store<State>, proxied: Box<Proxied>, job: &Job) -> Result<Leftover> {
         match self {
             Instance::Proxy(proxy) => http_p2::answer(store, proxy, proxied, job).await,
             // This future takes several KiB; the box keeps them out of the future for 0.2.

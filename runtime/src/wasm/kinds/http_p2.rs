@@ -1,27 +1,46 @@
 //! Calls components that answer HTTP through WASI 0.2, which export `wasi:http/incoming-handler`.
 
+use std::pin::pin;
+
 use http::Request;
 use http_body_util::BodyExt as _;
+use wasmtime::component::Resource;
 use wasmtime::{Result, Store};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::component::Leftover;
 use crate::job::{Fault, Job, Proxied};
-use crate::wasm::host::body::{BodyFault, LentRequestBody, MeteredResponseBody, ResponseAccount};
+use crate::wasm::host::body::{BodyFault, Lent, LentRequestBody, MeteredResponseBody, ResponseAccount};
 use crate::wasm::host::component_state::State;
 
 /// Has an instance answer a request. Returns when the exported function has returned.
 pub(in crate::wasm) async fn answer(
     store: &mut Store<State>,
     proxy: &Proxy,
-    proxied: Proxied,
+    proxied: Box<Proxied>,
     job: &Job,
 ) -> Result<Leftover> {
-    let Proxied { request, answer, next: _ } = proxied;
     let broken = BodyFault::default();
+    let (request, response, lent) = hand_over(store, *proxied, job, &broken)?;
+    let handler = proxy.wasi_http_incoming_handler();
+    broken.end(pin!(handler.call_handle(&mut *store, request, response))).await?;
+    // A request body may be held by a handle that the component forgot. It must not keep the client waiting.
+    lent.take_back();
+    Ok(abort_unfinished(store.data_mut()))
+}
+
+/// Makes the two handles that the component gets. Not part of [`answer`], whose future would keep room for the request.
+fn hand_over(
+    store: &mut Store<State>,
+    proxied: Proxied,
+    job: &Job,
+    broken: &BodyFault,
+) -> Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>, Lent)> {
+    let Proxied { request, answer, next: _ } = proxied;
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
@@ -38,11 +57,7 @@ pub(in crate::wasm) async fn answer(
             Err(code) => Err(Fault::bad_answer(format_args!("the handler answered with {code:?}"))),
         });
     })?;
-    let handler = proxy.wasi_http_incoming_handler();
-    broken.end(handler.call_handle(&mut *store, request, response)).await?;
-    // A request body may be held by a handle that the component forgot. It must not keep the client waiting.
-    lent.take_back();
-    Ok(abort_unfinished(store.data_mut()))
+    Ok((request, response, lent))
 }
 
 /// Aborts response bodies that the component left unfinished. To the reader, a body that is merely

@@ -1,6 +1,7 @@
 //! Calls components that answer HTTP through WASI 0.3, which export `wasi:http/handler`.
 
 use std::future::poll_fn;
+use std::pin::pin;
 
 use http_body_util::BodyExt as _;
 use tokio::sync::watch;
@@ -19,11 +20,11 @@ use crate::wasm::host::component_state::State;
 pub(in crate::wasm) async fn answer(
     store: &mut Store<State>,
     service: &Service,
-    proxied: Proxied,
+    proxied: Box<Proxied>,
     job: &Job,
 ) -> Result<Leftover> {
     let before = store.concurrent_state_table_size();
-    let Proxied { request, answer, next } = proxied;
+    let Proxied { request, answer, next } = *proxied;
     store.data_mut().next = next;
     let broken = BodyFault::default();
     let (parts, body) = request.into_parts();
@@ -64,7 +65,7 @@ pub(in crate::wasm) async fn answer(
         let _dropped = read.changed().await;
         Ok(())
     };
-    let ended = broken.end(async { store.run_concurrent(work).await? }).await;
+    let ended = broken.end(pin!(async { store.run_concurrent(work).await? })).await;
     store.data_mut().next = None;
     ended?;
     lent.take_back();
