@@ -1,20 +1,23 @@
 //! Makes the response of a job with a known head: complete if the job has ended, streamed otherwise.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
 
 use super::body_source::BodySource;
 use super::job_body::JobBody;
 use super::job_run::JobRun;
-use super::job_task::{JobDriver, JobEnd, JobTask, first_sign};
+use super::job_task::{JobDriver, JobEnd, JobTask, first_sign, mark_invalid};
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::{CgiHead, bodiless};
-use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
+use crate::cgi::{CgiHead, bodiless, document};
+use crate::job::{Fault, PIPE_CAPACITY, PipeReader, ResponseBody, StopReason, pipe, pipe_of};
 
 impl RunningJob<BodySource> {
     /// Makes the response for a known head. If the job has ended by now, the body has a known length.
@@ -47,8 +50,19 @@ impl RunningJob<BodySource> {
             }
             return Ok(response.map(|()| Body::empty()));
         }
-        let RunningJob { run, output, log } = self;
+        let RunningJob { run, mut output, log } = self;
         let is_running = run.is_running();
+        let mut gathered = Bytes::new();
+        if let BodySource::Frames(Some(body)) = &mut output
+            && !is_running
+        {
+            let end = poll_fn(|context| Poll::Ready(gather(body, &mut gathered, context))).await;
+            if let Poll::Ready(end) = end {
+                let trailers = end.inspect_err(|fault| mark_invalid(&log.stop, fault))?;
+                let body = ended(gathered, trailers, announced)?;
+                return Ok(response.map(|()| body));
+            }
+        }
         let driver = JobDriver::new(run, log.stop.clone());
         let (mut reader, mut job) = match output {
             // The job was polled a moment ago.
@@ -57,7 +71,7 @@ impl RunningJob<BodySource> {
             BodySource::Frames(None) => (pipe(0).1, JobRun::Exited(Some(JobEnd::well()))),
             BodySource::Frames(Some(body)) => {
                 let (writer, reader) = pipe_of(&log.job.usage, PIPE_CAPACITY);
-                let mut job = JobRun::Running(driver.with(body, writer));
+                let mut job = JobRun::Running(driver.with(body, writer, gathered));
                 // Polled here first: most responses are complete by now and need no task.
                 poll_fn(|context| {
                     job.advance(context);
@@ -118,14 +132,46 @@ fn whole(
 ) -> Result<Body, Fault> {
     let mut whole = begun;
     while let Some(bytes) = reader.take() {
-        if whole.is_empty() {
-            whole = bytes;
-        } else {
-            let mut joined = BytesMut::from(whole);
-            joined.extend_from_slice(&bytes);
-            whole = joined.freeze();
+        join(&mut whole, bytes);
+    }
+    ended(whole, trailers, announced)
+}
+
+/// Takes the frames of the body that a job gave before it ended well: they are here, and need no pipe. Returns the
+/// trailers. Pending if the end is not here, or if the frames are more than a pipe holds: [`JobDriver`] goes on then.
+fn gather(
+    body: &mut ResponseBody,
+    whole: &mut Bytes,
+    context: &mut Context<'_>,
+) -> Poll<Result<Option<HeaderMap>, Fault>> {
+    while whole.len() <= PIPE_CAPACITY {
+        let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)).transpose()? else {
+            return Poll::Ready(Ok(None));
+        };
+        match frame.into_data() {
+            Ok(bytes) => join(whole, bytes),
+            Err(frame) => return Poll::Ready(Ok(frame.into_trailers().ok().map(document::trailers))),
         }
     }
+    Poll::Pending
+}
+
+/// Appends a piece to those before it.
+fn join(whole: &mut Bytes, bytes: Bytes) {
+    if whole.is_empty() {
+        *whole = bytes;
+    } else {
+        let mut joined = BytesMut::from(mem::take(whole));
+        joined.extend_from_slice(&bytes);
+        *whole = joined.freeze();
+    }
+}
+
+/// Makes the body of a response from all of its bytes and its trailers.
+///
+/// # Errors
+/// The length differs from the `Content-Length` of the head.
+fn ended(mut whole: Bytes, trailers: Option<HeaderMap>, announced: Option<u64>) -> Result<Body, Fault> {
     if let Some(length) = announced {
         // What follows the announced length is dropped, as it is while a job runs.
         whole.truncate(usize::try_from(length).unwrap_or(usize::MAX));
@@ -136,6 +182,49 @@ fn whole(
     }
     Ok(match trailers {
         None => Body::full(whole),
-        Some(trailers) => Body::of_job(JobBody::of_ended(reader, whole, announced, trailers)),
+        Some(trailers) => Body::of_job(JobBody::of_ended(pipe(0).1, whole, announced, trailers)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use std::task::Waker;
+
+    /// Gathers the frames of a body: its end, and its bytes.
+    fn gathered(frames: Vec<Result<Frame<Bytes>, Fault>>) -> (Poll<Result<Option<HeaderMap>, Fault>>, Bytes) {
+        let mut body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+        let mut whole = Bytes::new();
+        let end = gather(&mut body, &mut whole, &mut Context::from_waker(Waker::noop()));
+        (end, whole)
+    }
+
+    fn data(length: usize) -> Result<Frame<Bytes>, Fault> {
+        Ok(Frame::data(vec![b'x'; length].into()))
+    }
+
+    #[test]
+    fn the_frames_of_a_job_that_has_ended_are_joined_up_to_the_end_or_the_trailers() {
+        let (end, whole) = gathered(vec![data(2), data(0), data(3)]);
+        assert!(matches!(end, Poll::Ready(Ok(None))) && *whole == *b"xxxxx");
+
+        let fields = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("a"))]);
+        let (end, whole) = gathered(vec![data(2), Ok(Frame::trailers(fields.clone())), data(3)]);
+        assert!(matches!(end, Poll::Ready(Ok(Some(trailers))) if trailers == fields) && *whole == *b"xx");
+
+        let (end, _) = gathered(vec![data(2), Err(Fault::BadAnswer("broken".to_owned()))]);
+        assert!(matches!(end, Poll::Ready(Err(Fault::BadAnswer(_)))));
+    }
+
+    #[test]
+    fn as_much_as_a_pipe_holds_is_gathered_and_the_rest_is_left_to_a_driver() {
+        let (end, whole) = gathered(vec![data(PIPE_CAPACITY - 1), data(1)]);
+        assert!(matches!(end, Poll::Ready(Ok(None))) && whole.len() == PIPE_CAPACITY);
+
+        let (end, whole) = gathered(vec![data(PIPE_CAPACITY), data(1), data(1)]);
+        assert!(end.is_pending() && whole.len() == PIPE_CAPACITY + 1);
+    }
 }

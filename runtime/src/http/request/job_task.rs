@@ -164,9 +164,9 @@ impl JobDriver {
         JobDriver { run, body: None, rest: Bytes::new(), trailers: None, stop }
     }
 
-    /// Adds a body that is copied into a pipe.
-    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> JobDriver {
-        JobDriver { body: Some((body, writer)), ..self }
+    /// Adds a body that is copied into a pipe, behind the bytes of it that were read before.
+    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter, rest: Bytes) -> JobDriver {
+        JobDriver { body: Some((body, writer)), rest, ..self }
     }
 
     /// Copies the body into the pipe. Ready when all of it is copied.
