@@ -162,7 +162,7 @@ impl Args {
 }
 
 /// Runs the job as a request would, and returns its outcome.
-fn run(engine: &Arc<Engine>, job: Job, answer: &ResponseCheck) -> Result<RecordedOutcome> {
+fn run(engine: &Arc<Engine>, job: Box<Job>, answer: &ResponseCheck) -> Result<RecordedOutcome> {
     let stderr_tail = job.stderr_tail.clone();
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(engine.start(job));

@@ -194,7 +194,7 @@ impl Engine {
     /// As [`Engine::start`].
     pub async fn attend(
         self: &Arc<Self>,
-        job: Job,
+        job: Box<Job>,
         occasion: Occasion,
         mut ballot: Option<Ballot>,
     ) -> Result<Status, Fault> {

@@ -165,38 +165,43 @@ impl Engine {
         let handler = || catalog.handlers.get(name).cloned();
         let entry = self.registry.find(name).or_else(handler);
         let mut job =
-            entry.map(|entry| self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))?;
+            entry.map(|entry| *self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))?;
         self.grant(&mut job, &catalog);
         Ok(job)
     }
 
-    /// Makes a job for an entry, as a request does with the entry of its route.
-    pub fn job_of(&self, entry: Arc<HandlerVersion>) -> Job {
+    /// Makes a job for an entry, as a request does with the entry of its route. The job stays in its box until it has
+    /// ended: it is large, and each function and future that took it by value would copy it.
+    pub fn job_of(&self, entry: Arc<HandlerVersion>) -> Box<Job> {
         /// About what a person reads at once, including the stack that runtimes write after the reason. Memory is
         /// taken as it is written.
         const STDERR_TAIL: usize = 16 << 10;
         let stderr_tail = Tail::new(STDERR_TAIL);
-        Job {
-            id: JobId(self.next.0.fetch_add(1, Ordering::Relaxed)),
-            args: entry.args.clone(),
-            env: Env::new(),
-            stdin: Input::empty(),
-            stdout: Output::nowhere(),
-            stderr: Output::of(stderr_tail.destination()),
-            proxied: None,
-            stderr_tail,
-            stop: Stop::new(),
-            usage: Arc::default(),
-            parent: None,
-            origin: None,
-            around: Vec::new(),
-            caller: None,
-            allotment: None,
-            capture: entry.recorder.clone().map(Capture::new),
-            trail: None,
-            span: None,
-            entry,
-        }
+        // The memory comes first, as in `start`.
+        Box::write(
+            Box::new_uninit(),
+            Job {
+                id: JobId(self.next.0.fetch_add(1, Ordering::Relaxed)),
+                args: entry.args.clone(),
+                env: Env::new(),
+                stdin: Input::empty(),
+                stdout: Output::nowhere(),
+                stderr: Output::of(stderr_tail.destination()),
+                proxied: None,
+                stderr_tail,
+                stop: Stop::new(),
+                usage: Arc::default(),
+                parent: None,
+                origin: None,
+                around: Vec::new(),
+                caller: None,
+                allotment: None,
+                capture: entry.recorder.clone().map(Capture::new),
+                trail: None,
+                span: None,
+                entry,
+            },
+        )
     }
 
     /// Makes a job of a line such as `VERBOSE=1 echo hello`: words with `=` are variables, the first
@@ -219,7 +224,7 @@ impl Engine {
     /// A job runs once, enforced by the compiler:
     /// ```compile_fail
     /// # use portcullis::{engine::Engine, job::Job};
-    /// # fn twice(engine: std::sync::Arc<Engine>, job: Job) {
+    /// # fn twice(engine: std::sync::Arc<Engine>, job: Box<Job>) {
     /// let first = engine.start(job);
     /// let second = engine.start(job);
     /// # }
@@ -227,10 +232,10 @@ impl Engine {
     ///
     /// # Errors
     /// From the run: [`Fault::Busy`], [`Fault::Draining`], and any other fault of the job.
-    pub fn start(self: &Arc<Self>, job: Job) -> Run {
+    pub fn start(self: &Arc<Self>, job: Box<Job>) -> Run {
         let engine = self.clone();
         // The memory comes first. `Box::pin` would make the future on the stack and copy all of its room, though only
-        // the job is in use before the first poll.
+        // two pointers are in use before the first poll.
         let run = Box::write(Box::new_uninit(), async move {
             let (stderr_tail, capture) = (job.stderr_tail.clone(), job.capture.clone());
             let outcome = engine.admitted(job, &stderr_tail).await;
@@ -245,9 +250,9 @@ impl Engine {
         Box::into_pin(run)
     }
 
-    /// Runs a job within its limits once it has a slot. The job is captured: the parameter of an `async fn` would be
+    /// Runs a job within its limits once it has a slot. The span is captured: the parameter of an `async fn` would be
     /// copied when the future is polled, and take its room twice.
-    fn admitted(&self, mut job: Job, stderr_tail: &Tail) -> impl Future<Output = Result<Status, Fault>> {
+    fn admitted(&self, mut job: Box<Job>, stderr_tail: &Tail) -> impl Future<Output = Result<Status, Fault>> {
         let mut span = job.span.take();
         async move {
             let admission = if let Err(draining) = self.drain.admits(&job) {
@@ -302,7 +307,7 @@ impl Engine {
     /// [`DaemonJobError::Status`] with the last line of the job's stderr, or [`DaemonJobError::Fault`].
     pub async fn run(self: &Arc<Self>, job: Job) -> Result<(), DaemonJobError> {
         let stderr_tail = job.stderr_tail.clone();
-        match self.start(job).await {
+        match self.start(Box::new(job)).await {
             Ok(status) if status.is_ok() => Ok(()),
             Ok(status) => Err(DaemonJobError::Status(status, stderr_tail)),
             Err(fault) => Err(DaemonJobError::Fault(fault)),

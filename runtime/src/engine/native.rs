@@ -38,9 +38,9 @@ struct Native {
 }
 
 impl Handler for Native {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+    fn run(self: Arc<Self>, job: Box<Job>) -> Run {
         match self.engine.upgrade() {
-            Some(engine) => self.job.clone().run(engine, job),
+            Some(engine) => self.job.clone().run(engine, *job),
             None => Box::pin(ready(Err(Fault::Draining))),
         }
     }

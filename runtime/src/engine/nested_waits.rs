@@ -140,7 +140,7 @@ mod tests {
 
     /// Makes a job of a version for which jobs of these versions wait.
     fn behind(around: &[&Arc<HandlerVersion>], wanted: &Arc<HandlerVersion>) -> Job {
-        let mut job = idle::engine().job_of(wanted.clone());
+        let mut job = *idle::engine().job_of(wanted.clone());
         job.around = around.iter().copied().cloned().collect();
         job
     }

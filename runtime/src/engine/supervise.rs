@@ -26,7 +26,11 @@ const VAST: usize = 256 << 20;
 /// # Errors
 /// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of the daemon as
 /// [`Fault::Host`], or the fault of the handler itself.
-pub(super) fn run(job: Job, slot: PoolPermit, lane: &Lane) -> impl Future<Output = Result<Status, Fault>> {
+pub(super) fn run(
+    job: Box<Job>,
+    slot: PoolPermit,
+    lane: &Lane,
+) -> impl Future<Output = Result<Status, Fault>> {
     // The job is given to its handler here, so the future has no copy of it.
     let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
     let (usage, spent) = (job.usage.clone(), job.usage.clone());

@@ -27,7 +27,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A status other than 0 is not a fault: the job ran to its end and says so. A [`Fault`] is an
     /// end that the job did not choose.
-    fn run(self: Arc<Self>, job: Job) -> Run;
+    fn run(self: Arc<Self>, job: Box<Job>) -> Run;
 
     /// Checks that a job within these limits could start. Runs none of the handler's own code, except code before its
     /// entry point.
@@ -146,7 +146,7 @@ impl HandlerVersion {
         struct IdleHandler;
 
         impl Handler for IdleHandler {
-            fn run(self: Arc<Self>, _job: Job) -> Run {
+            fn run(self: Arc<Self>, _job: Box<Job>) -> Run {
                 Box::pin(std::future::ready(Ok(Status::OK)))
             }
         }

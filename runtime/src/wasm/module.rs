@@ -69,10 +69,10 @@ impl Module {
     }
 
     /// Runs a job with its granted files. The thread lease covers the whole job.
-    async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
+    async fn run_with_files(&self, files: &Files, job: Box<Job>) -> Result<Status, Fault> {
         let usage = job.usage.clone();
         let threads = files.lease()?;
-        let run = async |mut job: Job| {
+        let run = async |mut job: Box<Job>| {
             files.direct(&mut job).await?;
             let (wasi, own) = files.grant(&threads, job.allotment.as_mut()).await?;
             let outcome = self.run_with(|| wasi, job).await;
@@ -82,7 +82,7 @@ impl Module {
         threads.run(usage.clone(), Box::pin(run(job))).await
     }
 
-    async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {
+    async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Box<Job>) -> Result<Status, Fault> {
         match &self.code {
             Code::Core(code) => code.run(code.prepare(wasi(), job)).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
@@ -110,10 +110,11 @@ async fn give_back(own: Option<TmpGuard>, usage: &Usage) {
 const PROOF: Duration = Duration::from_secs(5);
 
 impl Handler for Module {
-    fn run(self: Arc<Self>, job: Job) -> Run {
-        Box::pin(async move {
-            // A future is as large as its largest branch, and is moved into its task. The two longer
-            // branches are boxed, so that the common one (a core module without files) stays cheap to move.
+    fn run(self: Arc<Self>, job: Box<Job>) -> Run {
+        // The memory comes first: `Box::pin` would make the future on the stack and copy all of its room.
+        let run = Box::write(Box::new_uninit(), async move {
+            // A future is as large as its largest branch. The two longer branches are boxed, so that the common one (a
+            // core module without files) stays small.
             match (&self.code, &self.files) {
                 (Code::Core(code), None) => code.run(code.prepare(bare(), job)).await,
                 (_, None) => {
@@ -123,7 +124,8 @@ impl Handler for Module {
                 }
                 (_, Some(files)) => Box::pin(self.run_with_files(files, job)).await,
             }
-        })
+        });
+        Box::into_pin(run)
     }
 
     fn needs(&self, limits: &Limits) -> Needs {

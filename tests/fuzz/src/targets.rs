@@ -158,7 +158,7 @@ pub fn catalog(bytes: &[u8]) {
 fn entry(config: &HandlerConfig) -> Arc<HandlerVersion> {
     struct Nothing;
     impl Handler for Nothing {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+        fn run(self: Arc<Self>, _job: Box<Job>) -> Run {
             Box::pin(std::future::ready(Ok(Status::OK)))
         }
     }

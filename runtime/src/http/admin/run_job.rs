@@ -144,7 +144,7 @@ impl AdminRequest<'_> {
         job.stdout = Output::to(vec![writer]);
         let (stderr_tail, stop) = (job.stderr_tail.clone(), job.stop.clone());
 
-        let run = engine.start(job);
+        let run = engine.start(Box::new(job));
         let mut run: JobRun<Run> = JobRun::Running(Box::pin(async move {
             let _place = place;
             run.await

@@ -13,7 +13,7 @@ use crate::job::{Fault, HandlerVersion, Job, Kind};
 
 impl RoutedRequest<'_> {
     /// Makes the job in which a handler version answers a GET without a body.
-    pub(super) fn bodiless_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
+    pub(super) fn bodiless_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Box<Job> {
         match entry.kind {
             Kind::Proxy => self.http_job(engine, entry),
             Kind::Native | Kind::Core | Kind::Command => {
@@ -31,7 +31,7 @@ impl RoutedRequest<'_> {
     pub(super) async fn get(
         self,
         engine: &Arc<Engine>,
-        job: Job,
+        job: Box<Job>,
     ) -> Result<Result<Response<Body>, Fault>, http::Error> {
         let entry = job.entry.clone();
         if entry.kind == Kind::Proxy {

@@ -17,7 +17,7 @@ use crate::job::{Fault, Job, OutputFormat, PIPE_CAPACITY, PipeReader, pipe_of};
 
 impl RunningJob<PipeReader> {
     /// Starts the job of a CGI handler, with a pipe for its stdout.
-    pub(in crate::http) fn start_cgi(engine: &Arc<Engine>, mut job: Job) -> RunningJob<PipeReader> {
+    pub(in crate::http) fn start_cgi(engine: &Arc<Engine>, mut job: Box<Job>) -> RunningJob<PipeReader> {
         let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
         // The job is new, and its stdout has no destination yet.
         job.stdout.add(Arc::new(writer));

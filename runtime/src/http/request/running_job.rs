@@ -21,7 +21,7 @@ pub(in crate::http) struct RunningJob<O> {
 
 impl<O> RunningJob<O> {
     /// Starts a job with this output.
-    pub(in crate::http) fn start(engine: &Arc<Engine>, job: Job, output: O) -> RunningJob<O> {
+    pub(in crate::http) fn start(engine: &Arc<Engine>, job: Box<Job>, output: O) -> RunningJob<O> {
         let log = JobEndLog::of(&job);
         RunningJob { run: JobRun::Running(engine.start(job)), output, log }
     }

@@ -56,7 +56,7 @@ impl RoutedRequest<'_> {
     /// Makes the job that gets the request itself. Its environment and arguments are those of the handler,
     /// because its instance may serve other requests too. What the daemon knows about the request is passed in
     /// header fields.
-    pub(in crate::http) fn http_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Job {
+    pub(in crate::http) fn http_job(self, engine: &Arc<Engine>, entry: &Arc<HandlerVersion>) -> Box<Job> {
         let mut job = engine.job_of(entry.clone());
         self.begin(engine, &mut job);
         job.env.extend(&entry.env);
@@ -70,7 +70,7 @@ impl RoutedRequest<'_> {
     pub(in crate::http) fn start_http(
         self,
         engine: &Arc<Engine>,
-        mut job: Job,
+        mut job: Box<Job>,
         body: RequestBody,
         next: Option<mpsc::Sender<Proxied>>,
     ) -> Result<RunningJob<ResponseReceiver>, http::Error> {

@@ -70,7 +70,11 @@ impl<'a> UpgradeRequest<'a> {
     ///
     /// # Errors
     /// No slot is free, or the job failed before it read or wrote.
-    pub(in crate::http) async fn accept(self, engine: &Arc<Engine>, mut job: Job) -> Result<Tunnel, Fault> {
+    pub(in crate::http) async fn accept(
+        self,
+        engine: &Arc<Engine>,
+        mut job: Box<Job>,
+    ) -> Result<Tunnel, Fault> {
         if let Upgrade::WebSocket(websocket) = self.upgrade {
             let agreed = self.agreed.as_ref().and_then(|agreed| agreed.protocol.as_ref());
             let protocol = agreed.and_then(|protocol| protocol.to_str().ok()).unwrap_or_default();

@@ -134,7 +134,7 @@ fn job(
     catalog: &Arc<Catalog>,
     entry: &Arc<HandlerVersion>,
     at: Time,
-) -> Result<Job, EnvError> {
+) -> Result<Box<Job>, EnvError> {
     let mut job = engine.job_of(entry.clone());
     if let Some(schedule) = &entry.schedule {
         job.args.extend(schedule.args.iter().cloned());

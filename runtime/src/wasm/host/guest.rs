@@ -100,7 +100,7 @@ pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
 }
 
 /// Gives a command the arguments, variables and streams of its job.
-pub(in crate::wasm) fn give(wasi: &mut Wasi, job: Job) {
+pub(in crate::wasm) fn give(wasi: &mut Wasi, job: Box<Job>) {
     give_words(wasi, &job);
     let stdout = Stdout::new(job.stdout, job.entry.limits.output, GoneReader::Closed);
     let stderr = Stdout::new(job.stderr, UNBOUNDED, GoneReader::Closed);

@@ -33,7 +33,7 @@ impl CommandCode {
         &self,
         mut wasi: Wasi,
         outbound: &Arc<dyn Outbound>,
-        mut job: Job,
+        mut job: Box<Job>,
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let metered = guest::metered(&mut job);

@@ -79,7 +79,7 @@ impl CoreCode {
 
     /// Makes the store for the instance of a job. The future of [`CoreCode::run`] holds nothing else, which keeps it
     /// small.
-    pub(in crate::wasm) fn prepare(&self, mut wasi: Wasi, mut job: Job) -> CoreJob {
+    pub(in crate::wasm) fn prepare(&self, mut wasi: Wasi, mut job: Box<Job>) -> CoreJob {
         let entry = job.entry.clone();
         let handles = entry.limits.handles;
         let (meter, opened) = guest::metered(&mut job);

@@ -98,7 +98,7 @@ impl HttpComponent {
         wasi: impl FnOnce() -> Wasi,
         outbound: &Arc<dyn Outbound>,
         idle: Option<&InstancePool<Warm>>,
-        mut job: Job,
+        mut job: Box<Job>,
     ) -> std::result::Result<Status, Fault> {
         let Some(proxied) = job.proxied.take() else {
             // A failed write does not matter: stderr may be closed, and the status reports the failure as well.
