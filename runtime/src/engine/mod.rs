@@ -272,7 +272,7 @@ impl Engine {
             if let Some(capture) = job.capture.clone() {
                 capture.begin(&mut job);
             }
-            let mut entered = self.running.enter(&job, span, &self.journal);
+            let mut entered = self.running.enter(&job, stderr_tail, span, &self.journal);
             // Checked again, since a shutdown waits for this job only from here on.
             if let Err(fault) = self.drain.admits(&job) {
                 let outcome = Err(fault);
@@ -283,7 +283,7 @@ impl Engine {
             let stderr_log = StderrLog::of(&job, &self.journal);
             job.stderr.add(stderr_log.clone());
             let usage = job.usage.clone();
-            let mut outcome = supervise::run(job, slot, &self.lane).await;
+            let mut outcome = supervise::run(job, &usage, slot, &self.lane).await;
             stderr_log.finish();
             if !matches!(outcome, Ok(Status::OK)) {
                 let line = stderr_tail.last_line();

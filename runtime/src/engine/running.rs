@@ -64,15 +64,14 @@ struct Runner {
     since: Instant,
     usage: Arc<Usage>,
     written: WrittenBytes,
-    stderr_tail: Tail,
     parent: Option<JobId>,
     origin: Option<IpAddr>,
 }
 
 impl Runner {
     /// Records that the job has ended, and how near it came to its limits. Returns what it has used.
-    fn end(&self) -> FinalUsage<'_> {
-        let Runner { entry, usage, since, written, stderr_tail, .. } = self;
+    fn end<'a>(&'a self, stderr_tail: &'a Tail) -> FinalUsage<'a> {
+        let Runner { entry, usage, since, written, .. } = self;
         let now = Instant::now();
         usage.timing.end(now);
         let (parts, written) = (usage.timing.durations(now), written.bytes());
@@ -122,6 +121,7 @@ pub struct JobSnapshot {
 pub(super) struct RunningGuard<'a> {
     table: &'a Running,
     journal: &'a Journal,
+    stderr_tail: &'a Tail,
     label: Label,
     kind: Kind,
     on_drain: OnDrain,
@@ -139,6 +139,7 @@ impl Running {
     pub(super) fn enter<'a>(
         &'a self,
         job: &Job,
+        stderr_tail: &'a Tail,
         span: Option<OpenSpan>,
         journal: &'a Journal,
     ) -> RunningGuard<'a> {
@@ -150,7 +151,6 @@ impl Running {
             since,
             usage: job.usage.clone(),
             written: job.stdout.look(),
-            stderr_tail: job.stderr_tail.clone(),
             parent: job.parent,
             origin: job.origin,
         };
@@ -166,6 +166,7 @@ impl Running {
         RunningGuard {
             table: self,
             journal,
+            stderr_tail,
             label: job.label(),
             kind,
             on_drain,
@@ -311,7 +312,7 @@ impl Drop for RunningGuard<'_> {
         let stopped = runner.as_ref().and_then(|runner| runner.stop.reason());
         self.tell(&end.text(stopped), runner.as_ref());
         if let Some(runner) = runner.filter(|_| self.kind != Kind::Native) {
-            end.report(&runner.entry, self.label, (stopped, self.span.take()), &runner.end());
+            end.report(&runner.entry, self.label, (stopped, self.span.take()), &runner.end(self.stderr_tail));
         }
     }
 }
@@ -382,7 +383,8 @@ mod tests {
         let (mut caller, mut called) = (engine.job("idle").unwrap(), engine.job("idle").unwrap());
         (caller.origin, called.origin, called.parent) = (Some(origin), Some(origin), Some(caller.id));
         let table = Running::default();
-        let _entered = [&caller, &called].map(|job| table.enter(job, None, engine.journal()));
+        let _entered =
+            [&caller, &called].map(|job| table.enter(job, &job.stderr_tail, None, engine.journal()));
 
         called.usage.waits.begin(FromClient::Room);
         advance(Duration::from_secs(60)).await;

@@ -28,24 +28,25 @@ const VAST: usize = 256 << 20;
 /// [`Fault::Host`], or the fault of the handler itself.
 pub(super) fn run(
     job: Box<Job>,
+    usage: &Usage,
     slot: PoolPermit,
     lane: &Lane,
 ) -> impl Future<Output = Result<Status, Fault>> {
-    // The job is given to its handler here, so the future has no copy of it.
-    let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
-    let (usage, spent) = (job.usage.clone(), job.usage.clone());
+    // The job is given to its handler here, so the future does not hold it.
+    let (id, stop, entry, account) = (job.id, job.stop.clone(), job.entry.clone(), job.usage.clone());
+    let limit = entry.limits.time;
+    let is_long = entry.kind != Kind::Native && (entry.limits.memory >= VAST || entry.record.pace() > MOMENT);
     let run = entry.handler.clone().run(job);
-    let work = Metered { id, run, entry: entry.clone(), usage, clock: Clock::Wall, _slot: slot };
-    let mut place = RunsOn::Here(work);
-    if entry.kind != Kind::Native && (entry.limits.memory >= VAST || entry.record.pace() > MOMENT) {
-        place = place.moved(&entry, lane);
+    let mut place = RunsOn::Here(Metered { id, run, entry, usage: account, clock: Clock::Wall, _slot: slot });
+    if is_long {
+        place = place.moved(lane);
     }
     async move {
         tokio::select! {
             biased;
-            outcome = poll_fn(|context| place.poll(context, &entry, lane)) => outcome,
+            outcome = poll_fn(|context| place.poll(context, lane)) => outcome,
             reason = stop.raised() => Err(Fault::Stopped(reason)),
-            limit = expiry(entry.limits.time, &spent) => Err(Fault::TimedOut(limit)),
+            limit = expiry(limit, usage) => Err(Fault::TimedOut(limit)),
         }
     }
 }
@@ -73,18 +74,13 @@ enum RunsOn {
 }
 
 impl RunsOn {
-    fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        entry: &HandlerVersion,
-        lane: &Lane,
-    ) -> Poll<Result<Status, Fault>> {
+    fn poll(&mut self, context: &mut Context<'_>, lane: &Lane) -> Poll<Result<Status, Fault>> {
         if let RunsOn::Here(work) = self {
             let outcome = Pin::new(&mut *work).poll(context);
-            if outcome.is_ready() || entry.kind == Kind::Native || work.usage.cpu() < MOMENT {
+            if outcome.is_ready() || work.entry.kind == Kind::Native || work.usage.cpu() < MOMENT {
                 return outcome;
             }
-            *self = std::mem::replace(self, RunsOn::Between).moved(entry, lane);
+            *self = std::mem::replace(self, RunsOn::Between).moved(lane);
         }
         match self {
             RunsOn::Lane(ticket) => {
@@ -96,10 +92,11 @@ impl RunsOn {
         }
     }
 
-    fn moved(self, entry: &HandlerVersion, lane: &Lane) -> RunsOn {
+    fn moved(self, lane: &Lane) -> RunsOn {
         match self {
             RunsOn::Here(mut work) => {
                 work.clock = Clock::Thread;
+                let entry = work.entry.clone();
                 RunsOn::Lane(lane.enter(&entry.name, work))
             }
             moved @ (RunsOn::Lane(_) | RunsOn::Between) => moved,
