@@ -1,6 +1,6 @@
 //! Counts the jobs of a handler by client address, so one address cannot take all of its slots.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,10 +18,35 @@ pub struct JobsPerClient(OnceLock<Box<PeerCounts>>);
 
 #[derive(Debug)]
 struct PeerCounts {
-    key: RandomState,
+    key: AddressKey,
     of: [PeerCount; HASHES],
     /// Notified when an address at its maximum releases a slot.
     given_back: Notify,
+}
+
+/// The random key of the hashes.
+#[derive(Debug)]
+struct AddressKey([u64; 2]);
+
+impl AddressKey {
+    fn random() -> AddressKey {
+        let random = || RandomState::new().build_hasher().finish();
+        AddressKey([random(), random()])
+    }
+
+    /// Hashes an address: the product of its two halves under the key, folded and mixed. SipHash takes ten times as long.
+    /// Its strength is of no use here, because no client sees a hash.
+    fn hash(&self, origin: IpAddr) -> usize {
+        let address = match origin {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let AddressKey([low, high]) = self;
+        let product = u128::from(address as u64 ^ low) * u128::from((address >> 64) as u64 ^ high);
+        let folded = product as u64 ^ (product >> 64) as u64;
+        // 2^64 divided by the golden ratio. The upper bits are mixed best.
+        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % HASHES
+    }
 }
 
 /// The jobs of one hash, and how many of them have a slot.
@@ -76,12 +101,12 @@ impl JobsPerClient {
     fn counts(&self) -> &PeerCounts {
         self.0.get_or_init(|| {
             let of = std::array::from_fn(|_| PeerCount::default());
-            Box::new(PeerCounts { key: RandomState::new(), of, given_back: Notify::new() })
+            Box::new(PeerCounts { key: AddressKey::random(), of, given_back: Notify::new() })
         })
     }
 
     fn hash(&self, origin: IpAddr) -> usize {
-        usize::try_from(self.counts().key.hash_one(origin) % HASHES as u64).unwrap_or_default()
+        self.counts().key.hash(origin)
     }
 
     fn of(&self, origin: IpAddr) -> &PeerCount {
@@ -156,6 +181,7 @@ impl Drop for PeerGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -180,6 +206,19 @@ mod tests {
         assert!(jobs[0].is_beyond(2) && !jobs[0].is_beyond(3) && !nobody.is_beyond(0));
         drop(jobs);
         assert_eq!(peers.count(ONE.parse().unwrap()), 0);
+    }
+
+    #[test]
+    fn the_addresses_of_a_network_have_many_hashes() {
+        // Digits of pi. A random function has 162 values.
+        let key = AddressKey([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
+        for network in ["192.0.2.", "2001:db8::", "2001:db8:1:2::1:"] {
+            let addresses = (0..HASHES).map(|last| format!("{network}{last}").parse().unwrap());
+
+            let hashes: BTreeSet<_> = addresses.map(|origin| key.hash(origin)).collect();
+
+            assert!(hashes.len() > 140, "{} hashes of {network}", hashes.len());
+        }
     }
 
     #[test]
