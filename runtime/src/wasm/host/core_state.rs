@@ -18,6 +18,8 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: CoreWasi,
     /// The export `memory` of the module, if it has one.
     memory: Option<ModuleExport>,
+    /// The memory behind that export, once a host function has used it.
+    used_memory: Option<Memory>,
     /// The directory that the guest read last.
     pub(in crate::wasm) listing: LastListing,
     /// The maximum number of handles.
@@ -59,6 +61,7 @@ impl State {
         State {
             wasi,
             memory,
+            used_memory: None,
             listing: LastListing::default(),
             handles,
             env,
@@ -90,7 +93,14 @@ impl State {
 
 /// Returns the guest's memory. `None` if it exports no memory called `memory`.
 pub(in crate::wasm) fn memory(caller: &mut Caller<'_, State>) -> Option<Memory> {
+    let state = caller.data();
+    if let Some(memory) = state.used_memory {
+        return Some(memory);
+    }
     // By its place in the module: a name would be hashed twice.
-    let export = caller.data().memory?;
-    caller.get_module_export(&export)?.into_memory()
+    let export = state.memory?;
+    let memory = caller.get_module_export(&export)?.into_memory()?;
+    // A store has one instance, whose exports stay the same.
+    caller.data_mut().used_memory = Some(memory);
+    Some(memory)
 }
