@@ -1,5 +1,6 @@
 //! The two ends of a job that answers a request: of its run and of its response, in either order.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -25,6 +26,8 @@ type TracedLabel = (Label, Option<TraceId>);
 pub struct JobEnds {
     answers: AtomicBool,
     keeps_calls: AtomicBool,
+    /// Whether there are outbound calls. Without any, a job that ends takes no lock for them.
+    has_calls: AtomicBool,
     parts: Mutex<EndedParts>,
 }
 
@@ -68,6 +71,7 @@ impl JobEnds {
     /// Keeps an outbound call that has ended, up to a limit.
     pub fn called(&self, call: CallSummary) {
         let mut parts = self.lock();
+        self.has_calls.store(true, Ordering::Relaxed);
         if parts.calls.len() < CALLS {
             parts.calls.push(call);
         }
@@ -75,7 +79,7 @@ impl JobEnds {
 
     /// Returns the outbound calls so far.
     pub fn take_calls(&self) -> Vec<CallSummary> {
-        if self.keeps_calls() { std::mem::take(&mut self.lock().calls) } else { Vec::new() }
+        if self.has_calls.load(Ordering::Relaxed) { mem::take(&mut self.lock().calls) } else { Vec::new() }
     }
 
     /// Reports the end of the run, or that it was refused. The label comes with the trace of the job.

@@ -56,11 +56,14 @@ impl Peaks {
 /// Returns the used share of a limit in thousandths, rounded up: any use is visible. At most 1000, since a job that
 /// ends at its limit may exceed it by a moment.
 fn share(used: f64, limit: f64) -> u32 {
-    match used {
-        0.0 => 0,
-        // A limit of zero is used up. Numbers out of range become the nearest one.
-        _ => (used * 1000.0 / limit).ceil().min(1000.0) as u32,
+    if used == 0.0 {
+        return 0;
     }
+    // A limit of zero is used up: the quotient is infinite.
+    let exact = (used * 1000.0 / limit).min(1000.0);
+    // `f64::ceil` would be a call into the C library.
+    let whole = exact as u32;
+    whole + u32::from(f64::from(whole) < exact)
 }
 
 #[cfg(test)]
@@ -89,5 +92,22 @@ mod tests {
         let told: Vec<_> = peaks.percent().collect();
         assert_eq!(told[..4], [("memory", 92.0), ("time", 50.0), ("cpu", 0.0), ("output", 100.0)]);
         assert_eq!((share(1.0, u64::MAX as f64), share(5.0, 0.0)), (1, 1000));
+    }
+
+    #[test]
+    fn a_share_is_rounded_up_and_is_at_most_the_whole() {
+        let shares = [
+            (0.0, 0.0),
+            (1.0, 1e9),
+            (1.0, 1000.0),
+            (1.001, 1000.0),
+            (999.5, 1000.0),
+            (1000.0, 1000.0),
+            (2e9, 1.0),
+        ];
+
+        let shares = shares.map(|(used, limit)| share(used, limit));
+
+        assert_eq!(shares, [0, 1, 1, 2, 1000, 1000, 1000]);
     }
 }

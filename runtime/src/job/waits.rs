@@ -12,6 +12,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub struct Waits {
     account: Mutex<WaitAccount>,
+    /// Whether there was a wait. Without one, the sum takes no lock.
+    has_waited: AtomicBool,
     /// Notified when the client has acted and the job may go on.
     over: Notify,
     /// Whether the job has ended, and only the host still works for it.
@@ -95,6 +97,7 @@ impl Waits {
     /// Records that the job cannot go on before its client acts.
     pub fn begin(&self, awaited: FromClient) {
         let (mut account, now) = (self.lock(), Instant::now());
+        self.has_waited.store(true, Ordering::Relaxed);
         account.of(awaited).begin(now);
         account.any.begin(now);
     }
@@ -111,7 +114,7 @@ impl Waits {
 
     /// Returns the sum of the waits so far, including the current one.
     pub fn sum(&self) -> Duration {
-        self.lock().any.sum()
+        if self.has_waited.load(Ordering::Relaxed) { self.lock().any.sum() } else { Duration::ZERO }
     }
 
     /// Returns how long the job has waited for input.

@@ -245,7 +245,8 @@ impl RequestSummary {
 
 /// Returns the path of a request target, without its query and shortened.
 fn path(target: &str) -> String {
-    let end = target.bytes().take(PATH).position(|byte| byte == b'?').unwrap_or(PATH.min(target.len()));
+    let most = PATH.min(target.len());
+    let end = memchr::memchr(b'?', &target.as_bytes()[..most]).unwrap_or(most);
     target[..target.floor_char_boundary(end)].to_owned()
 }
 
