@@ -111,7 +111,7 @@ const PROOF: Duration = Duration::from_secs(5);
 
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Box<Job>) -> Run {
-        // The memory comes first: `Box::pin` would make the future on the stack and copy all of its room.
+        // The memory comes first: `Box::pin` would make the future, which takes several KiB, on the stack and copy it.
         let run = Box::write(Box::new_uninit(), async move {
             // A future is as large as its largest branch. The two longer branches are boxed, so that the common one (a
             // core module without files) stays small.

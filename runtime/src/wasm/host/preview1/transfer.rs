@@ -150,9 +150,10 @@ async fn write_on(state: &mut State, memory: &mut [u8], fd: Fd, vectors: Vectors
         wasi.set_hostcall_fuel(VECTOR + GULP);
         return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, vector.alone()).await;
     }
+    // Boxed: the future of a call is copied onto the heap, and most calls end above.
     match is_stream(state.wasi.get(), memory, fd) {
-        true => pour(state.wasi.get(), memory, fd, vectors).await,
-        false => write(state, memory, fd, vectors, Position::Current).await,
+        true => Box::pin(pour(state.wasi.get(), memory, fd, vectors)).await,
+        false => Box::pin(write(state, memory, fd, vectors, Position::Current)).await,
     }
 }
 
