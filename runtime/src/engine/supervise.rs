@@ -133,11 +133,11 @@ impl Future for Metered {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let _working = profile::work(this.id.0, this.entry.name.as_str());
-        let start = this.clock.now();
         // A panic of the daemon ends this job only; the store that it used is dropped with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| this.run.as_mut().poll(context)));
+        let poll = || catch_unwind(AssertUnwindSafe(|| this.run.as_mut().poll(context)));
+        let (outcome, time) = this.clock.time(poll);
         let outcome = outcome.unwrap_or_else(|_| Poll::Ready(Err(panicked())));
-        let spent = this.usage.spend(this.clock.now().saturating_sub(start));
+        let spent = this.usage.spend(time);
         match this.entry.limits.cpu {
             Some(limit) if outcome.is_pending() && spent > limit => {
                 Poll::Ready(Err(Fault::CpuExceeded(limit)))
@@ -154,15 +154,17 @@ impl Drop for Metered {
 }
 
 impl Clock {
-    /// Returns a time; only differences between two of them are meaningful.
-    fn now(self) -> Duration {
+    /// Does some work and returns how long it took.
+    fn time<T>(self, work: impl FnOnce() -> T) -> (T, Duration) {
         match self {
             Clock::Wall => {
-                // Any fixed point in the past will do.
-                static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-                START.elapsed()
+                let start = Instant::now();
+                (work(), start.elapsed())
             }
-            Clock::Thread => thread_time(),
+            Clock::Thread => {
+                let start = thread_time();
+                (work(), thread_time().saturating_sub(start))
+            }
         }
     }
 }

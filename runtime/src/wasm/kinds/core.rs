@@ -80,8 +80,7 @@ impl CoreCode {
     /// Makes the store for the instance of a job. The future of [`CoreCode::run`] holds nothing else, which keeps it
     /// small.
     pub(in crate::wasm) fn prepare(&self, mut wasi: Wasi, mut job: Box<Job>) -> CoreJob {
-        let entry = job.entry.clone();
-        let handles = entry.limits.handles;
+        let handles = job.entry.limits.handles;
         let (meter, opened) = guest::metered(&mut job);
         let granted = ImportGrants {
             calls: self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default()))),
@@ -94,9 +93,9 @@ impl CoreCode {
             guest::give_arguments(&mut wasi, &job);
         }
         let streams = (job.stdin, job.stdout, job.stderr);
-        let wasi = CoreWasi::new(wasi, streams, entry.limits.output, handles);
+        let wasi = CoreWasi::new(wasi, streams, job.entry.limits.output, handles);
         let state = State::new(wasi, self.memory, env, (meter, opened, handles), granted);
-        CoreJob { store: self.store(state, &entry.limits), stdout, handles }
+        CoreJob { store: self.store(state, &job.entry.limits), stdout, handles }
     }
 
     /// Runs one job in a fresh instance.
