@@ -97,6 +97,19 @@ fn memory_is_new_for_every_job() {
     }
 }
 
+#[test]
+fn memory_that_grows_between_two_writes_is_read_where_it_has_grown() {
+    let grow = "
+        (drop (memory.grow (i32.const 1)))
+        (memory.fill (i32.const 0x40000) (i32.const 0x61) (i32.const 3))
+        (call $write (i32.const 1) (i32.const 0x40000) (i32.const 3))";
+    let daemon = Setup::one("", &Program::text().code(grow).say("\n").wasm()).start();
+
+    let response = daemon.get("/");
+
+    assert_eq!((response.status(), response.text()), (200, "aaa\n"));
+}
+
 /// Grows its memory of four pages by `pages`, and reports whether that succeeded.
 fn growing(pages: usize) -> Program {
     Program::new().code(&format!(

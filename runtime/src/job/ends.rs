@@ -208,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn the_calls_of_a_job_are_taken_once_and_up_to_their_limit() {
+        let ends = JobEnds::default();
+        assert!(ends.take_calls().is_empty());
+        for _ in 0..=CALLS {
+            let (started, time) = (Instant::now(), Duration::ZERO);
+            ends.called(CallSummary { started, time, origin: String::new(), outcome: "answered" });
+        }
+
+        let taken = ends.take_calls().len();
+
+        assert_eq!((taken, ends.take_calls().len()), (CALLS, 0));
+    }
+
+    #[test]
     fn the_later_end_makes_one_entry_of_both() {
         assert_eq!(ended(true, &["job", "request"]), [(true, true)]);
         assert_eq!(ended(true, &["request", "job"]), [(true, true)]);
