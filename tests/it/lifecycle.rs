@@ -136,6 +136,26 @@ fn two_hundred_slow_requests_are_finished_after_a_signal_to_end() {
 }
 
 #[test]
+fn a_request_line_that_has_begun_is_completed_and_answered_after_a_signal_to_end() {
+    let mut daemon = Setup::one("", &Program::text().say("hello\n").wasm()).start();
+    let mut begun = daemon.client();
+    begun.send("GET / HT");
+    let mut idle = daemon.client();
+    idle.get("/");
+
+    daemon.signal(Signal::TERM);
+
+    assert!(idle.rest().is_empty());
+    assert!(begun.is_silent_for(Duration::from_millis(100)));
+    begun.send("TP/1.1\r\nHost: test\r\n\r\n");
+    let response = begun.response();
+    assert_eq!((response.text(), response.field("connection")), ("hello\n", Some("close")));
+    assert!(begun.rest().is_empty());
+    let ended = daemon.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
 fn what_does_not_end_in_time_is_cut_off_and_the_exit_status_says_so() {
     let module = Program::text().say("begun\n").sleep_for_ever().wasm();
     let mut daemon = Setup::one("", &module).add("").start();

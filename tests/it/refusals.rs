@@ -1,5 +1,7 @@
 //! Requests that are refused before any handler, or hyper, sees them: each is answered, counted and logged alike.
 
+use std::collections::BTreeMap;
+
 use crate::harness::frames::{Frames, flag, frame, get, head, kind};
 use crate::harness::{Daemon, Program, Setup};
 
@@ -94,6 +96,66 @@ fn the_earliest_refusals_are_told_counted_and_logged_like_all_others() {
         assert!(logged.ends_with(&from), "{logged}");
         daemon.counted(COUNTED, &[&format!("reason=\"{reason}\"")], before + 1.0);
     }
+}
+
+/// Refused heads whose bad byte comes before the end of its line, with the status and the reason.
+const BAD_BYTES: &[(&[u8], u16, &str)] = &[
+    (b"GET /r/x HTTP/1.1\r\nHost: a\r\nX\x7fY: 1\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n", 400, "malformed_request"),
+    (b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+    (b"G\x80T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+    (b"\0GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+    (b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+];
+
+#[test]
+fn a_head_is_refused_told_and_logged_alike_wherever_it_is_cut() {
+    let daemon = daemon();
+    let good = &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..];
+    let early = EARLY.iter().map(|(head, status, reason, _)| (*head, *status, *reason));
+    let mut refused = BTreeMap::new();
+    for (head, status, reason) in early.chain(BAD_BYTES.iter().copied()) {
+        for cut in 1..head.len() {
+            let (first, second) = head.split_at(cut);
+            let mut client = daemon.client();
+            // The daemon reads the first piece with the request before it, and the second one later.
+            client.send([good, first].concat());
+            assert_eq!(client.response().status(), 200);
+
+            // The first piece may be refused by itself.
+            let _sent = client.try_send(second);
+
+            let response = client.response();
+            let shown = format!("{} cut at {cut}", head.escape_ascii());
+            let told = (response.status(), response.field("x-portcullis-reason"));
+            assert_eq!(told, (status, Some(reason)), "{shown}");
+            assert!(client.rest().is_empty(), "{shown}");
+            *refused.entry(reason).or_insert(0) += 1;
+        }
+    }
+    for (reason, count) in refused {
+        let lines = daemon.log.lines(count, &format!(" ({reason}) for "));
+        assert_eq!(lines.len(), count, "{reason}");
+        daemon.counted(COUNTED, &[&format!("reason=\"{reason}\"")], f64::from(u32::try_from(count).unwrap()));
+    }
+}
+
+#[test]
+fn a_first_byte_that_begins_no_request_is_refused_without_waiting_for_the_end_of_its_line() {
+    let daemon = daemon();
+    for byte in [b"\0", b" ", b"\x7f", b"\x80", b"\t"] {
+        let mut client = daemon.client();
+
+        client.send(byte);
+
+        let response = client.response();
+        let told = (response.status(), response.field("x-portcullis-reason"));
+        assert_eq!(told, (400, Some("malformed_request")), "{}", byte.escape_ascii());
+        assert!(client.rest().is_empty());
+    }
+    assert_eq!(daemon.log.lines(5, " (malformed_request) for ").len(), 5);
 }
 
 #[test]

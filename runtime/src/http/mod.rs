@@ -65,7 +65,7 @@ pub use request::access_line::AccessLog;
 pub use request::probe::probe;
 pub use server::accept::AcceptLoop;
 pub use timeouts::{ADMIN_LAST_RESPONSES, H1_DRAIN_GRACE, LAST_RESPONSES};
+pub use wire::h1::follow::{Followed, follow};
 pub use wire::h1::head::HeadLimits;
-pub use wire::h1::{Followed, follow};
 pub use wire::progress::Deadlines;
 pub use wire::rate::MinRate;

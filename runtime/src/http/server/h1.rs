@@ -56,6 +56,11 @@ pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Bo
         yield_now().await;
         // Every response says that it is the last. A busy client leaves by itself.
         sleep(settings.linger).await;
+        // hyper would close now, since it does not see a request line that is not complete. The head has its deadline,
+        // and its response is the last.
+        if progress.is_mid_head() {
+            std::future::pending().await
+        }
     };
     let silent = silence(&progress, settings.linger);
     let outcome =

@@ -29,6 +29,8 @@ pub(in crate::http) struct DeadlineIo<S> {
     closing: LingeringClose,
     /// Whether reading is suspended, whatever may come.
     is_blocked: bool,
+    /// Whether the peer has missed the deadline of a read.
+    is_late: bool,
     /// Reports whether the peer has gone, without reading what it sent before.
     has_left: fn(&S) -> bool,
     /// Returns how many of the accepted bytes the peer has not taken.
@@ -56,6 +58,7 @@ impl<S> DeadlineIo<S> {
             writing: WriteStall::new(&deadlines),
             closing: LingeringClose::default(),
             is_blocked: false,
+            is_late: false,
             has_left,
             unsent: |_| 0,
             reset: |_| {},
@@ -94,7 +97,9 @@ impl<S> DeadlineIo<S> {
     pub(in crate::http) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.progress.reading.due() else { return Poll::Pending };
         let silent = || io::Error::new(io::ErrorKind::TimedOut, "the peer sent nothing in time");
-        self.reading.poll(due, context).map(|()| silent())
+        let late = self.reading.poll(due, context);
+        self.is_late |= late.is_ready();
+        late.map(|()| silent())
     }
 
     /// Checks whether the peer has left while nothing reads what it sent.
@@ -203,7 +208,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
             if outcome.is_ok() {
                 self.progress.close_delimited.writer().closed();
             }
-            if outcome.is_err() || !self.progress.is_mid_request() {
+            // A peer that was too slow with its head is given no more time.
+            let is_late = self.is_late && self.progress.is_mid_head();
+            if outcome.is_err() || is_late || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
             let DeadlineIo { closing, progress, .. } = &mut *self;

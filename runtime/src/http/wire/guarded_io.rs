@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client_memory::{MemoryCharge, estimate};
 use super::deadline_io::DeadlineIo;
@@ -23,7 +23,7 @@ use super::peeked::Peeked;
 use super::progress::Progress;
 use super::read_deadline::ReadPhase;
 use super::report::ConnectionReport;
-use super::version::HttpVersion;
+use super::version::{self, HttpVersion, PREFACE};
 use crate::http::refusal::{Details, Refusal};
 
 /// A stream under the checks of its version of HTTP.
@@ -33,7 +33,10 @@ pub(in crate::http) struct GuardedIo<S> {
     report: Arc<dyn ConnectionReport>,
     progress: Progress,
     inspector: Inspector,
+    /// Bytes that are to be checked before the stream is read again.
     peeked: Peeked,
+    /// Bytes that are checked, and that hyper gets before any other.
+    checked: Peeked,
     /// Set after a request for an upgrade: nothing is read until its response is known.
     paused_for_upgrade: bool,
     /// Set when a forbidden byte was read.
@@ -69,18 +72,6 @@ enum Blocked {
     Words { why: String, rest: Bytes },
 }
 
-/// The first bytes of an HTTP/2 client (RFC 9113 §3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// The size of the first read, in bytes. Most heads are shorter.
-const FIRST_READ: usize = 1024;
-
-/// The frame header of a GOAWAY (RFC 9113 §6.8). The last stream that may have been processed follows, then
-/// the error code.
-const CALM: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
-/// The error code (RFC 9113 §7).
-const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
-
 impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     /// Wraps a stream that nothing was read from.
     pub(in crate::http) fn new(stream: DeadlineIo<S>, report: Arc<dyn ConnectionReport>) -> GuardedIo<S> {
@@ -92,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             stream,
             inspector: Inspector::Nobody,
             peeked: Peeked::default(),
+            checked: Peeked::default(),
             is_told_to_go: false,
             paused_for_upgrade: false,
             blocked: None,
@@ -116,19 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     /// # Cancel safety
     /// Bytes that were read are lost.
     pub(in crate::http) async fn version(&mut self) -> io::Result<HttpVersion> {
-        let mut begun = BytesMut::with_capacity(FIRST_READ);
-        let version = loop {
-            if self.stream.read_buf(&mut begun).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let compared = begun.len().min(PREFACE.len());
-            if begun[..compared] != PREFACE[..compared] {
-                break HttpVersion::One;
-            }
-            if compared == PREFACE.len() {
-                break HttpVersion::Two;
-            }
-        };
+        let (version, begun) = version::read(&mut self.stream).await?;
         self.peeked.put_back(begun);
         Ok(version)
     }
@@ -158,62 +138,80 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         self.held.set(received + unsent);
     }
 
-    /// Checks what was read after position `before`, and removes what hyper must not get.
+    /// Checks what was read after position `before`, and removes what hyper must not get now.
     fn look_at(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let read = &buffer.filled()[before..];
-        let keep = match &mut self.inspector {
+        let keep = match self.inspector {
             Inspector::Nobody => return,
-            Inspector::Requests(guard) => match guard.push(read) {
-                Ok(Checked::All) => return,
-                Ok(Checked::UpTo(good)) => {
-                    self.paused_for_upgrade = true;
-                    self.peeked.put_back(BytesMut::from(&read[good..]));
-                    good
-                }
-                Ok(Checked::Quoted(QuotedQuery { good, length, encoded })) => {
-                    let rest = [&encoded, &read[good + length..]].concat();
-                    self.peeked.put_back(BytesMut::from(&rest[..]));
-                    buffer.set_filled(before + good);
-                    return;
-                }
-                Err(Violation { good, of: MessagePart::Body, refusal, .. }) => {
-                    self.blocked = Some(Blocked::Body(refusal.message(Details::Withheld)));
-                    good
-                }
-                Err(Violation { good, of: MessagePart::Head, refusal, asked }) => {
-                    self.blocked = Some(Blocked::Words {
-                        why: refusal.message(Details::Withheld),
-                        rest: self.report.reject_raw(refusal, &asked),
-                    });
-                    good
-                }
-            },
-            Inspector::Frames(frames) => match frames.received(read) {
-                Ok(()) => {
-                    let section = frames.open_section();
-                    self.progress.reading.writer().section_open(section, self.stream.head_deadline());
-                    if frames.is_full() {
-                        if !std::mem::replace(&mut self.is_told_to_go, true) {
-                            self.report.h2_event(H2Event::ManyCancels);
-                        }
-                        self.progress.departure.writer().make_room();
-                    }
-                    return;
-                }
-                Err(flood) => {
-                    // The last stream is named as processed, so that a proxy does not send it again.
-                    let calm =
-                        Bytes::from([&CALM[..], &frames.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat());
-                    self.report.drop_connection(&Refusal::Flood, &flood);
-                    let why = Refusal::Flood.message(Details::Withheld);
-                    self.blocked = Some(Blocked::Words { why, rest: calm });
-                    0
-                }
-            },
+            Inspector::Requests(_) => self.look_at_requests(read),
+            Inspector::Frames(_) => self.look_at_frames(read),
         };
+        buffer.set_filled(before + keep);
+    }
+
+    /// Checks bytes of HTTP/1. Returns how many of them hyper gets now.
+    fn look_at_requests(&mut self, read: &[u8]) -> usize {
+        let Inspector::Requests(guard) = &mut self.inspector else { return read.len() };
+        let good = match guard.push(read) {
+            Ok(Checked::All) => read.len(),
+            Ok(Checked::Begun(good)) => good,
+            Ok(Checked::UpTo(good)) => {
+                self.paused_for_upgrade = true;
+                self.peeked.put_back(BytesMut::from(&read[good..]));
+                good
+            }
+            Ok(Checked::Quoted(good, QuotedQuery { length, encoded })) => {
+                let rest = [&encoded, &read[good + length..]].concat();
+                self.peeked.put_back(BytesMut::from(&rest[..]));
+                good
+            }
+            Err(Violation { good, of, refusal, asked }) => {
+                let why = refusal.message(Details::Withheld);
+                self.blocked = Some(match of {
+                    MessagePart::Body => Blocked::Body(why),
+                    MessagePart::Head => {
+                        Blocked::Words { why, rest: self.report.reject_raw(refusal, &asked) }
+                    }
+                });
+                good
+            }
+        };
+        let completed = guard.take_completed();
+        if self.paused_for_upgrade || self.blocked.is_some() {
+            self.stop_reading();
+        }
+        let Some(mut completed) = completed else { return good };
+        // There may be no room for both in the buffer of hyper.
+        completed.extend_from_slice(&read[..good]);
+        self.checked.put_back(completed);
+        0
+    }
+
+    /// Checks bytes of HTTP/2. Returns how many of them hyper gets.
+    fn look_at_frames(&mut self, read: &[u8]) -> usize {
+        let Inspector::Frames(frames) = &mut self.inspector else { return read.len() };
+        if let Err(flood) = frames.received(read) {
+            let rest = frames.goaway();
+            self.report.drop_connection(&Refusal::Flood, &flood);
+            self.blocked = Some(Blocked::Words { why: Refusal::Flood.message(Details::Withheld), rest });
+            self.stop_reading();
+            return 0;
+        }
+        let section = frames.open_section();
+        self.progress.reading.writer().section_open(section, self.stream.head_deadline());
+        if frames.is_full() {
+            if !std::mem::replace(&mut self.is_told_to_go, true) {
+                self.report.h2_event(H2Event::ManyCancels);
+            }
+            self.progress.departure.writer().make_room();
+        }
+        read.len()
+    }
+
+    /// Reads nothing more until the responses so far are complete.
+    fn stop_reading(&mut self) {
         self.rewake_on_flush = true;
         self.stream.block(true);
-        buffer.set_filled(before + keep);
     }
 
     /// Stops reading, writes the refusal, and ends the connection.
@@ -266,33 +264,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.paused_for_upgrade {
-            this.resume();
-        }
-        if this.paused_for_upgrade || this.blocked.is_some() {
-            return this.poll_blocked(context).map(Err);
-        }
         let before = buffer.filled().len();
-        if this.peeked.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        } else {
-            this.peeked.read(buffer);
-            this.progress.begun(this.stream.head_deadline());
-        }
-        if buffer.filled().len() == before {
-            return Poll::Ready(Ok(()));
-        }
-        this.look_at(buffer, before);
-        this.charge();
         // An empty read would mean the end of the stream.
-        if buffer.filled().len() > before {
-            return Poll::Ready(Ok(()));
+        while buffer.filled().len() == before {
+            if !this.checked.is_empty() {
+                this.checked.read(buffer);
+                break;
+            }
+            if this.paused_for_upgrade {
+                this.resume();
+            }
+            if this.paused_for_upgrade || this.blocked.is_some() {
+                return this.poll_blocked(context).map(Err);
+            }
+            if this.peeked.is_empty() {
+                ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            } else {
+                this.peeked.read(buffer);
+                this.progress.begun(this.stream.head_deadline());
+            }
+            if buffer.filled().len() == before {
+                break;
+            }
+            this.look_at(buffer, before);
+            this.charge();
         }
-        // The bytes that were put back begin with the encoded ones. They are checked again in that form.
-        if this.blocked.is_none() && !this.paused_for_upgrade && !this.peeked.is_empty() {
-            return self.poll_read(context, buffer);
-        }
-        this.poll_blocked(context).map(Err)
+        Poll::Ready(Ok(()))
     }
 }
 

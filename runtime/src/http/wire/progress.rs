@@ -185,7 +185,12 @@ impl ProgressState {
 
     /// Reports whether the peer may be in the middle of a request.
     pub(in crate::http) fn is_mid_request(&self) -> bool {
-        self.body.is_owed() || self.reading.phase() == ReadPhase::HeadRest
+        self.body.is_owed() || self.is_mid_head()
+    }
+
+    /// Reports whether a head has begun and is not complete.
+    pub(in crate::http) fn is_mid_head(&self) -> bool {
+        self.reading.phase() == ReadPhase::HeadRest
     }
 
     /// Reports whether no byte of a request has come since the last response.

@@ -49,6 +49,23 @@ async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_is_late_with_its_head_is_not_waited_for_at_the_end() {
+    for (wait, closed) in [(DEADLINES.head, 10), (DEADLINES.head / 2, 15)] {
+        let (mut peer, stream) = duplex(64);
+        let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);
+        let start = Instant::now();
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(io.read_u8().await.ok(), Some(b'x'));
+        let rest = tokio::time::timeout(wait, io.read_u8()).await;
+        assert!(rest.is_err() || wait == DEADLINES.head, "{rest:?}");
+
+        io.shutdown().await.unwrap();
+
+        assert_eq!(seconds(start), closed, "what an earlier end leaves unread is dropped for a while");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shorter_wait_after_a_longer_one_is_kept() {
     let (mut peer, stream) = duplex(64);
     let mut io = DeadlineIo::new(stream, Progress::new(MemoryAccount::unlimited()), DEADLINES, |_| false);

@@ -3,16 +3,19 @@
 //! hyper is lenient: it accepts a line that ends with a bare LF, a length beside chunks, or two equal lengths.
 //! A server in front of us may read such a message in another way, and then the two disagree about where a
 //! request ends. So every message is followed to its end here, strictly by RFC 9112. A deviation ends the
-//! connection. Bytes are checked in place: only a line that arrives in pieces is copied.
+//! connection. Bytes are checked in place: only a line that arrives in pieces is copied. Such a line of a head is
+//! withheld from hyper until it is complete and valid, since hyper would refuse it by itself, and say nothing of it.
 //!
-//! Floors, lowest first: `text`; `head`, `quoted`; the framing in this file.
+//! Floors, lowest first: `text`; `head`, `quoted`; the framing in this file; `follow`.
 
+pub(in crate::http) mod follow;
 pub(in crate::http) mod head;
 pub(in crate::http) mod quoted;
 mod text;
 
 use std::mem;
 
+use bytes::BytesMut;
 use memchr::memchr;
 
 use crate::http::refusal::Refusal;
@@ -24,8 +27,10 @@ use text::{chunk_size, has_control, is_token, plain_line, split};
 pub(in crate::http) struct H1Guard {
     bounds: HeadLimits,
     at: NextPart,
-    /// The beginning of an incomplete line.
-    line: Vec<u8>,
+    /// The beginning of an incomplete line. It is withheld if the line is of a head.
+    line: BytesMut,
+    /// What was withheld of the line that the last bytes have completed.
+    completed: BytesMut,
     head: RequestHead,
     /// The request line of a head that arrived in pieces, as it may be shown.
     asked: Vec<u8>,
@@ -54,11 +59,13 @@ enum NextPart {
 pub(in crate::http) enum Checked {
     /// All of them are valid.
     All,
+    /// This many are valid. The others begin a line of a head, and are withheld until it is complete.
+    Begun(usize),
     /// This many are valid. The last one ends a message that may also end HTTP.
     UpTo(usize),
-    /// A byte in a query has to be percent-encoded. The bytes before it are valid; the encoded bytes are to be
-    /// pushed in place of those they replace.
-    Quoted(QuotedQuery),
+    /// A byte in a query has to be percent-encoded. This many bytes before its line are valid; the encoded bytes are
+    /// to be pushed in place of those they replace.
+    Quoted(usize, QuotedQuery),
 }
 
 /// Bytes that are not HTTP/1.1.
@@ -79,18 +86,6 @@ pub(in crate::http) enum MessagePart {
     Body,
 }
 
-/// The result of [`follow`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Followed {
-    /// The bytes that were let through.
-    pub passed: Vec<u8>,
-    /// How many heads were complete.
-    pub heads: u64,
-    /// The code of the refusal of the rest. `None` if nothing was refused, or if a request may have ended HTTP
-    /// and nothing after it was checked.
-    pub refused: Option<&'static str>,
-}
-
 /// The most bytes of a chunk-size line. Chunk extensions have no use.
 const CHUNK_LINE: usize = 1024;
 
@@ -103,21 +98,13 @@ const LINE_END: usize = 2;
 /// The first byte of a TLS client (RFC 8446 §5.1). No method begins with it.
 const HANDSHAKE: u8 = 22;
 
-/// Checks bytes in pieces of the given size, as a connection would.
-pub fn follow(bytes: &[u8], piece: usize, bounds: HeadLimits) -> Followed {
-    let mut guard = H1Guard::new(bounds);
-    let mut passed = Vec::new();
-    let refusal = bytes.chunks(piece.max(1)).find_map(|piece| guard.pass(piece, &mut passed).err());
-    let refused = refusal.flatten().map(|refusal| refusal.code());
-    Followed { passed, heads: guard.heads, refused }
-}
-
 impl H1Guard {
     pub(in crate::http) fn new(bounds: HeadLimits) -> H1Guard {
         H1Guard {
             bounds,
             at: NextPart::Start,
-            line: Vec::new(),
+            line: BytesMut::new(),
+            completed: BytesMut::new(),
             head: RequestHead::default(),
             asked: Vec::new(),
             heads: 0,
@@ -134,27 +121,9 @@ impl H1Guard {
         self.head.size + self.line.len()
     }
 
-    /// Checks the next bytes and appends those that are let through.
-    ///
-    /// # Errors
-    /// The refusal of the rest, or `None` if nothing is checked any more.
-    fn pass(&mut self, bytes: &[u8], passed: &mut Vec<u8>) -> Result<(), Option<Refusal>> {
-        match self.push(bytes) {
-            Ok(Checked::All) => passed.extend(bytes),
-            Ok(Checked::UpTo(good)) => {
-                passed.extend(&bytes[..good]);
-                return Err(None);
-            }
-            Ok(Checked::Quoted(QuotedQuery { good, length, encoded })) => {
-                passed.extend(&bytes[..good]);
-                return self.pass(&[&encoded, &bytes[good + length..]].concat(), passed);
-            }
-            Err(Violation { good, refusal, .. }) => {
-                passed.extend(&bytes[..good]);
-                return Err(Some(refusal));
-            }
-        }
-        Ok(())
+    /// Takes what was withheld of the line that the last bytes have completed. It comes before them.
+    pub(in crate::http) fn take_completed(&mut self) -> Option<BytesMut> {
+        (!self.completed.is_empty()).then(|| mem::take(&mut self.completed))
     }
 
     /// Checks the next bytes.
@@ -165,6 +134,7 @@ impl H1Guard {
         let mut next = 0;
         // The start of the current message.
         let mut begun = 0;
+        let mut checked = Checked::All;
         while next < bytes.len() {
             let (rest, of) = (&bytes[next..], self.part());
             if let Some(taken) = self.take_plain_request(rest) {
@@ -174,8 +144,7 @@ impl H1Guard {
             if self.at == NextPart::Start
                 && let Some(quoted) = quoted::find(&self.line, rest)
             {
-                self.line.extend_from_slice(&rest[..quoted.good]);
-                return Ok(Checked::Quoted(QuotedQuery { good: next + quoted.good, ..quoted }));
+                return Ok(Checked::Quoted(next, quoted));
             }
             let taken = match self.at {
                 NextPart::Body(_) | NextPart::Chunk(_) => Ok(self.skip(rest)),
@@ -185,10 +154,15 @@ impl H1Guard {
                 | NextPart::ChunkEnd
                 | NextPart::Trailers => self.take_line(rest),
             };
-            next += taken.map_err(|refusal| {
+            let taken = taken.map_err(|refusal| {
                 let good = if of == MessagePart::Head { begun } else { next };
                 self.violation(refusal, of, good, &bytes[begun..])
             })?;
+            if of == MessagePart::Head && !self.line.is_empty() {
+                checked = Checked::Begun(next);
+                break;
+            }
+            next += taken;
             if self.at == NextPart::Start && self.head.is_whole {
                 // The message is whole.
                 begun = next;
@@ -201,11 +175,15 @@ impl H1Guard {
         if self.at == NextPart::Fields && self.asked.is_empty() {
             self.asked = first_line(&bytes[begun..]).to_vec();
         }
-        Ok(Checked::All)
+        Ok(checked)
     }
 
     /// Describes the refusal of a message that begins or continues with these bytes.
-    fn violation(&self, refusal: Refusal, of: MessagePart, good: usize, bytes: &[u8]) -> Violation {
+    fn violation(&mut self, refusal: Refusal, of: MessagePart, good: usize, bytes: &[u8]) -> Violation {
+        if good == 0 {
+            // The line that was completed is of the message that is refused.
+            self.completed.clear();
+        }
         let line = match (&self.asked[..], &self.line[..]) {
             ([], []) => first_line(bytes),
             ([], begun) => first_line(begun),
@@ -274,6 +252,9 @@ impl H1Guard {
 
     /// Takes a line, or the beginning of one. Returns how many bytes it took.
     fn take_line(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
+        if self.at == NextPart::Start && self.line.is_empty() && !may_begin(rest) {
+            return Err(malformed("a method that is not a token"));
+        }
         if self.line.is_empty()
             && let Some(line) = plain_line(rest)
         {
@@ -283,10 +264,6 @@ impl H1Guard {
             return Ok(whole);
         }
         let Some(end) = memchr(b'\n', rest) else {
-            // The first message of a TLS client may have no line end, and it sends no more before an answer.
-            if self.at == NextPart::Start && self.line.is_empty() && rest.first() == Some(&HANDSHAKE) {
-                return Err(Refusal::UnexpectedTls);
-            }
             self.check_size(self.line.len() + rest.len())?;
             self.line.extend_from_slice(rest);
             return Ok(rest.len());
@@ -296,14 +273,17 @@ impl H1Guard {
         if self.line.is_empty() {
             self.look_at(whole)?;
         } else {
+            let (before, of) = (self.line.len(), self.part());
             let mut line = mem::take(&mut self.line);
             line.extend_from_slice(whole);
             if self.at == NextPart::Start {
                 self.asked = first_line(&line).to_vec();
             }
             self.look_at(&line)?;
-            line.clear();
-            self.line = line;
+            if of == MessagePart::Head {
+                line.truncate(before);
+                self.completed = line;
+            }
         }
         Ok(whole.len())
     }
@@ -385,6 +365,12 @@ impl H1Guard {
         }
         Ok(())
     }
+}
+
+/// Reports whether a request line, or the empty line before it, may begin with these bytes. A sender of others is
+/// refused before its line ends: a client of TLS sends no line end, and no more before an answer.
+fn may_begin(line: &[u8]) -> bool {
+    line.first().is_none_or(|first| matches!(first, b'\r' | b'\n') || is_token(&[*first]))
 }
 
 /// Returns the first line that is not empty, cut at [`SHOWN`] bytes.

@@ -7,24 +7,21 @@ use memchr::{memchr, memchr3};
 
 use super::text::is_token;
 
-/// A part of a request line to be replaced, from the first byte to encode onward.
+/// The rest of a request line, as far as it is here, with its query encoded.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::http) struct QuotedQuery {
-    /// How many bytes before it are valid.
-    pub(in crate::http) good: usize,
     /// How many bytes it replaces.
     pub(in crate::http) length: usize,
     pub(in crate::http) encoded: Vec<u8>,
 }
 
-/// Looks for bytes to encode in the query of a request line. `begun` is the part of the line that was passed
+/// Looks for bytes to encode in the query of a request line. `begun` is the part of the line that was pushed
 /// before; `bytes` follows it.
 pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
     // Nearly every line ends here.
     memchr3(b'"', b'<', b'>', line)?;
-    // What stands before the first byte to encode is passed on at once. Behind a bad method, hyper would refuse it
-    // before the rest of the line is checked here.
+    // A line with a bad method is refused, and logged as it came.
     let mut method = begun.iter().chain(line).copied().take_while(|byte| *byte != b' ').peekable();
     method.peek()?;
     if !method.all(|byte| is_token(&[byte])) {
@@ -37,6 +34,7 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
         place.is_encoded(*byte)
     })?;
     let mut encoded = Vec::with_capacity(line.len() + 16);
+    encoded.extend_from_slice(&line[..good]);
     for &byte in &line[good..] {
         place.pass(byte);
         match byte {
@@ -46,7 +44,7 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
             byte => encoded.push(byte),
         }
     }
-    Some(QuotedQuery { good, length: line.len() - good, encoded })
+    Some(QuotedQuery { length: line.len(), encoded })
 }
 
 /// The position in a request line.
@@ -82,8 +80,8 @@ mod tests {
         for piece in pieces.map(str::as_bytes) {
             match find(&sent, piece) {
                 None => sent.extend(piece),
-                Some(QuotedQuery { good, length, encoded }) => {
-                    sent.extend([&piece[..good], &encoded, &piece[good + length..]].concat());
+                Some(QuotedQuery { length, encoded }) => {
+                    sent.extend([&encoded, &piece[length..]].concat());
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Follows messages to their ends, in pieces of any size.
 
+use super::follow::{follow, pass};
 use super::*;
 use proptest::prelude::*;
 
@@ -8,7 +9,7 @@ const BOUNDS: HeadLimits = HeadLimits { head: 16 << 10, target: 1024, fields: 20
 /// Pushes bytes in pieces. Returns how many were let through, and whether the rest was refused.
 fn push(bytes: &[u8], piece: usize) -> (usize, Option<Refusal>) {
     let (mut guard, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
-    let refusal = bytes.chunks(piece).find_map(|piece| guard.pass(piece, &mut passed).err());
+    let refusal = bytes.chunks(piece).find_map(|piece| pass(&mut guard, piece, &mut passed).err());
     (passed.len(), refusal.flatten())
 }
 
@@ -121,6 +122,63 @@ fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
     }
 }
 
+/// Refused heads, each with its code.
+const BAD_HEADS: &[(&[u8], &str)] = &[
+    (b"GET /r/x HTTP/1.1\r\nHost: a\r\nX\x7fY: 1\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n X: a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\nHost: a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.1\r\nX: a\r\n\r\n", "malformed_request"),
+    (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTq/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"GET /?\"\xff HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"G\x80T / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"\0GET / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"\r\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", "malformed_request"),
+    (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", "http_version"),
+    (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "http_version"),
+    (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "not_implemented"),
+];
+
+#[test]
+fn no_part_of_a_bad_head_that_hyper_would_refuse_is_passed_on_wherever_the_head_is_cut() {
+    let good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (bad, code) in BAD_HEADS {
+        for cut in 0..=bad.len() {
+            let (mut guard, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
+
+            let first = pass(&mut guard, &[good, &bad[..cut]].concat(), &mut passed);
+            let refusal = first.and_then(|()| pass(&mut guard, &bad[cut..], &mut passed)).err().flatten();
+
+            let shown = format!("{} cut at {cut}", bad.escape_ascii());
+            assert_eq!(refusal.map(|refusal| refusal.code()), Some(*code), "{shown}");
+            assert!(passed.ends_with(b"\r\n"), "{shown}: {}", passed.escape_ascii());
+            let (requests, answers) = served(&passed);
+            assert!(requests == 1 && !answers.contains("HTTP/1.1 4"), "{shown}: {answers}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_came_in_pieces_is_passed_on_as_a_whole_and_in_its_place() {
+    let text = b"\r\nPOST /?\"a\" HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab\
+        GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let whole = follow(text, text.len(), BOUNDS);
+    assert_eq!((whole.heads, whole.refused), (2, None));
+
+    for piece in 1..text.len() {
+        assert_eq!(follow(text, piece, BOUNDS), whole, "in pieces of {piece}");
+    }
+    let begun = follow(&text[..text.len() - 1], 7, BOUNDS);
+    assert!(begun.passed.ends_with(b"Host: a\r\n"), "{}", begun.passed.escape_ascii());
+}
+
 #[test]
 fn a_tls_client_is_refused_as_such_without_waiting_for_a_line_end() {
     let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
@@ -207,7 +265,7 @@ proptest! {
     ) {
         let whole = follow(text.as_bytes(), text.len(), BOUNDS);
         let pieces = follow(text.as_bytes(), piece, BOUNDS);
-        // A message that came in pieces is passed on up to its first bad byte.
+        // A message that came in pieces is passed on up to its first bad line.
         prop_assert!(pieces.passed.len() >= whole.passed.len());
         prop_assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused));
     }

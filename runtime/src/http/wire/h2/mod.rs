@@ -10,6 +10,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
+
 use super::client_memory::estimate;
 use flood::Flood;
 use sent::H2Event;
@@ -19,6 +21,13 @@ pub(in crate::http) struct H2Guard {
     received: flood::ReceivedFrames,
     sent: sent::SentFrames,
 }
+
+/// The frame header of a GOAWAY (RFC 9113 §6.8). The last stream that may have been processed follows, then
+/// the error code.
+const GOAWAY: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+
+/// The error code (RFC 9113 §7).
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
 impl H2Guard {
     /// Starts before the preface. `requests` counts the accepted requests of the connection.
@@ -34,9 +43,10 @@ impl H2Guard {
         self.received.push(bytes, |stream| self.sent.forget(stream))
     }
 
-    /// Returns the newest stream that the client opened, 0 before the first.
-    pub(in crate::http) fn newest(&self) -> u32 {
-        self.received.newest()
+    /// Makes the frame that ends the connection because it causes too much work. The last stream is named as processed,
+    /// so that a proxy does not send it again.
+    pub(in crate::http) fn goaway(&self) -> Bytes {
+        Bytes::from([&GOAWAY[..], &self.received.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat())
     }
 
     /// Returns the number of the field section that has begun and not ended, counted from 1.
