@@ -69,6 +69,38 @@ fn a_head_that_comes_in_drops_is_not_given_more_time() {
 }
 
 #[test]
+fn a_head_that_begins_in_one_read_with_the_request_before_it_is_closed_at_the_head_deadline() {
+    let daemon = daemon("head = \"300ms\"");
+    for begun in ["G", "GET / HTTP/1.1\r\nHost", "\r\n"] {
+        let mut client = daemon.client();
+        let start = Instant::now();
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n\r\n{begun}"));
+        assert_eq!(client.response().text(), "hello\n");
+
+        let rest = closed_at_the_deadline(&mut client, start);
+
+        assert!(rest.is_empty(), "{begun:?}");
+    }
+}
+
+#[test]
+fn a_head_that_begins_in_one_read_with_the_request_before_it_has_its_time_from_the_response_on() {
+    let module = Program::new().sleep(3 * DEADLINE).say("Content-Type: text/plain\n\nslow\n").wasm();
+    let daemon = Setup::one("", &module).prepend("[http]\nhead = \"300ms\"\n").start();
+
+    // A client that has no processor for 300 ms is late with the rest of its head.
+    let response = attempted(|| {
+        let mut client = daemon.client();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\nGET / HT");
+        assert_eq!(client.response().text(), "slow\n");
+        let sent = client.try_send("TP/1.1\r\nHost: test\r\n\r\n");
+        if sent.is_ok() && client.is_answered() { Ok(client.response()) } else { Err("closed".to_owned()) }
+    });
+
+    assert_eq!(response.text(), "slow\n");
+}
+
+#[test]
 fn an_idle_connection_is_closed_at_the_keep_alive_deadline() {
     let daemon = daemon("keep_alive = \"300ms\"");
     let mut client = daemon.client();

@@ -176,6 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                 good
             }
         };
+        let next_head = guard.has_begun_head().then_some(self.stream.head_deadline());
+        self.progress.reading.writer().next_head(next_head);
         let completed = guard.take_completed();
         if self.paused_for_upgrade || self.blocked.is_some() {
             self.stop_reading();

@@ -34,6 +34,8 @@ pub(in crate::http) struct ReadDeadline {
     /// How many milliseconds a head that has begun may take, until a wait for its rest sets `due`. Then `NEVER`. Most
     /// heads come as a whole, and need no clock.
     head: AtomicU64,
+    /// How many milliseconds the head may take that has begun behind the request in progress. `NEVER` if there is none.
+    next_head: AtomicU64,
     /// The field section of HTTP/2 that `due` is for, or 0.
     section: AtomicU64,
 }
@@ -64,6 +66,7 @@ impl ReadDeadline {
             due: AtomicU64::new(NEVER),
             since: AtomicU64::new(0),
             head: AtomicU64::new(NEVER),
+            next_head: AtomicU64::new(NEVER),
             section: AtomicU64::new(0),
         }
     }
@@ -147,6 +150,13 @@ impl ReadDeadlineWriter<'_> {
         }
     }
 
+    /// Notes how long the head may take whose beginning is the last of the bytes so far, or `None` if they end with a
+    /// message or in its body. It may have come with the request in progress. Then it is noticed once the response is
+    /// sent.
+    pub(super) fn next_head(&self, head: Option<Duration>) {
+        self.0.next_head.store(head.map_or(NEVER, millis), Ordering::Relaxed);
+    }
+
     /// Notes that the head of a request is complete. No deadline runs for the client while the handler works. The
     /// bodies of request and response have deadlines of their own.
     pub(super) fn head_complete(&self) {
@@ -158,10 +168,15 @@ impl ReadDeadlineWriter<'_> {
         self.0.phase.store(ReadPhase::Sending as u8, Ordering::Relaxed);
     }
 
-    /// Notes that all written bytes are flushed. After a response, the connection is then idle.
+    /// Notes that all written bytes are flushed. After a response, the connection is then idle, unless the next head has
+    /// begun. The time of that head begins now: no deadline runs for the client while the handler works.
     pub(super) fn flushed(&self, keep_alive: Duration) {
-        if self.0.phase() == ReadPhase::Sending {
-            self.enter(ReadPhase::HeadStart, Some(keep_alive));
+        if self.0.phase() != ReadPhase::Sending {
+            return;
+        }
+        match self.0.next_head.load(Ordering::Relaxed) {
+            NEVER => self.enter(ReadPhase::HeadStart, Some(keep_alive)),
+            head => self.enter(ReadPhase::HeadRest, Some(Duration::from_millis(head))),
         }
     }
 
@@ -253,6 +268,43 @@ mod tests {
         assert_eq!(state.due(), Some(wanted));
         state.writer().head_complete();
         assert_eq!(state.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_before_the_response_is_sent_has_its_time_from_then_on() {
+        const HEAD: Duration = Duration::from_secs(4);
+        const KEEP_ALIVE: Duration = Duration::from_secs(60);
+        type Event = fn(&ReadDeadline);
+        let begins: Event = |state| state.writer().next_head(Some(HEAD));
+        let ends: Event = |state| state.writer().next_head(None);
+        let complete: Event = |state| state.writer().head_complete();
+        let answered: Event = |state| state.writer().answered();
+        let flushed: Event = |state| state.writer().flushed(KEEP_ALIVE);
+        // The events, one a second. Behind them: the phase and its time.
+        for (events, phase, time) in [
+            (&[ends, complete, answered, flushed][..], ReadPhase::HeadStart, Some(KEEP_ALIVE)),
+            (&[begins, complete, answered, flushed], ReadPhase::HeadRest, Some(HEAD)),
+            (&[ends, complete, begins, answered, flushed], ReadPhase::HeadRest, Some(HEAD)),
+            (&[ends, complete, answered, begins, flushed], ReadPhase::HeadRest, Some(HEAD)),
+            (&[begins, complete, answered], ReadPhase::Sending, None),
+            (&[begins, complete, flushed], ReadPhase::Answer, None),
+            (&[begins, complete, ends, answered, flushed], ReadPhase::HeadStart, Some(KEEP_ALIVE)),
+            (&[begins, complete, answered, flushed, ends, complete], ReadPhase::Answer, None),
+            (
+                &[begins, complete, answered, flushed, ends, complete, answered, flushed],
+                ReadPhase::HeadStart,
+                Some(KEEP_ALIVE),
+            ),
+        ] {
+            let state = ReadDeadline::new(Instant::now(), ReadPhase::HeadRest);
+            for event in events {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                event(&state);
+            }
+
+            let due = time.map(|time| Instant::now() + time);
+            assert_eq!((state.phase(), state.due()), (phase, due), "{} events", events.len());
+        }
     }
 
     #[tokio::test(start_paused = true)]

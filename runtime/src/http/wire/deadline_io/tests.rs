@@ -268,6 +268,23 @@ async fn a_connection_is_idle_once_its_answer_is_sent_and_no_sooner() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_that_has_begun_with_the_request_before_it_is_due_after_the_answer_is_sent() {
+    let mut io = unsent().await;
+    let progress = io.progress();
+    progress.reading.writer().next_head(Some(DEADLINES.head));
+    let late = tokio::time::timeout(Duration::from_secs(20), io.flush()).await;
+    assert!(late.is_err() && progress.given_up().is_none(), "the response has its own deadline");
+    io.stream.has_room = true;
+
+    io.flush().await.unwrap();
+
+    assert!(progress.idle_since().is_none() && progress.is_mid_request());
+    let start = Instant::now();
+    assert!(io.read_u8().await.is_err());
+    assert_eq!(seconds(start), 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_behind_an_unsent_answer_keeps_the_connection_busy() {
     let mut io = unsent().await;
     let progress = io.progress();

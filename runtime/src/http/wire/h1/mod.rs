@@ -121,6 +121,11 @@ impl H1Guard {
         self.head.size + self.line.len()
     }
 
+    /// Reports whether a head has begun and is not complete.
+    pub(in crate::http) fn has_begun_head(&self) -> bool {
+        self.part() == MessagePart::Head && self.head_bytes() > 0
+    }
+
     /// Takes what was withheld of the line that the last bytes have completed. It comes before them.
     pub(in crate::http) fn take_completed(&mut self) -> Option<BytesMut> {
         (!self.completed.is_empty()).then(|| mem::take(&mut self.completed))

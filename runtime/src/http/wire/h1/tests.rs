@@ -180,6 +180,30 @@ fn a_line_that_came_in_pieces_is_passed_on_as_a_whole_and_in_its_place() {
 }
 
 #[test]
+fn a_head_has_begun_with_its_first_byte_until_it_is_complete() {
+    for (bytes, has_begun) in [
+        (&b""[..], false),
+        (b"G", true),
+        (b"\r\n", true),
+        (b"GET / HTTP/1.1\r\n", true),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nG", true),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\r", true),
+    ] {
+        for piece in [1, 1000] {
+            let (mut guard, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
+            assert!(bytes.chunks(piece).all(|piece| pass(&mut guard, piece, &mut passed).is_ok()));
+
+            assert_eq!(guard.has_begun_head(), has_begun, "{}", bytes.escape_ascii());
+        }
+    }
+}
+
+#[test]
 fn a_tls_client_is_refused_as_such_without_waiting_for_a_line_end() {
     let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
     for (bytes, good) in [
