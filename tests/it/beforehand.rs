@@ -213,6 +213,11 @@ fn a_module_whose_memory_wasi_cannot_find_is_refused_at_the_load() {
     let ended = Setup::one("", &dear(import, "_start")).fail();
 
     assert!(ended.stderr.contains("exports no memory `memory`"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("link it as a program of WASI, or with --export-memory"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("wasi_snapshot_preview1::proc_exit"), "{}", ended.stderr);
 }
 

@@ -8,6 +8,14 @@ use super::{everything, report, repository};
 /// Phrases that hide what a sentence is about, or that spell `None` as a word.
 const HIDING: [&str; 5] = ["one that", "whoever", "what is told", "nobody wants", "none:"];
 
+/// Spaces in a row that are no words' distance, but the indentation of a line whose literal goes on without a backslash.
+const GAP: &str = "        ";
+
+/// Reports whether a line of code has such a gap, and a literal that it may be in.
+fn has_gap(line: &str) -> bool {
+    line.contains('"') && line.trim().contains(GAP)
+}
+
 /// Finds such phrases in a text. A phrase begins where a word does.
 fn hiding(text: &str) -> Vec<&'static str> {
     let text = text.to_lowercase();
@@ -58,6 +66,27 @@ fn comments_and_pages_name_what_they_are_about() {
     }
 
     report(breaches);
+}
+
+#[test]
+fn no_message_has_a_gap_where_its_line_was_to_be_continued() {
+    let mut breaches = Vec::new();
+    for source in everything() {
+        // The command line shows tables, and tests compare them.
+        let path = source.path.strip_prefix(repository()).unwrap();
+        if path.iter().any(|part| part == "cli" || part == "tests") {
+            continue;
+        }
+        breaches.extend(
+            source
+                .code()
+                .filter(|(_, line)| has_gap(line))
+                .map(|(number, line)| format!("{}: {line}", source.at(number))),
+        );
+    }
+
+    report(breaches);
+    assert!(has_gap("    \"a program of            WASI\"") && !has_gap("            \"a program of WASI\""));
 }
 
 #[test]

@@ -96,7 +96,8 @@ impl Outline {
         let imported = self.imports.iter().find(|(module, _)| module == PREVIEW_1);
         match imported {
             Some((module, name)) if !self.exports_memory => bail!(
-                "exports no memory `memory`, in which `{module}::{name}` finds its arguments: link it as a program of                  WASI, or with --export-memory"
+                "exports no memory `memory`, in which `{module}::{name}` finds its arguments: link it as a program of \
+                 WASI, or with --export-memory"
             ),
             Some(_) | None => Ok(()),
         }
