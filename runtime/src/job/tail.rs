@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -11,18 +12,21 @@ use crate::observe::plain;
 
 /// A destination that keeps the end of what is written to it, in bounded memory.
 #[derive(Clone, Debug)]
-pub struct Tail(Arc<Mutex<TailBuffer>>);
+pub struct Tail(Arc<TailBuffer>);
 
 #[derive(Debug)]
 struct TailBuffer {
-    bytes: VecDeque<u8>,
+    bytes: Mutex<VecDeque<u8>>,
     max: usize,
+    /// Whether anything was written. The end of a job that has written nothing takes no lock.
+    is_written: AtomicBool,
 }
 
 impl Tail {
     /// Keeps the last `max` bytes.
     pub fn new(max: usize) -> Tail {
-        Tail(Arc::new(Mutex::new(TailBuffer { bytes: VecDeque::new(), max })))
+        let (bytes, is_written) = (Mutex::default(), AtomicBool::new(false));
+        Tail(Arc::new(TailBuffer { bytes, max, is_written }))
     }
 
     /// Returns it as a destination of an output.
@@ -33,19 +37,19 @@ impl Tail {
 
     /// Returns what is kept. Invalid UTF-8 is replaced by `U+FFFD`.
     pub fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (front, back) = kept.bytes.as_slices();
+        let kept = self.0.lock();
+        let (front, back) = kept.as_slices();
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
     /// Returns the last lines of what is kept, of at most `max` bytes together, escaped.
     pub fn last_lines(&self, max: usize) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes.is_empty() {
+        if !self.0.is_written.load(Ordering::Relaxed) {
             return String::new();
         }
-        let skipped = kept.bytes.len().saturating_sub(max);
-        let bytes: Vec<u8> = kept.bytes.iter().skip(skipped).copied().collect();
+        let kept = self.0.lock();
+        let skipped = kept.len().saturating_sub(max);
+        let bytes: Vec<u8> = kept.iter().skip(skipped).copied().collect();
         drop(kept);
         let text = String::from_utf8_lossy(&bytes);
         // A line that is cut at its beginning is left out, unless it is the only one.
@@ -133,13 +137,20 @@ impl Destination for Tail {
     }
 }
 
-impl Destination for Mutex<TailBuffer> {
+impl TailBuffer {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Destination for TailBuffer {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
-        let mut kept = self.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = &bytes[bytes.len().saturating_sub(kept.max)..];
-        let surplus = (kept.bytes.len() + fresh.len()).saturating_sub(kept.max);
-        kept.bytes.drain(..surplus);
-        kept.bytes.extend(fresh);
+        let mut kept = self.lock();
+        self.is_written.store(true, Ordering::Relaxed);
+        let fresh = &bytes[bytes.len().saturating_sub(self.max)..];
+        let surplus = (kept.len() + fresh.len()).saturating_sub(self.max);
+        kept.drain(..surplus);
+        kept.extend(fresh);
         Ok(())
     }
 }
@@ -202,7 +213,7 @@ mod tests {
             tail.write(&Bytes::from_static(b"0123456789abcdef\n")).unwrap();
         }
         assert_eq!(tail.last_line(), "9abcdef");
-        assert_eq!(tail.0.lock().unwrap().bytes.len(), 8);
+        assert_eq!(tail.0.lock().len(), 8);
         assert_eq!(Tail::new(8).last_line(), "");
     }
 }
