@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::job::{AnswerProgress, Fault, HandlerVersion, Label, Status, StopReason, Tail, Usage};
-use crate::observe::history::{FailureSummary, JobDurations, JobSummary, VersionHistory, VersionLabel};
+use crate::observe::history::{
+    FailureSummary, JobDetails, JobDurations, JobSummary, VersionHistory, VersionLabel,
+};
 use crate::observe::traces::{JobSpan, OpenSpan};
 
 /// The most bytes of a job's stderr that the history keeps.
@@ -102,16 +104,17 @@ impl ReportedEnd {
         used: &FinalUsage<'_>,
     ) {
         let FinalUsage { usage, stderr_tail, started, ended, parts, written, shares } = *used;
-        if wanted(entry, usage).is_none() && span.is_none() {
+        let history = wanted(entry, usage);
+        if history.is_none() && span.is_none() {
             return;
         }
         let EndText { told, code, .. } = self.text(stopped);
         let cancelled = code.map(|code| {
             let (message, stack) = (told.to_owned(), String::new());
-            Box::new(FailureSummary { code, message, stack, is_own: false })
+            FailureSummary { code, message, stack, is_own: false }
         });
         let (status, failure) = match self {
-            ReportedEnd::Failed(failure) => (failure.status, Some(Box::new(failure.summary))),
+            ReportedEnd::Failed(failure) => (failure.status, Some(failure.summary)),
             ReportedEnd::Cancelled => (Status::STOPPED, cancelled),
             ReportedEnd::Unremarkable | ReportedEnd::Well(_) => (Status::OK, None),
         };
@@ -125,11 +128,9 @@ impl ReportedEnd {
             written,
             used: shares,
             status: status.0,
-            failure,
-            stderr: stderr_tail.last_lines(STDERR),
-            calls: usage.ends.take_calls(),
+            details: JobDetails::of(failure, stderr_tail.last_lines(STDERR), usage.ends.take_calls()),
         };
-        conclude(entry, (label, usage), span, summary);
+        conclude((entry, history), (label, usage), span, summary);
     }
 }
 
@@ -138,38 +139,43 @@ fn wanted<'e>(entry: &'e HandlerVersion, usage: &Usage) -> Option<&'e VersionHis
     entry.history.as_ref().filter(|history| usage.ends.is_wanted(history))
 }
 
-/// Ends the span of the job, and adds the job to the history if it is wanted there.
+/// Ends the span of the job, and adds the job to the history that wants it. Inlined, so that the summary is not moved.
+#[inline]
 fn conclude(
-    entry: &HandlerVersion,
+    (entry, history): (&HandlerVersion, Option<&VersionHistory>),
     (label, usage): (Label, &Usage),
     span: Option<OpenSpan>,
     summary: JobSummary,
 ) {
     if let Some(span) = span {
-        let failure = summary.failure.as_deref();
-        let version = entry.history.as_ref().map_or_else(
-            || {
-                let (handler, version) = (entry.name.to_string(), entry.version.clone());
-                Arc::new(VersionLabel { handler, version, kind: entry.kind.to_string() })
-            },
-            |history| history.label().clone(),
-        );
-        span.end_job(JobSpan {
-            version,
-            job: label.id.0,
-            started: summary.started,
-            ended: summary.ended,
-            parts: summary.parts,
-            cpu: summary.cpu,
-            memory: summary.memory,
-            status: summary.status,
-            failure: failure.map(|failure| (failure.code, failure.message.clone())),
-            is_own_failure: failure.is_some_and(|failure| failure.is_own),
-        });
+        end_span(entry, label, span, &summary);
     }
-    if let Some(history) = wanted(entry, usage) {
+    if let Some(history) = history {
         usage.ends.job_ended(history, (label, usage.spans.trace_id()), summary);
     }
+}
+
+fn end_span(entry: &HandlerVersion, label: Label, span: OpenSpan, summary: &JobSummary) {
+    let failure = summary.failure();
+    let version = entry.history.as_ref().map_or_else(
+        || {
+            let (handler, version) = (entry.name.to_string(), entry.version.clone());
+            Arc::new(VersionLabel { handler, version, kind: entry.kind.to_string() })
+        },
+        |history| history.label().clone(),
+    );
+    span.end_job(JobSpan {
+        version,
+        job: label.id.0,
+        started: summary.started,
+        ended: summary.ended,
+        parts: summary.parts,
+        cpu: summary.cpu,
+        memory: summary.memory,
+        status: summary.status,
+        failure: failure.map(|failure| (failure.code, failure.message.clone())),
+        is_own_failure: failure.is_some_and(|failure| failure.is_own),
+    });
 }
 
 /// Adds a job that was refused a slot to the history of its handler, if it is wanted there, and ends its span.
@@ -179,7 +185,8 @@ pub(super) fn report_refused(
     usage: &Usage,
     (fault, span): (&Fault, Option<OpenSpan>),
 ) {
-    if wanted(entry, usage).is_none() && span.is_none() {
+    let history = wanted(entry, usage);
+    if history.is_none() && span.is_none() {
         return;
     }
     let ended = Instant::now();
@@ -193,9 +200,7 @@ pub(super) fn report_refused(
         written: 0,
         used: [0; 6],
         status: fault.status().0,
-        failure: Some(Box::new(fault.summary(&usage.answer))),
-        stderr: String::new(),
-        calls: Vec::new(),
+        details: JobDetails::of(Some(fault.summary(&usage.answer)), String::new(), Vec::new()),
     };
-    conclude(entry, (label, usage), span, summary);
+    conclude((entry, history), (label, usage), span, summary);
 }

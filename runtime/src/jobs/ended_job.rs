@@ -78,8 +78,8 @@ fn of_run(job: &JobSummary, began: Instant) -> RunReport {
         written: job.written,
         status: job.status,
         limits: Peaks::NAMES.into_iter().zip(job.used.map(percent)).collect(),
-        stderr: job.stderr.clone(),
-        calls: job.calls.iter().map(call).collect(),
+        stderr: job.stderr().to_owned(),
+        calls: job.calls().iter().map(call).collect(),
     }
 }
 

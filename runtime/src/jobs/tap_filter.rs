@@ -313,7 +313,7 @@ mod tests {
             ended: accepted + Duration::from_millis(80),
             sent: 2048,
             route: Some("/notes/{id}".into()),
-            ..RequestSummary::begun(accepted, &Method::GET, "/notes/a b?q", &"192.0.2.1".into())
+            ..RequestSummary::begun(accepted, &Method::GET, "/notes/a b", &"192.0.2.1".into())
         };
         HistoryEntry {
             id: Some(0x1f),

@@ -300,15 +300,16 @@ impl RequestLog {
 
     /// Ends the span of the request. Adds the request to the history, or gives it to the listeners if it had no handler.
     fn remember(&mut self, now: Instant, trace: Option<TraceId>) {
-        let Some(mut story) = self.story.take() else { return };
+        let Some(story) = &mut self.story else { return };
         story.ended = now;
         story.status = self.status.map(|status| status.as_u16());
         story.sent = self.bytes;
         story.is_complete = self.end == ResponseEnd::Complete;
         story.reason = self.reason;
         if let Some(span) = self.trace.take() {
-            span.end(&story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
+            span.end(story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
         }
+        let Some(story) = self.story.take() else { return };
         match (&self.call, &self.tapped) {
             (Some(LoggedJob { id, entry, usage }), _) => {
                 let label = (Label { id: *id, parent: None }, trace);

@@ -12,6 +12,9 @@ pub(super) const ENTRY: usize = size_of::<PackedEntry>();
 /// The bytes for the list of entries of the largest chunks. The entries of a chunk are dropped together.
 pub(super) const LARGEST: usize = 32 * ENTRY;
 
+/// The bytes for the texts of an entry. Longer paths are rare, so their memory is not kept.
+const TEXT: usize = 32;
+
 /// Entries in the order in which they were added.
 ///
 /// The entries lie one after another, and so do their texts, because memory that was written long ago is slow to reach.
@@ -43,8 +46,6 @@ impl EntryChunk {
     /// Drops the entries and keeps their memory for others, within `room` bytes: the processor has just fetched it to
     /// drop them.
     pub(super) fn clear(&mut self, room: usize) {
-        /// Long paths are rare, so their memory is not kept.
-        const TEXT: usize = 32;
         self.entries.clear();
         self.entries.shrink_to(room / ENTRY);
         let kept = self.entries.capacity();
@@ -55,11 +56,13 @@ impl EntryChunk {
         self.held = 0;
     }
 
-    /// Adds an entry of this version. The first one makes room for further ones, within `room` bytes.
-    pub(super) fn add(&mut self, entry: &HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
+    /// Adds an entry of this version, and takes its parts out of it. The first one makes room for further ones, within
+    /// `room` bytes.
+    pub(super) fn add(&mut self, entry: &mut HistoryEntry, version: &Arc<VersionLabel>, room: usize) {
         let most = (room / ENTRY).max(1);
         if self.entries.is_empty() && self.entries.capacity() != most {
             self.entries = Vec::with_capacity(most);
+            self.texts.reserve_exact(TEXT * most);
         }
         let (path, mut client, mut route) = (self.texts.len(), self.texts.len(), None);
         if let Some(request) = &entry.request {
@@ -189,7 +192,7 @@ mod tests {
         let mut chunk = EntryChunk::default();
 
         for (number, request) in requests.iter().enumerate() {
-            chunk.add(&entry(request.clone()), &versions[number / 3], 1 << 20);
+            chunk.add(&mut entry(request.clone()), &versions[number / 3], 1 << 20);
         }
 
         let told = |version: &VersionLabel, request: Option<&RequestSummary>| {
@@ -211,13 +214,13 @@ mod tests {
         let room = 10 * ENTRY;
         let (version, mut chunk) = (version("1"), EntryChunk::default());
 
-        (0..9).for_each(|_| chunk.add(&entry(None), &version, room));
+        (0..9).for_each(|_| chunk.add(&mut entry(None), &version, room));
         assert!(!chunk.is_full(room) && chunk.bytes() > room);
-        chunk.add(&entry(None), &version, room);
+        chunk.add(&mut entry(None), &version, room);
         assert!(chunk.is_full(room) && chunk.bytes() < 2 * room);
 
         let mut tiny = EntryChunk::default();
-        tiny.add(&entry(None), &version, 0);
+        tiny.add(&mut entry(None), &version, 0);
         assert!(tiny.is_full(0));
     }
 
@@ -226,13 +229,13 @@ mod tests {
         let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), &Arc::from("::1"));
         let (version, mut chunk) = (version("1"), EntryChunk::default());
         let room = 2 * ENTRY;
-        chunk.add(&entry(Some(long)), &version, room);
+        chunk.add(&mut entry(Some(long)), &version, room);
         let place = chunk.entries.as_ptr();
 
         chunk.clear(room);
 
         assert_eq!((chunk.len(), chunk.bytes()), (0, 0));
-        chunk.add(&entry(None), &version, room);
+        chunk.add(&mut entry(None), &version, room);
         assert_eq!((chunk.entries.as_ptr(), chunk.held), (place, 0));
         assert!(!chunk.is_full(room) && chunk.bytes() < 2 * room, "{}", chunk.bytes());
         // Parts of handlers have become smaller.

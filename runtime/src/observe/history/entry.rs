@@ -64,8 +64,15 @@ pub struct JobSummary {
     pub used: [u32; 6],
     /// Its exit status.
     pub status: u8,
-    /// How it failed. `None` if it did not.
-    pub failure: Option<Box<FailureSummary>>,
+    /// What few jobs have. `None` without any of it.
+    pub details: Option<Box<JobDetails>>,
+}
+
+/// What few jobs have: a failure, output on stderr, outbound calls.
+#[derive(Clone, Debug)]
+pub struct JobDetails {
+    /// How the job failed. `None` if it did not.
+    pub failure: Option<FailureSummary>,
     /// The end of its stderr.
     pub stderr: String,
     /// Its outbound calls, in the order of their ends.
@@ -142,7 +149,7 @@ impl HistoryEntry {
     /// Returns how the job failed: the reason for the missing response, or else the end of its run.
     pub fn failure(&self) -> Option<&FailureSummary> {
         let request = self.request.as_ref().and_then(|request| request.failure.as_deref());
-        request.or_else(|| self.job.as_ref().and_then(|job| job.failure.as_deref()))
+        request.or_else(|| self.job.as_ref().and_then(JobSummary::failure))
     }
 
     /// Returns how it ended: `ok`, the code of the failure or of the refusal, or `answered 500` for an error that the
@@ -201,19 +208,68 @@ impl HistoryEntry {
 
     /// Returns the bytes that it holds elsewhere: its texts, its calls and its failure.
     fn held_bytes(&self) -> usize {
-        let job = self.job.as_ref().map_or(0, |job| {
-            let calls: usize = job.calls.iter().map(|call| call.origin.capacity()).sum();
-            let failure = job.failure.as_deref().map_or(0, FailureSummary::size);
-            job.stderr.capacity() + job.calls.capacity() * size_of::<CallSummary>() + calls + failure
-        });
+        let job = self.job.as_ref().map_or(0, JobSummary::held_bytes);
         job + self.request.as_ref().map_or(0, RequestSummary::text_bytes)
+    }
+}
+
+impl JobSummary {
+    /// Returns how the job failed.
+    pub fn failure(&self) -> Option<&FailureSummary> {
+        self.details.as_ref()?.failure.as_ref()
+    }
+
+    /// Returns the end of its stderr.
+    pub fn stderr(&self) -> &str {
+        match &self.details {
+            Some(details) => &details.stderr,
+            None => "",
+        }
+    }
+
+    /// Returns its outbound calls, in the order of their ends.
+    pub fn calls(&self) -> &[CallSummary] {
+        match &self.details {
+            Some(details) => &details.calls,
+            None => &[],
+        }
+    }
+
+    /// Returns the bytes that it holds elsewhere.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.details.as_deref().map_or(0, JobDetails::size)
+    }
+}
+
+impl JobDetails {
+    /// Puts the details of a job together. `None` if there is nothing.
+    pub fn of(
+        failure: Option<FailureSummary>,
+        stderr: String,
+        calls: Vec<CallSummary>,
+    ) -> Option<Box<JobDetails>> {
+        let has_any = failure.is_some() || !stderr.is_empty() || !calls.is_empty();
+        has_any.then(|| Box::new(JobDetails { failure, stderr, calls }))
+    }
+
+    /// Returns its bytes.
+    fn size(&self) -> usize {
+        let JobDetails { failure, stderr, calls } = self;
+        let failure = failure.as_ref().map_or(0, FailureSummary::text_bytes);
+        let origins: usize = calls.iter().map(|call| call.origin.capacity()).sum();
+        let calls = calls.capacity() * size_of::<CallSummary>() + origins;
+        size_of::<JobDetails>() + failure + stderr.capacity() + calls
     }
 }
 
 impl FailureSummary {
     /// Returns its bytes.
     pub(super) fn size(&self) -> usize {
-        size_of::<FailureSummary>() + self.message.capacity() + self.stack.capacity()
+        size_of::<FailureSummary>() + self.text_bytes()
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.message.capacity() + self.stack.capacity()
     }
 }
 
@@ -224,14 +280,14 @@ impl RequestSummary {
         self.path.capacity() + self.method.as_str().len() + failure
     }
 
-    /// Describes a request that has just begun.
-    pub fn begun(accepted: Instant, method: &Method, target: &str, client: &Arc<str>) -> RequestSummary {
+    /// Describes a request that has just begun. `path` is the path of its target, without the query.
+    pub fn begun(accepted: Instant, method: &Method, path: &str, client: &Arc<str>) -> RequestSummary {
         RequestSummary {
             accepted,
             head_sent: None,
             ended: accepted,
             method: method.clone(),
-            path: path(target),
+            path: path[..path.floor_char_boundary(PATH)].to_owned(),
             route: None,
             client: (!client.is_empty()).then(|| client.clone()),
             status: None,
@@ -241,13 +297,6 @@ impl RequestSummary {
             failure: None,
         }
     }
-}
-
-/// Returns the path of a request target, without its query and shortened.
-fn path(target: &str) -> String {
-    let most = PATH.min(target.len());
-    let end = memchr::memchr(b'?', &target.as_bytes()[..most]).unwrap_or(most);
-    target[..target.floor_char_boundary(end)].to_owned()
 }
 
 #[cfg(test)]
@@ -287,13 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_no_query_and_a_bounded_length() {
-        assert_eq!(path("/a?token=s3cret"), "/a");
+    fn a_path_has_a_bounded_length() {
+        let path = |path| RequestSummary::begun(Instant::now(), &Method::GET, path, &"".into()).path;
         let long = format!("/{}", "é".repeat(PATH));
         assert_eq!((path(&long).len(), path("")), (PATH - 1, String::new()));
         for length in [PATH - 1, PATH, PATH + 1] {
-            let path = path(&format!("{}?token=s3cret", "x".repeat(length)));
-            assert_eq!(path, "x".repeat(length.min(PATH)));
+            assert_eq!(path(&"x".repeat(length)), "x".repeat(length.min(PATH)));
         }
     }
 }

@@ -12,7 +12,8 @@ mod tap;
 pub use self::ring::HistoryFigures;
 pub use chunk::ChunkEntry;
 pub use entry::{
-    CallSummary, FailureSummary, HistoryEntry, JobDurations, JobSummary, RequestSummary, VersionLabel,
+    CallSummary, FailureSummary, HistoryEntry, JobDetails, JobDurations, JobSummary, RequestSummary,
+    VersionLabel,
 };
 pub use store::{History, VersionHistory};
 pub use tap::{TapBatch, TapListener};

@@ -69,8 +69,8 @@ impl HandlerHistory {
         is_new
     }
 
-    /// Adds an entry of this version. Each ring keeps half of `share` bytes.
-    pub(super) fn add(&self, entry: &HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
+    /// Adds an entry of this version, and takes its parts out of it. Each ring keeps half of `share` bytes.
+    pub(super) fn add(&self, entry: &mut HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
         let ring = if entry.has_failed() { &self.failed } else { &self.ended };
         ring.add(entry, version, share);
     }
@@ -108,7 +108,7 @@ impl Drop for HandlerHistory {
 
 impl EntryRing {
     /// Adds an entry. The ring keeps half of `share` bytes.
-    fn add(&self, entry: &HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
+    fn add(&self, entry: &mut HistoryEntry, version: &Arc<VersionLabel>, share: &AtomicUsize) {
         let mut open = lock(self.open.own());
         // Read under the lock: a smaller share is stored before `shrink_to` takes this chunk.
         let limit = share.load(Ordering::Relaxed) / 2;
@@ -141,7 +141,7 @@ impl EntryRing {
         *full = FullChunks::default();
         let mut chunk = EntryChunk::default();
         for kept in entries {
-            chunk.add(&kept.unpacked(), kept.version(), room(limit));
+            chunk.add(&mut kept.unpacked(), kept.version(), room(limit));
             if chunk.is_full(room(limit)) {
                 full.push(Arc::new(mem::take(&mut chunk)), limit);
             }
@@ -231,7 +231,7 @@ mod tests {
         let history = HandlerHistory::of(&Arc::default());
 
         // The part of each of 256 handlers in 4 MiB. Half of it is for failures.
-        history.add(&failed(6 << 10), &version, &AtomicUsize::new(16 << 10));
+        history.add(&mut failed(6 << 10), &version, &AtomicUsize::new(16 << 10));
 
         let mut figures = HistoryFigures::default();
         history.count(&mut figures);

@@ -146,8 +146,8 @@ impl VersionHistory {
         &self.label
     }
 
-    /// Adds an ended job of this version, which it names in the entry for listeners. Takes a lock of its handler for the
-    /// insertion alone.
+    /// Adds an ended job of this version, and takes the parts out of its entry. Names the version in it for listeners.
+    /// Takes a lock of its handler for the insertion alone.
     pub fn add(&self, entry: &mut HistoryEntry) {
         if self.history.is_tapped() {
             entry.version = Some(self.label.clone());
@@ -171,7 +171,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::observe::history::{FailureSummary, JobDurations, JobSummary};
+    use crate::observe::history::{FailureSummary, JobDetails, JobDurations, JobSummary};
 
     fn label(handler: &str) -> VersionLabel {
         VersionLabel { handler: handler.to_owned(), version: "1".to_owned(), kind: "wasip1".to_owned() }
@@ -201,9 +201,7 @@ mod tests {
             written: 0,
             used: [0; 6],
             status: 0,
-            failure: is_own.map(|is_own| Box::new(failure(is_own))),
-            stderr: String::new(),
-            calls: Vec::new(),
+            details: JobDetails::of(is_own.map(failure), String::new(), Vec::new()),
         }
     }
 
@@ -376,16 +374,18 @@ mod tests {
         let history = history(0);
         let version = history.of(label("one"));
         let mut tap = history.tap(|_| true);
+        let with_stderr = |length| JobSummary {
+            details: JobDetails::of(None, "x".repeat(length), Vec::new()),
+            ..job(None)
+        };
 
         for id in 0..100 {
-            let large = JobSummary { stderr: "x".repeat(100 << 10), ..job(None) };
-            version.add(&mut ended(id, large));
+            version.add(&mut ended(id, with_stderr(100 << 10)));
         }
 
         let batch = tap.next().await.unwrap();
         assert_eq!((batch.dropped, batch.entries.len(), batch.entries[0].id), (90, 10, Some(90)));
-        let huge = JobSummary { stderr: "x".repeat(2 << 20), ..job(None) };
-        version.add(&mut ended(100, huge));
+        version.add(&mut ended(100, with_stderr(2 << 20)));
         assert_eq!(tap.next().await.map(|batch| (batch.dropped, batch.entries.len())), Some((0, 1)));
     }
 }

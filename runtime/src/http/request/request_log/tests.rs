@@ -62,3 +62,12 @@ fn an_error_of_the_handler_is_counted_apart_from_one_of_the_daemon() {
     assert_eq!(end(None), (1, 1));
     assert_eq!(end(Some(Fault::BadAnswer("no head".to_owned()))), (1, 0));
 }
+
+#[test]
+fn the_history_gets_a_path_without_the_query() {
+    let (head, ()) = http::Request::get("/a?token=s3cret").body(()).unwrap().into_parts();
+
+    let story = begun_story(Instant::now(), &head, &Peer::nobody());
+
+    assert_eq!((&*story.path, story.client), ("/a", None));
+}
