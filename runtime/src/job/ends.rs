@@ -195,7 +195,7 @@ mod tests {
             ends.answers_request();
         }
         for part in order {
-            let request = || RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into());
+            let request = || RequestSummary::begun(Instant::now(), &Method::GET, "/", None);
             match *part {
                 "job" => ends.job_ended(&version, label, job()),
                 "request" => ends.request_ended(&version, label, request(), true),

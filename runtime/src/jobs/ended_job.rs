@@ -49,7 +49,7 @@ fn of_request(request: &RequestSummary, began: Instant) -> RequestReport {
         method: request.method.to_string(),
         path: request.path.clone(),
         route: request.route.as_deref().map(str::to_owned),
-        client: request.client.as_deref().map(str::to_owned),
+        client: request.client.map(|client| client.to_string()),
         status: request.status,
         first_byte_ms: request.head_sent.map(|sent| since(began, sent)),
         ended_ms: since(began, request.ended),

@@ -88,11 +88,7 @@ static FIELDS: [TapField; 20] = [
         kind: FieldKind::Text,
         read: |entry| text(entry.request.as_ref()?.route.as_ref()?),
     },
-    TapField {
-        name: "client",
-        kind: FieldKind::Text,
-        read: |entry| text(entry.request.as_ref()?.client.as_deref().unwrap_or_default()),
-    },
+    TapField { name: "client", kind: FieldKind::Text, read: client },
     TapField { name: "outcome", kind: FieldKind::Text, read: outcome },
     TapField {
         name: "status",
@@ -260,6 +256,11 @@ fn name(id: Option<u64>) -> Option<FieldValue<'static>> {
     Some(FieldValue::Text(Cow::Owned(JobId(id?).to_string())))
 }
 
+fn client(entry: &HistoryEntry) -> Option<FieldValue<'_>> {
+    let client = entry.request.as_ref()?.client;
+    Some(FieldValue::Text(client.map_or(Cow::Borrowed(""), |client| Cow::Owned(client.to_string()))))
+}
+
 fn outcome(entry: &HistoryEntry) -> Option<FieldValue<'_>> {
     Some(FieldValue::Text(entry.outcome()))
 }
@@ -313,7 +314,7 @@ mod tests {
             ended: accepted + Duration::from_millis(80),
             sent: 2048,
             route: Some("/notes/{id}".into()),
-            ..RequestSummary::begun(accepted, &Method::GET, "/notes/a b", &"192.0.2.1".into())
+            ..RequestSummary::begun(accepted, &Method::GET, "/notes/a b", "192.0.2.1".parse().ok())
         };
         HistoryEntry {
             id: Some(0x1f),

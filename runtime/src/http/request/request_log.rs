@@ -331,7 +331,7 @@ impl RequestLog {
 
 /// Describes a request that has begun, for the history.
 fn begun_story(start: Instant, head: &Parts, peer: &Peer) -> RequestSummary {
-    RequestSummary::begun(start, &head.method, head.uri.path(), peer.remote_addr())
+    RequestSummary::begun(start, &head.method, head.uri.path(), peer.address())
 }
 
 impl Drop for RequestLog {

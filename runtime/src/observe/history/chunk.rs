@@ -12,19 +12,19 @@ pub(super) const ENTRY: usize = size_of::<PackedEntry>();
 /// The bytes for the list of entries of the largest chunks. The entries of a chunk are dropped together.
 pub(super) const LARGEST: usize = 32 * ENTRY;
 
-/// The bytes for the texts of an entry. Longer paths are rare, so their memory is not kept.
-const TEXT: usize = 32;
+/// The bytes for the path of an entry. Longer paths are rare, so their memory is not kept.
+const PATH: usize = 32;
 
 /// Entries in the order in which they were added.
 ///
-/// The entries lie one after another, and so do their texts, because memory that was written long ago is slow to reach.
+/// The entries lie one after another, and so do their paths, because memory that was written long ago is slow to reach.
 /// Names are shared, because processors wait for one another when they count references to one name.
 #[derive(Clone, Default)]
 pub(super) struct EntryChunk {
     entries: Vec<PackedEntry>,
     names: Vec<EntryNames>,
-    /// The paths and the clients of the requests.
-    texts: String,
+    /// The paths of the requests.
+    paths: String,
     /// The bytes that the entries hold elsewhere.
     held: usize,
 }
@@ -51,8 +51,8 @@ impl EntryChunk {
         let kept = self.entries.capacity();
         self.names.clear();
         self.names.shrink_to(kept);
-        self.texts.clear();
-        self.texts.shrink_to(TEXT * kept);
+        self.paths.clear();
+        self.paths.shrink_to(PATH * kept);
         self.held = 0;
     }
 
@@ -62,17 +62,15 @@ impl EntryChunk {
         let most = (room / ENTRY).max(1);
         if self.entries.is_empty() && self.entries.capacity() != most {
             self.entries = Vec::with_capacity(most);
-            self.texts.reserve_exact(TEXT * most);
+            self.paths.reserve_exact(PATH * most);
         }
-        let (path, mut client, mut route) = (self.texts.len(), self.texts.len(), None);
+        let (path, mut route) = (self.paths.len(), None);
         if let Some(request) = &entry.request {
             route = request.route.as_ref();
-            self.texts.push_str(&request.path);
-            client = self.texts.len();
-            self.texts.push_str(request.client.as_deref().unwrap_or_default());
+            self.paths.push_str(&request.path);
         }
-        let (names, texts) = (self.index(version, route), [path, client, self.texts.len()]);
-        let packed = PackedEntry::of(entry, names, texts);
+        let names = self.index(version, route);
+        let packed = PackedEntry::of(entry, names, path);
         self.held += packed.held_bytes();
         self.entries.push(packed);
     }
@@ -102,12 +100,12 @@ impl EntryChunk {
 
     /// Returns the bytes that it takes, with its place in a ring that may be half empty. 0 without entries.
     pub(super) fn bytes(&self) -> usize {
-        let EntryChunk { entries, names, texts, held } = self;
+        let EntryChunk { entries, names, paths, held } = self;
         if entries.is_empty() {
             return 0;
         }
         let lists = entries.capacity() * ENTRY + names.capacity() * size_of::<EntryNames>();
-        2 * size_of::<EntryChunk>() + lists + texts.capacity() + held
+        2 * size_of::<EntryChunk>() + lists + paths.capacity() + held
     }
 
     /// Returns the entries in their order.
@@ -144,14 +142,13 @@ impl ChunkEntry {
 
     /// Returns the whole entry.
     pub fn unpacked(&self) -> HistoryEntry {
-        let EntryChunk { names, texts, .. } = &*self.chunk;
+        let EntryChunk { entries, names, paths, .. } = &*self.chunk;
         let packed = self.packed();
-        let [path, client, end] = packed.texts;
+        let end = entries.get(self.index + 1).map_or(paths.len(), |next| next.path);
         let mut entry = HistoryEntry { version: Some(self.version().clone()), ..packed.unpacked() };
         if let Some(request) = &mut entry.request {
             request.route.clone_from(&names[packed.names].route);
-            texts[path..client].clone_into(&mut request.path);
-            request.client = Some(&texts[client..end]).filter(|text| !text.is_empty()).map(Arc::from);
+            paths[packed.path..end].clone_into(&mut request.path);
         }
         entry
     }
@@ -183,8 +180,8 @@ mod tests {
     #[test]
     fn an_entry_comes_out_as_it_was_added() {
         let (versions, route) = ([version("1"), version("2")], Arc::<str>::from("/é/{id}"));
-        let begun = |target, client: &str| {
-            RequestSummary::begun(Instant::now(), &Method::PUT, target, &Arc::from(client))
+        let begun = |path, client: &str| {
+            RequestSummary::begun(Instant::now(), &Method::PUT, path, client.parse().ok())
         };
         let routed = RequestSummary { route: Some(route.clone()), ..begun("/é/7", "192.0.2.1") };
         let requests =
@@ -226,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_is_cleared_keeps_its_memory_and_not_that_of_long_paths() {
-        let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), &Arc::from("::1"));
+        let long = RequestSummary::begun(Instant::now(), &Method::GET, &"/x".repeat(100), None);
         let (version, mut chunk) = (version("1"), EntryChunk::default());
         let room = 2 * ENTRY;
         chunk.add(&mut entry(Some(long)), &version, room);
@@ -240,7 +237,7 @@ mod tests {
         assert!(!chunk.is_full(room) && chunk.bytes() < 2 * room, "{}", chunk.bytes());
         // Parts of handlers have become smaller.
         chunk.clear(0);
-        let EntryChunk { entries, names, texts, .. } = &chunk;
-        assert_eq!((entries.capacity(), names.capacity(), texts.capacity()), (0, 0, 0));
+        let EntryChunk { entries, names, paths, .. } = &chunk;
+        assert_eq!((entries.capacity(), names.capacity(), paths.capacity()), (0, 0, 0));
     }
 }

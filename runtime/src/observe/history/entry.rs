@@ -1,6 +1,7 @@
 //! `HistoryEntry`: one ended job, with its request, its usage and its failure.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -106,7 +107,7 @@ pub struct RequestSummary {
     /// The pattern of the route. `None` if no route matched.
     pub route: Option<Arc<str>>,
     /// The address of the client. `None` for a client on a Unix socket.
-    pub client: Option<Arc<str>>,
+    pub client: Option<IpAddr>,
     /// The status of the response. `None` if the client left before there was one.
     pub status: Option<u16>,
     /// Bytes of the response body that were handed over.
@@ -281,7 +282,7 @@ impl RequestSummary {
     }
 
     /// Describes a request that has just begun. `path` is the path of its target, without the query.
-    pub fn begun(accepted: Instant, method: &Method, path: &str, client: &Arc<str>) -> RequestSummary {
+    pub fn begun(accepted: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> RequestSummary {
         RequestSummary {
             accepted,
             head_sent: None,
@@ -289,7 +290,7 @@ impl RequestSummary {
             method: method.clone(),
             path: path[..path.floor_char_boundary(PATH)].to_owned(),
             route: None,
-            client: (!client.is_empty()).then(|| client.clone()),
+            client,
             status: None,
             sent: 0,
             is_complete: false,
@@ -312,7 +313,7 @@ mod tests {
             status: Some(status),
             is_complete: true,
             failure: code.map(failure),
-            ..RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into())
+            ..RequestSummary::begun(Instant::now(), &Method::GET, "/", None)
         };
         let (ended, request) = (SystemTime::now(), Some(request));
         HistoryEntry { id, parent: None, trace: None, version: None, ended, job: None, request }
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_path_has_a_bounded_length() {
-        let path = |path| RequestSummary::begun(Instant::now(), &Method::GET, path, &"".into()).path;
+        let path = |path| RequestSummary::begun(Instant::now(), &Method::GET, path, None).path;
         let long = format!("/{}", "é".repeat(PATH));
         assert_eq!((path(&long).len(), path("")), (PATH - 1, String::new()));
         for length in [PATH - 1, PATH, PATH + 1] {

@@ -1,6 +1,7 @@
 //! `PackedEntry`: what a chunk keeps of an entry.
 
 use std::mem;
+use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
 use http::Method;
@@ -8,7 +9,7 @@ use opentelemetry::TraceId;
 
 use super::entry::{FailureSummary, HistoryEntry, JobSummary, RequestSummary};
 
-/// An entry without its names and the texts of its request, which are in its chunk.
+/// An entry without its names and the path of its request, which are in its chunk.
 ///
 /// Each request writes one, so it is short: failures, stderr and calls lie elsewhere, because few entries have any.
 #[derive(Clone)]
@@ -21,17 +22,18 @@ pub(super) struct PackedEntry {
     request: Option<PackedRequest>,
     /// The index of its names in the chunk.
     pub(super) names: usize,
-    /// Where the path begins in the texts of the chunk, where it ends and the client begins, and where that ends.
-    pub(super) texts: [usize; 3],
+    /// Where the path begins in the paths of the chunk. It ends where the path of the next entry begins.
+    pub(super) path: usize,
 }
 
-/// A request, without its texts.
+/// A request, without its path.
 #[derive(Clone)]
 struct PackedRequest {
     accepted: Instant,
     head_sent: Option<Instant>,
     ended: Instant,
     method: Method,
+    client: Option<IpAddr>,
     status: Option<u16>,
     sent: u64,
     is_complete: bool,
@@ -41,7 +43,7 @@ struct PackedRequest {
 
 impl PackedEntry {
     /// Packs an entry, and takes its parts out of it.
-    pub(super) fn of(entry: &mut HistoryEntry, names: usize, texts: [usize; 3]) -> PackedEntry {
+    pub(super) fn of(entry: &mut HistoryEntry, names: usize, path: usize) -> PackedEntry {
         PackedEntry {
             id: entry.id,
             parent: entry.parent,
@@ -50,11 +52,11 @@ impl PackedEntry {
             job: entry.job.take(),
             request: entry.request.as_mut().map(PackedRequest::of),
             names,
-            texts,
+            path,
         }
     }
 
-    /// Returns the entry without its version, and its request without path, route and client.
+    /// Returns the entry without its version, and its request without path and route.
     pub(super) fn unpacked(&self) -> HistoryEntry {
         self.with_job(self.job.clone())
     }
@@ -87,13 +89,26 @@ impl PackedEntry {
 
 impl PackedRequest {
     fn of(request: &mut RequestSummary) -> PackedRequest {
-        let RequestSummary { accepted, head_sent, ended, status, sent, is_complete, reason, .. } = *request;
+        let RequestSummary { accepted, head_sent, ended, client, status, sent, is_complete, reason, .. } =
+            *request;
         let (method, failure) = (mem::take(&mut request.method), request.failure.take());
-        PackedRequest { accepted, head_sent, ended, method, status, sent, is_complete, reason, failure }
+        PackedRequest {
+            accepted,
+            head_sent,
+            ended,
+            method,
+            client,
+            status,
+            sent,
+            is_complete,
+            reason,
+            failure,
+        }
     }
 
     fn summary(&self) -> RequestSummary {
-        let PackedRequest { accepted, head_sent, ended, status, sent, is_complete, reason, .. } = *self;
+        let PackedRequest { accepted, head_sent, ended, client, status, sent, is_complete, reason, .. } =
+            *self;
         RequestSummary {
             accepted,
             head_sent,
@@ -101,7 +116,7 @@ impl PackedRequest {
             method: self.method.clone(),
             path: String::new(),
             route: None,
-            client: None,
+            client,
             status,
             sent,
             is_complete,
@@ -155,7 +170,7 @@ mod tests {
             is_complete: true,
             reason: Some("bad_answer").filter(|_| failure.is_some()),
             failure: failure.map(Box::new),
-            ..RequestSummary::begun(Instant::now(), &method, "", &"".into())
+            ..RequestSummary::begun(Instant::now(), &method, "", "192.0.2.1".parse().ok())
         }
     }
 
@@ -183,7 +198,7 @@ mod tests {
     #[test]
     fn each_part_of_an_entry_comes_out_as_it_was_packed() {
         for entry in entries() {
-            let packed = PackedEntry::of(&mut entry.clone(), 0, [0; 3]);
+            let packed = PackedEntry::of(&mut entry.clone(), 0, 0);
 
             assert_eq!(format!("{:?}", packed.unpacked()), format!("{entry:?}"));
             assert_eq!(packed.is_well(), entry.is_well());
@@ -192,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_success_without_output_takes_the_fixed_size_alone_and_others_what_they_hold() {
-        let packed = entries().iter_mut().map(|entry| PackedEntry::of(entry, 0, [0; 3])).collect::<Vec<_>>();
+        let packed = entries().iter_mut().map(|entry| PackedEntry::of(entry, 0, 0)).collect::<Vec<_>>();
         let method = "LONGER-THAN-FIFTEEN".len();
         let held: Vec<_> = packed.iter().map(|packed| packed.held_bytes() > method).collect();
         assert_eq!(held, [false, false, true, false, true, true, true]);

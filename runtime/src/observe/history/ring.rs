@@ -219,7 +219,7 @@ mod tests {
     fn failed(stack: usize) -> HistoryEntry {
         let (message, stack) = (String::new(), "x".repeat(stack));
         let failure = Some(Box::new(FailureSummary { code: "trapped", message, stack, is_own: true }));
-        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", &Arc::from(""));
+        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", None);
         let (ended, request) = (SystemTime::now(), Some(RequestSummary { failure, ..begun }));
         HistoryEntry { id: Some(1), parent: None, trace: None, version: None, ended, job: None, request }
     }

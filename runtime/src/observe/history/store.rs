@@ -238,7 +238,7 @@ mod tests {
     fn successes_do_not_push_out_an_error_that_the_handler_answered_with() {
         let history = history(32 << 10);
         let version = history.of(label("one"));
-        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", &"".into());
+        let begun = RequestSummary::begun(Instant::now(), &Method::GET, "/", None);
         let request = RequestSummary { status: Some(500), is_complete: true, ..begun };
         version.add(&mut HistoryEntry { request: Some(request), ..ended(1, job(None)) });
 

@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn a_request_names_its_route_and_no_method_of_a_client() {
         let method = Method::from_bytes(b"MADE-UP").unwrap();
-        let mut summary = RequestSummary::begun(Instant::now(), &method, "/a", &"192.0.2.1".into());
+        let mut summary = RequestSummary::begun(Instant::now(), &method, "/a", "192.0.2.1".parse().ok());
         summary.route = Some("/{x}".into());
         summary.status = Some(502);
         let request = RequestSpan { summary, job_made: None, is_secure: true, is_failed: true };
