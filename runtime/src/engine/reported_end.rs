@@ -74,21 +74,7 @@ impl ReportedEnd {
     pub(super) fn text(&self, stopped: Option<StopReason>) -> EndText<'_> {
         let (told, failed, code) = match self {
             ReportedEnd::Unremarkable => ("", false, None),
-            ReportedEnd::Cancelled => match stopped {
-                Some(StopReason::Answered) => ("answered", false, None),
-                Some(StopReason::NoAnswer) => ("no answer", true, None),
-                Some(
-                    reason @ (StopReason::TooSlow
-                    | StopReason::TakesNothing
-                    | StopReason::OutOfShare
-                    | StopReason::Memory),
-                ) => ("cancelled", true, Some(reason.code())),
-                // The reader of the response counts the panic.
-                _ if thread::panicking() => ("the daemon panicked", true, None),
-                Some(StopReason::Killed | StopReason::Shutdown) | None => {
-                    ("cancelled", true, Some("cancelled"))
-                }
-            },
+            ReportedEnd::Cancelled => return cancelled(stopped),
             ReportedEnd::Well(end) => (end.as_str(), false, None),
             ReportedEnd::Failed(failure) => (failure.told.as_str(), true, Some(failure.summary.code)),
         };
@@ -108,14 +94,14 @@ impl ReportedEnd {
         if history.is_none() && span.is_none() {
             return;
         }
-        let EndText { told, code, .. } = self.text(stopped);
-        let cancelled = code.map(|code| {
-            let (message, stack) = (told.to_owned(), String::new());
-            FailureSummary { code, message, stack, is_own: false }
-        });
         let (status, failure) = match self {
             ReportedEnd::Failed(failure) => (failure.status, Some(failure.summary)),
-            ReportedEnd::Cancelled => (Status::STOPPED, cancelled),
+            ReportedEnd::Cancelled => {
+                let EndText { told, code, .. } = cancelled(stopped);
+                let (message, stack) = (told.to_owned(), String::new());
+                let failure = code.map(|code| FailureSummary { code, message, stack, is_own: false });
+                (Status::STOPPED, failure)
+            }
             ReportedEnd::Unremarkable | ReportedEnd::Well(_) => (Status::OK, None),
         };
         let summary = JobSummary {
@@ -132,6 +118,24 @@ impl ReportedEnd {
         };
         conclude((entry, history), (label, usage), span, summary);
     }
+}
+
+/// Returns what the end of a job says that was dropped before its end.
+fn cancelled(stopped: Option<StopReason>) -> EndText<'static> {
+    let (told, failed, code) = match stopped {
+        Some(StopReason::Answered) => ("answered", false, None),
+        Some(StopReason::NoAnswer) => ("no answer", true, None),
+        Some(
+            reason @ (StopReason::TooSlow
+            | StopReason::TakesNothing
+            | StopReason::OutOfShare
+            | StopReason::Memory),
+        ) => ("cancelled", true, Some(reason.code())),
+        // The reader of the response counts the panic.
+        _ if thread::panicking() => ("the daemon panicked", true, None),
+        Some(StopReason::Killed | StopReason::Shutdown) | None => ("cancelled", true, Some("cancelled")),
+    };
+    EndText { told, failed, code }
 }
 
 /// Returns the history of the handler if the end of the job is wanted there.

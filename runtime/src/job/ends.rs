@@ -118,6 +118,7 @@ impl JobEnds {
         history.add(&mut entry);
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, EndedParts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -244,6 +244,7 @@ impl JobSummary {
 
 impl JobDetails {
     /// Puts the details of a job together. `None` if there is nothing.
+    #[inline]
     pub fn of(
         failure: Option<FailureSummary>,
         stderr: String,
@@ -282,6 +283,7 @@ impl RequestSummary {
     }
 
     /// Describes a request that has just begun. `path` is the path of its target, without the query.
+    #[inline]
     pub fn begun(accepted: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> RequestSummary {
         RequestSummary {
             accepted,

@@ -104,11 +104,13 @@ static BY_DIGITS: [DigitCells; u64::BITS as usize + 1] = {
 };
 
 /// Returns the cell of a duration. Compares it with a fixed number of bounds, which takes no branch.
+#[inline]
 pub(super) fn of(nanos: u64) -> usize {
     let DigitCells { first, bounds } = &BY_DIGITS[binary_digits(nanos)];
     first + bounds.iter().filter(|bound| **bound < nanos).count()
 }
 
+#[inline]
 const fn binary_digits(number: u64) -> usize {
     (u64::BITS - number.leading_zeros()) as usize
 }
