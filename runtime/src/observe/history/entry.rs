@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_path_has_a_bounded_length() {
-        let path = |path| RequestSummary::begun(Instant::now(), &Method::GET, path, None).path;
+        let path = |path: &str| RequestSummary::begun(Instant::now(), &Method::GET, path, None).path;
         let long = format!("/{}", "é".repeat(PATH));
         assert_eq!((path(&long).len(), path("")), (PATH - 1, String::new()));
         for length in [PATH - 1, PATH, PATH + 1] {
