@@ -58,8 +58,7 @@ impl Env {
         }
     }
 
-    /// Makes an environment of this text and these variables, whose values contain no NUL. Debug builds check that no
-    /// name stands twice.
+    /// Makes an environment of this text and these variables, whose names are distinct and whose values contain no NUL.
     pub(super) fn written(text: String, variables: Vec<Variable>) -> Env {
         Env { text, variables, places: None }
     }

@@ -1,11 +1,13 @@
 //! Makes an environment of variables whose names are distinct, without a search for each of them.
 
+use std::collections::HashSet;
+
 use super::env::{Env, Variable};
 
 /// The environment of a request, under construction.
 ///
-/// The caller guarantees that each name is valid and added once. Values are checked all at once, in
-/// [`finish`](EnvBuilder::finish).
+/// The caller guarantees that each name is valid and added once; debug builds check the latter. Values are checked all at
+/// once, in [`finish`](EnvBuilder::finish).
 pub struct EnvBuilder {
     text: String,
     variables: Vec<Variable>,
@@ -46,13 +48,31 @@ impl EnvBuilder {
         if memchr::memchr_iter(0, text.as_bytes()).count() != variables.len() {
             variables.retain(|variable| !text[variable.equals..variable.end].contains('\0'));
         }
-        Env::written(text, variables)
+        let env = Env::written(text, variables);
+        debug_assert!(are_distinct(&env), "a name stands twice");
+        env
     }
+}
+
+/// Reports whether no name stands twice. Counts them in a set: to search for each takes too long if there are thousands.
+fn are_distinct(env: &Env) -> bool {
+    env.iter().map(|(name, _)| name).collect::<HashSet<_>>().len() == env.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "a name stands twice")]
+    fn a_name_that_is_added_twice_is_noticed_in_a_debug_build() {
+        let mut builder = EnvBuilder::with_capacity(0, 0);
+        builder.add("A", "1");
+        builder.add("A", "2");
+
+        drop(builder.finish());
+    }
 
     #[test]
     fn values_with_nul_are_left_out_and_the_others_stay() {
