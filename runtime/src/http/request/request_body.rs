@@ -327,3 +327,25 @@ impl Stream for IncomingBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::http::wire::progress::Progress;
+
+    #[tokio::test]
+    async fn a_body_that_was_read_ahead_as_a_whole_has_not_ended_before_it_is_read() {
+        let sent: RequestBody = Full::<Bytes>::from("all of it").map_err(|never| match never {}).boxed();
+        let body = DrainBody::passed(sent, &Progress::new(MemoryAccount::unlimited()));
+        let rate = MinRate { bytes: 0, window: Duration::from_secs(9) };
+        let limits = BodyLimits { max: 9, idle: Duration::from_secs(9), rate, before: AwaitFirst::Beginning };
+
+        let body = whole(body, limits, &Arc::default()).await.unwrap();
+
+        // A component without a body to read is lent none.
+        assert!(!body.is_end_stream());
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "all of it");
+    }
+}
