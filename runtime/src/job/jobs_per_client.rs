@@ -35,7 +35,7 @@ impl AddressKey {
     }
 
     /// Hashes an address: the product of its two halves under the key, folded and mixed. SipHash takes ten times as long.
-    /// Its strength is of no use here, because no client sees a hash.
+    /// Its strength is of no use here: a client with a few thousand addresses has some of each hash.
     fn hash(&self, origin: IpAddr) -> usize {
         let address = match origin {
             IpAddr::V4(address) => u128::from(address.to_bits()),

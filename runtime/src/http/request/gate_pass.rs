@@ -39,7 +39,7 @@ pub(in crate::http) struct GatePass {
     response: Option<Box<FieldChanges>>,
 }
 
-/// What gates tell that were not asked: nothing.
+/// The pass of a request before any gate, and of a route without gates.
 pub(in crate::http) static UNASKED: GatePass =
     GatePass { user: None, auth_type: None, facts: Vec::new(), removed: Vec::new(), response: None };
 
