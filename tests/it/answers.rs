@@ -1,6 +1,6 @@
 //! Responses that are truncated, forged, or meant for another client.
 
-use crate::harness::{Client, Daemon, Program, Setup};
+use crate::harness::{Client, Daemon, Program, Setup, guests};
 
 /// A program that writes a piece, reads, and then does what is added.
 fn begun() -> Program {
@@ -111,4 +111,21 @@ fn an_answer_that_depends_on_the_origin_says_so_to_every_cache() {
     }
     let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n";
     assert_eq!(vary("OPTIONS", preflight), ["Origin"]);
+}
+
+#[test]
+fn each_of_many_pipelined_requests_gets_the_whole_answer_of_a_component() {
+    const REQUESTS: usize = 200;
+    let daemon =
+        Setup::new("[handler.p]\nmodule = \"p.wasm\"\n[[route]]\npath = \"/{verb}\"\nhandler = \"p\"\n")
+            .file("p.wasm", &std::fs::read(guests().join("proxy.wasm")).unwrap())
+            .start();
+    let mut client = daemon.client();
+
+    client.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n".repeat(REQUESTS));
+
+    for number in 0..REQUESTS {
+        let response = client.response();
+        assert_eq!((response.status(), response.text()), (200, "hello\n"), "{number}: {}", daemon.log.text());
+    }
 }

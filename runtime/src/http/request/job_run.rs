@@ -5,6 +5,8 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::task::coop;
+
 use crate::job::PipeReader;
 
 /// A run of a job, or the end that it came to.
@@ -48,7 +50,8 @@ impl<R: Future + Unpin> JobRun<R> {
         match output(context) {
             Poll::Ready(Some(output)) => Poll::Ready(Some(JobEvent::Output(output))),
             // All output was here when the job ended.
-            Poll::Ready(None) | Poll::Pending if !self.is_running() => Poll::Ready(None),
+            Poll::Ready(None) if !self.is_running() => Poll::Ready(None),
+            Poll::Pending if !self.is_running() && !has_to_yield(context) => Poll::Ready(None),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
@@ -105,6 +108,16 @@ impl<R: Future + Unpin> JobRun<R> {
     }
 }
 
+/// Reports whether the task has used up its budget, and wakes it in that case. A channel of tokio is then pending
+/// whatever it holds, so the output of a job that has ended may be here all the same.
+pub(super) fn has_to_yield(context: &Context<'_>) -> bool {
+    let is_spent = !coop::has_budget_remaining();
+    if is_spent {
+        context.waker().wake_by_ref();
+    }
+    is_spent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +125,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::poll;
     use std::pin::pin;
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
 
     /// What the next event is, in a word.
     async fn next(run: &mut JobRun<oneshot::Receiver<u8>>, stdout: &mut PipeReader) -> Option<&'static str> {
@@ -153,5 +166,31 @@ mod tests {
 
         assert!(matches!(event, Some(JobEvent::Exited(Ok(1)))));
         assert_eq!(next(&mut run, &mut stdout).await, None);
+    }
+
+    #[tokio::test]
+    async fn output_of_an_ended_job_is_found_by_a_task_that_has_used_up_its_budget() {
+        let (sender, mut given) = oneshot::channel();
+        sender.send(7).unwrap();
+        let mut run: JobRun<oneshot::Receiver<u8>> = JobRun::Exited(None);
+        let mut polls = 0;
+
+        let event = poll_fn(|context| {
+            if polls == 0 {
+                spend_budget(context);
+            }
+            polls += 1;
+            run.poll_next(context, |context| Pin::new(&mut given).poll(context).map(Result::ok))
+        })
+        .await;
+
+        assert!(matches!(event, Some(JobEvent::Output(7))) && polls > 1);
+    }
+
+    /// Uses up what the task may do before it has to yield.
+    fn spend_budget(context: &mut Context<'_>) {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        (0..1000).for_each(|number| sender.send(number).unwrap());
+        while receiver.poll_recv(context).is_ready() {}
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
-use super::job_run::{JobEvent, JobRun};
+use super::job_run::{JobEvent, JobRun, has_to_yield};
 use crate::cgi::document;
 use crate::http::timeouts::{HEAD_HOLD, HEAD_HOLD_FAILING};
 use crate::job::{
@@ -145,7 +145,7 @@ impl Future for JobDriver {
         };
         let broken = match carried {
             Poll::Ready(carried) => carried.err(),
-            Poll::Pending if this.is_cut() => {
+            Poll::Pending if this.is_cut() && !has_to_yield(context) => {
                 Some(Fault::BadAnswer("the handler ended before its body did".to_owned()))
             }
             Poll::Pending => return Poll::Pending,
@@ -240,5 +240,36 @@ pub(in crate::http) async fn first_sign(
 pub(in crate::http) fn mark_invalid(stop: &Stop, fault: &Fault) {
     if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
         stop.raise(StopReason::NoAnswer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::job::{PIPE_CAPACITY, pipe};
+
+    #[tokio::test]
+    async fn a_body_whose_frames_exceed_the_budget_of_the_task_is_not_cut() {
+        const FRAMES: usize = 1000;
+        let (frames, mut given) = mpsc::unbounded_channel::<Result<_, Fault>>();
+        (0..FRAMES).for_each(|_| frames.send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap());
+        drop(frames);
+        let body = StreamBody::new(stream::poll_fn(move |context| given.poll_recv(context))).boxed_unsync();
+        let (writer, mut reader) = pipe(PIPE_CAPACITY);
+        let driver = JobDriver::new(JobRun::Exited(None), Stop::new()).with(body, writer, Bytes::new());
+
+        let end = driver.await;
+
+        assert!(matches!(end.outcome, Ok(Status::OK)));
+        let mut length = 0;
+        while let Some(bytes) = reader.take() {
+            length += bytes.len();
+        }
+        assert_eq!(length, FRAMES);
     }
 }
