@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 /// The number of a job, unique within one run of the daemon and unlikely to repeat across runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct JobId(pub u64);
@@ -9,10 +11,7 @@ pub struct JobId(pub u64);
 impl JobId {
     /// Writes the number as sixteen hexadecimal digits. Never allocates.
     pub fn digits(self, room: &mut [u8; 16]) -> &str {
-        for (place, digit) in room.iter_mut().rev().enumerate() {
-            *digit = b"0123456789abcdef"[((self.0 >> (4 * place)) & 15) as usize];
-        }
-        std::str::from_utf8(room).expect("digits are ASCII")
+        HEXLOWER.encode_mut_str(&self.0.to_be_bytes(), room)
     }
 }
 

@@ -76,12 +76,12 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     // 19 fixed variables, some captures, and those that TLS and the configuration add later.
     let mut env = EnvBuilder::with_capacity(fields + 32, fields * FIELD + FIXED);
     let origin = RequestHost::of(facts);
-    let mut digits = [0; 5];
+    let mut digits = itoa::Buffer::new();
     env.add("GATEWAY_INTERFACE", "CGI/1.1");
     env.add("SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
     env.add("SERVER_PROTOCOL", protocol(facts.version));
     env.add("SERVER_NAME", &origin.name);
-    env.add("SERVER_PORT", decimal(origin.port, &mut digits));
+    env.add("SERVER_PORT", digits.format(origin.port));
     env.add("REQUEST_METHOD", facts.method.as_str());
     env.add("SCRIPT_NAME", facts.script_name);
     env.add("PATH_INFO", facts.path_info);
@@ -91,7 +91,7 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     // RFC 3875 §4.1.9: the address, if the name is not known. A lookup would block.
     env.add("REMOTE_HOST", facts.remote_addr);
     if let Some(port) = facts.remote_port {
-        env.add("REMOTE_PORT", decimal(port, &mut digits));
+        env.add("REMOTE_PORT", digits.format(port));
     }
     let target = facts.uri.path_and_query().map_or("/", |target| target.as_str());
     env.add("REQUEST_URI", target);
@@ -154,20 +154,6 @@ fn length(value: &HeaderValue) -> Option<&str> {
     sound.then_some(digits)
 }
 
-/// Writes a port in decimal.
-fn decimal(port: u16, digits: &mut [u8; 5]) -> &str {
-    let (mut rest, mut from) = (port, digits.len());
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    std::str::from_utf8(&digits[from..]).expect("digits are ASCII")
-}
-
 fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "HTTP/0.9",
@@ -215,8 +201,8 @@ impl<'a> RequestHost<'a> {
         match self.sound {
             Some(host) => env.add_joined("X_FULL_URL", [scheme, host, target]),
             None => {
-                let port = &mut [0; 5];
-                env.add_joined("X_FULL_URL", [scheme, &self.name, ":", decimal(self.port, port), target]);
+                let mut digits = itoa::Buffer::new();
+                env.add_joined("X_FULL_URL", [scheme, &self.name, ":", digits.format(self.port), target]);
             }
         }
     }
