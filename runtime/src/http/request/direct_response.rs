@@ -2,7 +2,7 @@
 
 use http::header::{ALLOW, LOCATION};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::h2_rules;
 use super::response_body::Body;
@@ -50,11 +50,17 @@ pub(in crate::http) fn moved(
     Ok(response)
 }
 
+/// Makes a response of these parts.
+pub(in crate::http) fn response<B>(status: StatusCode, fields: HeaderMap, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    response
+}
+
 /// Makes the response that a route gives to every request.
 pub(in crate::http) fn fixed(fixed: &FixedResponse) -> Response<Body> {
-    let mut response = Response::new(Body::full(fixed.body.clone()));
-    *response.status_mut() = fixed.status;
-    *response.headers_mut() = fixed.fields.clone();
+    let mut response = response(fixed.status, fixed.fields.clone(), Body::full(fixed.body.clone()));
     if fixed.status == StatusCode::RESET_CONTENT {
         // RFC 9110 §15.3.6.
         response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));

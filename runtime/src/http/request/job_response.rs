@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 
 use super::body_source::BodySource;
+use super::direct_response;
 use super::job_body::JobBody;
 use super::job_run::JobRun;
 use super::job_task::{JobDriver, JobEnd, JobTask, first_sign, mark_invalid};
@@ -32,8 +33,8 @@ impl RunningJob<BodySource> {
         head: CgiHead,
         begun: Bytes,
     ) -> Result<Response<Body>, Fault> {
-        let (status, announced) = (head.status, head.content_length);
-        let mut response = with_head(head, ());
+        let CgiHead { status, headers, content_length: announced } = head;
+        let mut response = direct_response::response(status, headers, ());
         if bodiless(status) {
             let outcome = self.unread().await;
             self.check(outcome)?;
@@ -109,14 +110,7 @@ impl RunningJob<BodySource> {
 /// The length differs from the `Content-Length` of the head.
 pub(super) fn complete(head: CgiHead, begun: Bytes, reader: PipeReader) -> Result<Response<Body>, Fault> {
     let body = whole(begun, reader, None, head.content_length)?;
-    Ok(with_head(head, body))
-}
-
-fn with_head<B>(head: CgiHead, body: B) -> Response<B> {
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
+    Ok(direct_response::response(head.status, head.headers, body))
 }
 
 /// Makes the body of a response whose job has ended well. Its length is known, and a fault can still be

@@ -228,21 +228,21 @@ impl FileRequest<'_> {
                 _ => self.body_while_sent(file, first, length)?,
             },
         };
-        Ok(response(head.status, head.fields, body))
+        Ok(direct_response::response(head.status, head.fields, body))
     }
 
     /// Sends a file that is kept in memory, or the part of it that the client asks for.
     fn send_kept(self, kept: &KeptFile) -> Result<Response<Body>, Refusal> {
         let mut fields = kept.fields.clone();
         if self.head.method == Method::GET && !may_want_less(&self.head.headers) {
-            return Ok(response(StatusCode::OK, fields, Body::full(kept.content.clone())));
+            return Ok(direct_response::response(StatusCode::OK, fields, Body::full(kept.content.clone())));
         }
         // It follows the other fields of the response.
         fields.remove(DATE);
         let state = &kept.version.state;
         let head = self.head_of(fields, state.length, &Validators::of(state, None))?;
         let part = head.part.map(|part| kept.part(part.first, part.length));
-        Ok(response(head.status, head.fields, Body::full(part.unwrap_or_default())))
+        Ok(direct_response::response(head.status, head.fields, Body::full(part.unwrap_or_default())))
     }
 
     /// Makes the fields of the response with a whole file. They depend on the file and the route alone, and each route opens
@@ -384,13 +384,6 @@ fn freshness(is_immutable: bool, is_gated: bool) -> HeaderValue {
 /// RFC 9110 §13.1 all begin with `If-`.
 fn may_want_less(request: &HeaderMap) -> bool {
     request.keys().any(|name| *name == RANGE || name.as_str().starts_with("if-"))
-}
-
-fn response(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = fields;
-    response
 }
 
 #[cfg(test)]
