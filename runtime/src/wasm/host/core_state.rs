@@ -91,6 +91,14 @@ impl State {
     }
 }
 
+/// Returns the guest's memory for a function of this import module.
+///
+/// # Errors
+/// The guest exports no memory called `memory`.
+pub(in crate::wasm) fn memory_for(caller: &mut Caller<'_, State>, module: &str) -> Result<Memory> {
+    memory(caller).with_context(|| format!("{module}: the module exports no memory called `memory`"))
+}
+
 /// Returns the guest's memory. `None` if it exports no memory called `memory`.
 pub(in crate::wasm) fn memory(caller: &mut Caller<'_, State>) -> Option<Memory> {
     let state = caller.data();

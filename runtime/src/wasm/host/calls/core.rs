@@ -159,8 +159,7 @@ fn with(
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    core_state::memory(caller)
-        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory_for(caller, MODULE)
 }
 
 /// Reads a string from the guest's memory.

@@ -184,6 +184,5 @@ fn copy(caller: &mut Caller<'_, State>, bytes: &[u8], (at, size): (u32, u32)) ->
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    core_state::memory(caller)
-        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory_for(caller, MODULE)
 }

@@ -374,6 +374,5 @@ fn put(caller: &mut Caller<'_, State>, at: u32, number: &[u8]) -> Result<()> {
 }
 
 fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    core_state::memory(caller)
-        .with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+    core_state::memory_for(caller, MODULE)
 }
