@@ -33,14 +33,14 @@ impl RequestContext<'_, Arc<Catalog>> {
         let mut head = self.head.clone();
         let mut fields = unforged(given.headers);
         // Those of the connection are not the middleware's, and the others belong to the daemon.
-        for name in [CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, CDN_LOOP] {
+        for name in [CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, CDN_LOOP.clone()] {
             fields.remove(name);
         }
         if self.span.is_some() {
             fields.remove(TRACEPARENT);
             fields.remove(TRACESTATE);
         }
-        for name in [HOST, CDN_LOOP] {
+        for name in [HOST, CDN_LOOP.clone()] {
             for value in self.head.headers.get_all(&name) {
                 fields.append(&name, value.clone());
             }

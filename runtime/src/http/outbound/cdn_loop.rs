@@ -6,14 +6,11 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The name of the field.
-pub(in crate::http) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(in crate::http) static CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// How often a request may have passed through this process already: a job calls its own daemon, the
 /// job it starts calls it again, and so on.
 pub(in crate::http) const DEEPEST: usize = 4;
-
-/// The same name, to compare with: a constant would be made for each comparison.
-static SOUGHT: HeaderName = CDN_LOOP;
 
 /// The token of this process. It is unique, so that a chain of several daemons is not a loop.
 static NAME: LazyLock<String> = LazyLock::new(|| {
@@ -27,16 +24,16 @@ static NAME: LazyLock<String> = LazyLock::new(|| {
 /// [`Loop`] if the request has passed through this process too often.
 pub(in crate::http) fn check(headers: &HeaderMap) -> Result<(), Loop> {
     // Nearly every request has no such field, and few fields: to compare their names is faster than to hash this one.
-    if !headers.keys().any(|name| *name == SOUGHT) {
+    if !headers.keys().any(|name| *name == CDN_LOOP) {
         return Ok(());
     }
-    let passes: usize = headers.get_all(&SOUGHT).iter().map(passes).sum();
+    let passes: usize = headers.get_all(&CDN_LOOP).iter().map(passes).sum();
     if passes > DEEPEST { Err(Loop) } else { Ok(()) }
 }
 
 /// Joins the `CDN-Loop` fields of a request into one value, for the calls of its job.
 pub(in crate::http) fn read(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut fields = headers.get_all(CDN_LOOP).iter();
+    let mut fields = headers.get_all(&CDN_LOOP).iter();
     // Nearly every request has no such field.
     let first = fields.next()?;
     let rest: Vec<&HeaderValue> = fields.collect();
@@ -72,12 +69,13 @@ mod tests {
     use super::*;
 
     fn fields(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (CDN_LOOP, HeaderValue::from_str(value).unwrap())).collect()
+        values.iter().map(|value| (CDN_LOOP.clone(), HeaderValue::from_str(value).unwrap())).collect()
     }
 
     #[test]
     fn a_request_comes_back_so_often_and_no_further() {
-        let next = |headers: &HeaderMap| HeaderMap::from_iter([(CDN_LOOP, extend(read(headers).as_ref()))]);
+        let next =
+            |headers: &HeaderMap| HeaderMap::from_iter([(CDN_LOOP.clone(), extend(read(headers).as_ref()))]);
         let mut headers = HeaderMap::new();
         for _ in 0..DEEPEST {
             headers = next(&headers);

@@ -175,7 +175,7 @@ impl HttpCall<'_> {
         if let Ok(host) = HeaderValue::from_str(&self.origin.authority()) {
             headers.insert(HOST, host);
         }
-        headers.insert(cdn_loop::CDN_LOOP, cdn_loop::extend(self.trail));
+        headers.insert(cdn_loop::CDN_LOOP.clone(), cdn_loop::extend(self.trail));
         request
     }
 }
