@@ -20,8 +20,8 @@ pub(super) const LARGEST: usize = 64 << 10;
 /// The most bytes that the kept files of a directory take.
 const MOST: usize = 4 << 20;
 
-/// What a kept file takes beside its content and its path, in bytes: its entry, its place and its fields, of which eight
-/// take 900.
+/// The bytes that a kept file takes in addition to its content and its path: for its entry, for its place, and for its
+/// fields. Eight fields take 900 bytes.
 const BESIDE: usize = 1536;
 
 /// How long a file is used after it was read. Its times tell of every change but those through a memory mapping whose

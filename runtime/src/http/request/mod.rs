@@ -13,7 +13,7 @@
 //! | `runtime_bound_body` | a body that stays within the runtime of the daemon |
 //! | `request_trace` | the span of a request, and what its job is told of it |
 //! | `gate_pass` | what gates tell the handler behind them, and the client |
-//! | `cgi_job` | the job of a CGI handler |
+//! | `cgi_job` | the arguments and the environment of a CGI handler's job |
 //! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_line` | the line of a request in the access log, in each format |
 //! | `request_log` | the log line and the counters of a request |
