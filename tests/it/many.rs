@@ -123,7 +123,7 @@ fn compared(what: &str, daemon: &Daemon, mut small: impl FnMut(), mut large: imp
     };
     attempted(|| {
         let (small, large) = (spent(&mut small), spent(&mut large));
-        // Quadratic growth would be ten times. A tick of the CPU time has 10 ms.
+        // Quadratic growth would be ten times. Less than 50 ms is noise.
         let is_linear = large < 3 * small.max(Duration::from_millis(50));
         is_linear.then_some(()).ok_or_else(|| format!("{what}: {large:?}, in {TIMES} pieces {small:?}"))
     });

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -84,12 +85,17 @@ pub(crate) fn reaped(child: &mut Child, patience: Duration) -> ExitStatus {
     within(patience, &format!("process {} ends", child.id()), || child.try_wait().unwrap())
 }
 
-/// Returns the CPU time of a process, in ticks of 10 ms: proc_pid_stat(5), fields 14 and 15.
+/// Returns the CPU time of a process by its own clock: clock_getcpuclockid(3).
 pub(crate) fn cpu_time(process: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let behind_name: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = behind_name[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: both calls write into variables of their own, and the time is read once it was written.
+    let time = unsafe {
+        let mut clock = 0;
+        assert_eq!(libc::clock_getcpuclockid(process.cast_signed(), &raw mut clock), 0, "process {process}");
+        assert_eq!(libc::clock_gettime(clock, time.as_mut_ptr()), 0, "process {process}");
+        time.assume_init()
+    };
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
 }
 
 /// Removes environment variables that would change the program's behavior.
