@@ -1,14 +1,15 @@
 //! Who the client is behind trusted proxies: true and forged fields, over TCP, Unix sockets and HTTP/2.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{
-    Client, Daemon, PATIENCE, Program, Response, Setup, finish, found, guests, portcullis, reaped, until,
+    Client, Daemon, PATIENCE, Program, Response, Setup, finish, found, free_port, guests, portcullis, reaped,
+    until,
 };
 
 /// The proxy of these tests, on the loopback network.
@@ -214,7 +215,7 @@ fn nginx_in_front_as_the_page_shows_it_tells_the_client_and_its_forged_fields_ar
     let setup = setup();
     let socket = format!("unix://{}", setup.path("web.sock").display());
     let daemon = setup.host("tcp://127.0.0.1:0").host(socket).start();
-    let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let front = free_port();
     let dir = daemon.path("nginx");
     fs::create_dir(&dir).unwrap();
     let configuration = format!(

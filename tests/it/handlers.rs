@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::harness::{Daemon, Origin, Response, Setup, handlers, soon};
+use crate::harness::{Daemon, Origin, Response, Setup, free_port, handlers, soon};
 
 /// Serves `handlers/portcullis.toml`, but with a store and a database in a directory of the test.
 fn shipped() -> Daemon {
@@ -311,16 +311,10 @@ fn mirror_sends_on_what_the_server_says_that_it_asks() {
 
 #[test]
 fn mirror_is_a_bad_gateway_where_nobody_listens() {
-    let url = format!("http://127.0.0.1:{}", unused_port());
+    let url = format!("http://127.0.0.1:{}", free_port());
     let daemon = shipped_with(|config| config.replace("http://127.0.0.1:8080\"", &format!("{url}\"")));
 
     assert_eq!(daemon.get("/mirror/a").status(), 502);
-}
-
-/// Returns a port on which nothing listens.
-fn unused_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! A PostgreSQL server for tests, on a port of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::daemon::finish;
-use super::{PATIENCE, within};
+use super::{PATIENCE, free_port, within};
 
 /// The user that runs the server if the tests are run by root, for whom it does not start: nobody.
 const NOBODY: u32 = 65534;
@@ -34,7 +33,7 @@ impl DatabaseServer {
         if rustix::process::geteuid().is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut server = DatabaseServer { programs, port, child: None, dir };
         let mut make = server.command("initdb");
         make.args(["-D", "data", "-U", "tests", "--auth=trust", "-N", "-E", "UTF8", "--locale=C"]);

@@ -1,6 +1,6 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 //!
-//! Floors, lowest first: `bomb`, `certificates`, `deadline`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
+//! Floors, lowest first: `bomb`, `certificates`, `deadline`, `port`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
 //! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `landlock`, `metrics`.
 
 mod bomb;
@@ -16,6 +16,7 @@ mod load;
 mod log;
 mod metrics;
 pub(crate) mod origin;
+mod port;
 mod random;
 mod secure;
 mod store_server;
@@ -33,6 +34,7 @@ pub(crate) use landlock::Landlock;
 pub(crate) use load::{Crowd, Latencies, at_once, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;
+pub(crate) use port::free_port;
 pub(crate) use random::Random;
 pub(crate) use store_server::StoreServer;
 pub(crate) use tool::{found, on_path};

@@ -1,9 +1,9 @@
 //! Servers of stores, on ports of their own, which a test stops and starts.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use super::{PATIENCE, tool, within};
+use super::{PATIENCE, free_port, tool, within};
 
 /// A server that ends with the test.
 pub(crate) struct StoreServer {
@@ -46,7 +46,7 @@ impl StoreServer {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap().to_owned();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let command = Box::new(move |port| command(port, &path));
         let mut server = StoreServer { scheme, port, command, child: None, _dir: dir };
         server.start();

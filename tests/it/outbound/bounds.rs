@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{SOCKETS, ask, asker};
 use crate::harness::origin::read_body;
-use crate::harness::{Origin, Program, Setup, guests, until};
+use crate::harness::{Origin, Program, Setup, free_port, guests, until};
 
 /// Allows one server at 127.0.0.1.
 fn allowing(origin: &Origin, settings: &str) -> (String, Setup) {
@@ -237,9 +237,7 @@ fn fields_about_the_connection_and_the_trail_are_the_daemons() {
 fn a_handler_that_asks_its_own_daemon_for_itself_comes_to_an_end() {
     // The port is known only after the daemon listens.
     let setup = asker("");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
-    drop(listener);
+    let url = format!("http://127.0.0.1:{}", free_port());
     let module = std::fs::read(setup.path("one.wasm")).unwrap();
     let daemon = asker(&format!(
         "allow = [\"{url}\"]\nallow_addresses = [\"127.0.0.1\"]\nargs = [\"itself\", \"{url}/\"]"

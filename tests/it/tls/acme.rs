@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::pebble::Pebble;
 use super::site::trusting_roots;
-use crate::harness::{Authority, Client, Daemon, PATIENCE, Setup, finish, portcullis, until};
+use crate::harness::{Authority, Client, Daemon, PATIENCE, Setup, finish, free_port, portcullis, until};
 use crate::lifecycle::{AS_CONFIGURED, hello};
 use crate::upgrade::{Successors, successor};
 
@@ -55,13 +55,6 @@ fn status(daemon: &Daemon) -> Value {
 /// Returns the directory of what a server on this port has issued.
 fn place(state: &Path, directory: &str) -> PathBuf {
     state.join("acme").join(directory.strip_prefix("https://").unwrap().replace([':', '/'], "-"))
-}
-
-/// Returns two ports that are free now.
-fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let [tls, http] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    (tls, http)
 }
 
 #[test]
@@ -170,7 +163,7 @@ fn a_key_that_other_users_may_read_is_refused_at_the_start() {
         fs::write(&path, "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
 
-        let ended = site(free_ports(), directory, "tls-alpn-01", state.path()).fail();
+        let ended = site((free_port(), free_port()), directory, "tls-alpn-01", state.path()).fail();
 
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains(&format!("{file}: other users may read the key")), "{}", ended.stderr);
@@ -182,7 +175,7 @@ fn a_key_that_other_users_may_read_is_refused_at_the_start() {
 #[test]
 fn a_plan_shows_what_changes_and_a_check_asks_no_server() {
     let state = tempfile::tempdir().unwrap();
-    let daemon = site(free_ports(), "https://127.0.0.1:1/dir", "http-01", state.path()).start();
+    let daemon = site((free_port(), free_port()), "https://127.0.0.1:1/dir", "http-01", state.path()).start();
     let next = fs::read_to_string(daemon.path("portcullis.toml")).unwrap();
     fs::write(daemon.path("next.toml"), next.replace("[\"a.test\"]", "[\"a.test\", \"b.test\"]")).unwrap();
     let run = |words: &[&str]| {
