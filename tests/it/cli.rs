@@ -186,8 +186,9 @@ fn a_build_of_a_directory_without_handlers_says_that_nothing_is_built() {
 
 #[test]
 fn a_new_handler_is_built_and_served() {
-    /// The time limit for building the SDK and its dependencies on a slow machine.
-    const BUILD: Duration = Duration::from_secs(300);
+    /// The time limit for building the SDK and its dependencies on a slow machine, behind a cold build of all guests in
+    /// the same directory.
+    const BUILD: Duration = Duration::from_secs(1500);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let setup = Setup::new("");
     let dir = setup.path("portcullis.toml").parent().unwrap().to_owned();

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use super::{Client, Log, PATIENCE, Program, until, within};
 
+/// The limit on a start, which compiles each module that is not in the cache. Compilers have low priority.
+const STARTING: Duration = Duration::from_secs(300);
+
 /// The name of the file that releases a held daemon.
 const OPEN: &str = "open";
 
@@ -270,7 +273,7 @@ impl Setup {
 impl Daemon {
     /// Waits until the daemon reports that it is ready.
     pub(crate) fn ready(&mut self) {
-        self.ready_within(PATIENCE);
+        self.ready_within(STARTING);
     }
 
     /// Waits until the daemon reports that it is ready, for at most `patience`.
