@@ -136,9 +136,10 @@ fn jobs_for_which_there_are_no_descriptors_are_a_503_that_says_so() {
         (daemon.so_far("portcullis_failures_total", &["reason=\"descriptors_total\""]) > 0.0).then_some(())
     });
     let silent = Duration::from_millis(20);
-    let refused =
-        hoarding.iter_mut().find_map(|client| (!client.is_silent_for(silent)).then(|| client.response()));
-    let refused = refused.unwrap();
+    // It is counted before its client has the response.
+    let refused = until("its client is told", || {
+        hoarding.iter_mut().find_map(|client| (!client.is_silent_for(silent)).then(|| client.response()))
+    });
 
     assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("1")), "{refused:?}");
     assert_eq!(refused.field("x-portcullis-reason"), Some("descriptors_total"));
@@ -207,15 +208,9 @@ fn a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so() {
 
 #[test]
 fn a_guest_that_exits_for_want_of_shared_memory_did_not_fail() {
+    let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))";
     let daemon = operated("reason_header = true\n[limits]\ntotal_memory = \"16MiB\"\n")
-        .handler(
-            "exits",
-            "",
-            &Program::new()
-                .code("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))")
-                .exit(1)
-                .wasm(),
-        )
+        .handler("exits", "", &Program::new().code(grow).exit(1).wasm())
         .start();
 
     let refused = daemon.get("/exits");

@@ -40,6 +40,8 @@ pub(crate) fn shown(daemon: &Daemon, job: &Value) -> String {
 fn ended_jobs_are_listed_with_their_times_and_without_credentials() {
     let daemon = setup().start();
     assert_eq!(daemon.client().submit("POST", "/?token=s3cret", "Cookie: s3cret\r\n", b"body").status(), 200);
+    // A job is listed a moment after its response, and they are listed in that order.
+    listed(&daemon, &[], 1);
     assert_eq!(daemon.get("/bad").status(), 502);
 
     let jobs = listed(&daemon, &[], 2);

@@ -17,6 +17,7 @@ pub(crate) struct Origin {
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
+    closed: AtomicUsize,
     heads: Mutex<Vec<String>>,
 }
 
@@ -79,7 +80,10 @@ impl Origin {
                 let Ok(stream) = stream else { return };
                 seen.connections.fetch_add(1, Ordering::SeqCst);
                 let (seen, wrap, reply) = (seen.clone(), wrap.clone(), reply.clone());
-                thread::spawn(move || serve(stream, &seen, &*wrap, &*reply));
+                thread::spawn(move || {
+                    serve(stream, &seen, &*wrap, &*reply);
+                    seen.closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         origin
@@ -93,6 +97,11 @@ impl Origin {
     /// Returns the number of connections so far.
     pub(crate) fn hits(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns the number of connections that it has closed.
+    pub(crate) fn closed(&self) -> usize {
+        self.seen.closed.load(Ordering::SeqCst)
     }
 
     /// Returns the heads of the requests so far.

@@ -100,19 +100,16 @@ fn a_request_that_cannot_be_sent_twice_is_sent_once() {
 
 #[test]
 fn a_request_of_any_kind_is_made_anew_where_its_connection_was_closed_before() {
-    let closed = Arc::new(AtomicUsize::new(0));
-    let tell = closed.clone();
-    let origin = Origin::of("127.0.0.1", move |head, stream| {
+    let origin = Origin::of("127.0.0.1", |head, stream| {
         let _body = read_body(head, stream);
         // The response does not announce the close, so the client keeps the connection.
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        tell.fetch_add(1, Ordering::SeqCst);
     });
     let (url, daemon) = allowing(&origin);
 
     for turn in 1..=5 {
         assert_eq!(ask(&daemon, &[format!("POST {url}/ body")]), ["200 ok"], "turn {turn}");
-        until("the connection to be closed", || (closed.load(Ordering::SeqCst) == turn).then_some(()));
+        until("the connection to be closed", || (origin.closed() == turn).then_some(()));
     }
 
     assert_eq!(origin.hits(), 5);
