@@ -46,7 +46,7 @@ fn a_handler_that_opens_all_it_can_locks_nobody_out() {
         return;
     }
     let reads = Program::text().await_file("f").say("read\n").wasm();
-    let settings = format!("{MOUNTS}\nlimits.handles = 256");
+    let settings = format!("{MOUNTS}\nlimits.handles = 256\nlimits.time = \"none\"");
     let daemon = operated("")
         .handler("hoard", &settings, &Program::new().hoard("f").sleep_for_ever().wasm())
         .handler("reads", &settings, &reads)
@@ -180,15 +180,12 @@ fn a_job_that_starts_with_more_than_a_little_memory_gets_it_from_the_reserve() {
 
 #[test]
 fn a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so() {
+    let large = Program::text().of_pages(100).say("large\n").wasm();
     let daemon =
         operated("reason_header = true\n[limits]\ntotal_memory = \"16MiB\"\nqueue_time = \"300ms\"\n")
             .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
-            .handler("large", "", &Program::text().of_pages(100).say("large\n").wasm())
-            .handler(
-                "patient",
-                "limits.queue_time = \"60s\"",
-                &Program::text().of_pages(100).say("large\n").wasm(),
-            )
+            .handler("large", "", &large)
+            .handler("patient", "limits.queue_time = \"60s\"", &large)
             .start();
     assert_eq!(daemon.get("/large").text(), "large\n");
     let mut hog = ask(&daemon, "/grow", 1).remove(0);
@@ -218,7 +215,7 @@ fn a_guest_that_exits_for_want_of_shared_memory_did_not_fail() {
     assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("memory_total")));
 }
 
-/// A program that calls itself `depth` times, and sleeps at the deepest point.
+/// A program that calls itself `depth` times, and reads its input at the deepest point.
 fn recurses(depth: u32) -> Vec<u8> {
     let code = format!(
         "(i32.store (i32.const 200) (i32.add (i32.load (i32.const 200)) (i32.const 1)))
@@ -226,7 +223,8 @@ fn recurses(depth: u32) -> Vec<u8> {
     );
     Program::new()
         .code(&code)
-        .sleep(Duration::from_millis(300))
+        .complain("is deep\n")
+        .read_once()
         .say("Content-Type: text/plain\n\nback\n")
         .wasm()
 }
@@ -245,18 +243,25 @@ fn resident_stacks(daemon: &Daemon) -> u64 {
 
 #[test]
 fn stacks_that_were_deep_are_given_back_where_memory_is_short() {
-    const JOBS: usize = 64;
+    // Fewer than one handler may have at once.
+    const JOBS: usize = 48;
     let resident = |total: &str| {
         let daemon =
             operated(&format!("[limits]\ntotal_memory = \"{total}\"\n[hardening]\nprivileges = false\n"))
-                .handler("deep", "", &recurses(7000))
+                .handler("deep", "body = \"stream\"", &recurses(10_000))
                 .start();
-        let answers = ask(&daemon, "/deep", JOBS);
-        answers.into_iter().for_each(|mut client| assert_eq!(client.response().text(), "back\n"));
+        let mut clients: Vec<Client> = (0..JOBS).map(|_| daemon.client()).collect();
+        let head = "POST /deep HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n";
+        clients.iter_mut().for_each(|client| client.send(head));
+        daemon.log.lines(JOBS, "deep: is deep");
+        for mut client in clients {
+            client.send("x");
+            assert_eq!(client.response().text(), "back\n");
+        }
         resident_stacks(&daemon)
     };
 
-    // 21 MiB, or only the tops of the stacks.
+    // 15 MiB, or only the tops of the stacks.
     let (plenty, little) = (resident("16GiB"), resident("64MiB"));
     assert!(plenty > 10 << 10 && little < 5 << 10, "{plenty} KiB, {little} KiB");
 }

@@ -78,13 +78,13 @@ fn the_end_of_a_job_behind_its_whole_answer_is_told_and_counted_once() {
 
 #[test]
 fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
-    let before =
-        Program::new().complain("asked\n").sleep(MOMENT).say("Content-Type: text/plain\n\n").pour(32);
-    let behind = Program::text().say("begun\n").sleep(MOMENT).pour(32);
+    let head = "Content-Type: text/plain\n\n";
+    let before = Program::new().complain("asked\n").await_file("go").say(head).pour(32);
+    let behind = Program::text().say("begun\n").await_file("go").pour(32);
     for (number, program) in [before, behind].into_iter().enumerate() {
         let wasm = program.complain("finished\n").wasm();
-        let finishing = Setup::one("client_leaves = \"finish\"", &wasm).start();
-        let cancelled = Setup::one("", &wasm).start();
+        let finishing = with_data(Setup::one(&format!("client_leaves = \"finish\"\n{DATA}"), &wasm)).start();
+        let cancelled = with_data(Setup::one(DATA, &wasm)).start();
         for daemon in [&finishing, &cancelled] {
             let mut client = daemon.client();
             client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -96,6 +96,10 @@ fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
             client.reset();
         }
 
+        cancelled.counted("portcullis_jobs_running", &["handler=\"one\""], 0.0);
+        for daemon in [&finishing, &cancelled] {
+            fs::write(daemon.path("data/go"), "").unwrap();
+        }
         finishing.log.line("one: finished");
         never(MOMENT, "a job goes on by default", || cancelled.log.count("one: finished") > 0);
     }

@@ -11,7 +11,7 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n
 /// A daemon whose handler has a long queue.
 fn patient() -> Setup {
     let program = Program::new().say("Content-Type: text/plain\nContent-Length: 6\n\nhello\n");
-    Setup::one("limits = { queue = 4096 }", &program.wasm())
+    Setup::one("limits = { queue = 4096, queue_time = \"60s\" }", &program.wasm())
 }
 
 /// Raises the descriptor limit of this process to its maximum.

@@ -94,7 +94,7 @@ fn a_job_that_fails_resets_the_connection_and_one_that_ends_does_not() {
     let ends = [
         ("", begun().trap(), true),
         ("limits.time = \"3s\"", begun().sleep_for_ever(), true),
-        ("limits.cpu = \"50ms\"", begun().spin(), true),
+        ("limits.cpu = \"300ms\"", begun().spin(), true),
         ("", begun().exit(3), false),
         ("", begun(), false),
     ];

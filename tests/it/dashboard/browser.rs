@@ -31,7 +31,7 @@ fn daemon() -> Daemon {
         (func $inner (loop $spin (br $spin))) (func $outer (call $inner))
         (func $start (export "_start") (call $outer)))"#;
     Setup::one("", &version("one"))
-        .handler("slow", "", &Program::new().sleep_for_ever().wasm())
+        .handler("slow", "limits.time = \"none\"", &Program::new().sleep_for_ever().wasm())
         .handler("bad", "record = \"failures\"", &Program::new().complain("why it failed\n").trap().wasm())
         .handler("spins", "limits.cpu = \"3s\"", &wat::parse_str(spins).unwrap())
         .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\n")
@@ -151,8 +151,11 @@ fn an_operator_promotes_a_trial_rolls_back_and_sees_how_trials_end() {
     browser.click("#confirm-yes");
     browser.shows("#handlers-table", "trial over, not promoted");
     visit(&browser, "system");
-    let facts = browser.shows("#system-facts", "published ");
-    assert!(facts.contains(&browser.text("#fact-generation")), "{facts}");
+    browser.shows("#system-facts", "published ");
+    // Both are brought up to date every few seconds.
+    until("one generation in both places", || {
+        browser.text("#system-facts").contains(&browser.text("#fact-generation")).then_some(())
+    });
     assert_eq!(browser.errors(), Vec::<String>::new());
 }
 

@@ -155,9 +155,10 @@ fn a_rollback_grants_no_mount_that_the_configuration_no_longer_has() {
 #[test]
 fn what_jobs_of_the_process_before_may_write_to_counts_until_it_has_ended() {
     for landlock in Landlock::BOTH {
-        let mount = "mounts = [{ host = \"data\", guest = \"/data\", write = true }]";
+        let settings =
+            "mounts = [{ host = \"data\", guest = \"/data\", write = true }]\nlimits.time = \"none\"";
         let setup = Setup::new("")
-            .handler("slow", mount, &Program::text().say("begun\n").sleep_for_ever().wasm())
+            .handler("slow", settings, &Program::text().say("begun\n").sleep_for_ever().wasm())
             .prepend("admin = \"unix://admin.sock\"\ngrace = \"60s\"\n");
         fs::create_dir(setup.path("data")).unwrap();
         let daemon = landlock.start(setup);
