@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::{Frames, INTERNAL_ERROR, block, flag, frame, get, head, kind};
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, attempted, finish, found};
 
 /// `/hello` answers at once, `/echo` sends the body back, `/sleep` never answers, `/late` fails late.
 pub(crate) fn daemon(settings: &str) -> Daemon {
@@ -104,14 +104,18 @@ fn a_reset_ends_the_job_at_once() {
 fn data_behind_the_end_of_a_stream_resets_that_stream_alone() {
     const STREAM_CLOSED: u32 = 5;
     let daemon = daemon("");
-    let mut frames = begin(&daemon);
-    frames.send(get(1, "/hello"));
-    assert_eq!(frames.answer(1).status, 200);
 
-    frames.send(frame(kind::DATA, flag::END_STREAM, 1, b"more"));
+    // A stream that the daemon has not let go yet is at work, for which the next test has the answer.
+    let mut frames = attempted(|| {
+        let mut frames = begin(&daemon);
+        frames.send(get(1, "/hello"));
+        assert_eq!(frames.answer(1).status, 200);
+        frames.send(frame(kind::DATA, flag::END_STREAM, 1, b"more"));
+        let reset = frames.next();
+        let told = (reset.kind, reset.stream, reset.code());
+        if told == (kind::RST_STREAM, 1, STREAM_CLOSED) { Ok(frames) } else { Err(format!("{reset:?}")) }
+    });
 
-    let reset = frames.next();
-    assert_eq!((reset.kind, reset.stream, reset.code()), (kind::RST_STREAM, 1, STREAM_CLOSED), "{reset:?}");
     frames.send(get(3, "/hello"));
     assert_eq!(frames.next().stream, 3);
 }
