@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Daemon, PATIENCE, Setup, finish, guests, output, portcullis};
+use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, guests, output, portcullis};
 
 /// The two kinds of modules that have stdin, stdout and files.
 const KINDS: [&str; 2] = ["bytes", "bytes-wasip2"];
@@ -129,7 +129,13 @@ fn every_exit_status_is_the_module_s_own() {
 
 fn serve(kind: &str, words: &str) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
-    Setup::new("").handler("b", &format!("args = [{words}]\nlimits.cpu = \"20s\""), &module).start()
+    let limits = "limits = { cpu = \"20s\", time = \"none\" }";
+    Setup::new("").handler("b", &format!("args = [{words}]\n{limits}"), &module).start()
+}
+
+/// Returns a client that waits for a job of low priority, as each is that computes for long.
+fn patient(daemon: &Daemon) -> Client {
+    daemon.client().patient(PATIENCE * 5)
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn an_upload_of_four_megabytes_is_read_at_once() {
     for kind in KINDS {
         let daemon = serve(kind, "\"in\", \"4000000\"");
 
-        let response = daemon.client().submit("POST", "/b", "", &pattern(4_000_000));
+        let response = patient(&daemon).submit("POST", "/b", "", &pattern(4_000_000));
 
         assert_eq!((response.status(), response.text().trim_end()), (200, "4000000 true"), "{kind}");
     }
@@ -147,7 +153,7 @@ fn an_upload_of_four_megabytes_is_read_at_once() {
 fn an_answer_of_four_megabytes_is_written_at_once() {
     let daemon = serve(KINDS[0], "\"out\", \"4000000\"");
 
-    let response = daemon.client().get("/b");
+    let response = patient(&daemon).get("/b");
 
     assert_eq!(response.status(), 200);
     assert!(response.body == pattern(4_000_000));
@@ -239,7 +245,7 @@ fn a_call_of_a_component_passes_as_much_as_the_manual_says_and_one_byte_more_is_
     };
     let random = |size: usize| format!("(call $random (i64.const {size}) (i32.const 0))");
     let too_much = "one call passes more than 16MiB: pass it in parts";
-    let settings = "output = \"raw\"\nlimits.cpu = \"20s\"";
+    let settings = "output = \"raw\"\nlimits = { cpu = \"20s\", time = \"none\" }";
     let mut setup = Setup::new("reason_header = true\n");
     let cases = [
         (write(MOST), Ok(MOST + 2)),
@@ -255,7 +261,7 @@ fn a_call_of_a_component_passes_as_much_as_the_manual_says_and_one_byte_more_is_
     let daemon = setup.start();
 
     for (number, (call, wanted)) in cases.iter().enumerate() {
-        let response = daemon.get(&format!("/c{number}"));
+        let response = patient(&daemon).get(&format!("/c{number}"));
 
         match wanted {
             Ok(size) => assert_eq!((response.status(), response.body.len()), (200, *size), "{call}"),

@@ -47,7 +47,7 @@ func main() {
 fn a_server_of_net_http_cgi_in_go_reads_bodies_of_unknown_length_and_ends_at_its_memory_limit() {
     let Some(packages) = pip("go-1.27.3", COMPILER, &[]) else { return };
     // The daemon of a test is not optimised, and each request starts the Go runtime.
-    let handler = "[handler.g]\nmodule = \"g.wasm\"\nlimits.cpu = \"20s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"g\"\n";
+    let handler = "[handler.g]\nmodule = \"g.wasm\"\nlimits.cpu = \"20s\"\nlimits.time = \"300s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"g\"\n";
     let setup = Setup::new(handler).prepend("admin = \"unix://admin.sock\"\n");
     let setup = setup.file("main.go", APP.as_bytes()).file("go.mod", b"module app\n\ngo 1.21\n");
     let mut go = Command::new(packages.join("go/bin/go"));

@@ -19,7 +19,7 @@ addEventListener("fetch", (event) => event.respondWith(app.fetch(event.request))
 #[test]
 fn a_hono_application_is_a_handler() {
     let Some(tools) = npm() else { return };
-    let handler = "[handler.h]\nmodule = \"h.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"h\"\n";
+    let handler = "[handler.h]\nmodule = \"h.wasm\"\nlimits.cpu = \"10s\"\nlimits.time = \"300s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"h\"\n";
     let setup = Setup::new(handler).file("app.js", APP.as_bytes()).file("app.wit", WIT.as_bytes());
     let mut esbuild = tools.run(".bin/esbuild");
     esbuild.arg(setup.path("app.js")).args(["--bundle", "--format=esm", "--log-level=error"]);

@@ -222,7 +222,7 @@ fn what_is_no_answer_is_counted_and_logged_once_and_as_that() {
 #[test]
 fn a_body_that_is_not_what_it_says_never_looks_whole() {
     for guest in BOTH {
-        let daemon = guest.serving("limits = { time = \"2s\", output = \"3MiB\" }");
+        let daemon = guest.serving("limits = { time = \"5s\", output = \"3MiB\" }");
 
         for (path, part) in [
             ("/late", "trapped"),
