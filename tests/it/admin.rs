@@ -12,7 +12,7 @@ use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, output, p
 /// Two handlers. The second never ends by itself.
 fn setup() -> Setup {
     Setup::one("env = { TOKEN = \"s3cret\" }", &Program::text().say("hi").wasm())
-        .handler("slow", "", &Program::text().say("begun\n").sleep_for_ever().wasm())
+        .handler("slow", "limits.time = \"none\"", &Program::text().say("begun\n").sleep_for_ever().wasm())
         .prepend("admin = \"unix://admin.sock\"\ngrace = \"20s\"\n")
 }
 

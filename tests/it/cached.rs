@@ -66,7 +66,7 @@ fn of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_st
 fn what_a_request_keeps_from_being_evicted_is_evicted_when_it_ends() {
     let home = tempfile::tempdir().unwrap();
     let slow = Program::new().complain("begun\n").sleep_for_ever().wasm();
-    let daemon = setup(home.path(), MANY).handler("slow", "", &slow).flag("-D").start();
+    let daemon = setup(home.path(), MANY).handler("slow", "limits.time = \"none\"", &slow).flag("-D").start();
     let mut client = daemon.client();
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     daemon.log.line("slow: begun");

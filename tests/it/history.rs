@@ -290,7 +290,8 @@ fn history_is_switched_off_and_on_by_a_reload() {
 
 #[test]
 fn what_is_not_in_the_history_is_said_with_the_reason() {
-    let daemon = setup().handler("slow", "", &Program::text().sleep_for_ever().wasm()).start();
+    let slow = Program::text().sleep_for_ever().wasm();
+    let daemon = setup().handler("slow", "limits.time = \"none\"", &slow).start();
     let mut client = Client::tcp(daemon.port());
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     let id = until("the job runs", || {

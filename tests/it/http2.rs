@@ -213,7 +213,7 @@ fn what_h2_keeps_for_a_slow_client_is_sent_when_the_daemon_drains() {
 
 #[test]
 fn a_connection_without_requests_is_told_to_go() {
-    let daemon = daemon("[http]\nkeep_alive = \"500ms\"\n");
+    let daemon = daemon("[http]\nkeep_alive = \"1s\"\n");
     let mut client = begin(&daemon);
     client.send(get(1, "/hello"));
     client.answer(1);

@@ -135,7 +135,7 @@ fn a_head_without_its_end_is_closed_at_the_head_deadline_also_beside_a_request()
 
 #[test]
 fn a_head_of_two_frames_leaves_no_deadline_behind() {
-    let daemon = daemon("[http]\nhead = \"400ms\"\n");
+    let daemon = daemon("[http]\nhead = \"1s\"\n");
     let fields =
         block(&[(":method", "GET"), (":scheme", "http"), (":path", "/hello"), (":authority", "test")]);
     let (first, second) = fields.split_at(3);
@@ -144,7 +144,7 @@ fn a_head_of_two_frames_leaves_no_deadline_behind() {
     client.send(frame(kind::CONTINUATION, flag::END_HEADERS, 1, second));
     assert_eq!(client.answer(1).status, 200);
 
-    let _twice_the_deadline = client.0.is_silent_for(Duration::from_millis(800));
+    let _twice_the_deadline = client.0.is_silent_for(Duration::from_secs(2));
 
     client.send(get(3, "/hello"));
     assert_eq!(client.answer(3).body, b"hello\n");
