@@ -28,7 +28,7 @@ fn daemon() -> Daemon {
 /// Waits until connections were closed, and checks that the others and new ones are served.
 fn sheds(daemon: &Daemon, other: &mut Client) {
     until("connections are shed", || (daemon.so_far(SHED, &[]) > 0.0).then_some(()));
-    // Read behind the first one that was shed: before, there may be none yet.
+    // Read once a connection was shed: before, there may be none yet.
     let held = until("the others are within the limit", || {
         Some(daemon.metric(HELD, &[])).filter(|held| *held <= LIMIT)
     });
