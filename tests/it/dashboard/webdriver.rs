@@ -1,12 +1,12 @@
 //! Chromium, driven over the WebDriver protocol (W3C): HTTP with JSON.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, found, on_path, until};
+use crate::harness::{Client, found, free_port, on_path, until};
 
 /// The key of an element in a reply: WebDriver §12.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -26,7 +26,7 @@ impl Browser {
             return None;
         }
         let home = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut driver = Command::new("chromedriver");
         driver.arg(format!("--port={port}")).env("HOME", home.path());
         let driver = driver.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

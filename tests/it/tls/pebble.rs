@@ -1,11 +1,11 @@
 //! Debian's Pebble, an ACME server that validates hosts on ports of its configuration, and a name server for it.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Authority, PATIENCE, finish, found, until, within};
+use crate::harness::{Authority, PATIENCE, finish, found, free_port, until, within};
 
 /// An ACME server. It forgets its accounts, and makes another root, when it is stopped.
 pub(super) struct Pebble {
@@ -29,10 +29,7 @@ impl Pebble {
         if !found(&["pebble", "pebble-challtestsrv"], "pebble") || !found(&["curl"], "curl") {
             return None;
         }
-        // All at once, so that they differ.
-        let ports = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [tls_port, http_port, api_port, root_port, dns_port, manage_port] =
-            ports.map(|listener| listener.local_addr().unwrap().port());
+        let [tls_port, http_port, api_port, root_port, dns_port, manage_port] = [(); 6].map(|()| free_port());
         let dir = tempfile::tempdir().unwrap();
         let own = Authority::usual().server(&["127.0.0.1"]);
         std::fs::write(dir.path().join("cert.pem"), own.cert).unwrap();
