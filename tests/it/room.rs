@@ -103,11 +103,13 @@ fn an_address_that_waits_for_its_own_slots_holds_up_no_other() {
 #[test]
 fn a_request_that_was_accepted_before_the_daemon_drains_is_answered_though_it_has_no_slot_yet() {
     let echo = Program::text().echo().wasm();
-    let sleeps = Program::text().sleep(Duration::from_millis(1500)).say("woken\n").wasm();
-    let mut daemon = Setup::new("admin = \"unix://admin.sock\"\n")
+    let waits = Program::text().await_file("go").say("woken\n").wasm();
+    let settings = "limits.concurrency = 1\nmounts = [{ host = \"held\", guest = \"/held\" }]";
+    let setup = Setup::new("admin = \"unix://admin.sock\"\n")
         .handler("echo", "limits.concurrency = 8", &echo)
-        .handler("sleeps", "limits.concurrency = 1", &sleeps)
-        .start();
+        .handler("waits", settings, &waits);
+    std::fs::create_dir(setup.path("held")).unwrap();
+    let mut daemon = setup.start();
     // So many requests make slots scarce: the daemon then reads a request's body before it starts the job.
     let post =
         |length: usize| format!("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
@@ -116,19 +118,20 @@ fn a_request_that_was_accepted_before_the_daemon_drains_is_answered_though_it_ha
         client.send(post(3));
         daemon.counted("portcullis_jobs_running", &["handler=\"echo\""], f64::from(running.min(7)));
     }
-    let mut asleep: Vec<Client> = (0..2).map(|_| daemon.client()).collect();
-    asleep.iter_mut().for_each(|client| client.send("GET /sleeps HTTP/1.1\r\nHost: test\r\n\r\n"));
-    daemon.counted("portcullis_jobs_waiting", &["handler=\"sleeps\""], 1.0);
+    let mut held: Vec<Client> = (0..2).map(|_| daemon.client()).collect();
+    held.iter_mut().for_each(|client| client.send("GET /waits HTTP/1.1\r\nHost: test\r\n\r\n"));
+    daemon.counted("portcullis_jobs_waiting", &["handler=\"waits\""], 1.0);
 
     daemon.signal(Signal::TERM);
     daemon.log.line("draining: requests under way have");
     begun.iter_mut().for_each(|client| client.send("abc"));
+    std::fs::write(daemon.path("held/go"), "").unwrap();
 
     for client in &mut begun {
         let response = client.response();
         assert_eq!((response.status(), response.text()), (200, "abc"));
     }
-    for client in &mut asleep {
+    for client in &mut held {
         assert_eq!(client.response().text(), "woken\n");
     }
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
