@@ -32,7 +32,8 @@ fn a_storm_of_traps_is_told_at_the_pace_of_stderr_and_names_are_cut() {
     let left_out =
         lines.iter().filter(|line| line.contains(" lines were left out here (limits.stderr_rate)"));
     let left_out = left_out.count();
-    let stacks = daemon.log.count("  0: NNN");
+    // The lines of the last stack come behind the one with its trap.
+    let stacks = daemon.log.lines(TRAPS - left_out, "  0: NNN").len();
     assert!(stacks >= 1, "the first is told whole: {}", daemon.log.text());
     assert_eq!((lines.len(), stacks), (TRAPS, TRAPS - left_out));
     assert!(left_out > 0, "{} stacks at 3 lines a second", stacks);
