@@ -34,7 +34,8 @@ fn handshakes_are_counted_by_how_they_ended() {
     daemon.counted(HANDSHAKES, &["end=\"left\""], 1.0);
 
     assert_eq!(daemon.metric(HANDSHAKES, &["end=\"ok\""]), 1.0);
-    assert_eq!(daemon.metric("portcullis_tls_handshakes", &[]), 0.0);
+    // A handshake is counted a moment before it is over.
+    daemon.counted("portcullis_tls_handshakes", &[], 0.0);
 }
 
 #[test]
