@@ -57,7 +57,8 @@ fn metrics_and_probes_are_shown_to_any_host_and_nothing_else_is_there() {
 
 #[test]
 fn probes_tell_a_start_from_a_service_from_an_end() {
-    let setup = setup("shutdown_delay = \"2s\"\n");
+    // Longer than the probes take on a busy machine.
+    let setup = setup("shutdown_delay = \"6s\"\n");
     let mut daemon = setup.handler("slow", "", &Program::new().wasm()).shut();
     assert_eq!(
         until("it listens", || Client::try_unix(&daemon.path("look.sock")).ok()).get("/livez").status(),

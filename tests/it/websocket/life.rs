@@ -191,7 +191,7 @@ fn pings_at_the_pace_of_a_client_that_measures_are_answered() {
 #[test]
 fn an_upgrade_leaves_websockets_open_until_upgrade_grace_is_over() {
     let program = Program::new().say("hello\n").echo();
-    let daemon = setup("", "", &program).prepend("upgrade_grace = \"2s\"\n").start();
+    let daemon = setup("", "", &program).prepend("upgrade_grace = \"6s\"\n").start();
     let mut socket = opened(&daemon);
     assert_eq!(socket.read().unwrap(), Message::text("hello"));
 
