@@ -9,6 +9,10 @@ use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, attempted, never,
 
 pub(crate) const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
+/// How long a daemon that ends waits for a request that may be on its way, if `grace` is 2 s or more. A client that is
+/// later than this between two of its steps may find its connection closed.
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 /// Runs the daemon as `serve -c FILE`: the configuration alone says where it listens.
 pub(crate) const AS_CONFIGURED: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$1\" \"$2\" \"$3\""];
 

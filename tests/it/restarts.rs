@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::frames::{Frames, flag, frame, head, kind};
-use crate::harness::{Client, Log, PATIENCE, Program, Setup, found, reaped, until};
-use crate::lifecycle::{configuration, hello, port};
+use crate::harness::{Client, Log, PATIENCE, Program, Setup, attempted, found, reaped, until};
+use crate::lifecycle::{ON_ITS_WAY, configuration, hello, port};
 use crate::tls::site::{offering, secure};
 use crate::upgrade::Successors;
 
@@ -109,31 +109,41 @@ impl Restarted {
     }
 }
 
-/// Posts again and again over kept connections, until the server announces the last response on one. Nothing is sent
-/// twice: a request without an answer fails the test.
+/// Posts again and again over kept connections, until the server announces the last response on one. A request without
+/// an answer fails the test, unless the client was too late with it.
 fn post_until(connect: impl Fn() -> Client, load: &Load) {
     let mut kept = None;
     while !load.is_over() {
-        let mut client = kept.take().unwrap_or_else(&connect);
-        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
+        let asked = Instant::now();
+        // A daemon may end once the request before this one has been answered.
+        let (mut client, since) = kept.take().unwrap_or_else(|| (connect(), asked));
+        let sent = client.try_send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
+        let is_late = since.elapsed() >= ON_ITS_WAY;
+        if is_late && (sent.is_err() || !client.is_answered()) {
+            continue;
+        }
+        sent.unwrap();
         let answer = client.response();
         assert_eq!((answer.status(), answer.text()), (200, "hello\n"), "after {} answers", load.answers());
         load.answered();
-        kept = (answer.field("connection") != Some("close")).then_some(client);
+        kept = (answer.field("connection") != Some("close")).then_some((client, asked));
     }
 }
 
 /// As [`post_until`], over HTTP/2: each request has a stream of its own, until a GOAWAY comes.
 fn post_over_http2_until(connect: impl Fn() -> Client, load: &Load) {
-    let mut kept = None;
+    let mut kept: Option<(Frames, u32, Instant)> = None;
     while !load.is_over() {
-        let (mut client, stream) = kept.take().unwrap_or_else(|| (Frames::begin(connect(), &[]), 1));
+        let asked = Instant::now();
+        // A client that may be too late for one more stream connects again.
+        let in_time = kept.take().filter(|(.., since)| since.elapsed() < ON_ITS_WAY / 2);
+        let (mut client, stream, _) = in_time.unwrap_or_else(|| (Frames::begin(connect(), &[]), 1, asked));
         let fields = head(stream, "POST", "/", &[("content-length", "5")], 0);
         client.send([fields, frame(kind::DATA, flag::END_STREAM, stream, b"hello")].concat());
         let (answer, is_last) = answered(&mut client, stream);
         assert_eq!(answer, b"hello\n", "after {} answers", load.answers());
         load.answered();
-        kept = (!is_last && !client.is_told_to_go()).then_some((client, stream + 2));
+        kept = (!is_last && !client.is_told_to_go()).then_some((client, stream + 2, asked));
     }
 }
 
@@ -238,7 +248,8 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
 
 #[test]
 fn during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered() {
-    let configured = configuration("[\"tcp://127.0.0.1:0\"]", "shutdown_delay = \"2s\"\ngrace = \"2s\"\n");
+    // Longer than the requests take on a busy machine.
+    let configured = configuration("[\"tcp://127.0.0.1:0\"]", "shutdown_delay = \"6s\"\ngrace = \"2s\"\n");
     let setup = Setup::new(&configured).file("one.wasm", &hello()).under(&crate::lifecycle::AS_CONFIGURED);
     let mut daemon = setup.start();
     let port = port(&daemon, 1);
@@ -257,43 +268,54 @@ fn during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered() {
         assert_eq!((answer.text(), answer.field("connection")), ("hello\n", Some("close")));
     }
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
-    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(start.elapsed() >= Duration::from_secs(6));
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]
 fn connections_that_the_kernel_took_before_the_end_are_answered() {
-    let setup = Setup::one("", &Program::text().say("hello\n").wasm());
-    let mut daemon = setup.prepend("grace = \"10s\"\n").start();
-    assert_eq!(daemon.get("/").text(), "hello\n");
+    // The daemon accepts them for 200 ms, in which a busy machine may not let it run.
+    attempted(|| {
+        let setup = Setup::one("", &Program::text().say("hello\n").wasm());
+        let mut daemon = setup.prepend("grace = \"10s\"\n").start();
+        assert_eq!(daemon.get("/").text(), "hello\n");
 
-    daemon.signal(Signal::STOP);
-    let clients: Vec<Client> = (0..30)
-        .map(|_| {
-            let mut client = daemon.client();
-            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-            client
-        })
-        .collect();
-    daemon.signal(Signal::TERM);
-    daemon.signal(Signal::CONT);
+        daemon.signal(Signal::STOP);
+        let mut clients: Vec<Client> = (0..30)
+            .map(|_| {
+                let mut client = daemon.client();
+                client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+                client
+            })
+            .collect();
+        daemon.signal(Signal::TERM);
+        daemon.signal(Signal::CONT);
 
-    for mut client in clients {
-        assert_eq!(client.response().text(), "hello\n");
-    }
-    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+        let answered: Vec<bool> = clients.iter_mut().map(Client::is_answered).collect();
+        if answered.contains(&false) {
+            return Err(format!("{answered:?}"));
+        }
+        for mut client in clients {
+            assert_eq!(client.response().text(), "hello\n");
+        }
+        assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+        Ok(())
+    });
 }
 
 #[test]
 fn an_idle_daemon_with_a_kept_connection_ends_well_however_short_its_grace_is() {
     for grace in ["1s", "100ms"] {
-        let setup = Setup::one("", &Program::text().say("hello\n").wasm());
-        let mut daemon = setup.prepend(&format!("grace = \"{grace}\"\n")).start();
-        let mut client = daemon.client();
-        assert_eq!(client.get("/").text(), "hello\n");
+        // A daemon that does not run for 75 ms misses the shorter one.
+        attempted(|| {
+            let setup = Setup::one("", &Program::text().say("hello\n").wasm());
+            let mut daemon = setup.prepend(&format!("grace = \"{grace}\"\n")).start();
+            let mut client = daemon.client();
+            assert_eq!(client.get("/").text(), "hello\n");
 
-        let ended = daemon.terminate();
+            let ended = daemon.terminate();
 
-        assert_eq!(ended.code, Some(0), "{grace}: {}", ended.stderr);
+            (ended.code == Some(0)).then_some(()).ok_or_else(|| format!("{grace}: {}", ended.stderr))
+        });
     }
 }
