@@ -48,8 +48,9 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
     fs::rename(daemon.path("secret/new"), daemon.path("secret/key")).unwrap();
     becomes(&daemon, "KEY", "f0urth");
     fs::remove_file(daemon.path("secret/key")).unwrap();
-    let line = daemon.log.line("a changed secret cannot be used");
-    assert!(line.contains("secrets.KEY: there is no file ") && line.contains("/secret/key"), "{line}");
+    // A file may have been read while it was written: the line about that comes first.
+    let line = daemon.log.line("secrets.KEY: there is no file ");
+    assert!(line.contains("a changed secret cannot be used") && line.contains("/secret/key"), "{line}");
     assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f0urth"));
     assert!(run(&daemon, "status", "", b"").text().contains("secrets.KEY"), "it is seen");
 }
@@ -178,10 +179,12 @@ fn no_secret_is_shown_to_operators() {
     for job in ["status", "handlers", "routes", "jobs", "logs", "history", "explain?a=GET&a=/", "reload"] {
         seen.push(run(&daemon, job, "", b"").text().to_owned());
     }
+    // A record has another name while it is written.
+    daemon.log.lines(2, "is recorded: ");
     for entry in fs::read_dir(daemon.path("failures")).unwrap() {
         seen.push(String::from_utf8_lossy(&fs::read(entry.unwrap().path()).unwrap()).into_owned());
     }
-    assert!(seen.len() > 10, "a failure was recorded");
+    assert!(seen.len() >= 3 + 8 + 2, "both failures were recorded");
     seen.push(daemon.log.text());
 
     for text in seen {
@@ -243,7 +246,7 @@ fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
     let setup = serving("KEY = { file = \"key\" }").file("key", b"f1rst");
     let daemon = setup.start();
     let module = Program::text().complain("new\n").environment().wasm();
-    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=1\r\nJob-Env: SLOWER=none\r\n";
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=15s\r\nJob-Env: REQUESTS=1\r\nJob-Env: SLOWER=none\r\n";
     assert_eq!(swap(&daemon, "one", trial, &module).status(), 200);
 
     fs::write(daemon.path("key"), "s3cond").unwrap();
@@ -349,7 +352,8 @@ fn a_changed_secret_undoes_no_swap_and_is_taken_up_whatever_is_wrong_with_the_re
 
     // The refused file still differs from the running configuration.
     assert_eq!(daemon.metric("portcullis_config_last_reload_successful", &[]), 0.0);
-    // Compilation is over, so `status` must not report it.
-    let status = run(&daemon, "status", "", b"").text().to_owned();
-    assert!(!status.contains("loading"), "{status}");
+    // Compilation is over, so `status` must not go on to report it. Each write of a file is more than one event.
+    until("a status without loading", || {
+        (!run(&daemon, "status", "", b"").text().contains("loading")).then_some(())
+    });
 }
