@@ -44,6 +44,11 @@ fn followers_whose_reader_has_gone_end_quietly_and_do_not_lock_operators_out() {
         for child in children {
             assert_eq!(ended(child), (Some(0), String::new()));
         }
+        within(PATIENCE, "the end of their jobs", || {
+            let jobs = finish(&mut verb(&daemon, &["jobs", "--json"]), b"", PATIENCE).stdout;
+            let jobs = String::from_utf8_lossy(&jobs).replace(": ", ":");
+            (jobs.starts_with('[') && !jobs.contains("\"handler\":\"logs\"")).then_some(())
+        });
     }
     let follow = || {
         let mut client = Client::unix(&daemon.path("admin.sock"));
