@@ -24,11 +24,16 @@ fn page(daemon: &Daemon, path: &str) -> Response {
     client.response()
 }
 
-/// Waits until every handler has a running job.
+/// Waits until every handler has a running job, and until the third handler's job is past its start.
 fn all_run(daemon: &Daemon) {
     within(PATIENCE, "every handler has a job", || {
         let running = |name: &str| daemon.metric("portcullis_jobs_running", &[name]) > 0.0;
         ["bad", "naps", "waits"].into_iter().all(running).then_some(())
+    });
+    within(PATIENCE, "a job waits", || {
+        let jobs = page(daemon, "/debug/jobs");
+        let waits = |line: &str| line.contains(" waits@") && line.ends_with(": waits");
+        jobs.text().lines().any(waits).then_some(())
     });
 }
 
