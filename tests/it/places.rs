@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::fs::{CWD, Mode, mknodat};
 
 use crate::harness::{Client, Ended, PATIENCE, Program, Setup, finish, found, portcullis};
+use crate::upgrade::copied_to;
 
 /// A daemon with one handler; `lines` are at the top of its configuration.
 fn setup(lines: &str) -> Setup {
@@ -123,7 +124,7 @@ fn as_nobody(setup: &Setup) -> Option<Command> {
     }
     // Other users may not be able to read the build directory.
     let program = setup.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
+    copied_to(&program);
     fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);

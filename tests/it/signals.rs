@@ -7,7 +7,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::harness::{Daemon, PATIENCE, Setup, finish, portcullis};
 use crate::lifecycle::{configuration, hello};
-use crate::upgrade::{Successors, successor};
+use crate::upgrade::{Successors, copied_to, successor};
 
 /// Starts a daemon with a signal pending: a blocked signal stays pending across exec(2).
 fn sent(signal: &str, setup: Setup) -> Setup {
@@ -42,7 +42,7 @@ fn replaced_through(script: &str) -> Daemon {
         // A hardened daemon may not run the shell that runs the script.
         .prepend("hardening.files = false\n");
     let program = setup.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
+    copied_to(&program);
     let start = format!("exec {} serve -c \"$3\"", program.display());
     let daemon = setup.file("one.wasm", &hello()).under(&["sh", "-c", &start]).start();
     let beside = daemon.path("program.new");

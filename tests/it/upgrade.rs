@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -142,13 +143,22 @@ fn a_slow_client_of_another_handler_does_not_keep_a_relaxed_store_from_the_new_p
     slow.up_to(b"over\n");
 }
 
+/// Copies the program under test, in another process. What this process writes may be open for writing in a child of
+/// another test as well, until that executes its own program. Meanwhile the copy could not be executed: execve(2),
+/// `ETXTBSY`.
+pub(crate) fn copied_to(place: &Path) {
+    let mut copy = Command::new("cp");
+    let ended = finish(copy.arg(env!("CARGO_BIN_EXE_portcullis")).arg(place), b"", PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
 /// A daemon whose program can be replaced.
 fn replaceable() -> (Daemon, std::path::PathBuf) {
     let setup = Setup::new(&configuration("[\"unix://p.sock\", \"tcp://127.0.0.1:0\"]", ""))
         // A hardened daemon may not run the shell that runs the script.
         .prepend("hardening.files = false\n");
     let program = setup.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
+    copied_to(&program);
     let script = format!("exec {} serve -c \"$3\"", program.display());
     let daemon = setup.file("one.wasm", &hello()).under(&["sh", "-c", &script]).start();
     (daemon, program)
