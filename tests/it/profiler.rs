@@ -205,13 +205,15 @@ fn the_threads_are_listed_with_their_names_and_states() {
     let _crowd = Crowd::on(daemon.port(), "/bad", 1);
     bad_runs(&daemon);
 
-    let threads = page(&daemon, "/debug/threads");
-
-    let text = threads.text();
-    let first: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-    assert!(text.starts_with("       id name ") && first.len() >= 6, "{text}");
-    let now: f64 = first[5].parse().unwrap();
-    assert!(now > 5.0, "one handler computes all the time: {text}");
+    // One handler computes all the time, at a low priority: a busy machine may not let it for a while.
+    within(PATIENCE, "a thread that computes", || {
+        let threads = page(&daemon, "/debug/threads");
+        let text = threads.text();
+        let first: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        assert!(text.starts_with("       id name ") && first.len() >= 6, "{text}");
+        let now: f64 = first[5].parse().unwrap();
+        (now > 5.0).then_some(())
+    });
 }
 
 /// Waits until the handler that computes has a running job.

@@ -107,6 +107,8 @@ fn a_server_with_tls_is_used_if_its_certificate_is_trusted_and_refused_otherwise
         let trusting = trusting.env("SSL_CERT_FILE", authorities).start();
         let stranger = serving(&url).start();
 
+        // On a busy machine, a handshake may take longer than the daemon waits for it.
+        until("the store to be reached", || (trusting.get("/links").status() == 200).then_some(()));
         let slug = add(&mut trusting.client());
 
         assert!(is_followed(&trusting.get(&format!("/l/{slug}"))), "{url}");
