@@ -220,13 +220,16 @@ fn a_fifo_a_socket_and_a_device_in_a_mount_are_refused_at_once() {
 #[test]
 fn a_fifo_that_slips_in_by_a_race_holds_up_its_own_handler_alone() {
     let module = fs::read(guests().join("files.wasm")).unwrap();
-    let mount = |host: &str| {
+    let mount = |host: &str, time: &str| {
         format!(
-            "output = \"raw\"\nmounts = [{{ host = \"{host}\", guest = \"/data\" }}]\nlimits.time = \"1s\"\nlimits.concurrency = 4"
+            "output = \"raw\"\nmounts = [{{ host = \"{host}\", guest = \"/data\" }}]\nlimits.time = \"{time}\"\nlimits.concurrency = 4"
         )
     };
-    let setup =
-        Setup::new("").handler("bad", &mount("bad"), &module).handler("good", &mount("good"), &module);
+    let setup = Setup::new("").handler("bad", &mount("bad", "1s"), &module).handler(
+        "good",
+        &mount("good", "30s"),
+        &module,
+    );
     fs::create_dir(setup.path("bad")).unwrap();
     fs::create_dir(setup.path("good")).unwrap();
     fs::write(setup.path("good/file"), "good").unwrap();
