@@ -91,6 +91,8 @@ async fn the_wait_for_a_connection_is_counted() {
     holder.run(&database, SqlCommand::Begin).await.unwrap();
     let (before, brief) = (database.waited(), Duration::from_millis(100));
     let mut waiting = Box::pin(run(&database, "select 1"));
+    // The wait begins here, and the time below not before it.
+    assert!(tokio::time::timeout(Duration::ZERO, waiting.as_mut()).await.is_err());
 
     assert!(tokio::time::timeout(brief, waiting.as_mut()).await.is_err());
     drop(holder);
