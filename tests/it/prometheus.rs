@@ -1,11 +1,10 @@
 //! Prometheus scrapes a daemon: what it makes of classic and of native histograms.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, finish, found, until};
+use crate::harness::{Client, Daemon, PATIENCE, finish, found, free_port, until};
 use crate::metrics::{monitoring, sleeping};
 
 /// A daemon whose requests take 30 ms, and that Prometheus can scrape.
@@ -19,7 +18,7 @@ struct Scraped {
 
 impl Scraped {
     fn start() -> Scraped {
-        let observed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let observed = free_port();
         let setup = sleeping(Duration::from_millis(30), "");
         let file = setup.path("portcullis.toml");
         let text = fs::read_to_string(&file).unwrap();
@@ -40,7 +39,7 @@ struct Prometheus {
 
 impl Prometheus {
     fn of(Scraped { daemon, observed, .. }: &Scraped, features: &str) -> Prometheus {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let file = daemon.path("prometheus.yml");
         let configuration = format!(
             "global:\n  scrape_interval: 200ms\nrule_files: [{:?}]\nscrape_configs:\n  - job_name: portcullis\n    \

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::frames::{Frames, flag, frame, head, kind};
-use crate::harness::{Client, Log, PATIENCE, Program, Setup, attempted, found, reaped, until};
+use crate::harness::{Client, Log, PATIENCE, Program, Setup, attempted, found, free_port, reaped, until};
 use crate::lifecycle::{ON_ITS_WAY, configuration, hello, port};
 use crate::tls::site::{offering, secure};
 use crate::upgrade::Successors;
@@ -209,7 +209,7 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
     }
     let mut daemons = Restarted::new(Setup::one("", &hello()));
     daemons.start();
-    let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let front = free_port();
     let dir = daemons.setup.path("nginx");
     std::fs::create_dir(&dir).unwrap();
     let configuration = format!(

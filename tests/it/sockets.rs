@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Client, Ends, Program, Setup, found, until};
+use crate::harness::{Client, Ends, Program, Setup, found, free_port, until};
 
 fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
@@ -16,11 +16,6 @@ fn hello() -> Setup {
 
 fn unix(path: &Path) -> String {
     format!("unix://{}", path.display())
-}
-
-/// Returns a port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A group that this process may give a file to: any for root, its own for other users.
@@ -158,12 +153,12 @@ fn a_port_in_use_is_one_clear_line_and_nothing_is_left_behind() {
 
 #[test]
 fn a_port_is_free_again_at_once() {
-    let mut daemon = hello().start();
-    let port = daemon.port();
+    let host = format!("tcp://127.0.0.1:{}", free_port());
+    let mut daemon = hello().host(&host).start();
     assert_eq!(daemon.get("/").text(), "hello\n");
     daemon.terminate();
 
-    let second = hello().host(format!("tcp://127.0.0.1:{port}")).start();
+    let second = hello().host(&host).start();
 
     assert_eq!(second.get("/").text(), "hello\n");
 }

@@ -1,13 +1,14 @@
 //! Stores in a server, and what the daemon does without it; stores that a check or a plan tries.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Authority, Daemon, PATIENCE, Program, Setup, StoreServer, finish, portcullis, until};
+use crate::harness::{
+    Authority, Daemon, PATIENCE, Program, Setup, StoreServer, finish, free_port, portcullis, until,
+};
 use crate::stores::{add, hits, is_followed, shortener};
 
 /// The shortener over a store with this URL, beside a handler without a store.
@@ -86,7 +87,7 @@ fn servers_with_tls(dir: &Path) -> Vec<(StoreServer, String)> {
     };
     let (cert, key) = (file("cert.pem", pair.cert), file("key.pem", pair.key));
     // Beside the port without TLS.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let flags = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
     let redis = StoreServer::redis(&[&flags[..], &["--tls-auth-clients", "no"]].concat());
     let redis = redis.map(|server| (server, format!("rediss://127.0.0.1:{port}")));

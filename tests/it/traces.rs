@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use prost::Message as _;
 
 use crate::harness::origin::read_body;
-use crate::harness::{Daemon, Origin, Program, Response, Setup, guests, until};
+use crate::harness::{Daemon, Origin, Program, Response, Setup, free_port, guests, until};
 
 /// The program that makes spans of its own.
 const GUEST: &str = "otel";
@@ -302,7 +302,7 @@ fn a_failure_is_kept_though_its_trace_is_not_sampled() {
 
 #[test]
 fn a_collector_that_is_down_is_one_warning_and_a_metric_and_delays_nobody() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let mut daemon = Setup::one("", &Program::text().say("ok").wasm())
         .prepend("admin = \"unix://admin.sock\"\n")
         .add(&format!("\n[traces]\nendpoint = \"http://127.0.0.1:{free}\"\n"))

@@ -1,7 +1,7 @@
 //! Files of a directory, compared with Debian's nginx: the same answers, except where this table says why not.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{serve, write};
-use crate::harness::{Client, PATIENCE, Response, Setup, found, reaped, until};
+use crate::harness::{Client, PATIENCE, Response, Setup, found, free_port, reaped, until};
 
 /// Requests that both answer alike. `ETAG` and `DATE` stand for the validators that the server gave before.
 const ALIKE: [(&str, &str, &str); 33] = [
@@ -103,7 +103,7 @@ impl Drop for Nginx {
 
 /// Starts an nginx that serves the same files, and returns it with its port.
 fn nginx(setup: &Setup) -> (Nginx, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let dir = setup.path("nginx");
     fs::create_dir(&dir).unwrap();
     let configuration = format!(

@@ -2,11 +2,9 @@
 //!
 //! The subjects are those of wasi-testsuite's `http-client` tests; the tests are our own.
 
-use std::net::TcpListener;
-
 use super::SERVICE;
 use crate::harness::origin::read_body;
-use crate::harness::{Daemon, Origin};
+use crate::harness::{Daemon, Origin, free_port};
 
 /// Starts a server that sends back what follows the head of each request, with its framing. It sends nothing
 /// back if the request breaks off.
@@ -145,7 +143,7 @@ fn status_fields_body_and_trailers_of_a_response_arrive() {
 
 #[test]
 fn a_server_that_cannot_be_reached_is_an_error_of_its_kind() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let [closed, unknown] = [at(free), "nobody.invalid:80".to_owned()];
     let daemon = serving(&[&closed, &unknown]);
 

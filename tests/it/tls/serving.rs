@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::site::{client, curl, environment, has, programs, s_client, secure, trusting};
-use crate::harness::{Authority, Client, PATIENCE, Program, Setup, found, until};
+use crate::harness::{Authority, Client, PATIENCE, Program, Setup, found, free_port, until};
 use crate::lifecycle::{AS_CONFIGURED, hello};
 use crate::upgrade::{Successors, successor};
 
@@ -261,7 +261,7 @@ fn sockets_of_systemd_are_encrypted_and_unix_sockets_are_not() {
     if !programs() || !found(&["systemd-socket-activate"], "systemd") {
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let setup = secure("", &hello()).host("fd://");
     let path = setup.path("p.sock");
     let (tcp, unix) = (format!("127.0.0.1:{port}"), path.to_str().unwrap().to_owned());
