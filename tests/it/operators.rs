@@ -7,7 +7,7 @@ const CROWD: usize = 70;
 
 fn setup() -> Setup {
     Setup::one("", &Program::text().say("hi").wasm())
-        .handler("slow", "", &Program::text().sleep_for_ever().wasm())
+        .handler("slow", "limits.time = \"none\"", &Program::text().sleep_for_ever().wasm())
         .prepend("admin = \"unix://admin.sock\"\ndebug = true\n")
 }
 

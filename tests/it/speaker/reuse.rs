@@ -146,7 +146,7 @@ fn bodies_that_an_instance_echoes_are_those_of_each_request() {
 #[test]
 fn an_instance_that_waits_for_a_request_needs_no_memory_for_it() {
     let daemon = PROXY
-        .setup("reuse = 1000\nlimits.queue_time = \"300ms\"")
+        .setup("reuse = 1000\nlimits.queue_time = \"5s\"")
         .prepend("admin = \"unix://admin.sock\"\n")
         .add("[limits]\ntotal_memory = \"16MiB\"\n")
         .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
