@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, PATIENCE, Random, StoreServer, until, within};
+use crate::harness::{Daemon, Ends, PATIENCE, Random, StoreServer, until, within};
 use crate::stores::{add, hits, shortener};
 
 /// Clients at once.
@@ -136,6 +136,7 @@ fn a_hit_that_was_acknowledged_before_a_kill_in_the_middle_is_there() {
         let before = account.acknowledged.load(Ordering::Relaxed);
         account.ends.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
+            let _ends = Ends(&account.ends);
             for client in 0..CLIENTS {
                 let (account, ports, slug) = (&account, &ports, &slug);
                 scope.spawn(move || account.visit(ports, slug, u64::MAX, client));
@@ -146,7 +147,6 @@ fn a_hit_that_was_acknowledged_before_a_kill_in_the_middle_is_there() {
                 (account.acknowledged.load(Ordering::Relaxed) >= most).then_some(())
             });
             daemon.signal(Signal::KILL);
-            account.ends.store(true, Ordering::Relaxed);
         });
         drop(daemon);
         daemon = kept_in(&file);
@@ -191,6 +191,7 @@ fn a_server_that_stops_and_starts_under_load_loses_nothing_that_was_acknowledged
         let reached = |count: u64| account.acknowledged.load(Ordering::Relaxed) >= count;
 
         std::thread::scope(|scope| {
+            let _ends = Ends(&account.ends);
             for client in 0..CLIENTS {
                 let (account, ports, slug) = (&account, &ports, &slug);
                 scope.spawn(move || account.visit(ports, slug, u64::MAX, client));
@@ -204,7 +205,6 @@ fn a_server_that_stops_and_starts_under_load_loses_nothing_that_was_acknowledged
                 let before = account.acknowledged.load(Ordering::Relaxed);
                 until("hits after the start", || reached(before + 100).then_some(()));
             }
-            account.ends.store(true, Ordering::Relaxed);
         });
 
         account.check(hits(&daemon, &slug), server.scheme);
