@@ -165,7 +165,7 @@ fn a_canary_that_does_as_well_is_promoted_by_itself() {
     let daemon = daemon("");
     let name = name(&daemon);
 
-    let trial = "Job-Env: CANARY=10%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=2\r\n";
+    let trial = "Job-Env: CANARY=10%\r\nJob-Env: FOR=8s\r\nJob-Env: REQUESTS=2\r\n";
     let begun = swap(&daemon, &name, trial, &version("two"));
     assert_eq!(begun.status(), 200, "{}", begun.text());
     let twos = (0..20).filter(|_| daemon.get("/").text() == "two").count();
@@ -250,7 +250,7 @@ fn a_version_that_is_400_times_slower_goes_back_by_itself() {
 fn a_version_that_answered_too_few_goes_back_at_the_end() {
     let daemon = daemon("");
     let name = name(&daemon);
-    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=3s\r\n";
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=6s\r\n";
     assert_eq!(swap(&daemon, &name, trial, &version("two")).status(), 200);
 
     let twos = (0..12).filter(|_| daemon.get("/").text() == "two").count();
