@@ -1,12 +1,12 @@
 //! The table of running jobs.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
@@ -36,27 +36,8 @@ pub(super) struct Running {
 #[repr(align(64))]
 struct RunningPart(Mutex<Runners>);
 
-type Runners = HashMap<JobId, Runner, BuildHasherDefault<JobIdHasher>>;
-
-/// Hashes the numbers of jobs. The engine counts them up, so no client can choose a collision, and no key is needed.
-#[derive(Default)]
-struct JobIdHasher(u64);
-
-impl Hasher for JobIdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // Fibonacci hashing: 2^64 divided by the golden ratio. The upper bits, which are mixed best, become the lowest,
-        // which choose the place in the table. Numbers of one part differ by 16; with 20 bits they spread evenly.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
-    }
-}
+/// Jobs by number. The engine counts the numbers up, so no client can choose a collision and a fast hash will do.
+type Runners = HashMap<JobId, Runner, RandomState>;
 
 struct Runner {
     entry: Arc<HandlerVersion>,
@@ -362,19 +343,7 @@ mod tests {
     use super::*;
     use crate::engine::idle;
     use crate::job::FromClient;
-    use std::collections::HashSet;
-    use std::hash::BuildHasher as _;
     use tokio::time::advance;
-
-    #[test]
-    fn the_numbers_in_one_part_spread_over_its_table() {
-        let (hasher, first) = (BuildHasherDefault::<JobIdHasher>::default(), 0xe596_cf1f_0000_0001);
-        let places = (0..1024).map(|number| hasher.hash_one(JobId(first + 16 * number)) % 1024);
-
-        let used = places.collect::<HashSet<_>>().len();
-
-        assert!(used > 800, "{used} of 1024 places");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_called_job_is_not_ended_for_its_callers_pace_but_the_caller_for_its_clients() {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 /// The number of hashes of addresses. Two addresses with the same hash count as one, which matters only while
@@ -18,35 +20,21 @@ pub struct JobsPerClient(OnceLock<Box<PeerCounts>>);
 
 #[derive(Debug)]
 struct PeerCounts {
-    key: AddressKey,
+    /// A random key. SipHash takes ten times as long, and its strength is of no use here: a client with a few thousand
+    /// addresses has some of each hash.
+    key: SeedableRandomState,
     of: [PeerCount; HASHES],
     /// Notified when an address at its maximum releases a slot.
     given_back: Notify,
 }
 
-/// The random key of the hashes.
-#[derive(Debug)]
-struct AddressKey([u64; 2]);
-
-impl AddressKey {
-    fn random() -> AddressKey {
-        let random = || RandomState::new().build_hasher().finish();
-        AddressKey([random(), random()])
-    }
-
-    /// Hashes an address: the product of its two halves under the key, folded and mixed. SipHash takes ten times as long.
-    /// Its strength is of no use here: a client with a few thousand addresses has some of each hash.
-    fn hash(&self, origin: IpAddr) -> usize {
-        let address = match origin {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits(),
-        };
-        let AddressKey([low, high]) = self;
-        let product = u128::from(address as u64 ^ low) * u128::from((address >> 64) as u64 ^ high);
-        let folded = product as u64 ^ (product >> 64) as u64;
-        // 2^64 divided by the golden ratio. The upper bits are mixed best.
-        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % HASHES
-    }
+/// Hashes an address under a key.
+fn hashed(key: &SeedableRandomState, origin: IpAddr) -> usize {
+    let address = match origin {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    key.hash_one(address) as usize % HASHES
 }
 
 /// The jobs of one hash, and how many of them have a slot.
@@ -101,12 +89,15 @@ impl JobsPerClient {
     fn counts(&self) -> &PeerCounts {
         self.0.get_or_init(|| {
             let of = std::array::from_fn(|_| PeerCount::default());
-            Box::new(PeerCounts { key: AddressKey::random(), of, given_back: Notify::new() })
+            // Random by the kernel: the seeds of foldhash come from addresses and the clock.
+            let random = RandomState::new().build_hasher().finish();
+            let key = SeedableRandomState::with_seed(random, SharedSeed::global_random());
+            Box::new(PeerCounts { key, of, given_back: Notify::new() })
         })
     }
 
     fn hash(&self, origin: IpAddr) -> usize {
-        self.counts().key.hash(origin)
+        hashed(&self.counts().key, origin)
     }
 
     fn of(&self, origin: IpAddr) -> &PeerCount {
@@ -210,12 +201,12 @@ mod tests {
 
     #[test]
     fn the_addresses_of_a_network_have_many_hashes() {
-        // Digits of pi. A random function has 162 values.
-        let key = AddressKey([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
+        // A random function has 162 values.
+        let key = SeedableRandomState::fixed();
         for network in ["192.0.2.", "2001:db8::", "2001:db8:1:2::1:"] {
             let addresses = (0..HASHES).map(|last| format!("{network}{last}").parse().unwrap());
 
-            let hashes: BTreeSet<_> = addresses.map(|origin| key.hash(origin)).collect();
+            let hashes: BTreeSet<_> = addresses.map(|origin| hashed(&key, origin)).collect();
 
             assert!(hashes.len() > 140, "{} hashes of {network}", hashes.len());
         }
