@@ -62,6 +62,18 @@ fn what_only_a_module_can_tell_is_refused_by_a_plan_too() {
 }
 
 #[test]
+fn a_changed_share_of_one_address_is_named_with_both_numbers() {
+    let setup = Setup::one("limits.concurrency_per_peer = 3", &version("one"));
+    let daemon = setup.prepend("admin = \"unix://admin.sock\"\n").start();
+
+    let planned = plan(&daemon, |text| text.replace("per_peer = 3", "per_peer = 2"), &[]);
+
+    assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+    let shown = String::from_utf8(planned.stdout).unwrap();
+    assert_eq!(shown, "~ handler one\n    limits.concurrency_per_peer 3 -> 2\n");
+}
+
+#[test]
 fn a_trial_that_a_reload_would_end_is_named() {
     let daemon = daemon();
     assert_eq!(swap(&daemon, "one", "Job-Env: CANARY=50%\r\n", &version("two")).status(), 200);

@@ -84,6 +84,7 @@ fn leads_to(handler: &ExplainedHandler) {
         format!("cpu {}", or_dash(limits.cpu_ms, time)),
         format!("queue time {}", time(limits.queue_time_ms)),
         format!("concurrency {}", limits.concurrency),
+        format!("concurrency per peer {}", limits.concurrency_per_peer),
         format!("queue {}", limits.queue),
         format!("stderr rate {}", limits.stderr_rate),
         format!("handles {}", limits.handles),

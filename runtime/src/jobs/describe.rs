@@ -19,6 +19,7 @@ pub(super) fn limits(limits: &Limits) -> LimitsReport {
         body: bounded(limits.body),
         output: bounded(limits.output),
         concurrency: limits.concurrency,
+        concurrency_per_peer: limits.share(),
         queue: limits.queue,
         queue_time_ms: millis(limits.queue_time),
         stderr: limits.stderr,

@@ -19,6 +19,8 @@ pub struct LimitsReport {
     pub output: Option<u64>,
     /// Concurrent jobs.
     pub concurrency: usize,
+    /// Concurrent jobs of one address while others wait.
+    pub concurrency_per_peer: usize,
     /// Jobs that wait for a slot.
     pub queue: usize,
     /// How long a job may wait.
