@@ -128,7 +128,7 @@ impl RequestContext<'_, Arc<Catalog>> {
     async fn answer(self, body: &mut DrainBody, log: &mut RequestLog) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
-        // To read it is to look for a field and to check its value.
+        // Read only if it matters: that looks for a field, and checks its value.
         let host = self.pinned.routes.has_hosts().then(|| h2_rules::host(self.head)).flatten();
         if uri.path() == "*" {
             return Ok(direct_response::ping());
@@ -159,8 +159,8 @@ impl RequestContext<'_, Arc<Catalog>> {
         self.serve(host, &path, body, log).await
     }
 
-    /// Answers the request with the route of a host and a decoded path. The context is borrowed: a future copies an argument
-    /// twice.
+    /// Answers the request with the route of a host and a decoded path. The context is borrowed, because a future copies its
+    /// arguments twice.
     async fn serve(
         &self,
         host: Option<&str>,
@@ -169,7 +169,7 @@ impl RequestContext<'_, Arc<Catalog>> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let method = &self.head.method;
-        // Borrowed from where it is: a match is large.
+        // Not moved out: a match is large.
         let lookup = self.pinned.routes.lookup(host, method, path);
         let found = match &lookup {
             Lookup::Found(found) => found,

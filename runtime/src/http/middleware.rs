@@ -1,4 +1,4 @@
-//! What a middleware passes on, made a request of the daemon, and the response to it, made the answer.
+//! Converts what a middleware passes on into a request of the daemon, and the response to it into the answer.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -66,7 +66,7 @@ pub(super) async fn refuse(passed: &mut mpsc::Receiver<Proxied>) -> Infallible {
     pending().await
 }
 
-/// Runs work for as long as its outcome is awaited. `None` once the receiver of the answer is dropped.
+/// Runs work for as long as its outcome is awaited. Returns `None` once the receiver of the answer is dropped.
 pub(super) async fn while_awaited<A, T>(
     answer: &mut oneshot::Sender<A>,
     work: impl Future<Output = T>,
@@ -85,7 +85,7 @@ pub(super) fn passed_response(
     mut log: RequestLog,
     progress: &Progress,
 ) -> Response<ResponseBody> {
-    // A fixed response has an empty one, for the date at which the client gets its response.
+    // `service::respond` sets it in the response for the client. That of a fixed response is empty until then.
     response.headers_mut().remove(DATE);
     log.head_sent(response.status());
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {

@@ -1,4 +1,4 @@
-//! The `Service` trait between a connection and the code that answers its requests, and fields of every response.
+//! The `Service` trait between a connection and the code that answers its requests, and `respond`, which calls it.
 
 use std::convert::Infallible;
 use std::fmt;

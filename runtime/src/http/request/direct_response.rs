@@ -68,8 +68,8 @@ pub(in crate::http) fn fixed(fixed: &FixedResponse) -> Response<Body> {
     response
 }
 
-/// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with all methods that routes
-/// may have. A route answers for itself.
+/// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with the common methods. A route may have
+/// others, and answers for itself.
 pub(in crate::http) fn ping() -> Response<Body> {
     let mut response = no_content();
     let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");

@@ -60,6 +60,9 @@ impl Dialer {
     /// Connects, trying the addresses of the host in their order. `patience` is the caller's time for all attempts.
     /// They share it, so one silent address of several does not use it up.
     ///
+    /// # Errors
+    /// See [`DialError`].
+    ///
     /// # Cancel safety
     /// Dropping the future closes the socket. A lookup continues in its thread, within the bound of
     /// [`System`].

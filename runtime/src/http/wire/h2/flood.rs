@@ -32,8 +32,9 @@ pub(super) struct ReceivedFrames {
     windows: u64,
     /// Other frames that ask for no response.
     idle: IdleCounter,
-    /// Requests that were cancelled: within the time span, and below, in all.
+    /// Requests that were cancelled within [`FLOOD_WINDOW`].
     cancelled: IdleCounter,
+    /// Requests that were cancelled on this connection.
     resets: u64,
     /// Whether the cancels exceeded the limit once. The connection then gets no more streams.
     is_full: bool,
