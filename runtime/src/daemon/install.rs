@@ -55,27 +55,7 @@ pub(super) fn install(
 ) -> Result<()> {
     let Operating { operators, stop, started, memory, left } = operating;
     let config = state.config.load();
-    let max = u32::try_from(config.jobs).context(builtin::JOBS)?;
-    let compilation = Compilation {
-        compiler: Compiler::child(),
-        cache: cache(&config),
-        stacks: Stacks::of(config.source_lines),
-    };
-    let largest = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-    let room = Room { jobs: max, memory: largest, warm: memory.warm() };
-    let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03));
-    let sandbox = sandbox.context("start wasmtime")?;
-    match sandbox.allocation() {
-        Allocation::Pooled(Resetting::Written) => {}
-        Allocation::Pooled(Resetting::Whole) => info!(
-            "all memory of a job is reset after it, which is slower: the kernel does not report written pages (needs Linux 6.7, no KSM)"
-        ),
-        Allocation::OnDemand(why) => {
-            warn!(
-                "the pool of instances cannot be reserved, each job gets fresh memory, which is slower: {why}"
-            );
-        }
-    }
+    let sandbox = sandbox(&config, memory)?;
     let allocation = sandbox.allocation().clone();
     let cached = sandbox.cache().cloned();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
@@ -177,6 +157,35 @@ pub(super) fn install(
         "BUILTIN lists what is registered"
     );
     Ok(())
+}
+
+/// Starts wasmtime for the jobs of a configuration. Logs if their memory costs more than it could.
+///
+/// # Errors
+/// wasmtime does not run on this host.
+fn sandbox(config: &Config, memory: &Total) -> Result<Sandbox> {
+    let max = u32::try_from(config.jobs).context("jobs")?;
+    let compilation = Compilation {
+        compiler: Compiler::child(),
+        cache: cache(config),
+        stacks: Stacks::of(config.source_lines),
+    };
+    let largest = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
+    let room = Room { jobs: max, memory: largest, warm: memory.warm() };
+    let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03));
+    let sandbox = sandbox.context("start wasmtime")?;
+    match sandbox.allocation() {
+        Allocation::Pooled(Resetting::Written) => {}
+        Allocation::Pooled(Resetting::Whole) => info!(
+            "all memory of a job is reset after it, which is slower: the kernel does not report written pages (needs Linux 6.7, no KSM)"
+        ),
+        Allocation::OnDemand(why) => {
+            warn!(
+                "the pool of instances cannot be reserved, each job gets fresh memory, which is slower: {why}"
+            );
+        }
+    }
+    Ok(sandbox)
 }
 
 /// Registers the jobs on stores.
