@@ -247,16 +247,22 @@ pub(super) async fn respond<S: Service>(
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
         log.complete();
     }
-    if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
-        progress.close_delimited.writer().started();
-        // The close ends the body, whatever the client asked for.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    if progress.departure.is_leaving() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    announce_close(&head, progress, &mut response);
     response.body_mut().answer(log, progress);
     Ok(response)
+}
+
+/// Tells the client if the connection closes after the response: because that ends the body, or because connections leave.
+fn announce_close(head: &Parts, progress: &Progress, response: &mut Response<Body>) {
+    // HTTP/1.0 has no chunks, whatever the client asked for.
+    let ends_body =
+        head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length();
+    if ends_body {
+        progress.close_delimited.writer().started();
+    }
+    if ends_body || progress.departure.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// Counts a refusal, and makes the response that says why.
