@@ -74,7 +74,13 @@ impl Refusal {
         if let Some(retry_after) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
-        match &self {
+        self.add_fields(headers);
+        response
+    }
+
+    /// Adds the fields that only this kind of refusal has.
+    fn add_fields(&self, headers: &mut HeaderMap) {
+        match self {
             Refusal::WrongMethod(allow) => {
                 // The names of methods are tokens, which are valid values.
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
@@ -118,7 +124,6 @@ impl Refusal {
             | Refusal::Occupied(_)
             | Refusal::Failed(..) => {}
         }
-        response
     }
 }
 
