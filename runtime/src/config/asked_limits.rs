@@ -1,4 +1,4 @@
-//! Which limits that cost file descriptors a configuration sets.
+//! The limits set in a configuration that cost file descriptors.
 
 use super::reader::Keyed;
 use super::schema;

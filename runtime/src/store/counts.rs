@@ -1,4 +1,4 @@
-//! What is counted of a store, by operation.
+//! The counters of a store, by operation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

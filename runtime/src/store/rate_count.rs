@@ -1,4 +1,4 @@
-//! What a store is asked about a rate limit, and what it answers.
+//! A request that a store counts against a rate limit, and the outcome.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is written to a store and read from it.
+//! The writes to a store, their outcomes, and the entries that are read from it.
 
 use bytes::Bytes;
 

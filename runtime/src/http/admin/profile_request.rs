@@ -1,4 +1,4 @@
-//! A profile as it is asked for: its length, its format, and what of the heap it shows.
+//! The query of a request for a profile: its length, its format, and what a heap profile counts.
 
 use std::time::Duration;
 

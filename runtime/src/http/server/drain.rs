@@ -1,4 +1,4 @@
-//! How a connection is driven to its end, and told to leave before.
+//! Drives a connection to its end, and tells hyper when it has to leave.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

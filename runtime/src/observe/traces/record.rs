@@ -1,4 +1,4 @@
-//! What is kept of a span until its trace has ended: the facts, from which the exporter makes spans.
+//! The facts of a span, kept until its trace has ended; the exporter makes spans from them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A store in a file, as the other back ends look.
+//! `Redb`, the back end of a store in a file: it reads where it is asked, and queues writes for the committer.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};

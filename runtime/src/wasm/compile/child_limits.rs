@@ -1,4 +1,4 @@
-//! The child that compiles: its rlimits and other restrictions, then reads a module and writes its code.
+//! The child process that compiles: it restricts itself, then reads a module and writes its code.
 
 use std::io::{Read as _, Write as _};
 

@@ -1,4 +1,4 @@
-//! What one guest is granted, and what it has used of it.
+//! The stores that one guest is granted, and what it has used of them.
 
 use std::fmt;
 use std::sync::Arc;
