@@ -77,6 +77,7 @@ fn a_parent_that_is_malformed_begins_another_trace_and_a_state_that_is_too_long_
     for (fields, is_believed) in [
         (format!("{good}{long}"), true),
         (format!("{good}tracestate: not a member\r\n"), true),
+        (format!("{good}tracestate: a=1,=2\r\n"), true),
         (format!("{good}{good}{state}"), false),
         (format!("{}{state}", good.to_uppercase()), false),
         (format!("{}{state}", good.replace("00-4bf", "ff-4bf")), false),

@@ -1,7 +1,5 @@
 //! The W3C trace context: read from the fields of a request, and written for jobs and other servers.
 
-use std::str::FromStr as _;
-
 use http::{HeaderMap, HeaderName};
 use opentelemetry::trace::TraceState;
 use opentelemetry::{SpanId, TraceId};
@@ -14,6 +12,9 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The most bytes of `tracestate` that are passed on. W3C Trace Context §3.3.1.5 asks for this many.
 const STATE: usize = 512;
+
+/// The most members of `tracestate` (W3C Trace Context §3.3.1.1).
+const MEMBERS: usize = 32;
 
 /// The span of a caller, as its request names it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,10 +75,21 @@ fn digits(text: &str, from: usize, to: usize) -> Option<&str> {
 fn state(fields: &HeaderMap) -> TraceState {
     let sent: Vec<&str> = fields.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
     let joined = sent.join(",");
-    if joined.is_empty() || joined.len() > STATE {
+    if joined.len() > STATE {
         return TraceState::NONE;
     }
-    TraceState::from_str(&joined).unwrap_or(TraceState::NONE)
+    let members = joined.split(',').map(|member| member.trim_matches([' ', '\t']));
+    let members: Option<Vec<_>> = members.filter(|member| !member.is_empty()).map(member).collect();
+    let members = members.filter(|members| members.len() <= MEMBERS);
+    members.and_then(|members| TraceState::from_key_value(members).ok()).unwrap_or(TraceState::NONE)
+}
+
+/// Splits a member of the list into its key and its value (W3C Trace Context §3.3.1.3). `None` if it is malformed in a way
+/// that `TraceState` accepts: without a key, without a system behind `@`, or with a value that is empty or has a tab.
+fn member(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once('=')?;
+    let is_key = !key.is_empty() && !key.ends_with('@');
+    (is_key && !value.is_empty() && !value.contains('\t')).then_some((key, value))
 }
 
 /// Writes a `traceparent` of version 00.
@@ -135,9 +147,24 @@ mod tests {
     #[test]
     fn a_state_that_is_malformed_or_too_long_is_left_out_and_its_parent_is_not() {
         let long = format!("a={}", "x".repeat(STATE));
-        for bad in ["no member", "A=1", &long] {
+        for bad in ["no member", "A=1", "a=1,=2", "a@=1", "@a=1", "a=,b=1", "a==1", "a=b=c", "a=b\tc", &long]
+        {
             let parent = RemoteParent::read(&fields(&[SENT], &[bad])).unwrap();
             assert_eq!(parent.state, TraceState::NONE, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_state_has_32_members_at_most_and_empty_ones_do_not_count() {
+        let state = |members: usize| {
+            let members: Vec<String> = (0..members).map(|number| format!("a{number}=1")).collect();
+            let sent = members.join(" ,,\t, ");
+            let parent = RemoteParent::read(&fields(&[SENT], &[&sent])).unwrap();
+            (parent.state.header(), members.join(","))
+        };
+
+        let (most, sent) = state(MEMBERS);
+        assert_eq!(most, sent);
+        assert_eq!(state(MEMBERS + 1).0, "");
     }
 }
