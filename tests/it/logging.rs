@@ -304,3 +304,22 @@ fn a_masked_value_is_in_no_line_whatever_the_format() {
         assert_eq!(daemon.log.count("s3cret"), 0, "{}", daemon.log.text());
     }
 }
+
+#[test]
+fn a_line_that_is_no_request_is_quoted_once_in_every_format() {
+    for (format, wanted) in [
+        ("true", "INFO \"no such line?token=***\" -> 400 "),
+        ("\"common\"", "] \"no such line?token=***\" 400 "),
+        ("\"combined\"", "] \"no such line?token=***\" 400 "),
+        ("\"json\"", "\"target\":\"\\\"no such line?token=***\\\"\""),
+    ] {
+        let daemon = logging(&format!("access_log = {format}\nmask_query = [\"token\"]")).start();
+        let mut client = daemon.client();
+
+        client.send("no such line?token=s3cret\r\n\r\n");
+
+        assert_eq!(client.response().status(), 400, "{format}");
+        let line = daemon.log.line("no such line");
+        assert!(line.contains(wanted), "{format}: {line}");
+    }
+}

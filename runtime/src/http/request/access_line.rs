@@ -52,7 +52,7 @@ pub(in crate::http) struct LoggedResponse<'a> {
     pub(in crate::http) status: Option<StatusCode>,
     pub(in crate::http) bytes: u64,
     pub(in crate::http) time: Duration,
-    /// The code of the reason, if the daemon answered or gave up the client.
+    /// The code of the reason, if the daemon answered, gave up the client, or broke the response off.
     pub(in crate::http) reason: Option<&'static str>,
     pub(in crate::http) is_complete: bool,
     /// The user that the gates of the route have named.
@@ -240,17 +240,23 @@ pub(in crate::http) fn refused(
     code: &str,
     remote: Remote,
 ) {
-    let asked = mask.mask(asked);
+    // A request line that is not a method and a target comes in quotes, which must stay when a value at its end is masked.
+    let (quote, line) = match asked.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(line) => ("\"", line),
+        None => ("", asked),
+    };
+    let line = mask.mask(line);
     match format {
         AccessLogFormat::Text => {
-            emit_text(format_args!("{asked} -> {end} ({code}) for {remote}"), None);
+            emit_text(format_args!("{quote}{line}{quote} -> {end} ({code}) for {remote}"), None);
         }
-        AccessLogFormat::Common => emit(common(remote, None, &asked, status, bytes)),
-        AccessLogFormat::Combined => emit(common(remote, None, &asked, status, bytes) + " \"-\" \"-\""),
+        // These formats have quotes of their own.
+        AccessLogFormat::Common => emit(common(remote, None, &line, status, bytes)),
+        AccessLogFormat::Combined => emit(common(remote, None, &line, status, bytes) + " \"-\" \"-\""),
         AccessLogFormat::Json => emit(json(&JsonLine {
             time: log::now(),
             client: remote.to_string(),
-            target: plain(&asked),
+            target: Cow::Owned(plain(&format!("{quote}{line}{quote}")).into_owned()),
             status,
             bytes,
             reason: Some(code),
