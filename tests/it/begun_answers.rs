@@ -61,8 +61,8 @@ fn a_failure_behind_the_head_says_so_and_gives_the_last_line_whatever_it_is() {
             "output_limit",
         ),
     ] {
-        let setup = Setup::one(settings, &failing(code)).prepend("admin = \"unix://admin.sock\"\n");
-        let daemon = setup.start();
+        let lines = "admin = \"unix://admin.sock\"\naccess_log = true\n";
+        let daemon = Setup::one(settings, &failing(code)).prepend(lines).start();
         let mut client = daemon.client();
         client.send("POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 1\r\n\r\n");
         assert!(client.head().starts_with("HTTP/1.1 200 "), "{reason}");
@@ -71,6 +71,8 @@ fn a_failure_behind_the_head_says_so_and_gives_the_last_line_whatever_it_is() {
 
         assert!(!client.rest().ends_with(b"0\r\n\r\n"), "{reason}: it looks whole");
         daemon.log.line(&format!(" {told} ({reason})"));
+        let line = daemon.log.line("POST / -> 200 one@");
+        assert!(line.contains(&format!(" ({reason}) (broken off) for ")), "{line}");
         daemon.counted(
             "portcullis_failures_total",
             &["handler=\"one\"", &format!("reason=\"{reason}\"")],

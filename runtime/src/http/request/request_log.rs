@@ -44,7 +44,7 @@ pub(in crate::http) struct RequestLog {
     ballot: Option<Ballot>,
     /// The record of the request, which is kept if the job fails.
     capture: Option<Capture>,
-    /// The code of the refusal, if the daemon answers instead of a handler.
+    /// The code of the refusal, if the daemon answers instead of a handler, or of what broke the response off.
     reason: Option<&'static str>,
     /// What happens to the response, if its route has rules, or the group of a request without a route.
     pub(in crate::http) rules: Option<Arc<ResponseRules>>,
@@ -237,6 +237,7 @@ impl RequestLog {
 
     pub(in crate::http) fn broke_off(&mut self, fault: &Fault) {
         self.end = ResponseEnd::BrokenOff;
+        self.reason = Some(fault.code());
         self.failed(fault);
         self.call.iter().for_each(|job| job.complain(fault));
     }
@@ -305,7 +306,8 @@ impl RequestLog {
         story.status = self.status.map(|status| status.as_u16());
         story.sent = self.bytes;
         story.is_complete = self.end == ResponseEnd::Complete;
-        story.reason = self.reason;
+        // A response that broke off is no refusal: its failure is in the story already.
+        story.reason = self.reason.filter(|_| self.end != ResponseEnd::BrokenOff);
         if let Some(span) = self.trace.take() {
             span.end(story, self.end == ResponseEnd::BrokenOff && self.blame == Blame::Handler);
         }
