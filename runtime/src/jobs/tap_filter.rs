@@ -196,8 +196,12 @@ impl WantedValue {
         let whole = |wanted: &'static str| value.parse::<u32>().ok().with_context(|| wanted);
         Ok(match kind {
             FieldKind::Text => {
-                let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-                WantedValue::Text(value.split('*').map(str::to_owned).collect())
+                // As other languages write comparisons. Nothing would match.
+                ensure!(!value.starts_with('='), "wanted one =; a text that begins with = stands in quotes");
+                ensure!(!value.starts_with('~'), "wanted = and a text, where * stands for any characters");
+                let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+                ensure!(!text.contains('"'), "wanted quotes around the whole text, such as \"/a b\"");
+                WantedValue::Text(text.split('*').map(str::to_owned).collect())
             }
             FieldKind::Status => match value.strip_suffix("xx") {
                 Some(class @ ("1" | "2" | "3" | "4" | "5")) => {
@@ -341,6 +345,7 @@ mod tests {
             "trace=4bf92f3577b34da6a3ce929d0e0e4736 trace=4bf9*",
             "method=GET client=192.0.2.* outcome=\"answered 503\" route=/notes/{id}",
             "outcome=answered*",
+            "path!=\"=/notes\" path!=\"~\" path!=\"\"",
         ] {
             assert!(selects(filter), "{filter}");
         }
@@ -380,6 +385,10 @@ mod tests {
             ("exit=-1", "wanted a whole number"),
             ("path=", "the value is missing"),
             ("path=\"/a", "a quote is not closed"),
+            ("handler==a", "\"handler==a\": wanted one =; a text that begins with = stands in quotes"),
+            ("handler=~no.*", "wanted = and a text, where * stands for any characters"),
+            ("path=/a\" \"b", "wanted quotes around the whole text, such as \"/a b\""),
+            ("path=\"/a\"\"b\"", "wanted quotes around the whole text"),
         ] {
             let refused = format!("{:#}", TapFilter::parse(filter).unwrap_err());
             assert!(refused.contains(wanted), "{filter}: {refused}");
