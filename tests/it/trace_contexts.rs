@@ -154,6 +154,7 @@ fn the_environment_names_the_collector_its_credentials_the_service_and_the_share
             .prepend("admin = \"unix://admin.sock\"\n")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret,x-tenant=a")
+            .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "")
             .env("OTEL_SERVICE_NAME", "shop")
             .env("OTEL_RESOURCE_ATTRIBUTES", "service.name=overridden,where=pre%20prod")
             .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")

@@ -4,9 +4,10 @@
 //! history and the access log have too. When the last one has ended, the trace goes to the exporter if it is sampled or
 //! has failed, and is dropped otherwise. Spans are assembled by the exporter's task, and not by the request.
 //!
-//! Floors, lowest first: `collector_reply`, `context`, `counts`, `guest_spans`, `resource`; `record`, `settings`;
-//! `otlp`, `spans`; `exporter`; `trace`; `job_spans`, `tracer`.
+//! Floors, lowest first: `collector_fields`, `collector_reply`, `context`, `counts`, `guest_spans`, `resource`; `record`,
+//! `settings`; `otlp`, `spans`; `exporter`; `trace`; `job_spans`, `tracer`.
 
+mod collector_fields;
 mod collector_reply;
 mod context;
 mod counts;

@@ -55,6 +55,8 @@ impl OtlpExporter {
             .with_http()
             .with_http_client(CollectorClient { transport, outcome: outcome.clone() })
             .with_endpoint(settings.endpoint.clone())
+            // The exporter reads the variables itself, but an empty one hides the other one from it.
+            .with_headers(settings.fields.0.clone())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(settings.timeout)
             // Its retries would block the thread.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::collector_fields::CollectorFields;
 use super::resource;
 
 /// What the configuration says of traces.
@@ -47,6 +48,8 @@ pub struct TraceSettings {
     pub trust: TraceTrust,
     /// Certificates that are trusted besides those of the system, in PEM.
     pub ca: Option<Arc<[u8]>>,
+    /// Further fields of requests to the collector.
+    pub(super) fields: CollectorFields,
     /// How long one request to the collector may take.
     pub timeout: Duration,
     /// How long spans wait for others, to be sent together.
@@ -124,6 +127,7 @@ impl TraceOptions {
             ratio: self.ratio.map_or_else(|| sampled(&set), Ok)?,
             trust: self.trust,
             ca: self.ca.clone(),
+            fields: CollectorFields::read(&set)?,
             timeout: Duration::from_millis(timeout.min(millis("OTEL_BSP_EXPORT_TIMEOUT", 30_000)?).max(1)),
             delay: Duration::from_millis(millis("OTEL_BSP_SCHEDULE_DELAY", 5000)?),
             queue,
@@ -148,7 +152,9 @@ impl TraceSettings {
 /// Checks the URL of a collector.
 fn checked(url: &str) -> Result<String, String> {
     let wanted = "wanted http://HOST:PORT or https://HOST:PORT";
-    let bare = format!("{wanted} without a user or a query; credentials go into OTEL_EXPORTER_OTLP_HEADERS");
+    let bare = format!(
+        "{wanted} without a user, a query or a fragment; credentials go into OTEL_EXPORTER_OTLP_HEADERS"
+    );
     // First: the other messages show the URL, as `status` does, and a password must not be shown.
     if names_user(url) {
         return Err(bare);
@@ -160,7 +166,14 @@ fn checked(url: &str) -> Result<String, String> {
     }
     let uri = Uri::from_str(url).map_err(|error| format!("{wanted}, found {url:?}: {error}"))?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    if is_http && uri.authority().is_some() && uri.query().is_none() { Ok(url.to_owned()) } else { Err(bare) }
+    // The parser drops a fragment.
+    let is_bare = is_http && uri.query().is_none() && !url.contains('#');
+    let authority = uri.authority().filter(|_| is_bare).ok_or(bare)?;
+    let has_port = authority.as_str().len() > authority.host().len();
+    if authority.host().is_empty() || has_port && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err(format!("{wanted} with a port from 1 to 65535, found {url:?}"));
+    }
+    Ok(url.to_owned())
 }
 
 /// Reports whether a text has a user where a URL has one, valid or not.
@@ -331,6 +344,11 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "always_on", "the parent of a request decides"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", "gRPC, which is not spoken"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318", "wanted http://HOST:PORT"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:65536", "with a port from 1 to 65535"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:0/", "with a port from 1 to 65535"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4318", "wanted http://HOST:PORT"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318#x", "without a user, a query or a fragment"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret", "wanted NAME=VALUE,..."),
             (
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
                 "http://u:s3cret@c/v1/traces",
