@@ -66,6 +66,10 @@ fn check(word: &str) -> Result<(), String> {
     if is_level(word) {
         return Ok(());
     }
+    // The parser takes no level for the most detailed one.
+    if word.ends_with('=') {
+        return Err(format!("{word:?} has no level: write MODULE=LEVEL, such as \"{word}debug\""));
+    }
     let target = target(word);
     let module = match target.strip_prefix(OURS) {
         Some("") => return Ok(()),
@@ -121,6 +125,13 @@ mod tests {
         assert!(refusal("portculis=debug").contains("has no level for portcullis"));
         assert!(refusal("portcullis=inf").contains("write LEVEL or MODULE=LEVEL"));
         assert!(refusal("portcullisx=info").contains("is neither"));
+    }
+
+    #[test]
+    fn a_module_without_its_level_does_not_get_the_most_detailed_one() {
+        for written in ["portcullis=", "info,portcullis::net="] {
+            assert!(refusal(written).contains("has no level: write MODULE=LEVEL, such as \"portcullis"));
+        }
     }
 
     #[test]
