@@ -18,6 +18,9 @@ const WIDE: u16 = 110;
 /// The columns that a narrow screen has no room for.
 const WIDE_ONLY: [&str; 2] = ["VERSION", "MAX"];
 
+/// The columns that go where the others would be cut, the first one first: a part of a figure is a wrong figure.
+const LEFT_OUT: [&str; 7] = ["MEMORY", "QUEUE", "P50", "CPU", "RUNNING", "FAILED", "P99"];
+
 /// What is drawn.
 pub(super) struct Screen<'a> {
     pub(super) daemon: Option<&'a StatusReply>,
@@ -32,47 +35,86 @@ pub(super) struct Screen<'a> {
 /// A column: its title, its width, and how a row fills it.
 struct ScreenColumn {
     title: &'static str,
-    width: Constraint,
+    /// The least width.
+    least: u16,
+    fit: ColumnFit,
     show: fn(&HandlerFigures) -> String,
 }
 
-const COLUMNS: [ScreenColumn; 11] = [
-    ScreenColumn { title: "HANDLER", width: Constraint::Min(12), show: |row| text(&row.name) },
-    ScreenColumn { title: "VERSION", width: Constraint::Length(12), show: |row| text(&row.version) },
-    ScreenColumn { title: "REQ/S", width: Constraint::Length(7), show: |row| or_dash(row.rate, rate) },
-    ScreenColumn {
-        title: "P50",
-        width: Constraint::Length(7),
-        show: |row| or_dash(row.durations, |times| ms(times.p50)),
-    },
-    ScreenColumn {
-        title: "P99",
-        width: Constraint::Length(7),
-        show: |row| or_dash(row.durations, |times| ms(times.p99)),
-    },
-    ScreenColumn {
-        title: "MAX",
-        width: Constraint::Length(8),
-        show: |row| or_dash(row.durations, |times| bound(times.max)),
-    },
-    ScreenColumn {
-        title: "RUNNING",
-        width: Constraint::Length(7),
-        show: |row| format!("{}/{}", row.running, row.slots),
-    },
-    ScreenColumn {
-        title: "QUEUE",
-        width: Constraint::Length(7),
-        show: |row| format!("{}/{}", row.waiting, row.places),
-    },
-    ScreenColumn {
-        title: "CPU",
-        width: Constraint::Length(5),
-        show: |row| or_dash(row.cpu, |cpu| format!("{:.0}%", cpu * 100.0)),
-    },
-    ScreenColumn { title: "MEMORY", width: Constraint::Length(8), show: |row| size(row.memory as u64) },
-    ScreenColumn { title: "FAILED", width: Constraint::Fill(1), show: failures },
+/// How wide a column becomes.
+#[derive(Clone, Copy)]
+enum ColumnFit {
+    /// As wide as its widest figure.
+    Figures,
+    /// Half of the room that is left.
+    Names,
+    /// The rest.
+    Failures,
+}
+
+/// A column with what the rows show in it.
+struct FilledColumn {
+    column: &'static ScreenColumn,
+    cells: Vec<String>,
+    /// The width below which it would be cut.
+    width: u16,
+}
+
+impl ScreenColumn {
+    const fn figures(title: &'static str, least: u16, show: fn(&HandlerFigures) -> String) -> ScreenColumn {
+        ScreenColumn { title, least, fit: ColumnFit::Figures, show }
+    }
+}
+
+static COLUMNS: [ScreenColumn; 11] = [
+    ScreenColumn { title: "HANDLER", least: 12, fit: ColumnFit::Names, show: |row| text(&row.name) },
+    ScreenColumn::figures("VERSION", 12, |row| text(&row.version)),
+    ScreenColumn::figures("REQ/S", 7, |row| or_dash(row.rate, rate)),
+    ScreenColumn::figures("P50", 7, |row| or_dash(row.durations, |times| ms(times.p50))),
+    ScreenColumn::figures("P99", 7, |row| or_dash(row.durations, |times| ms(times.p99))),
+    ScreenColumn::figures("MAX", 8, |row| or_dash(row.durations, |times| bound(times.max))),
+    ScreenColumn::figures("RUNNING", 7, |row| format!("{}/{}", row.running, row.slots)),
+    ScreenColumn::figures("QUEUE", 7, |row| format!("{}/{}", row.waiting, row.places)),
+    ScreenColumn::figures("CPU", 5, |row| or_dash(row.cpu, |cpu| format!("{:.0}%", cpu * 100.0))),
+    ScreenColumn::figures("MEMORY", 8, |row| size(row.memory as u64)),
+    ScreenColumn { title: "FAILED", least: 10, fit: ColumnFit::Failures, show: failures },
 ];
+
+impl FilledColumn {
+    fn of(column: &'static ScreenColumn, rows: &[HandlerFigures]) -> FilledColumn {
+        let cells: Vec<String> = rows.iter().map(column.show).collect();
+        let longest = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or_default();
+        let width = match column.fit {
+            ColumnFit::Figures => column.least.max(u16::try_from(longest).unwrap_or(u16::MAX)),
+            ColumnFit::Names | ColumnFit::Failures => column.least,
+        };
+        FilledColumn { column, cells, width }
+    }
+
+    fn constraint(&self) -> Constraint {
+        match self.column.fit {
+            ColumnFit::Figures => Constraint::Length(self.width),
+            ColumnFit::Names => Constraint::Min(self.width),
+            ColumnFit::Failures => Constraint::Fill(1),
+        }
+    }
+}
+
+/// Fills the columns that a screen of this width has room for.
+fn filled(rows: &[HandlerFigures], width: u16) -> Vec<FilledColumn> {
+    let is_wide = width >= WIDE;
+    let columns = COLUMNS.iter().filter(|column| is_wide || !WIDE_ONLY.contains(&column.title));
+    let mut columns: Vec<FilledColumn> = columns.map(|column| FilledColumn::of(column, rows)).collect();
+    for title in LEFT_OUT {
+        // A space stands between two columns.
+        let needed: usize = columns.iter().map(|filled| usize::from(filled.width) + 1).sum();
+        if needed <= usize::from(width) + 1 {
+            break;
+        }
+        columns.retain(|filled| filled.column.title != title);
+    }
+    columns
+}
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
@@ -80,19 +122,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)])
             .areas(frame.area());
     frame.render_widget(Line::from(title(screen)), head);
-    let is_wide = table.width >= WIDE;
-    let columns: Vec<&ScreenColumn> =
-        COLUMNS.iter().filter(|column| is_wide || !WIDE_ONLY.contains(&column.title)).collect();
+    let rows = screen.rows.get(screen.first..).unwrap_or_default();
+    let rows = &rows[..rows.len().min(usize::from(table.height))];
+    let columns = filled(rows, table.width);
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let is_sorted = |column: &ScreenColumn| column.title.eq_ignore_ascii_case(column_of(screen.order));
-    let titles = columns.iter().map(|column| {
-        let style = if is_sorted(column) { bold.add_modifier(Modifier::REVERSED) } else { bold };
+    let is_sorted = |title: &str| title.eq_ignore_ascii_case(column_of(screen.order));
+    let titles = columns.iter().map(|FilledColumn { column, .. }| {
+        let style = if is_sorted(column.title) { bold.add_modifier(Modifier::REVERSED) } else { bold };
         Line::styled(column.title, style)
     });
-    let rows = screen.rows.iter().skip(screen.first).take(usize::from(table.height));
-    let rows = rows.map(|row| Row::new(columns.iter().map(|column| (column.show)(row))));
-    let widths = columns.iter().map(|column| column.width);
-    frame.render_widget(Table::new(rows, widths).header(Row::new(titles)).column_spacing(1), table);
+    let lines = (0..rows.len()).map(|row| Row::new(columns.iter().map(move |filled| &*filled.cells[row])));
+    let widths = columns.iter().map(FilledColumn::constraint);
+    frame.render_widget(Table::new(lines, widths).header(Row::new(titles)).column_spacing(1), table);
     frame.render_widget(Line::from(letters()), foot);
 }
 
@@ -201,5 +242,28 @@ mod tests {
         assert!(wide.contains("evil\\u{1b}[2J"), "{wide}");
         let narrow = drawn(100, &[row("one")], Some("no daemon listens"));
         assert!(!narrow.contains("5f2d9c1ab0e7") && narrow.contains("no daemon listens"), "{narrow}");
+    }
+
+    #[test]
+    fn a_figure_is_shown_whole_or_not_at_all() {
+        let busy = HandlerFigures { running: 1200, slots: 3584, waiting: 1000, places: 65_536, ..row("one") };
+        let shown = |width: u16| {
+            let screen = drawn(width, &[row("other"), busy.clone()], None);
+            let figures = [
+                ("REQ/S", "15.3k"),
+                ("P50", "0.12ms"),
+                ("P99", "12.5ms"),
+                ("RUNNING", "1200/3584"),
+                ("QUEUE", "1000/65536"),
+                ("CPU", "150%"),
+                ("MEMORY", "3MiB"),
+            ];
+            for (title, figure) in figures {
+                assert_eq!(screen.contains(title), screen.contains(figure), "{width}, {title}: {screen}");
+            }
+            figures.iter().filter(|(title, _)| screen.contains(title)).count()
+        };
+
+        assert_eq!([140, 110, 84, 80, 60, 39, 20].map(shown), [7, 7, 7, 6, 4, 2, 1]);
     }
 }
