@@ -6,10 +6,16 @@ use http::header::CONTENT_TYPE;
 use prost::Message as _;
 use serde_json::Value;
 
+use crate::observe::brief;
+
+/// The most bytes of a collector's reason that are logged.
+const WHY: usize = 256;
+
 /// The spans of a request that a collector has refused, though it has taken the request.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct RefusedSpans {
     pub(super) count: usize,
+    /// The reason, in one line.
     pub(super) why: String,
 }
 
@@ -43,7 +49,7 @@ pub(super) fn refused(response: &Response<Bytes>) -> Result<Option<RefusedSpans>
             response.status().as_u16()
         )
     })?;
-    Ok((refused.count > 0).then_some(refused))
+    Ok((refused.count > 0).then(|| RefusedSpans { why: brief(&refused.why, WHY), ..refused }))
 }
 
 /// Reads the message in JSON. `None` if it is something else.
@@ -127,6 +133,17 @@ mod tests {
         }
         let untyped = Response::new(Bytes::from_static(&[0x0a, 2, 0x08, 1]));
         assert_eq!(refused(&untyped).unwrap().map(|refused| refused.count), Some(1));
+    }
+
+    #[test]
+    fn the_reason_of_a_collector_is_a_short_line() {
+        let reason = |why: &str| {
+            let json = format!(r#"{{"partialSuccess":{{"rejectedSpans":1,"errorMessage":"{why}"}}}}"#);
+            read("application/json", json.as_bytes()).unwrap().unwrap().why
+        };
+
+        assert_eq!(reason(r"full\nforged \u001b[2J"), r"full\nforged \u{1b}[2J");
+        assert_eq!(reason(&"x".repeat(60_000)), format!("{}…", "x".repeat(WHY)));
     }
 
     #[test]
