@@ -1,8 +1,10 @@
 //! `top` and `tap` in a terminal of tmux: what they show, their keys, their end, and what `top` says elsewhere.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::harness::{Crowd, Daemon, PATIENCE, Program, Setup, finish, found, portcullis, until};
@@ -36,6 +38,15 @@ impl Terminal {
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join("tmux")
+    }
+
+    /// Returns the process of the program, a child of the shell.
+    fn program(&self) -> Pid {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]).output().unwrap().stdout;
+        let shell = String::from_utf8(shell).unwrap().trim().to_owned();
+        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+        let child = children.split_whitespace().next().and_then(|child| child.parse::<i32>().ok());
+        child.and_then(Pid::from_raw).unwrap_or_else(|| panic!("the shell {shell} has {children:?}"))
     }
 
     fn press(&self, key: &str) {
@@ -139,6 +150,20 @@ fn a_narrow_terminal_leaves_out_versions_and_keeps_failures() {
     assert!(row(&screen, "sorry").unwrap().contains("5xx 1"), "{screen}");
     terminal.press("Escape");
     terminal.shows("the end", |screen| screen.contains("ended with 0"));
+}
+
+#[test]
+fn a_signal_ends_top_and_gives_the_terminal_back() {
+    if !found(&["tmux"], "tmux") {
+        return;
+    }
+    let daemon = setup().start();
+    let terminal = Terminal::start(80, &words(&daemon, "top"));
+    terminal.shows("the handlers", |screen| screen.contains("q end  sort:"));
+
+    kill_process(terminal.program(), Signal::TERM).unwrap();
+
+    terminal.shows("the end", |screen| screen.contains("ended with 143") && !screen.contains("sort:"));
 }
 
 #[test]

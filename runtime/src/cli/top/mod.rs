@@ -1,7 +1,8 @@
 //! `portcullis top`: the handlers' figures as a terminal program.
 //!
-//! Floors, lowest first: `figures`; `order`; `samples`; `screen`; `verb`.
+//! Floors, lowest first: `ending_signal`, `figures`; `order`; `samples`; `screen`; `verb`.
 
+mod ending_signal;
 mod figures;
 mod order;
 mod samples;

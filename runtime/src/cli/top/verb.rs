@@ -10,6 +10,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde::de::DeserializeOwned;
 
+use super::ending_signal::EndingSignal;
 use super::order::Order;
 use super::samples::Samples;
 use super::screen::{self, Screen};
@@ -70,10 +71,12 @@ pub(in crate::cli) fn top(Args { socket }: Args) -> Result<ExitCode> {
     // Dropped at the end of this function, which ends the thread.
     let (_ends, ended) = channel();
     std::thread::Builder::new().name("samples".to_owned()).spawn(move || ask(&socket, &sender, &ended))?;
+    let signals = EndingSignal::listen()?;
     let mut terminal = ratatui::try_init()?;
-    let outcome = Top::new(first).run(&mut terminal, &samples);
+    let outcome = Top::new(first).run(&mut terminal, &samples, &signals);
     ratatui::restore();
-    outcome.map(|()| ExitCode::SUCCESS)
+    // As a shell tells of a program that a signal has ended.
+    Ok(outcome?.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(128 + signal)))
 }
 
 /// Takes a sample every second, until the other end of `ended` or the reader of the samples is dropped.
@@ -118,7 +121,13 @@ impl Top {
         }
     }
 
-    fn run(&mut self, terminal: &mut DefaultTerminal, samples: &Receiver<Result<Sample>>) -> Result<()> {
+    /// Runs until a key or a signal ends it. Returns the number of the signal.
+    fn run(
+        &mut self,
+        terminal: &mut DefaultTerminal,
+        samples: &Receiver<Result<Sample>>,
+        signals: &EndingSignal,
+    ) -> Result<Option<u8>> {
         loop {
             let rows = self.samples.rows(self.order);
             self.first = self.first.min(rows.len().saturating_sub(1));
@@ -134,10 +143,13 @@ impl Top {
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     // Its thread has panicked, and has said why.
-                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                }
+                if let Some(signal) = signals.caught() {
+                    return Ok(Some(signal));
                 }
                 match self.pressed()? {
-                    KeyAction::End => return Ok(()),
+                    KeyAction::End => return Ok(None),
                     KeyAction::Shown => break,
                     KeyAction::Nothing => {}
                 }
