@@ -323,3 +323,15 @@ fn a_line_that_is_no_request_is_quoted_once_in_every_format() {
         assert!(line.contains(wanted), "{format}: {line}");
     }
 }
+
+#[test]
+fn a_masked_value_is_in_no_line_about_an_explained_url() {
+    let daemon = logging("mask_query = [\"token\"]").start();
+
+    let ended = daemon.verb(&["explain", "GET", "/b/c?token=s3cret&x=1"]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    daemon.log.line("+job explain(GET, /b/c?token=***&x=1)");
+    daemon.log.line("-job explain(");
+    assert_eq!(daemon.log.count("s3cret"), 0, "{}", daemon.log.text());
+}

@@ -1,4 +1,4 @@
-//! The policy of a handler's jobs: during a drain, in the quotas of the admin socket, and for `kill`.
+//! The policy of a handler's jobs: during a drain, in the quotas of the admin socket, for `kill`, and in the log.
 
 /// The policy of a handler, fixed when it is registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,19 +9,29 @@ pub struct Policy {
     pub admin_quota: AdminQuota,
     /// Whether the daemon is incomplete without its job: an operator ends the daemon, and not that job.
     pub is_essential: bool,
+    /// Whether an operator gives it URLs, in which the values of some query parameters are masked, as in the log.
+    pub has_urls: bool,
 }
 
 impl Policy {
     /// The policy of a handler of the configuration, and of a job that does something.
-    pub const WORK: Policy =
-        Policy { on_drain: OnDrain::Wait, admin_quota: AdminQuota::LongLived, is_essential: false };
+    pub const WORK: Policy = Policy {
+        on_drain: OnDrain::Wait,
+        admin_quota: AdminQuota::LongLived,
+        is_essential: false,
+        has_urls: false,
+    };
 
     /// The policy of a job that changes what the daemon serves.
     pub const CHANGE: Policy = Policy { admin_quota: AdminQuota::Change, ..Policy::WORK };
 
     /// The policy of a job that shows something, or ends something, at once.
-    pub const LOOK: Policy =
-        Policy { on_drain: OnDrain::Ignore, admin_quota: AdminQuota::None, is_essential: false };
+    pub const LOOK: Policy = Policy {
+        on_drain: OnDrain::Ignore,
+        admin_quota: AdminQuota::None,
+        is_essential: false,
+        has_urls: false,
+    };
 }
 
 /// How a shutdown treats a job.

@@ -190,7 +190,14 @@ impl AdminRequest<'_> {
     /// Makes the job: arguments from the query, variables from the fields.
     fn job(self, engine: &Arc<Engine>, name: &str) -> Result<Job, Refusal> {
         let mut job = engine.job(name).map_err(|_| Refusal::NoJob(name.to_owned()))?;
-        job.args.extend(arguments(self.request.head.uri.query().unwrap_or_default())?);
+        let args = arguments(self.request.head.uri.query().unwrap_or_default())?;
+        if job.entry.policy.has_urls {
+            // The log and the reply show them.
+            let mask = &self.request.settings.mask_query;
+            job.args.extend(args.iter().map(|arg| mask.mask(arg).into_owned()));
+        } else {
+            job.args.extend(args);
+        }
         job.env.extend(&job.entry.env.clone());
         for field in self.request.head.headers.get_all(JOB_ENV) {
             let malformed = || Refusal::Malformed("Job-Env: wanted NAME=VALUE".to_owned());

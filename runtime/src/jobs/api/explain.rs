@@ -19,7 +19,7 @@ pub struct ExplainCommand {
 
 impl Command for ExplainCommand {
     const NAME: &'static str = builtin::EXPLAIN;
-    const POLICY: Policy = Policy::LOOK;
+    const POLICY: Policy = Policy { has_urls: true, ..Policy::LOOK };
     type Reply = ExplainReply;
 
     fn encode(&self) -> JobCall {
