@@ -249,14 +249,12 @@ fn number(set: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<u6
 }
 
 /// Reads a number of spans.
-fn size(set: &impl Fn(&str) -> Option<String>, name: &str, default: u64) -> Result<usize, String> {
+fn size(set: &impl Fn(&str) -> Option<String>, name: &str, default: usize) -> Result<usize, String> {
     /// A queue of as many spans takes 256 MiB at most.
-    const MOST: u64 = 1 << 16;
-    let number = number(set, name)?.unwrap_or(default);
-    match usize::try_from(number) {
-        Ok(size) if (1..=MOST).contains(&number) => Ok(size),
-        Ok(_) | Err(_) => Err(format!("{name}: wanted a number from 1 to {MOST}, found {number}")),
-    }
+    const MOST: usize = 1 << 16;
+    let Some(text) = set(name) else { return Ok(default) };
+    let size = text.parse::<usize>().ok().filter(|size| (1..=MOST).contains(size));
+    size.ok_or_else(|| format!("{name}: wanted a number from 1 to {MOST}, found {text:?}"))
 }
 
 /// `to http://127.0.0.1:4318/v1/traces, 10% of new traces, parents of trusted proxies`.
@@ -357,6 +355,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:s3cret@c:4317", "OTEL_EXPORTER_OTLP_HEADERS"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:s3cret@[c", "OTEL_EXPORTER_OTLP_HEADERS"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "from 1 to"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999", "wanted a number from 1 to 65536, found"),
             ("OTEL_BSP_SCHEDULE_DELAY", "soon", "wanted a whole number"),
         ] {
             let refusal = complete(&on(), &[(name, value)]).unwrap_err();
