@@ -55,9 +55,16 @@ fn write_heap(counts: &HeapCounts, request: ProfileRequest, began: SystemTime) -
     let bytes: StackCounts = bytes.filter(|(_, bytes)| *bytes > 0).collect();
     match format {
         ProfileFormat::Collapsed => Ok(stacks::collapsed(&bytes).into_bytes()),
-        ProfileFormat::Svg if bytes.is_empty() => {
-            bail!("nothing of what was allocated is left, so there is nothing to draw: ask for of=allocated")
-        }
+        ProfileFormat::Svg if bytes.is_empty() => match of {
+            HeapMeasure::Held => {
+                bail!(
+                    "nothing of what was allocated is left, so there is nothing to draw: ask for of=allocated"
+                )
+            }
+            HeapMeasure::Allocated => {
+                bail!("no allocation was sampled, so there is nothing to draw: ask for more seconds")
+            }
+        },
         ProfileFormat::Svg => {
             let what = match of {
                 HeapMeasure::Held => "not freed",
@@ -100,4 +107,20 @@ pub(super) async fn threads(time: Duration) -> String {
             writeln!(text, "{id:>9} {name:<16} {state:<5} {:>8.2} s {now:>5.1} %  {wait}", cpu.as_secs_f64());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_profile_of_nothing_is_told_what_else_to_ask_for() {
+        let told = |of| {
+            let request = ProfileRequest { time: Duration::from_secs(1), format: ProfileFormat::Svg, of };
+            write_heap(&HeapCounts::default(), request, SystemTime::now()).unwrap_err().to_string()
+        };
+
+        assert!(told(None).ends_with(": ask for of=allocated"));
+        assert!(told(Some(HeapMeasure::Allocated)).ends_with(": ask for more seconds"));
+    }
 }
