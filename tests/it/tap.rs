@@ -86,6 +86,19 @@ fn every_request_is_shown_as_it_ends_also_one_that_no_handler_answers() {
 }
 
 #[test]
+fn a_request_that_is_refused_within_its_head_is_shown() {
+    let daemon = setup().start();
+    let tap = Tap::on(&daemon, &["status=4xx"]);
+    let mut client = daemon.client();
+
+    client.send("GET /page?token=s3cret HTTP/1.1\r\nHost: test\r\nbad field\r\n\r\n");
+
+    assert_eq!(client.response().status(), 400);
+    let line = tap.line();
+    assert!(line.contains(" GET /page -> 400, ") && line.ends_with(": malformed_request"), "{line}");
+}
+
+#[test]
 fn a_request_that_a_gate_answers_is_shown_with_the_job_of_the_gate() {
     let daemon = setup()
         .handler("page", "", &Program::text().say("page").wasm())

@@ -1,9 +1,10 @@
 //! Refuses connections and requests that never reach a handler.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 use tracing::info;
 
 use crate::http::context::Accepted;
@@ -13,6 +14,7 @@ use crate::http::request::response_body::Body;
 use crate::http::service::Service;
 use crate::http::wire::h2::sent::{ErrorScope, H2Event};
 use crate::http::wire::report::ConnectionReport;
+use crate::observe::history::RequestSummary;
 
 impl<S: Service> ConnectionReport for Accepted<S> {
     fn reject_raw(&self, refusal: Refusal, asked: &str) -> Bytes {
@@ -29,6 +31,7 @@ impl<S: Service> ConnectionReport for Accepted<S> {
         service.finish(&pinned, None, &mut response);
         let (status, bytes) = (response.status().as_u16(), response.body().here().len());
         self.log(asked, (Some(status), bytes as u64, format_args!("{status} {bytes} bytes")), code);
+        self.tell_listeners(asked, (status, bytes as u64), code);
         on_the_wire(&response)
     }
 
@@ -66,6 +69,23 @@ impl<S: Service> Accepted<S> {
         self.log("-", (None, 0, end), code);
     }
 
+    /// Tells the listeners of the history of a refusal, if a request is known.
+    fn tell_listeners(&self, asked: &str, (status, sent): (u16, u64), code: &'static str) {
+        let Some((history, (method, path))) = self.service.tapped().zip(method_and_path(asked)) else {
+            return;
+        };
+        let now = Instant::now();
+        let story = RequestSummary {
+            head_sent: Some(now),
+            status: Some(status),
+            sent,
+            is_complete: true,
+            reason: Some(code),
+            ..RequestSummary::begun(now, &method, path, self.peer.address())
+        };
+        history.refused(story, None);
+    }
+
     /// Logs a refusal in the format of its socket.
     fn log(&self, asked: &str, end: (Option<u16>, u64, fmt::Arguments<'_>), code: &str) {
         let Accepted { service, settings, peer, .. } = self;
@@ -74,6 +94,13 @@ impl<S: Service> Accepted<S> {
         }
         service.log_refusal(format_args!("{}", settings.mask_query.shown(asked)), peer);
     }
+}
+
+/// Splits what is known of a request, without its query, which may hold a credential. `None` if it is not a request line.
+fn method_and_path(asked: &str) -> Option<(Method, &str)> {
+    let (method, target) = asked.split_once(' ')?;
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    Some((method.parse().ok()?, path))
 }
 
 /// Encodes a response with its body, for a connection that hyper no longer uses.
@@ -87,4 +114,18 @@ fn on_the_wire(response: &Response<Body>) -> Bytes {
     bytes.extend(format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).bytes());
     bytes.extend_from_slice(body);
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_request_line_has_a_method_and_a_path() {
+        assert_eq!(method_and_path("GET /a?token=s3cret"), Some((Method::GET, "/a")));
+        assert_eq!(method_and_path("BREW /pot"), Some((Method::from_bytes(b"BREW").unwrap(), "/pot")));
+        for other in ["-", "", "\"nonsense\"", "\"no such line\""] {
+            assert_eq!(method_and_path(other), None, "{other}");
+        }
+    }
 }
