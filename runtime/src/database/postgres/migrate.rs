@@ -39,7 +39,11 @@ pub(super) async fn apply(client: &Client, files: &[Migration]) -> Result<Vec<St
         let is_held = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
         return Err(if is_held { held(client).await } else { failure::of(&error) });
     }
-    execute(client, migrations::CREATE).await?;
+    // A migration may have made a schema that comes first in the search path. There, `IF NOT EXISTS` would make a second
+    // table, and by that one nothing is applied.
+    if !has_table(client).await? {
+        execute(client, migrations::CREATE).await?;
+    }
     let mut done = Vec::new();
     for migration in migrations::pending(files, &applied(client).await?)? {
         if let Some(why) = refusal(&migration.sql) {
@@ -107,17 +111,21 @@ pub(super) async fn pending(client: &Client, files: &[Migration]) -> Result<Vec<
 }
 
 async fn applied(client: &Client) -> Result<Vec<AppliedMigration>, SqlError> {
-    let wrong = |error: tokio_postgres::Error| failure::of(&error);
-    let known =
-        client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&migrations::TABLE]).await.map_err(wrong)?;
-    if !known.try_get::<_, bool>(0).map_err(wrong)? {
+    if !has_table(client).await? {
         return Ok(Vec::new());
     }
+    let wrong = |error: tokio_postgres::Error| failure::of(&error);
     let read = |row: &tokio_postgres::Row| {
         Ok(AppliedMigration { number: row.try_get(0)?, file: row.try_get(1)?, digest: row.try_get(2)? })
     };
     let rows = client.query(migrations::LIST, &[]).await.map_err(wrong)?;
     rows.iter().map(read).collect::<Result<_, _>>().map_err(wrong)
+}
+
+/// Whether the table of applied migrations is in any schema of the search path.
+async fn has_table(client: &Client) -> Result<bool, SqlError> {
+    let found = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&migrations::TABLE]).await;
+    found.and_then(|row| row.try_get(0)).map_err(|error| failure::of(&error))
 }
 
 async fn execute(client: &Client, sql: &str) -> Result<(), SqlError> {

@@ -189,6 +189,21 @@ async fn migrations_have_a_connection_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_migration_that_makes_the_schema_of_its_user_is_not_applied_twice() {
+    let Some(server) = postgres().await else { return };
+    let database = server.open("postgres", 1);
+    // It comes before `public` in the search path.
+    let first = migration(1, "create schema tests; create table tests.one (x bigint)");
+    assert_eq!(database.migrate(vec![first.clone()]).await.unwrap(), ["0001_test.sql"]);
+    let files = vec![first, migration(2, "create table two (x bigint)")];
+
+    let applied = database.migrate(files.clone()).await.unwrap();
+
+    assert_eq!(applied, ["0002_test.sql"]);
+    assert_eq!(database.pending(files).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
 async fn each_migration_has_its_time_and_the_one_that_runs_out_is_named() {
     let Some(server) = postgres().await else { return };
     let database = server.open("postgres", 1);
