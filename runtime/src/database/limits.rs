@@ -132,6 +132,10 @@ pub(super) fn command(command: &SqlCommand) -> Result<(), SqlError> {
             "a statement has {MAX_SQL} bytes at most, and this one has {length}: pass data as parameters"
         ));
     }
+    // SQLite would run what stands before it, and PostgreSQL's protocol ends a text with it.
+    if sql.contains('\0') {
+        return invalid("a statement holds no NUL: pass data as parameters".to_owned());
+    }
     // Of too many, a guest's are counted no further than this.
     if parameters.len() > MAX_PARAMETERS {
         return invalid(format!(

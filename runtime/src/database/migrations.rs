@@ -65,7 +65,7 @@ pub(super) fn now_ms() -> i64 {
 /// Compares the files, in the order of their numbers, with the applied migrations. Returns those that are to be applied.
 ///
 /// # Errors
-/// An applied migration is missing or has changed, or a new one has a lower number than an applied one.
+/// An applied migration is missing or has changed, or a new one has a lower number than an applied one or holds a NUL.
 pub(super) fn pending<'m>(
     files: &'m [Migration],
     applied: &[AppliedMigration],
@@ -93,6 +93,13 @@ pub(super) fn pending<'m>(
     let last = applied.last().map_or(i64::MIN, |last| last.number);
     let pending: Vec<&Migration> =
         files.iter().filter(|new| applied.iter().all(|old| old.number != new.number)).collect();
+    // SQLite would run what stands before it, and record the whole.
+    if let Some(cut) = pending.iter().find(|new| new.sql.contains('\0')) {
+        return refused(format!(
+            "the migration {} holds a NUL, so it may have been cut short: write its text again",
+            cut.file
+        ));
+    }
     match pending.first() {
         Some(early) if early.number < last => refused(format!(
             "the migration {} comes before one that is applied already: give it a number above {last}",
@@ -148,6 +155,16 @@ mod tests {
             let error = numbers(&wrong).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_migration_that_is_padded_with_nul_is_refused_until_it_is_whole() {
+        let cut = Migration { sql: "create table a (x bigint);\0\0".to_owned(), ..file(1, "a") };
+
+        let error = pending(std::slice::from_ref(&cut), &[]).unwrap_err().to_string();
+
+        assert!(error.contains("the migration 0001_x.sql holds a NUL"), "{error}");
+        assert_eq!(pending(&[cut], &[applied(1, "a")]), Ok(vec![]));
     }
 
     #[test]

@@ -95,7 +95,8 @@ async fn one(client: &Client, migration: &Migration) -> Result<(), SqlError> {
 /// Runs the statements of a migration and records it, in a transaction that stays open.
 async fn run(client: &Client, Migration { number, file, sql, digest }: &Migration) -> Result<(), SqlError> {
     execute(client, "BEGIN").await?;
-    execute(client, sql).await?;
+    // SQLite passes over the mark that editors put in front of UTF-8.
+    execute(client, sql.strip_prefix('\u{feff}').unwrap_or(sql)).await?;
     execute(client, RESET).await?;
     let recorded = client.execute(migrations::RECORD, &[number, file, digest, &migrations::now_ms()]).await;
     recorded.map(drop).map_err(|error| failure::of(&error))

@@ -179,6 +179,7 @@ async fn errors(database: &Arc<SharedDatabase>) {
         ("insert into notes values (2, 'a')", "constraint"),
         ("selec 1", "invalid"),
         ("select 1; select 2", "invalid"),
+        ("select 1\0, 2", "invalid"),
         ("select * from nowhere", "invalid"),
         ("select \"nothing\"", "invalid"),
         ("with recursive n(i) as (select 1 union all select i + 1 from n) select i from n", "too_large"),
@@ -199,7 +200,7 @@ async fn errors(database: &Arc<SharedDatabase>) {
 
 async fn migrated(database: &Arc<SharedDatabase>) {
     let first = migration(1, "alter table notes add column size bigint; create index sizes on notes (size);");
-    let second = migration(2, "update notes set size = 1");
+    let second = migration(2, "\u{feff}update notes set size = 1");
 
     assert_eq!(database.pending(vec![first.clone()]).await.unwrap(), ["0001_test.sql"]);
     assert_eq!(database.migrate(vec![first.clone()]).await.unwrap(), ["0001_test.sql"]);
