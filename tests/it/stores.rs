@@ -174,6 +174,25 @@ fn a_page_of_links_begins_behind_a_link() {
 }
 
 #[test]
+fn a_link_is_followed_although_a_full_store_cannot_count() {
+    let store = "[store.default]\nurl = \"memory:\"\nquota = \"64KiB\"\n";
+    let daemon = shortener("stores = [\"default\"]", store).start();
+    let mut client = daemon.client();
+    let add = |_| {
+        let made = client.submit("POST", "/links", "", br#"{"url": "https://example.org/"}"#);
+        (made.status() != 507).then(|| made.field("location").unwrap().replace("/links/", ""))
+    };
+    let slugs: Vec<String> = (0..1000).map_while(add).collect();
+
+    // What is left is less than a link takes: room for one count at most.
+    let followed = slugs[..2].iter().all(|slug| is_followed(&daemon.get(&format!("/l/{slug}"))));
+
+    assert!(followed && slugs.len() < 1000);
+    assert!(hits(&daemon, &slugs[0]) + hits(&daemon, &slugs[1]) <= 1);
+    daemon.log.line("is not counted: ");
+}
+
+#[test]
 fn a_store_that_is_not_granted_is_denied() {
     let daemon = shortener("", "").start();
 

@@ -61,11 +61,11 @@ fn answer(request: Request) -> Result<Response, Error> {
 
 /// Adds a link, from JSON or from the form of the page.
 fn create(mut request: Request, links: &Store) -> Result<Response, Error> {
-    let is_form =
-        request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form"));
+    let kind = request.header("content-type").unwrap_or_default().to_ascii_lowercase();
+    let is_form = kind.starts_with("application/x-www-form");
     let body = request.bytes()?;
     // `curl -d` calls everything a form.
-    let from_page = is_form && !body.starts_with(b"{");
+    let from_page = is_form && !body.trim_ascii_start().starts_with(b"{");
     let link: Link = if is_form && !from_page {
         serde_json::from_slice(&body).map_err(|error| Error::bad_request(error.to_string()))?
     } else {
@@ -92,11 +92,18 @@ fn create(mut request: Request, links: &Store) -> Result<Response, Error> {
 }
 
 /// Redirects to a link and counts it.
+#[expect(clippy::print_stderr, reason = "stderr is the handler's log")]
 fn follow(request: &Request, links: &Store, slug: &str) -> Result<Response, Error> {
     let Some(Link { url }) = find(links, slug)? else { return Ok(Response::not_found()) };
     // HEAD looks, GET follows.
     if request.method() == "GET" {
-        links.increment(&format!("hits/{slug}"), 1)?;
+        match links.increment(&format!("hits/{slug}"), 1) {
+            // A full store has no room to count, and the client gets there all the same.
+            Err(error) if error.kind() == StoreErrorKind::QuotaExceeded => {
+                eprintln!("/l/{slug} is not counted: {error}");
+            }
+            counted => counted.map(drop)?,
+        }
     }
     // The client must come back each time, or it would not be counted.
     Ok(Response::redirect(url).header("Cache-Control", "no-store"))
@@ -122,7 +129,9 @@ fn is_slug(text: &str) -> bool {
 
 /// Checks that a URL leads to a server: `javascript:` would run in the page that lists it.
 fn check(url: &str) -> Result<(), Error> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    // RFC 3986 §3.1: a scheme is the same in capital letters.
+    let is_web = |scheme: &str| ["https", "http"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
+    let rest = url.split_once("://").filter(|(scheme, _)| is_web(scheme)).map(|(_, rest)| rest);
     let is_sound = url.len() <= LONGEST && url.bytes().all(|byte| byte.is_ascii_graphic());
     match rest {
         Some(rest)
@@ -175,11 +184,22 @@ mod tests {
 
     #[test]
     fn json_that_curl_calls_a_form_is_a_link() {
-        let request = Request::test("POST", "/links")
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body("{\"url\": \"https://example.org/\"}");
+        for body in ["{\"url\": \"https://example.org/\"}", "  {\"url\": \"HTTPS://example.org/\"}"] {
+            let request = Request::test("POST", "/links")
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(body);
 
-        assert_eq!(answer(request).unwrap().status(), 201);
+            assert_eq!(answer(request).unwrap().status(), 201, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_a_form_may_be_in_capital_letters() {
+        let request = Request::test("POST", "/links")
+            .header("Content-Type", "Application/X-WWW-Form-Urlencoded; charset=UTF-8")
+            .body("url=https%3A%2F%2Fexample.org%2F");
+
+        assert_eq!(answer(request).unwrap().status(), 303);
     }
 
     #[test]
