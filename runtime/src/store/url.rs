@@ -33,7 +33,7 @@ impl std::str::FromStr for StoreUrl {
                 Ok(StoreUrl::Redb(PathBuf::from(path)))
             }
             Some(("redb", _)) => wrong("write redb:PATH, as in redb:data/carts.redb"),
-            Some(("redis" | "rediss", _)) => server(text).map(StoreUrl::Redis),
+            Some(("redis" | "rediss", _)) => redis_server(text).map(StoreUrl::Redis),
             Some(("nats" | "tls", _)) => server(text).map(StoreUrl::Nats),
             _ => wrong("write memory:, redb:PATH, redis://HOST:PORT/DATABASE or nats://HOST:PORT"),
         }
@@ -48,6 +48,26 @@ fn server(url: &str) -> Result<String, StoreUrlError> {
         ));
     }
     Ok(url.to_owned())
+}
+
+/// Checks the URL of a Redis server as its client reads it: what the client cannot read is no server that is down.
+fn redis_server(url: &str) -> Result<String, StoreUrlError> {
+    let url = server(url)?;
+    let rest = url.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    // The host ends here for the client. An `@` behind it belongs to a password that is not encoded, or to nothing.
+    let has_late_password = rest.find(['/', '?', '#']).is_some_and(|end| rest[end..].contains('@'));
+    #[cfg(feature = "redis")]
+    let is_read = redis::IntoConnectionInfo::into_connection_info(url.as_str()).is_ok();
+    #[cfg(not(feature = "redis"))]
+    let is_read = true;
+    match is_read && !has_late_password {
+        true => Ok(url),
+        false => Err(StoreUrlError(
+            "not a URL of a Redis server: write redis://HOST:PORT/DATABASE, where DATABASE is a number; in a password, \
+             write @ as %40, / as %2F, ? as %3F and # as %23"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Splits a URL into its scheme, what stands before the host, and the rest.
@@ -138,7 +158,8 @@ mod tests {
         for (url, shown) in [
             ("redis://ada:secret@cache:6379/2?x=secret", "redis://cache:6379/2"),
             ("nats://secret@n1:4222", "nats://n1:4222"),
-            ("rediss://:se/cret@h", "rediss://h"),
+            ("tls://ada:se/cret@h", "tls://h"),
+            ("rediss://:se@cret@h", "rediss://h"),
             ("redb:data/a.redb", "redb:data/a.redb"),
             ("memory:", "memory:"),
         ] {
@@ -169,6 +190,24 @@ mod tests {
         for url in ["", "memory:x", "redb:", "redb://x", "redis:", "redis:///0", "postgres://x", "data.redb"]
         {
             assert!(url.parse::<StoreUrl>().is_err(), "{url}");
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_url_that_the_client_of_redis_cannot_read_is_refused_without_its_password() {
+        for url in [
+            "redis://h/zero",
+            "redis://h/0/1",
+            "redis://h:99999",
+            "redis://[::1",
+            "redis://:se/cret@h",
+            "redis://:se?cret@h",
+            "redis://:se#cret@h",
+            "redis://h/0?password=se@cret",
+        ] {
+            let error = url.parse::<StoreUrl>().unwrap_err().to_string();
+            assert!(error.contains("write redis://HOST:PORT") && !error.contains("cret"), "{url}: {error}");
         }
     }
 }
