@@ -271,6 +271,16 @@ fn an_operator_runs_statements_and_saves_a_copy() {
 }
 
 #[test]
+fn a_statement_of_an_operator_that_is_too_long_is_no_matter_of_the_limits_of_handlers() {
+    let daemon = users();
+
+    let long = sql(&daemon, &["app", &format!("select '{}'", "x".repeat(100_000))]);
+
+    assert_eq!(long.code, Some(1), "{}", told(&long));
+    assert!(long.stderr.contains("a statement has 100000 bytes at most: split it"), "{}", long.stderr);
+}
+
+#[test]
 fn a_database_that_cannot_be_reached_is_in_status_and_plan_and_its_password_nowhere() {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
     let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\n\

@@ -52,6 +52,7 @@ fn an_operator_reads_and_writes_entries() {
     assert_eq!(store(&daemon, &["list", "carts", "a/"], b""), b"a/1\na/2\n");
     let page = json(&store(&daemon, &["list", "carts", "--limit", "1", "--after", "a/1", "--json"], b""));
     assert_eq!(page, serde_json::json!({ "keys": ["a/2"], "cursor": "a/2" }));
+    assert_eq!(store(&daemon, &["list", "carts", "--limit", "0"], b""), b"");
     assert_eq!(store(&daemon, &["delete", "carts", "a/1", "a/9", "b"], b""), b"deleted 2\n");
     assert_eq!(store(&daemon, &["list", "carts"], b""), b"a/2\n");
 }
@@ -80,6 +81,7 @@ fn what_cannot_be_done_is_refused_with_what_to_do() {
         (&["get", "cart", "a"][..], "there is no store \"cart\"; stores: carts, kept, spare"),
         (&["set", "carts", "", "x"][..], "a key has at least one byte"),
         (&["load", "carts", "/nowhere/dump"][..], "/nowhere/dump: No such file"),
+        (&["load", "carts", "/"][..], "/: wanted a file, found a directory"),
     ] {
         let error = refused(&daemon, words, b"");
         assert!(error.contains(wanted), "{words:?}: {error}");

@@ -179,6 +179,10 @@ fn stores(socket: &Socket) -> Result<ExitCode> {
 
 /// Prints keys, page after page: each on a line, or each page as an object with --json.
 fn keys(socket: &Socket, mut command: StoreListCommand) -> Result<ExitCode> {
+    // A page of the daemon has one key at least.
+    if command.limit == Some(0) {
+        return Ok(ExitCode::SUCCESS);
+    }
     loop {
         let Reply { stdout, outcome } = socket.ask(&command, "")?;
         if !outcome.status.is_ok() {
@@ -220,7 +224,12 @@ fn value_of_stdin() -> Result<Vec<u8>> {
 /// Reads a dump piece by piece, on a thread that may block.
 fn dump(file: Option<PathBuf>) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
     let mut from: Box<dyn Read + Send> = match file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => Box::new(File::open(&file).map_err(|error| anyhow!("{}: {error}", file.display()))?),
+        Some(file) => {
+            let open = File::open(&file).map_err(|error| anyhow!("{}: {error}", file.display()))?;
+            // It can be opened, and an error of the first read would break off the request.
+            ensure!(!open.metadata()?.is_dir(), "{}: wanted a file, found a directory", file.display());
+            Box::new(open)
+        }
         None => Box::new(io::stdin()),
     };
     let (pieces, mut receiver) = mpsc::channel(1);

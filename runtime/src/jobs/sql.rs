@@ -30,10 +30,13 @@ impl NativeJob for QueryDatabase {
             match found {
                 Err(refusal) => tell(&job, Err(refusal)).await,
                 Ok((true, database)) => backup(&job, &database).await,
-                Ok((false, database)) => {
-                    let sql = job.stdin.read_to_end(MAX_SQL as u64).await?;
-                    reply::<QueryCommand>(&job, query(&database, sql).await).await
-                }
+                Ok((false, database)) => match job.stdin.read_to_end(MAX_SQL as u64).await {
+                    Ok(sql) => reply::<QueryCommand>(&job, query(&database, sql).await).await,
+                    Err(Fault::InputTooLarge(max)) => {
+                        tell(&job, Err(anyhow!("a statement has {max} bytes at most: split it"))).await
+                    }
+                    Err(fault) => Err(fault),
+                },
             }
         })
     }
