@@ -1,9 +1,12 @@
-//! Whether a path still leads to the file that is open.
+//! Whether a path still leads to the file that is open, or a file could be made at it.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 /// The time between two looks.
 const PLACE_CHECK: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
@@ -58,6 +61,20 @@ impl FilePlace {
     }
 }
 
+/// Checks whether this process could make a file, with its directory, at a path where none is. Makes nothing.
+///
+/// # Errors
+/// What is nearest above it is no directory, or this process may not write to it.
+pub fn can_be_made(path: &Path) -> io::Result<()> {
+    let mut above = path.ancestors().skip(1);
+    // A symbolic link that leads nowhere counts as there: no directory can be made in its place.
+    let dir = above.find(|dir| fs::symlink_metadata(dir).is_ok()).unwrap_or(Path::new("."));
+    if !fs::metadata(dir)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Ok(accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +95,19 @@ mod tests {
 
         place.note(FileIdentity::at(&path));
         assert!(!place.is_lost(&path));
+    }
+
+    #[test]
+    fn a_file_can_be_made_where_its_directory_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let refusal = |path: &str| can_be_made(&at(path)).err().map(|error| error.kind());
+
+        assert_eq!((refusal("a"), refusal("b/c/d")), (None, None));
+        assert_eq!(refusal("file/a"), Some(ErrorKind::NotADirectory));
+        assert_eq!(refusal("link/a"), Some(ErrorKind::NotFound));
+        assert!(!at("b").exists());
     }
 }

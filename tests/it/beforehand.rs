@@ -60,6 +60,25 @@ fn a_library_is_refused_by_every_verb_without_compiling_it() {
 }
 
 #[test]
+fn a_file_that_cannot_be_made_is_told_of_by_check_as_by_the_start() {
+    let settings = "stores = [\"a\"]\ndatabases = [\"b\"]\n[store.a]\nurl = \"redb:plain/a.redb\"\n\
+                    [database.b]\nurl = \"sqlite:plain/b.sqlite\"\n";
+    // Not even root makes a file in a file.
+    let setup = Setup::one(settings, &version("first\n")).file("plain", b"");
+
+    let checked = Home::new().run(&["check", "-c"], &setup.path("portcullis.toml"));
+    let daemon = setup.start();
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    for wanted in
+        ["store \"a\": the store cannot be reached: ", "database \"b\": the database cannot be reached: "]
+    {
+        assert!(checked.stderr.contains(wanted), "{wanted}: {}", checked.stderr);
+        daemon.log.line(wanted);
+    }
+}
+
+#[test]
 fn a_swap_or_reload_to_a_library_is_refused_without_compiling_it() {
     let setup = Setup::one("", &version("first\n")).prepend("admin = \"unix://admin.sock\"\n");
     let daemon = setup.start();

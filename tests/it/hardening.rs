@@ -157,6 +157,27 @@ fn a_reload_that_needs_more_than_is_left_says_so_and_one_within_reach_is_taken_u
 }
 
 #[test]
+fn a_directory_that_cannot_be_made_is_not_to_be_named_in_reach() {
+    let far = tempfile::tempdir().unwrap();
+    // Not even root makes a directory in a file.
+    fs::write(far.path().join("plain"), "").unwrap();
+    let daemon = hello().start();
+    if !has_landlock(&daemon) {
+        return;
+    }
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let granted = text.replace("module = \"one.wasm\"\n", "module = \"one.wasm\"\nstores = [\"a\"]\n");
+    let store = format!("[store.a]\nurl = \"redb:{}/plain/dir/a.redb\"\n", far.path().display());
+
+    fs::write(&config, format!("{granted}\n{store}")).unwrap();
+    daemon.signal(Signal::HUP);
+
+    let refusal = daemon.log.line("needs restart: handler.one.stores: ");
+    assert!(refusal.contains("make the directory, and start again"), "{refusal}");
+}
+
+#[test]
 fn an_upgrade_inherits_what_was_given_up_and_does_not_pile_it_up() {
     let mut daemon = hello().start();
     let filters = status(daemon.pid(), "Seccomp_filters");

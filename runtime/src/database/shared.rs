@@ -20,6 +20,7 @@ use super::limits::{DATABASE_WAIT, STATUS};
 use super::migrations::Migration;
 use super::url::DatabaseUrl;
 use super::value::SqlCommand;
+use crate::file_place::can_be_made;
 
 /// How a database is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -167,10 +168,11 @@ impl SharedDatabase {
     /// Checks whether the database can be opened. Makes no file.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// It cannot be opened, or its file cannot be made.
     pub async fn examine(&self) -> Result<(), SqlError> {
         match &self.options.url {
-            DatabaseUrl::Sqlite(path) if !path.exists() => Ok(()),
+            DatabaseUrl::Sqlite(path) if !path.exists() => can_be_made(path)
+                .map_err(|error| SqlError::Unavailable(format!("{}: {error}", path.display()))),
             DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => self.open().await,
         }
     }

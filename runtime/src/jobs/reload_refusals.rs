@@ -35,11 +35,21 @@ pub(super) fn denied(
             "hardening.reach" => !matches!(untrusted.find(&place.path), Ok(Some(_))),
             _ => !untrusted.is_displaced(&place.path),
         });
-        let beyond = places_beyond(granted, &needed);
+        // The start makes the directories of files that the daemon keeps. What is missing it could not make.
+        let (there, missing): (Vec<_>, Vec<_>) =
+            needed.into_iter().partition(|(_, place)| place.path.symlink_metadata().is_ok());
+        let beyond = places_beyond(granted, &there);
         if !beyond.is_empty() {
             denied.push(anyhow!(
                 "needs restart: {}: out of reach since the start (hardening.files): name its directory in hardening.reach",
                 beyond.join(", ")
+            ));
+        }
+        let missing = places_beyond(granted, &missing);
+        if !missing.is_empty() {
+            denied.push(anyhow!(
+                "needs restart: {}: not there, and out of reach (hardening.files): make the directory, and start again",
+                missing.join(", ")
             ));
         }
     }

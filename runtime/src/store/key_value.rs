@@ -18,6 +18,7 @@ use super::redb::Redb;
 use super::redis::Redis;
 use super::url::StoreUrl;
 use super::value::{Condition, Durability, KeyPage, Outcome, Swapped, Versioned, Write};
+use crate::file_place::can_be_made;
 
 /// The longest that an operation waits for its store. A server that needs more is down for its callers.
 pub(super) const STORE_WAIT: Duration = Duration::from_secs(5);
@@ -93,10 +94,11 @@ impl KeyValue {
     /// Checks whether a store can be opened. Makes and changes nothing.
     ///
     /// # Errors
-    /// The file is damaged; the server did not answer in time, or holds something else.
+    /// The file is damaged, or cannot be made; the server did not answer in time, or holds something else.
     pub(super) async fn examine(options: &StoreOptions) -> Result<(), StoreError> {
         match &options.url {
-            StoreUrl::Redb(path) if !path.exists() => Ok(()),
+            StoreUrl::Redb(path) if !path.exists() => can_be_made(path)
+                .map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display()))),
             StoreUrl::Redb(path) => {
                 let path = path.clone();
                 let examined = tokio::task::spawn_blocking(move || super::redb::examine(&path)).await;
