@@ -1,7 +1,6 @@
 //! Reads `[database.NAME]` and `handler.NAME.databases`: the databases, and the handlers that may open them.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::reader::{Keyed, NamedTable};
@@ -12,6 +11,7 @@ use super::store::state_dir;
 use super::store_names::{DEFAULT, SoundTables, WrittenStores};
 use super::{authorities, schema, secret, store_names, values};
 use crate::database::{DatabaseCa, DatabaseOptions, DatabaseUrl};
+use crate::file_place::FileIdentity;
 
 /// The default of `quota`.
 const QUOTA: u64 = 256 << 20;
@@ -53,18 +53,21 @@ impl<'f> Databases<'f> {
         let written = written.map_or(&[][..], |table| &table.value.0);
         let mut tables = SoundTables::of("database", written);
         let mut urls: HashMap<DatabaseUrl, &str> = HashMap::new();
+        let mut files: HashMap<FileIdentity, &str> = HashMap::new();
         for (name, at) in written {
             let Some(database) = database(name, at, base, report) else { continue };
-            match urls.entry(identity(&database.options.url)) {
-                Entry::Occupied(other) => {
-                    let message = format!("{} is database {:?} already", database.options.url, other.get());
-                    report.add(at.line, &format!("{}.url", at.key), message);
-                }
-                Entry::Vacant(place) => {
-                    place.insert(name);
-                    tables.add(name, database);
-                }
+            let url = identity(&database.options.url);
+            // By two hard links, SQLite would keep two logs of changes for one file, and damage it.
+            let file = database.options.file().and_then(FileIdentity::at);
+            let other = urls.get(&url).or_else(|| files.get(&file?));
+            if let Some(other) = other {
+                let message = format!("{} is database {other:?} already", database.options.url);
+                report.add(at.line, &format!("{}.url", at.key), message);
+                continue;
             }
+            urls.insert(url, name);
+            files.extend(file.map(|file| (file, name.as_str())));
+            tables.add(name, database);
         }
         Databases { tables, base }
     }
@@ -271,12 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_makes_no_second_database_of_a_file() {
+    fn a_link_makes_no_second_database_of_a_file() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a.sqlite"), "").unwrap();
         std::os::unix::fs::symlink("a.sqlite", place.path().join("b.sqlite")).unwrap();
         std::os::unix::fs::symlink(".", place.path().join("here")).unwrap();
-        for other in ["b.sqlite", "here/a.sqlite"] {
+        std::fs::hard_link(place.path().join("a.sqlite"), place.path().join("c.sqlite")).unwrap();
+        for other in ["b.sqlite", "c.sqlite", "here/a.sqlite"] {
             let text =
                 format!("[database.a]\nurl = \"sqlite:a.sqlite\"\n[database.b]\nurl = \"sqlite:{other}\"\n");
             let refused = parse(&text, place.path(), "p.toml").unwrap_err().to_string();

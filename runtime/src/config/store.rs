@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::reader::{Keyed, NamedTable};
+use super::real_path::real_path;
 use super::report::Diagnostics;
 use super::secret::SecretSource;
 use super::store_names::{DEFAULT, SoundTables, WrittenStores};
@@ -52,7 +53,7 @@ impl<'f> Stores<'f> {
         let mut files: HashMap<PathBuf, &str> = HashMap::new();
         for (name, at) in written {
             let Some(store) = store(name, at, base, report) else { continue };
-            let file = store.options.file().map(Path::to_owned);
+            let file = store.options.file().map(real_path);
             if let Some(other) = file.as_ref().and_then(|file| files.get(file)) {
                 let message = format!("{} is the file of store {other:?} already", store.options.url);
                 report.add(at.line, &format!("{}.url", at.key), message);
@@ -255,6 +256,18 @@ mod tests {
         ] {
             let error = read(stores, grants).unwrap_err();
             assert!(error.contains(wanted) && error.contains("p.toml:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_spelling_makes_no_second_store_of_a_file() {
+        let place = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("a.redb", place.path().join("b.redb")).unwrap();
+        std::fs::write(place.path().join("a.redb"), "").unwrap();
+        for other in ["b.redb", "./a.redb"] {
+            let text = format!("[store.a]\nurl = \"redb:a.redb\"\n[store.b]\nurl = \"redb:{other}\"\n");
+            let refused = parse(&text, place.path(), "p.toml").unwrap_err().to_string();
+            assert!(refused.contains("is the file of store \"a\" already"), "{other}: {refused}");
         }
     }
 
