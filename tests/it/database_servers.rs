@@ -35,6 +35,18 @@ fn a_job_that_ends_in_a_transaction_on_a_server_leaves_nothing_and_no_lock() {
 }
 
 #[test]
+fn the_text_of_a_server_forges_no_line_of_the_log() {
+    let Some(server) = DatabaseServer::start() else { return };
+    let daemon = serving(&server, &["users"]);
+    let raise = "do $$ begin raise exception using errcode = '53300', message = E'gone\\nforged'; end $$";
+
+    let failed = sql(&daemon, &["app", raise]);
+
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    daemon.log.line("database \"app\": the database cannot be reached: gone\\nforged");
+}
+
+#[test]
 fn migrations_of_a_server_are_applied_up_to_the_one_that_fails() {
     let Some(server) = DatabaseServer::start() else { return };
     let daemon = serving(&server, &["users"]);

@@ -77,6 +77,18 @@ fn a_daemon_starts_without_the_server_of_a_store_and_finds_it_later() {
     }
 }
 
+#[test]
+fn a_server_without_memory_writes_nothing_and_the_log_says_why() {
+    let Some(server) = StoreServer::redis(&["--maxmemory", "1"]) else { return };
+    let daemon = serving(&server.url()).start();
+
+    let refused = daemon.client().submit("POST", "/links", "", br#"{"url": "https://example.org/"}"#);
+
+    assert_eq!(refused.status(), 500, "{}", refused.text());
+    daemon.log.line("store \"default\": the store cannot be reached: \"OOM\": command not allowed");
+    daemon.log.line("store default: it cannot be reached: see the daemon's log");
+}
+
 /// Starts servers with TLS, whose certificate is put into this directory. Returns them with the URL of a store in each.
 fn servers_with_tls(dir: &Path) -> Vec<(StoreServer, String)> {
     let pair = Authority::usual().server(&["127.0.0.1"]);

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::SqlError;
+use crate::observe::plain;
 
 /// The time between two lines of the log about the same database: each statement of a job may fail.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -57,7 +58,8 @@ impl DatabaseHealth {
     pub(super) fn log<T>(&self, name: &str, outcome: &Result<T, SqlError>) {
         let Err(error @ (SqlError::Unavailable(_) | SqlError::Corrupt(_))) = outcome else { return };
         if self.is_due() {
-            tracing::warn!("database {name:?}: {error}");
+            // A handler may have written the text of the server: `RAISE` of PL/pgSQL.
+            tracing::warn!("database {name:?}: {}", plain(&error.to_string()));
         }
     }
 

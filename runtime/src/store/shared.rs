@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::error::StoreError;
+use super::failure_log::FailureLog;
 use super::key_value::{KeyValue, STORE_WAIT, StoreOptions};
 use super::limits::StoreQuota;
 use super::rate_outage::RateOutage;
@@ -46,6 +47,7 @@ struct StoreSlot {
     failed: Mutex<Option<(Instant, StoreError)>>,
     /// Operations that have failed because the store could not be opened.
     unopened: AtomicU64,
+    failures: FailureLog,
     /// Whether it counts the requests of rate limits.
     rates: RateOutage,
     /// Running jobs that may use it.
@@ -96,6 +98,7 @@ impl StorePool {
                 opened: OnceCell::new(),
                 failed: Mutex::default(),
                 unopened: AtomicU64::new(0),
+                failures: FailureLog::default(),
                 rates: RateOutage::default(),
                 users: AtomicUsize::new(0),
                 left: AtomicBool::new(false),
@@ -179,6 +182,11 @@ impl SharedStore {
     /// Returns the options of this configuration.
     pub fn options(&self) -> &StoreOptions {
         &self.options
+    }
+
+    /// Logs the failure of an operation of a job, now and then: jobs do not learn the cause.
+    pub fn log_failure(&self, error: &StoreError) {
+        self.slot.failures.note(&self.options.name, error);
     }
 
     /// Counts the operations that have failed because the store could not be opened.

@@ -11,6 +11,7 @@ use super::stores::{self, AbsentFile, WithUnreachable};
 use crate::config::Config;
 use crate::database::{SharedDatabase, SqlError};
 use crate::jobs::credential;
+use crate::observe::plain;
 use crate::store::SharedStore;
 
 /// The stores and databases of a configuration. Each is closed when nothing holds it.
@@ -68,8 +69,8 @@ fn databases(
             Ok(()) => {}
             Err(error @ SqlError::Corrupt(_)) => errors.push(anyhow!("database {name:?}: {error}")),
             Err(error) => {
-                unreachable
-                    .push(format!("database {name:?}: {error}; jobs that use it fail until it can be"));
+                let why = plain(&error.to_string()).into_owned();
+                unreachable.push(format!("database {name:?}: {why}; jobs that use it fail until it can be"));
             }
         }
     }

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use super::handler::HandlerResources;
 use crate::config::Config;
 use crate::jobs::credential;
+use crate::observe::plain;
 use crate::store::{SharedStore, StoreError};
 
 /// How a load treats a store whose file does not exist yet.
@@ -51,12 +52,13 @@ pub(super) fn open(
         match opened {
             Ok(()) => {}
             Err(error @ StoreError::Corrupt(_)) => errors.push(anyhow!("store {name:?}: {error}")),
-            Err(error) if limits.contains(store.options()) => {
-                let until = "until it can be, its rate limits count in this daemon alone";
-                unreachable.push(format!("store {name:?}: {error}; {until}"));
-            }
             Err(error) => {
-                unreachable.push(format!("store {name:?}: {error}; jobs that use it fail until it can be"));
+                let until = match limits.contains(store.options()) {
+                    true => "until it can be, its rate limits count in this daemon alone",
+                    false => "jobs that use it fail until it can be",
+                };
+                // A server may answer in several lines.
+                unreachable.push(format!("store {name:?}: {}; {until}", plain(&error.to_string())));
             }
         }
     }

@@ -244,12 +244,17 @@ fn unavailable(error: &RedisError) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
+/// Answers with which the server refuses a script before its first write: for want of memory, disk or replicas, or while
+/// another script runs.
+const REFUSALS: [&str; 4] = ["OOM", "MISCONF", "NOREPLICAS", "BUSY"];
+
 /// Converts an error of a write. Only an answer of the server, or a connection that was refused, means that nothing
 /// was written.
 fn interrupted(error: &RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::AuthenticationFailed => unavailable(error),
         _ if error.is_connection_refusal() => unavailable(error),
+        _ if error.code().is_some_and(|code| REFUSALS.contains(&code)) => unavailable(error),
         _ => StoreError::Interrupted(error.to_string()),
     }
 }

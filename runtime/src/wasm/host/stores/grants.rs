@@ -256,7 +256,10 @@ async fn run<T>(
             failure,
         });
     }
-    outcome.map_err(|error| StoreFailure::of(&grant.name, &error))
+    outcome.map_err(|error| {
+        grant.store.log_failure(&error);
+        StoreFailure::of(&grant.name, &error)
+    })
 }
 
 /// Makes the failure of an operation with a wrong argument.
