@@ -281,6 +281,26 @@ fn a_statement_of_an_operator_that_is_too_long_is_no_matter_of_the_limits_of_han
 }
 
 #[test]
+fn a_database_is_one_whole_file_when_the_daemon_has_ended() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("app.sqlite");
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    let config =
+        format!("admin = \"unix://admin.sock\"\n[database.app]\nurl = \"sqlite:{}\"\n", file.display());
+    let setup = Setup::new(&config).handler("users", "databases = [\"app\"]", &module);
+    let mut daemon = setup.start();
+    let made = sql(&daemon, &["app", "create table kept as select 'kept in the file' as name"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+
+    let ended = daemon.terminate();
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let left = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["app.sqlite"]);
+    assert!(fs::read(&file).unwrap().windows(16).any(|piece| piece == b"kept in the file"));
+}
+
+#[test]
 fn a_database_that_cannot_be_reached_is_in_status_and_plan_and_its_password_nowhere() {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
     let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\n\

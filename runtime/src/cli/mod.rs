@@ -125,6 +125,7 @@ pub fn main() -> ExitCode {
     }
     // Output of these two is informational, so a failed write does not change their exit status.
     let is_daemon = matches!(verb, Verb::Serve(_) | Verb::Up(_));
+    let is_check = matches!(verb, Verb::Check(_));
     let outcome = match verb {
         Verb::Up(args) => up::up(args),
         Verb::Serve(args) => serve::serve(args),
@@ -162,6 +163,10 @@ pub fn main() -> ExitCode {
     };
     // What a store without fsync has acknowledged is written before the process ends.
     crate::store::wait_until_closed();
+    // A check leaves every file as it was.
+    if !is_check {
+        crate::database::wait_until_closed();
+    }
     let ended = outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {
             complain(line);

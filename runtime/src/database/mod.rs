@@ -37,5 +37,6 @@ pub use self::limits::{MAX_MIGRATION, MAX_PARAMETER_BYTES, MAX_PARAMETERS, MAX_S
 pub use self::migrations::Migration;
 pub use self::session::DatabaseSession;
 pub use self::shared::{DatabaseCa, DatabaseGrant, DatabaseOptions, DatabasePool, SharedDatabase};
+pub use self::sqlite::wait_until_closed;
 pub use self::url::{DatabaseUrl, DatabaseUrlError};
 pub use self::value::{SqlCommand, SqlResult, SqlValue};

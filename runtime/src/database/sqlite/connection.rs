@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::authorizer::{Author, Authorizer};
+use super::closing::OpenMark;
 use super::control::{StatementControl, StatementTerms};
 use super::file::SqliteFile;
 use super::{backup, failure, memory, open, statement};
@@ -72,11 +73,13 @@ impl ConnectionThread {
             since: None,
             aborted: None,
         };
+        let mark = OpenMark::new();
         let thread = std::thread::Builder::new().name("sqlite".to_owned()).stack_size(STACK);
         thread
             .spawn(move || {
                 memory::bound_this_thread(CONNECTION_MEMORY);
                 served.serve(&received);
+                drop(mark);
             })
             .map_err(|error| SqlError::Unavailable(format!("no thread for a connection: {error}")))?;
         Ok(ConnectionThread { orders, control })

@@ -1,10 +1,11 @@
 //! `sqlite:PATH`: a file in WAL mode, with connections that run on threads of their own.
 //!
-//! Floors, lowest first: `memory`, `meter`, `authorizer`, `patterns`; `failure`, `file`; `control`; `functions`; `open`,
-//! `statement`, `backup`; `connection`, `migrate`; `pool`.
+//! Floors, lowest first: `closing`, `memory`, `meter`, `authorizer`, `patterns`; `failure`, `file`; `control`;
+//! `functions`; `open`, `statement`, `backup`; `connection`, `migrate`; `pool`.
 
 mod authorizer;
 mod backup;
+mod closing;
 mod connection;
 mod control;
 mod failure;
@@ -18,4 +19,5 @@ mod patterns;
 mod pool;
 mod statement;
 
+pub use self::pool::wait_until_closed;
 pub(super) use self::pool::{Sqlite, SqliteLease};

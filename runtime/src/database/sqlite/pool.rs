@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::connection::{ConnectionThread, IdleThreads, Replied, ThreadOrder};
 use super::control::StatementControl;
 use super::file::SqliteFile;
-use super::{backup, migrate};
+use super::{backup, closing, migrate};
 use crate::database::caller::SqlCaller;
 use crate::database::error::SqlError;
 use crate::database::migrations::Migration;
@@ -20,6 +20,9 @@ use crate::database::value::{SqlCommand, SqlResult};
 
 /// The longest time that a copy takes.
 const BACKUP: Duration = Duration::from_secs(24 * 3600);
+
+/// The idle connections of each file.
+static POOLS: Mutex<Vec<Weak<IdleThreads>>> = Mutex::new(Vec::new());
 
 /// A file with its connections.
 pub(in crate::database) struct Sqlite {
@@ -57,10 +60,18 @@ impl Drop for CancelGuard<'_> {
 
 impl Sqlite {
     pub(in crate::database) fn new(path: PathBuf, connections: usize, quota: Arc<AtomicU64>) -> Sqlite {
+        let idle: Arc<IdleThreads> = Arc::default();
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        // At powers of two alone: a walk over all files for each new one would be quadratic.
+        if pools.len().is_power_of_two() {
+            pools.retain(|idle| idle.strong_count() > 0);
+        }
+        pools.push(Arc::downgrade(&idle));
+        drop(pools);
         Sqlite {
             file: Arc::new(SqliteFile::new(path, quota)),
             turns: ConnectionTurns::new(connections),
-            idle: Arc::default(),
+            idle,
             next: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -142,6 +153,17 @@ impl Sqlite {
     }
 }
 
+/// Closes the connections that no job has, and waits until they are closed, but not for long. Blocks. Called before the
+/// process ends: the file of a database then holds all of it, without the log of changes beside it.
+pub fn wait_until_closed() {
+    closing::begin();
+    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for idle in pools.iter().filter_map(Weak::upgrade) {
+        idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+    closing::wait();
+}
+
 /// Runs work that waits for the disk.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
@@ -191,7 +213,10 @@ impl Drop for SqliteLease {
         let back = move || {
             // A thread with a lower priority ends, and the connection with it.
             if let Some(idle) = idle.upgrade().filter(|_| !thread.control.is_slow()) {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+                let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+                if !closing::has_begun() {
+                    idle.push(thread);
+                }
             }
             // After the connection: with the turn, the next job finds it.
             drop(turn);
