@@ -172,6 +172,10 @@ impl Draft {
         if !(1..=TITLE).contains(&title) {
             return Err(Error::new(422, format!("title: {title} characters, and 1 to {TITLE} are wanted")));
         }
+        // SQLite keeps it, and PostgreSQL does not.
+        if draft.title.contains('\0') || draft.text.contains('\0') {
+            return Err(Error::new(422, "title, text: there is a NUL, and none is wanted"));
+        }
         if draft.text.len() > TEXT {
             return Err(Error::new(
                 422,

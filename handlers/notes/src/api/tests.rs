@@ -66,6 +66,7 @@ fn what_is_no_note_is_refused_with_the_reason() {
     assert_eq!(status(&note(0, 0)), 422);
     assert_eq!(status(&note(TITLE + 1, 0)), 422);
     assert_eq!(status(&note(1, TEXT + 1)), 422);
+    assert_eq!(status(r#"{"title": "a", "text": "b\u0000"}"#), 422);
     assert_eq!(status(&" ".repeat(BODY as usize + 1)), 413);
     assert_eq!(post(&note(TITLE, TEXT)).unwrap().status(), 201);
 }
