@@ -248,6 +248,8 @@ fn an_operator_runs_statements_and_saves_a_copy() {
 
     let asked = sql(&daemon, &["app", "select name, null as more, 7 as n from users"]);
     assert_eq!(told(&asked), "name  more  n\nada   -     7\n", "{}", asked.stderr);
+    let endless = sql(&daemon, &["app", "select 9e999 as n, -9e999 as m"]);
+    assert_eq!(told(&endless), "n    m\ninf  -inf\n", "{}", endless.stderr);
     let changed = sql(&daemon, &["app", "insert into users values ('bob')"]);
     assert_eq!(told(&changed), "1 row changed\n", "{}", changed.stderr);
     let json = sql(&daemon, &["app", "--json"]);

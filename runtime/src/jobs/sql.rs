@@ -78,7 +78,9 @@ fn shown(value: SqlValue) -> Value {
     match value {
         SqlValue::Null => Value::Null,
         SqlValue::Integer(number) => number.into(),
-        SqlValue::Real(number) => number.into(),
+        SqlValue::Real(number) if number.is_finite() => number.into(),
+        // JSON has no such number, and it would be shown as NULL.
+        SqlValue::Real(number) => number.to_string().into(),
         SqlValue::Text(text) => text.into(),
         SqlValue::Blob(bytes) => format!("\\x{}", HEXLOWER.encode(&bytes)).into(),
     }
