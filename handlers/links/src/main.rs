@@ -17,10 +17,14 @@ use portcullis_guest::{Error, Request, Response, serve};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::io::Read as _;
 use std::process::ExitCode;
 
 /// The longest URL, in bytes: longer ones fail in some browsers.
 const LONGEST: usize = 2048;
+
+/// The largest request body, in bytes: more than a URL of maximum length with every character escaped.
+const BODY: u64 = 16 * 1024;
 
 /// The characters of a slug. Without vowels and look-alikes, so that no word comes of it.
 const LETTERS: &[u8; 32] = b"23456789bcdfghjkmnpqrstvwxzBCDFG";
@@ -63,7 +67,11 @@ fn answer(request: Request) -> Result<Response, Error> {
 fn create(mut request: Request, links: &Store) -> Result<Response, Error> {
     let kind = request.header("content-type").unwrap_or_default().to_ascii_lowercase();
     let is_form = kind.starts_with("application/x-www-form");
-    let body = request.bytes()?;
+    let mut body = Vec::new();
+    request.body().take(BODY + 1).read_to_end(&mut body)?;
+    if body.len() as u64 > BODY {
+        return Err(Error::new(413, format!("a body of more than {BODY} bytes")));
+    }
     // `curl -d` calls everything a form.
     let from_page = is_form && !body.trim_ascii_start().starts_with(b"{");
     let link: Link = if is_form && !from_page {
@@ -207,6 +215,8 @@ mod tests {
         for url in ["javascript:alert(1)", "http://", "https:// x", "/links", "", "https://<script>"] {
             assert_eq!(add(url).err().map(|error| error.status()), Some(422), "{url}");
         }
+        let large = format!("https://a/{}", "x".repeat(20_000));
+        assert_eq!(add(&large).err().map(|error| error.status()), Some(413));
         assert_eq!(ask("GET", "/l/nothing1", "/l/{slug}").status(), 404);
         assert_eq!(ask("GET", "/links/hits", "/links/{slug}").status(), 404);
     }
