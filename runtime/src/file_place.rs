@@ -61,6 +61,11 @@ impl FilePlace {
     }
 }
 
+/// Whether a path may be that of a file. A path that ends with a slash or with dots is that of a directory.
+pub fn names_file(path: &str) -> bool {
+    !path.ends_with('/') && Path::new(path).file_name().is_some()
+}
+
 /// Checks whether this process could make a file, with its directory, at a path where none is. Makes nothing.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "postgres")]
 use super::postgres;
+use crate::file_place::names_file;
 
 /// A back end and its address. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ impl std::str::FromStr for DatabaseUrl {
             Some(("sqlite", ":memory:")) => {
                 Err(DatabaseUrlError("a database in memory is not kept: write sqlite:PATH".to_owned()))
             }
-            Some(("sqlite", path)) if !path.is_empty() && !path.starts_with("//") && !path.contains('?') => {
+            Some(("sqlite", path)) if names_file(path) && !path.starts_with("//") && !path.contains('?') => {
                 Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
             }
             #[cfg(feature = "postgres")]
@@ -122,6 +123,8 @@ mod tests {
             "sqlite://x",
             "sqlite::memory:",
             "sqlite:a?mode=memory",
+            "sqlite:data/",
+            "sqlite:.",
             "mysql://x",
             "data.sqlite",
             "postgres://a/b?nonsense=1",

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::file_place::names_file;
+
 /// A back end and its address. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum StoreUrl {
@@ -29,7 +31,7 @@ impl std::str::FromStr for StoreUrl {
         let wrong = |what: &str| Err(StoreUrlError(what.to_owned()));
         match text.split_once(':') {
             Some(("memory", "")) => Ok(StoreUrl::Memory),
-            Some(("redb", path)) if !path.is_empty() && !path.starts_with("//") => {
+            Some(("redb", path)) if names_file(path) && !path.starts_with("//") => {
                 Ok(StoreUrl::Redb(PathBuf::from(path)))
             }
             Some(("redb", _)) => wrong("write redb:PATH, as in redb:data/carts.redb"),
@@ -190,6 +192,9 @@ mod tests {
         for url in ["", "memory:x", "redb:", "redb://x", "redis:", "redis:///0", "postgres://x", "data.redb"]
         {
             assert!(url.parse::<StoreUrl>().is_err(), "{url}");
+        }
+        for directory in ["redb:data/", "redb:.", "redb:/", "redb:.."] {
+            assert!(directory.parse::<StoreUrl>().is_err(), "{directory}");
         }
     }
 
