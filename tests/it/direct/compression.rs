@@ -116,6 +116,7 @@ fn what_gains_nothing_or_must_stay_is_left_as_it_is() {
         ("Content-Type: image/png", long.as_str()),
         ("Status: 200\nX-Type: none", &long),
         ("Content-Type: text/plain\nContent-Encoding: gzip", &long),
+        ("Content-Type: text/plain\nContent-Encoding: identity\nContent-Encoding: gzip", &long),
         ("Content-Type: text/plain\nCache-Control: max-age=1, no-transform", &long),
         ("Content-Type: text/plain\nRepr-Digest: sha-256=:x:", &long),
         ("Status: 206\nContent-Type: text/plain\nContent-Range: bytes 0-3/9", "0123"),

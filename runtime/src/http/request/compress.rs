@@ -138,7 +138,9 @@ fn unsettle(headers: &mut HeaderMap) {
 /// Reports whether a response gains from compression, for a client that accepts it.
 fn may_gain(method: &Method, response: &Response<Body>) -> bool {
     let headers = response.headers();
-    let is_plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+    // Every line of the field counts: a body with `identity` and `gzip` is compressed.
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let is_plain = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let has_body = !matches!(
         response.status(),
         StatusCode::SWITCHING_PROTOCOLS
