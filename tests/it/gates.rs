@@ -345,6 +345,8 @@ fn what_cannot_be_a_gate_is_refused_with_what_can() {
         ("", "[gate.g]\n", "gate.g: the key kind is missing"),
         ("", "[gate.g]\nkind = \"ldap\"\n", "gate.g.kind: wanted \"addresses\", \"basic\""),
         ("", "[gate.g]\nkind = \"addresses\"\n", "gate.g: lets everybody pass"),
+        ("", "[gate.g]\nkind = \"addresses\"\nallow = []\n", "gate.g.allow: an empty list: name a network"),
+        ("", "[gate.g]\nkind = \"addresses\"\nallow = [\"::1\"]\ndeny = []\n", "gate.g.deny: an empty list"),
         (
             "",
             "[gate.g]\nkind = \"addresses\"\nallow = [\"::1\"]\nusers = {}\n",
