@@ -26,7 +26,7 @@ pub struct ResponseRules {
 pub struct FieldChanges {
     /// Fields that are removed.
     pub remove: Vec<HeaderName>,
-    /// Fields that replace those of the same name.
+    /// Fields that replace those of the same name. A name may have several.
     pub set: HeaderMap,
     /// Fields that are added to those of the same name.
     pub add: HeaderMap,
@@ -126,9 +126,7 @@ impl FieldChanges {
     /// Adds the changes of a route to those of its group.
     pub fn and(mut self, route: FieldChanges) -> FieldChanges {
         self.remove.extend(route.remove);
-        for (name, value) in &route.set {
-            self.set.insert(name, value.clone());
-        }
+        replace(&mut self.set, &route.set);
         for (name, value) in &route.add {
             self.add.append(name, value.clone());
         }
@@ -140,11 +138,22 @@ impl FieldChanges {
         for name in &self.remove {
             response.remove(name);
         }
-        for (name, value) in &self.set {
-            response.insert(name, value.clone());
-        }
+        replace(response, &self.set);
         for (name, value) in &self.add {
             response.append(name, value.clone());
+        }
+    }
+}
+
+/// Puts fields in the place of those with the same name.
+fn replace(fields: &mut HeaderMap, set: &HeaderMap) {
+    for name in set.keys() {
+        let mut values = set.get_all(name).iter();
+        if let Some(first) = values.next() {
+            fields.insert(name, first.clone());
+        }
+        for value in values {
+            fields.append(name, value.clone());
         }
     }
 }

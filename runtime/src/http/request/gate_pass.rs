@@ -70,7 +70,7 @@ impl GatePass {
                 self.facts.retain(|(known, _)| known != name);
                 self.facts.push((name.to_owned(), value.to_owned()));
             } else if let Some(name) = name.as_str().strip_prefix(RESPONSE_PREFIX).and_then(changeable) {
-                changes.set.insert(name, value.clone());
+                changes.set.append(name, value.clone());
             } else if *name == SET_COOKIE {
                 changes.add.append(SET_COOKIE, value.clone());
             }
@@ -178,6 +178,7 @@ fn variable(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::LINK;
 
     fn value(text: &'static str) -> HeaderValue {
         HeaderValue::from_static(text)
@@ -248,6 +249,25 @@ mod tests {
         tell(pass.into_response().as_deref(), &mut response);
         let cache = ("cache-control", "private");
         assert_eq!(response, fields(&[("date", "now"), ("x-user", "bob"), cache, reason]));
+    }
+
+    #[test]
+    fn a_response_field_that_a_gate_sets_twice_reaches_the_client_twice() {
+        let says = |values: &[&'static str]| {
+            let mut told = HeaderMap::new();
+            for &text in values {
+                told.append("response-link", value(text));
+            }
+            told
+        };
+        let mut pass = GatePass::default();
+        pass.take("first", &says(&["<a>"]));
+        pass.take("second", &says(&["<b>", "<c>"]));
+        let mut response = HeaderMap::from_iter([(LINK, value("<handler>"))]);
+
+        tell(pass.into_response().as_deref(), &mut response);
+
+        assert_eq!(response.get_all(LINK).iter().collect::<Vec<_>>(), ["<b>", "<c>"]);
     }
 
     #[test]
