@@ -199,6 +199,7 @@ fn a_client_that_is_no_proxy_or_sends_no_header_is_closed_and_counted() {
         lines.iter().zip(["no trusted proxy", "no header of the", "the header of the", "within 500ms"])
     {
         assert!(line.contains(part), "{line}");
+        assert_eq!(line.matches("(proxy_protocol)").count(), 1, "{line}");
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn peer<S: Service>(accepted: &Accepted<S>, stream: &mut Stream
     if !trusted {
         accepted.drop_connection(
             &Refusal::ProxyHeader,
-            &"no trusted proxy, and the endpoint is for those (proxy_protocol)",
+            &"no trusted proxy, and the endpoint is for those alone: if it is one, name it in trusted_proxies",
         );
         return None;
     }
