@@ -127,10 +127,11 @@ impl Refusal {
     }
 }
 
-/// Reports whether the client names JSON in `Accept` and does not name text before it.
+/// Reports whether the client names JSON in `Accept` and does not name text before it. What it refuses does not count.
 fn wants_json(request: &HeaderMap) -> bool {
     let accept = request.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = accept.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    let ranges = accept.flat_map(|value| value.split(',')).filter(|range| !is_refused(range));
+    let mut ranges = ranges.filter_map(|range| range.split(';').next());
     ranges
         .find_map(|range| match range.trim() {
             range if range.eq_ignore_ascii_case("application/json") => Some(true),
@@ -138,6 +139,13 @@ fn wants_json(request: &HeaderMap) -> bool {
             _ => None,
         })
         .unwrap_or(false)
+}
+
+/// Reports whether a client refuses a media range: its weight is 0 (RFC 9110 §12.4.2).
+fn is_refused(range: &str) -> bool {
+    let parameters = range.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    let mut weights = parameters.filter(|(name, _)| name.eq_ignore_ascii_case("q"));
+    weights.any(|(_, weight)| weight.parse::<f64>() == Ok(0.0))
 }
 
 #[cfg(test)]
@@ -153,6 +161,8 @@ mod tests {
         assert!(wants("image/png, Application/JSON;q=0.9"));
         assert!(!wants("text/html, application/json"));
         assert!(!wants("*/*"));
+        assert!(!wants("application/json;q=0") && !wants("application/json; Q=0.000, */*"), "it is refused");
+        assert!(wants("text/html;q=0, application/json;q=0.1"));
         assert!(!wants_json(&HeaderMap::new()));
     }
 }
