@@ -75,38 +75,31 @@ impl Request {
     }
 
     fn explain(&self, catalog: &Catalog) -> ExplainReply {
-        let (mut route, mut trial, mut allow, mut unsupported) = (None, None, None, None);
+        let (mut route, mut trial, mut allow) = (None, None, None);
         let host = self.host.as_deref();
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
             Lookup::Found(found) => {
-                route = Some(self.found(&found));
+                let explained = route.insert(self.found(&found));
                 let handler = found.route.target.handler();
                 trial = handler.and_then(|handler| catalog.trials.get(&handler.name)).map(describe::trial);
-                match handler.and_then(|handler| found.option(handler)) {
-                    None => (
-                        describe::status(&found.route.target),
-                        "this route is the most specific for the host and path",
-                    ),
-                    Some(_) => {
-                        (Some(400), "a capture begins with `-`, which a program would read as an option")
-                    }
+                match &found.route.target {
+                    RouteTarget::Rewrite(_) => self.follow(catalog, explained),
+                    RouteTarget::Handler(_)
+                    | RouteTarget::Redirect(_)
+                    | RouteTarget::Respond(_)
+                    | RouteTarget::Files(_) => answered(&found),
                 }
             }
             Lookup::MethodNotAllowed { allow: methods, .. } => {
                 allow = Some(methods.iter().map(ToString::to_string).collect());
-                (Some(405), "the most specific path has routes, but none for this method")
+                (Some(405), "the most specific path has routes, but none for this method".to_owned())
             }
-            Lookup::UnsupportedVersion { route, .. } => {
-                unsupported = route
-                    .versions
-                    .as_ref()
-                    .map(|range| format!("the group of the route supports the versions {range}"));
-                (Some(400), "the version of the API is not supported")
-            }
+            Lookup::UnsupportedVersion { route, .. } => (Some(400), unsupported(route)),
             Lookup::NotFound if self.path == "/healthz" => {
-                (Some(200), "no route matches, so the daemon itself answers with the state of its gate")
+                let why = "no route matches, so the daemon itself answers with the state of its gate";
+                (Some(200), why.to_owned())
             }
-            Lookup::NotFound => (Some(404), "no route matches this host and path"),
+            Lookup::NotFound => (Some(404), "no route matches this host and path".to_owned()),
         };
         let near = self.near(catalog, route.as_ref().map(|found| found.route.as_str()));
         ExplainReply {
@@ -120,7 +113,7 @@ impl Request {
             trial,
             allow,
             status,
-            why: unsupported.unwrap_or_else(|| why.to_owned()),
+            why,
             near,
         }
     }
@@ -155,6 +148,36 @@ impl Request {
                 version: handler.version.clone(),
                 grants: describe::grants(handler),
             }),
+        }
+    }
+
+    /// Follows the path that a rewrite has made, as a request does: the gates and limits are those of the route behind it.
+    /// Returns the status if the daemon answers, and the reason.
+    fn follow(&self, catalog: &Catalog, rewrite: &mut ExplainedRoute) -> (Option<u16>, String) {
+        let location = rewrite.location.as_deref().unwrap_or_default();
+        let Ok(path) = path::decode(location.split(['?', '#']).next().unwrap_or_default()) else {
+            return (Some(400), "the rewrite makes no valid path of this request".to_owned());
+        };
+        let path = path.into_owned();
+        match catalog.routes.lookup(self.host.as_deref(), &self.method, &path) {
+            Lookup::Found(found) => {
+                let behind = describe::route(found.route);
+                if matches!(found.route.target, RouteTarget::Rewrite(_)) {
+                    return (Some(508), format!("the rewritten path leads to another rewrite, {behind}"));
+                }
+                rewrite.limits = describe::rate_limits(found.route);
+                rewrite.before = describe::gates(found.route);
+                let (status, why) = answered(&found);
+                (status, format!("the rewritten path leads to {behind}: {why}"))
+            }
+            Lookup::MethodNotAllowed { .. } => {
+                (Some(405), "the rewritten path has routes, but none for this method".to_owned())
+            }
+            Lookup::UnsupportedVersion { route, .. } => (Some(400), unsupported(route)),
+            Lookup::NotFound if path == "/healthz" => {
+                (Some(200), "the rewritten path is answered with the state of the gate".to_owned())
+            }
+            Lookup::NotFound => (Some(404), "no route matches the rewritten path".to_owned()),
         }
     }
 
@@ -218,6 +241,27 @@ impl Request {
         let first = |path: &str| path.split('/').nth(1).map(str::to_owned).filter(|first| !first.is_empty());
         first(&self.path).is_some_and(|segment| first(&route.pattern) == Some(segment))
     }
+}
+
+/// Returns the status of a request that a route takes, if the daemon answers, and the reason.
+fn answered(found: &Match<'_, '_>) -> (Option<u16>, String) {
+    let handler = found.route.target.handler();
+    let (status, why) = match handler.and_then(|handler| found.option(handler)) {
+        None => {
+            (describe::status(&found.route.target), "this route is the most specific for the host and path")
+        }
+        Some(_) => (Some(400), "a capture begins with `-`, which a program would read as an option"),
+    };
+    (status, why.to_owned())
+}
+
+/// Describes why a version of the API is refused.
+fn unsupported(route: &Route) -> String {
+    let supported = route.versions.as_ref();
+    supported.map_or_else(
+        || "the version of the API is not supported".to_owned(),
+        |range| format!("the group of the route supports the versions {range}"),
+    )
 }
 
 /// Describes which client a request would come from.

@@ -95,3 +95,30 @@ fn a_rewritten_path_is_routed_and_seen_by_its_handler() {
     assert_eq!(daemon.get("/lost").status(), 404);
     daemon.log.line("GET /old/x%20y?z=1 -> 200");
 }
+
+#[test]
+fn explain_follows_a_rewritten_path_to_its_gates_and_limits_or_to_its_error() {
+    let settings = "before = [\"office\"]\nlimit = { rate = \"9/s\" }\n\
+                    [gate.office]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]";
+    let rewrites = "[[route]]\npath = \"/old/{*rest}\"\nrewrite = \"/a/{rest}\"\n\
+                    [[route]]\npath = \"/twice\"\nrewrite = \"/old/x\"\n\
+                    [[route]]\npath = \"/lost\"\nrewrite = \"/nowhere\"\n";
+    let daemon = serve(settings).add(rewrites).prepend("admin = \"unix://admin.sock\"\n").start();
+    let explain = |target: &str| -> Value {
+        serde_json::from_slice(&daemon.verb(&["explain", "GET", target, "--json"]).stdout).unwrap()
+    };
+    let why = |told: &Value| told["why"].as_str().unwrap().to_owned();
+
+    let told = explain("/old/x?z=1");
+    assert_eq!(told["route"]["before"], json!(["office (addresses)"]));
+    assert!(told["route"]["limits"][0].as_str().unwrap().starts_with("9/s"), "{told}");
+    assert!(why(&told).starts_with("the rewritten path leads to * /a/{*rest}: "), "{told}");
+    assert_eq!((&told["status"], &told["route"]["location"]), (&Value::Null, &json!("/a/x")));
+    for (target, status, wanted) in [
+        ("/twice", 508, "the rewritten path leads to another rewrite, * /old/{*rest}"),
+        ("/lost", 404, "no route matches the rewritten path"),
+    ] {
+        let told = explain(target);
+        assert_eq!((&told["status"], why(&told).as_str()), (&json!(status), wanted), "{target}");
+    }
+}

@@ -87,9 +87,9 @@ pub struct ExplainedRoute {
     pub group: Option<String>,
     /// The version prefix that was taken off the path; `null` for none.
     pub api_version: Option<String>,
-    /// The rate limits that count the request.
+    /// The rate limits that count the request. Behind a rewrite, those of the route that the new path leads to.
     pub limits: Vec<String>,
-    /// The gates that the request must pass, in their order.
+    /// The gates that the request must pass, in their order. Behind a rewrite, those of the route that the new path leads to.
     pub before: Vec<String>,
     /// The captures of the path.
     pub captures: Pairs<String>,
