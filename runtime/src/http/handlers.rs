@@ -20,7 +20,7 @@ use super::request::response_body::Body;
 use super::request::{acme_challenge, compress, direct_response, error_page, h2_rules, health, rewrite};
 use super::server::accept::AcceptLoop;
 use super::service::{FinishedRequest, RequestContext, Service};
-use crate::catalog::{Catalog, Cors, Lookup, ReasonHeader, RouteTarget, VersionHeader};
+use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, RouteTarget, VersionHeader};
 use crate::cgi::path;
 use crate::net::Remote;
 use crate::observe::history::History;
@@ -151,7 +151,11 @@ impl RequestContext<'_, Arc<Catalog>> {
             && let Lookup::Found(found) = self.pinned.routes.lookup(host, method, &path)
             && let RouteTarget::Rewrite(to) = &found.route.target
         {
-            let head = rewrite::apply(to, &found, self.head, self.settings.target_size)?;
+            let max = self.settings.target_size;
+            let mut head = rewrite::apply(to, &found, self.head, max)?;
+            if let Some(version) = self.version_left_out(&found, host, &head)? {
+                head = rewrite::versioned(&version, &head, max)?;
+            }
             let path = decoded(&head)?;
             let request: RequestContext<'_, Arc<Catalog>> = self;
             return Box::pin(RequestContext { head: &head, ..request }.serve(host, &path, body, log)).await;
@@ -216,6 +220,22 @@ impl RequestContext<'_, Arc<Catalog>> {
             Ok(answer) => answer,
             Err(work) => request.answer_later(found, work, body, log).await,
         }
+    }
+
+    /// Returns the version prefix that a rewritten path has left out. Without it, the request would be for the newest version,
+    /// and not for that which the client names.
+    fn version_left_out(
+        self,
+        found: &Match<'_, '_>,
+        host: Option<&str>,
+        rewritten: &Parts,
+    ) -> Result<Option<String>, Refusal> {
+        let path = decoded(rewritten)?;
+        let lookup = self.pinned.routes.lookup(host, &rewritten.method, &path);
+        Ok(match &lookup {
+            Lookup::Found(behind) => found.version_prefix_of(behind),
+            Lookup::MethodNotAllowed { .. } | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => None,
+        })
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

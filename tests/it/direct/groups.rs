@@ -64,6 +64,27 @@ fn every_version_of_the_range_is_answered_and_none_is_the_newest() {
 }
 
 #[test]
+fn a_rewritten_path_of_a_group_is_for_the_version_that_the_client_names() {
+    let rewrites = "[[route]]\npath = \"/about\"\ngroup = \"api\"\nrewrite = \"/info\"\n\
+                    [[route]]\npath = \"/same\"\ngroup = \"api\"\nrewrite = \"/v1.25/info?a=1\"\n\
+                    [[route]]\npath = \"/other\"\ngroup = \"api\"\nrewrite = \"/plain\"\n\
+                    [[route]]\npath = \"/plain\"\nrespond = { body = \"plain\" }\n";
+    let module = Program::text().environment().wasm();
+    let daemon = Setup::new(GROUPS).add(rewrites).file("one.wasm", &module).start();
+
+    for (target, version, uri) in [
+        ("/v1.24/about?x=1", "1.24", "/v1.24/info?x=1"),
+        ("/about", "1.41", "/info"),
+        ("/v1.24/same", "1.25", "/v1.25/info?a=1"),
+    ] {
+        assert_eq!(variable(&daemon, target, "API_VERSION"), version, "{target}");
+        assert_eq!(variable(&daemon, target, "REQUEST_URI"), uri, "{target}");
+    }
+    assert_eq!(daemon.get("/v1.24/other").text(), "plain");
+    assert_eq!(daemon.get("/v1.23/about").status(), 400);
+}
+
+#[test]
 fn a_gate_of_a_group_stands_in_front_of_its_routes_behind_those_of_all() {
     let gates = "[gate.all]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
                  [gate.nobody]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\n";

@@ -332,6 +332,14 @@ impl<'r, 'p> Match<'r, 'p> {
         self.named_version.or_else(|| self.route.versions.as_ref().and_then(|range| range.newest()))
     }
 
+    /// Returns the version prefix that a request for another path of the same versions would have, such as `/v1.14`. `None`
+    /// if this request names no version, or the other path has one or has other versions.
+    pub fn version_prefix_of(&self, other: &Match<'_, '_>) -> Option<String> {
+        let (range, version) = (self.route.versions.as_ref()?, self.named_version?);
+        let lacks_it = other.named_version.is_none() && other.route.versions.as_ref() == Some(range);
+        lacks_it.then(|| format!("{}{version}", range.before))
+    }
+
     /// Iterates over the captures and their values, in the order of the path.
     pub fn captures(&self) -> impl Iterator<Item = (&'r PathCapture, &'p str)> {
         self.route.captures.iter().zip(self.values.iter())

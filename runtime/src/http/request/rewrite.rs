@@ -2,6 +2,7 @@
 
 use http::Uri;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 
 use super::direct_response::parts;
 use crate::catalog::{Match, NoHost, Template};
@@ -26,6 +27,20 @@ pub(in crate::http) fn apply(
         target.push('?');
         target.push_str(query);
     }
+    routed(&target, head, max)
+}
+
+/// Makes the same head with a version prefix, such as `/v1.14`, in front of its path.
+///
+/// # Errors
+/// The target is longer than `max` bytes.
+pub(in crate::http) fn versioned(prefix: &str, head: &Parts, max: usize) -> Result<Parts, Refusal> {
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    routed(&format!("{prefix}{target}"), head, max)
+}
+
+/// Makes the same head with another target.
+fn routed(target: &str, head: &Parts, max: usize) -> Result<Parts, Refusal> {
     if target.len() > max {
         return Err(Refusal::TargetTooLong(max));
     }
