@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
-use crate::harness::{Client, Program, Setup, until};
+use crate::harness::{Client, PATIENCE, Program, Setup, finish, portcullis, until};
 
 /// "ada:lovelace"
 const ADA: &str = "Authorization: Basic YWRhOmxvdmVsYWNl\r\n";
@@ -60,4 +60,27 @@ fn a_remembered_password_passes_its_own_gate_alone_and_a_file_in_memory_is_guard
         assert_eq!(asked(2), [403, 403, 401, 401], "{path}");
         assert_eq!(asked(3), [403; 4], "{path}");
     }
+}
+
+#[test]
+fn check_warns_of_a_gate_in_front_of_no_route_and_of_a_path_that_is_rewritten_twice() {
+    let settings = "[gate.office]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                    [gate.idle]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                    [[route]]\npath = \"/once\"\nrewrite = \"/last?a=1\"\n\
+                    [[route]]\npath = \"/twice\"\nrewrite = \"/once?a=1\"\n\
+                    [[route]]\npath = \"/last\"\nrespond = {}\nbefore = [\"office\"]\n";
+    let setup = Setup::new(settings);
+
+    let checked = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let warned = |text: &str| checked.stderr.contains(&format!("warning: {text}"));
+    assert!(warned("gate.idle stands in front of no route: "), "{}", checked.stderr);
+    assert!(!warned("gate.office"), "{}", checked.stderr);
+    assert!(
+        warned("route \"/twice\" is answered with 508: its `rewrite` leads to \"/once\""),
+        "{}",
+        checked.stderr
+    );
+    assert!(!warned("route \"/once\""), "{}", checked.stderr);
 }

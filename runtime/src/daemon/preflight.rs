@@ -11,7 +11,7 @@ use super::memory::Total;
 use super::operators::client_options;
 use super::{descriptors, operators};
 use crate::access::{AccessCheck, AccessGate, RateKey};
-use crate::config::{CacheDir, Config, HandlerConfig, MountConfig, RouteConfig};
+use crate::config::{CacheDir, Config, HandlerConfig, MountConfig, RouteConfig, TargetConfig};
 use crate::job::Name;
 use crate::net::{self, Endpoint};
 use crate::observe::access_file;
@@ -71,8 +71,11 @@ pub fn lacking(config: &Config) -> PreflightFindings {
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
     warnings.extend(open_tokens(config));
+    warnings.extend(idle_gates(config));
     warnings.extend(ways_round_gates(config));
     warnings.extend(config.routes.iter().flat_map(|route| foreign_captures(&route.path)));
+    warnings.extend(config.routes.iter().filter_map(|route| escaped(&route.path)));
+    warnings.extend(rewritten_twice(config));
     PreflightFindings { errors, warnings }
 }
 
@@ -174,6 +177,16 @@ fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
+/// Warns of gates that stand in front of no route. What they were written for is open.
+fn idle_gates(config: &Config) -> Vec<String> {
+    let named: HashSet<&String> = config.routes.iter().flat_map(|route| &route.before).collect();
+    let idle = config.gates.iter().filter(|gate| !named.contains(&gate.name));
+    idle.map(|gate| {
+        format!("gate.{} stands in front of no route: name it in `before`, or remove it", gate.name)
+    })
+    .collect()
+}
+
 /// Warns of handlers that answer a path with gates, and all that is around it without. What the handler takes for the
 /// same path, such as another case, comes through the route without gates.
 fn ways_round_gates(config: &Config) -> Vec<String> {
@@ -214,6 +227,45 @@ fn foreign_captures(path: &str) -> Vec<String> {
     let segments = path.split('/').filter_map(|segment| Some((segment, meant(segment)?)));
     let told = segments.map(|(segment, meant)| {
         format!("route {path:?}: {segment:?} matches only itself: write {meant:?} to match other text")
+    });
+    told.collect()
+}
+
+/// Warns of an escape such as `%20` in the path of a route. It is compared with paths whose escapes are decoded.
+fn escaped(path: &str) -> Option<String> {
+    let is_escape = |text: &&str| text[1..].bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut escapes = path.match_indices('%').filter_map(|(at, _)| path.get(at..at + 3));
+    let escape = escapes.find(is_escape)?;
+    Some(format!(
+        "route {path:?}: {escape:?} matches only itself, because the paths of requests are decoded first: write the character"
+    ))
+}
+
+/// Warns of rewrites to a fixed path that is rewritten again, which is always a 508.
+fn rewritten_twice(config: &Config) -> Vec<String> {
+    let rewrites = || {
+        config.routes.iter().filter_map(|route| match &route.target {
+            TargetConfig::Rewrite(to) => Some((route, to.as_str())),
+            TargetConfig::Handler(_)
+            | TargetConfig::Redirect(_)
+            | TargetConfig::Respond(_)
+            | TargetConfig::Files(_) => None,
+        })
+    };
+    let of_every_method = rewrites().filter(|(route, _)| route.methods.is_empty());
+    let again: HashSet<_> =
+        of_every_method.map(|(route, _)| (route.host.as_deref(), route.path.as_str())).collect();
+    let told = rewrites().filter_map(|(route, to)| {
+        let path = to.split(['?', '#']).next().unwrap_or_default();
+        // A path with placeholders or escapes names no route in the words of the file.
+        let is_again = !path.contains(['{', '%']) && again.contains(&(route.host.as_deref(), path));
+        is_again.then(|| {
+            format!(
+                "route {:?} is answered with 508: its `rewrite` leads to {path:?}, which is rewritten again, and a path is \
+                 rewritten once. Write the last path",
+                route.path
+            )
+        })
     });
     told.collect()
 }
@@ -264,6 +316,18 @@ mod tests {
         }
         for path in ["/", "/a/{id}/{*rest}", "/v1/a:cancel", "/:", "/a*", "/:id.json"] {
             assert!(foreign_captures(path).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_escape_in_the_path_of_a_route_is_warned_of() {
+        assert_eq!(
+            escaped("/a%20b").unwrap(),
+            "route \"/a%20b\": \"%20\" matches only itself, because the paths of requests are decoded first: write the \
+             character"
+        );
+        for path in ["/a b", "/100%", "/%zz", "/a%2", "/%é0"] {
+            assert_eq!(escaped(path), None, "{path}");
         }
     }
 }
