@@ -44,9 +44,9 @@ pub struct ListedEntry {
 }
 
 impl ListingCache {
-    /// Lists a directory in the order of names, without hidden ones. A long list is cut. A listing is kept until its
-    /// directory changes. `leads_to` returns what a name leads to, or `None` for a name that is left out. Blocks while the
-    /// file system does.
+    /// Lists a directory in the order of names, without those that are never served. A long list is cut. A listing is kept
+    /// until its directory changes. `leads_to` returns what a name leads to, or `None` for a name that is left out. Blocks
+    /// while the file system does.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -73,22 +73,29 @@ impl ListingCache {
     }
 }
 
+/// Reports whether no name with this character is served: another system takes it for a separator or an end.
+pub fn is_odd(letter: char) -> bool {
+    letter == '\\' || letter.is_control()
+}
+
 fn list(dir: &OwnedFd, leads_to: impl Fn(&str) -> Option<FileType>) -> Result<DirListing, Errno> {
     let mut entries = Vec::new();
     let mut found = Dir::read_from(dir)?;
     for entry in found.by_ref().take(READ) {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if name.starts_with('.') {
+        if name.starts_with('.') || name.contains(is_odd) {
             continue;
         }
-        let is_dir = match entry.file_type() {
-            FileType::Directory => true,
-            FileType::Symlink | FileType::Unknown => match leads_to(name) {
-                Some(kind) => kind == FileType::Directory,
-                None => continue,
-            },
-            _ => false,
+        let kind = match entry.file_type() {
+            FileType::Symlink | FileType::Unknown => leads_to(name),
+            kind => Some(kind),
+        };
+        let is_dir = match kind {
+            Some(FileType::Directory) => true,
+            Some(FileType::RegularFile) => false,
+            // FIFOs, sockets and devices are not served, and neither is what leads nowhere.
+            Some(_) | None => continue,
         };
         entries.push(ListedEntry { name: name.to_owned(), is_dir });
     }

@@ -9,7 +9,7 @@ mod kept_files;
 mod opened;
 mod root;
 
-pub use dir_listing::{DirListing, ListedEntry};
+pub use dir_listing::{DirListing, ListedEntry, is_odd};
 pub use kept_files::KeptFile;
 pub use opened::{FileState, FileVersion, OpenedFile};
 pub use root::{FileRoot, FoundEntry, OpenError, is_local};

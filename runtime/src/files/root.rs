@@ -189,8 +189,8 @@ impl FileRoot {
         self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
     }
 
-    /// Lists the open directory `dir` at a path, in the order of names, without hidden ones and without links that lead
-    /// out. A long list is cut. The last listing is kept until its directory changes.
+    /// Lists the open directory `dir` at a path, in the order of names, without those that are never served and without
+    /// links that lead out. A long list is cut. The last listing is kept until its directory changes.
     ///
     /// # Errors
     /// See [`OpenError`].

@@ -223,17 +223,19 @@ async fn listed(root: &Arc<FileRoot>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_listing_is_sorted_and_leaves_out_what_is_hidden_or_leads_out() {
+async fn a_listing_is_sorted_and_leaves_out_what_is_not_served() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     fs::create_dir_all(at("public/d")).unwrap();
-    for name in ["b", "a", ".hidden"] {
+    for name in ["b", "a", ".hidden", "back\\slash", "two\nlines"] {
         fs::write(at("public").join(name), "").unwrap();
     }
     for (to, name) in [("a", "in"), ("d", "to"), ("../secret", "out"), ("/etc/passwd", "absolute")] {
         symlink(to, at("public").join(name)).unwrap();
     }
     symlink("none", at("public/broken")).unwrap();
+    mkfifoat(CWD, at("public/fifo"), Mode::RUSR).unwrap();
+    symlink("fifo", at("public/to-fifo")).unwrap();
 
     assert_eq!(listed(&root(&at("public"))).await, ["a", "b", "d/", "in", "to/"]);
 }

@@ -1,5 +1,7 @@
 //! The path of a file below its directory, from the path of a request.
 
+use crate::files::is_odd;
+
 /// A relative path that names no hidden file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FilePath<'a> {
@@ -26,7 +28,6 @@ impl<'a> FilePath<'a> {
             [b'.', ..] => segment == b".well-known",
             _ => true,
         };
-        let is_odd = |char: char| char == '\\' || char.is_control();
         let mut segments = path.as_bytes().split(|byte| *byte == b'/');
         (segments.all(is_served) && !path.contains(is_odd)).then_some(FilePath { path, is_dir })
     }
