@@ -154,6 +154,7 @@ fn a_secret_is_named_and_not_shown() {
     assert_eq!(told["route"]["handler"]["grants"]["env"], serde_json::json!(["TOKEN"]));
     assert!(!told.to_string().contains("s3cret"));
     assert_eq!(json(&daemon, &["explain", "GET", "/slow/"])["status"], 404);
+    assert_eq!(json(&daemon, &["explain", "TRACE", "/slow"])["status"], 501);
     assert_eq!(json(&daemon, &["explain", "GET", "/slow/"])["near"][0]["miss"], "answers at /slow");
 }
 

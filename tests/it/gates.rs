@@ -317,6 +317,7 @@ fn an_empty_segment_or_its_escape_leads_round_no_gate() {
         let refused = daemon.get(path);
         assert_eq!(refused.status(), 400, "{path}");
         assert!(refused.text().contains("empty segment"), "{}", refused.text());
+        assert_eq!(explained(&daemon, path)["status"], 400, "{path}");
     }
     assert_eq!((daemon.get("//x").status(), daemon.get("/x//y").status()), (200, 200));
 }

@@ -41,8 +41,12 @@ impl ReplyJob for Explain {
 
     async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<ExplainReply> {
         let request = Request::read(&ExplainCommand::decode(&job.args)?)?;
-        let client = client(&self.state.config.load().trusted_proxies);
+        let config = self.state.config.load();
+        let client = client(&config.trusted_proxies);
         let mut reply = request.explain(&engine.live().pin());
+        if config.https_redirect && request.path != "/healthz" {
+            reply.why += "; before routing, a request over TCP in clear is redirected to https:";
+        }
         let obtains = self.state.tls().is_some_and(|tls| tls.acme().is_some());
         if obtains && AcmeCertificates::is_validation_path(&request.raw_path) {
             reply.why += "; before routing, a token that [tls.acme] waits for is answered";
@@ -78,6 +82,9 @@ impl Request {
         let (mut route, mut trial, mut allow) = (None, None, None);
         let host = self.host.as_deref();
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
+            _ if matches!(self.method, Method::CONNECT | Method::TRACE) => {
+                (Some(501), "CONNECT and TRACE are not implemented".to_owned())
+            }
             Lookup::Found(found) => {
                 let explained = route.insert(self.found(&found));
                 let handler = found.route.target.handler();
@@ -87,7 +94,7 @@ impl Request {
                     RouteTarget::Handler(_)
                     | RouteTarget::Redirect(_)
                     | RouteTarget::Respond(_)
-                    | RouteTarget::Files(_) => answered(&found),
+                    | RouteTarget::Files(_) => self.answered(catalog, &found, &self.path),
                 }
             }
             Lookup::MethodNotAllowed { allow: methods, .. } => {
@@ -167,7 +174,7 @@ impl Request {
                 }
                 rewrite.limits = describe::rate_limits(found.route);
                 rewrite.before = describe::gates(found.route);
-                let (status, why) = answered(&found);
+                let (status, why) = self.answered(catalog, &found, &path);
                 (status, format!("the rewritten path leads to {behind}: {why}"))
             }
             Lookup::MethodNotAllowed { .. } => {
@@ -179,6 +186,20 @@ impl Request {
             }
             Lookup::NotFound => (Some(404), "no route matches the rewritten path".to_owned()),
         }
+    }
+
+    /// Returns the status of a request that a route takes, if the daemon answers, and the reason.
+    fn answered(&self, catalog: &Catalog, found: &Match<'_, '_>, path: &str) -> (Option<u16>, String) {
+        let RouteSpec { target, .. } = &found.route.spec;
+        let is_option = target.handler().is_some_and(|handler| found.option(handler).is_some());
+        let (status, why) = match catalog.routes.evasion(found, self.host.as_deref(), &self.method, path) {
+            Some(evades) => (Some(400), evades),
+            None if is_option => {
+                (Some(400), "a capture begins with `-`, which a program would read as an option")
+            }
+            None => (describe::status(target), "this route is the most specific for the host and path"),
+        };
+        (status, why.to_owned())
     }
 
     /// Returns the URL that the route redirects to, or the path that is routed instead.
@@ -241,18 +262,6 @@ impl Request {
         let first = |path: &str| path.split('/').nth(1).map(str::to_owned).filter(|first| !first.is_empty());
         first(&self.path).is_some_and(|segment| first(&route.pattern) == Some(segment))
     }
-}
-
-/// Returns the status of a request that a route takes, if the daemon answers, and the reason.
-fn answered(found: &Match<'_, '_>) -> (Option<u16>, String) {
-    let handler = found.route.target.handler();
-    let (status, why) = match handler.and_then(|handler| found.option(handler)) {
-        None => {
-            (describe::status(&found.route.target), "this route is the most specific for the host and path")
-        }
-        Some(_) => (Some(400), "a capture begins with `-`, which a program would read as an option"),
-    };
-    (status, why.to_owned())
 }
 
 /// Describes why a version of the API is refused.

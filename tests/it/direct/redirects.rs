@@ -137,6 +137,8 @@ fn requests_in_clear_are_sent_to_https_except_health_checks() {
     assert_eq!(plain.ask("POST", "/nowhere", "").status(), 308);
     assert_eq!(plain.get("/healthz").status(), 200);
     assert_eq!(Client::unix(&daemon.path("p.sock")).get("/gone").status(), 410);
+    let told = explain(&daemon, "GET", "/gone");
+    assert!(told["why"].as_str().unwrap().ends_with("in clear is redirected to https:"), "{told}");
 }
 
 #[test]
