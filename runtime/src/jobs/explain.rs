@@ -106,7 +106,11 @@ impl Request {
                 let why = "no route matches, so the daemon itself answers with the state of its gate";
                 (Some(200), why.to_owned())
             }
-            Lookup::NotFound => (Some(404), "no route matches this host and path".to_owned()),
+            Lookup::NotFound => {
+                let group = catalog.routes.group_of(host, &self.path);
+                let of_group = group.map(|group| format!("; the 404 is that of the group {}", group.name));
+                (Some(404), format!("no route matches this host and path{}", of_group.unwrap_or_default()))
+            }
         };
         let near = self.near(catalog, route.as_ref().map(|found| found.route.as_str()));
         ExplainReply {

@@ -243,4 +243,14 @@ fn explain_tells_the_versions_and_what_happens_to_responses() {
         (&told["status"], &told["why"]),
         (&json!(400), &json!("the group of the route supports the versions 1.24..1.41"))
     );
+    for (url, wanted) in [
+        (
+            "http://www.example.org/web/none",
+            "no route matches this host and path; the 404 is that of the group web",
+        ),
+        ("/none", "no route matches this host and path"),
+    ] {
+        let told = explain(url);
+        assert_eq!((&told["status"], &told["why"]), (&json!(404), &json!(wanted)), "{url}");
+    }
 }
