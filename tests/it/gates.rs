@@ -337,6 +337,7 @@ fn a_limit_counts_before_a_gate() {
 fn what_cannot_be_a_gate_is_refused_with_what_can() {
     for (before, gates, wanted) in [
         ("\"x\"", "", "route[0].before[0]: there is no gate \"x\": add [gate.x], or name a handler"),
+        ("\"enw\"", "", "route[0].before[0]: there is no gate \"enw\"; did you mean \"env\"?"),
         ("\"env\"", "", "route[0].before: a handler cannot be the gate of its own route"),
         (
             "",

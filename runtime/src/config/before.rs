@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::front_schema::WrittenGate;
 use super::model::HandlerConfig;
+use super::nearest::Names;
 use super::reader::{Keyed, NamedTable};
 use super::report::Diagnostics;
 use super::route_model::RouteConfig;
@@ -14,6 +15,8 @@ use crate::job::{Name, OutputFormat};
 /// The names that `before` may hold.
 pub(super) struct GateNames<'a> {
     known: BTreeMap<&'a str, KnownGate>,
+    /// The same names, for suggestions.
+    near: Names<'a>,
     /// The names of the gates in front of every route.
     all: Vec<String>,
 }
@@ -53,8 +56,9 @@ impl<'a> GateNames<'a> {
             (gate.name.as_str(), KnownGate { wrong: None, names_user })
         });
         // A later entry replaces an earlier one.
-        let known = blamed.chain(handlers).chain(gates).collect();
-        let mut names = GateNames { known, all: Vec::new() };
+        let known: BTreeMap<&str, KnownGate> = blamed.chain(handlers).chain(gates).collect();
+        let near = Names::new(known.keys().copied());
+        let mut names = GateNames { known, near, all: Vec::new() };
         names.all = names.list(written, report);
         names
     }
@@ -128,7 +132,7 @@ impl<'a> GateNames<'a> {
                 }
                 Some(_) if !listed.insert(&at.value) => Err("is in this list already".to_owned()),
                 Some(_) => Ok(()),
-                None => Err(format!("there is no gate {0:?}: add [gate.{0}], or name a handler", at.value)),
+                None => Err(self.unknown(&at.value)),
             };
             match checked {
                 Ok(()) => names.push(at.value.clone()),
@@ -136,5 +140,12 @@ impl<'a> GateNames<'a> {
             }
         }
         names
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        match self.near.nearest(name) {
+            Some(near) => format!("there is no gate {name:?}; did you mean {near:?}?"),
+            None => format!("there is no gate {name:?}: add [gate.{name}], or name a handler"),
+        }
     }
 }
