@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use crate::harness::frames::{Frames, block, flag, frame, kind};
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, portcullis};
 
 /// `/a` has a limit of its own, `/b` and `/c` one of their handler.
@@ -233,4 +234,26 @@ fn limits_are_explained_and_checked() {
     );
     let said = finish(portcullis().arg("check").current_dir(misheard.path("")), b"", PATIENCE).stderr;
     assert!(said.contains("listen[0]: ") && !said.contains("clients of Unix sockets"), "{said}");
+}
+
+#[test]
+fn the_host_and_the_cookies_of_http2_count_as_the_fields_of_http1() {
+    let routes = "[[route]]\npath = \"/host\"\nrespond = {}\nlimit = { rate = \"1/h\", by = \"header:host\" }\n\
+                  [[route]]\npath = \"/cookie\"\nrespond = {}\nlimit = { rate = \"1/h\", by = \"header:cookie\" }\n";
+    let daemon = Setup::new(routes).start();
+    let ask = |path: &str, fields: &[(&str, &str)]| {
+        let all = [&[(":method", "GET"), (":scheme", "http"), (":path", path)], fields].concat();
+        let mut connection = Frames::begin(daemon.client(), &[]);
+        connection.send(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block(&all)));
+        connection.answer(1).status
+    };
+    let host = |name: &str| ask("/host", &[(":authority", name)]);
+    let cookies = |first: &str, second: &str| {
+        ask("/cookie", &[(":authority", "test"), ("cookie", first), ("cookie", second)])
+    };
+
+    assert_eq!([host("a.example"), host("b.example"), host("a.example")], [200, 200, 429]);
+    assert_eq!([cookies("a=1", "b=2"), cookies("a=1", "b=3"), cookies("a=1", "b=2")], [200, 200, 429]);
+    let joined = daemon.client().ask("GET", "/cookie", "Cookie: a=1; b=3\r\n");
+    assert_eq!(joined.status(), 429, "the same cookies over HTTP/1");
 }

@@ -93,7 +93,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let quota = rate_limit::admit(&checks.limits, self.peer, &self.head.headers, None).await?;
+        let quota = rate_limit::admit(&checks.limits, self.peer, self.head, None).await?;
         let passed = PassedCount::default();
         let chain = GateChain { found, gates: &checks.gates, limits: &checks.limits_behind, passed: &passed };
         self.pass_gates(chain, (pass, quota), body, log).await
@@ -114,7 +114,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let mut response = match decision? {
             GateDecision::Answer(response) => *response,
             GateDecision::Pass => {
-                let behind = rate_limit::admit(limits, self.peer, &self.head.headers, pass.user()).await?;
+                let behind = rate_limit::admit(limits, self.peer, self.head, pass.user()).await?;
                 quota = quota.and(behind);
                 RequestContext { pass, ..self }.go_on(found, body, log).await?
             }

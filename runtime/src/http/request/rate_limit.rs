@@ -1,8 +1,12 @@
 //! The rate limits of a route, and the fields that tell clients of them.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
-use crate::access::{RateExceeded, RateLimit, Remaining};
+use http::header::{COOKIE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::access::{RateExceeded, RateKey, RateLimit, Remaining};
 use crate::catalog::RouteLimit;
 use crate::http::refusal::Refusal;
 use crate::net::Peer;
@@ -25,18 +29,18 @@ pub(in crate::http) struct RemainingQuota<'a>(Vec<(&'a RateLimit, Remaining)>);
 pub(in crate::http) async fn admit<'a>(
     limits: &'a [RouteLimit],
     peer: &Peer,
-    fields: &HeaderMap,
+    head: &Parts,
     user: Option<&str>,
 ) -> Result<RemainingQuota<'a>, Refusal> {
-    let address = peer.origin();
+    let (address, fields) = (peer.origin(), as_in_http1(limits, head));
     let mut left = Vec::with_capacity(limits.len());
     for RouteLimit { limit, shared } in limits {
         let count = match shared {
-            Some(shared) => shared.count(&limit.client(address, fields, user)).await,
+            Some(shared) => shared.count(&limit.client(address, &fields, user)).await,
             None => None,
         };
         let counted = match count {
-            None => limit.admit(address, fields, user),
+            None => limit.admit(address, &fields, user),
             Some(RateCount::Admitted { requests }) => Ok(limit.remaining(requests)),
             Some(RateCount::Refused { retry_after }) => Err(limit.exceeded(retry_after)),
         };
@@ -44,6 +48,30 @@ pub(in crate::http) async fn admit<'a>(
         left.push((&**limit, counted));
     }
     Ok(RemainingQuota(left))
+}
+
+/// Returns the fields by which limits count, as a client of HTTP/1 sends them. In HTTP/2 the host is in `:authority`, and each
+/// cookie may be a field (RFC 9113 §8.3.1, §8.2.3).
+fn as_in_http1<'h>(limits: &[RouteLimit], head: &'h Parts) -> Cow<'h, HeaderMap> {
+    let counts_by = |name: &HeaderName| {
+        limits.iter().any(|limit| matches!(&limit.limit.rule.by, RateKey::Header(key) if key == name))
+    };
+    let mut fields = Cow::Borrowed(&head.headers);
+    if head.version != Version::HTTP_2 {
+        return fields;
+    }
+    if counts_by(&HOST)
+        && let Some(host) = head.uri.authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok())
+    {
+        fields.to_mut().insert(HOST, host);
+    }
+    if counts_by(&COOKIE) && head.headers.contains_key(COOKIE) {
+        let cookies: Vec<&[u8]> = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(all) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+            fields.to_mut().insert(COOKIE, all);
+        }
+    }
+    fields
 }
 
 impl<'a> RemainingQuota<'a> {
