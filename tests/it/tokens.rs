@@ -140,3 +140,14 @@ fn a_token_passes_the_gate_of_its_own_algorithm_alone() {
         }
     }
 }
+
+#[test]
+fn a_public_key_of_another_curve_is_refused_at_the_start() {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let gate = "[gate.api]\nkind = \"jwt\"\nalgorithms = [\"ES256\"]\nkey = \"key.pem\"\n\
+                [[route]]\npath = \"/\"\nrespond = {}\nbefore = [\"api\"]\n";
+
+    let refused = Setup::new(gate).file("key.pem", key.public_key_pem().as_bytes()).fail();
+
+    assert!(refused.stderr.contains("gate.api: the key suits none of the algorithms"), "{}", refused.stderr);
+}

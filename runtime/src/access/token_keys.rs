@@ -3,13 +3,20 @@
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
 
 use super::ring_provider;
 use super::verified_lately::VerifiedLately;
 
 /// The shortest secret of an HMAC, in bytes: RFC 7518 §3.2 for HS256.
 const SHORTEST_SECRET: usize = 32;
+
+/// Why a key of the right family is refused.
+const UNSUITED: &str = "the key suits none of the algorithms: ES256 wants one of the curve P-256, ES384 of P-384, RS and PS \
+                        of 2048 bits at least";
+
+/// The end of the first line of a private key in PEM, of each kind (RFC 7468 §10, §11, and PKCS #1).
+const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
 /// The most keys of a set. A token is tried with each key of its name.
 const MOST_KEYS: usize = 100;
@@ -80,8 +87,10 @@ pub(super) fn read(source: &TokenKeySource<'_>, claims: &TokenClaims) -> Result<
         TokenKeySource::KeySet(json) => return key_set(json, claims),
     };
     let family = key.family();
+    let is_listed = algorithms.iter().any(|algorithm| algorithm.family() == family);
     match claims.of(None, key, None) {
         Some(key) => Ok(vec![key]),
+        None if is_listed => Err(UNSUITED.to_owned()),
         None => Err(format!("the key is of the family {family:?}, and no algorithm of that is listed")),
     }
 }
@@ -103,6 +112,7 @@ impl TokenClaims {
     fn of(&self, id: Option<String>, key: DecodingKey, alone: Option<KeyAlgorithm>) -> Option<TokenKey> {
         let is_for = |algorithm: &Algorithm| {
             algorithm.family() == key.family()
+                && suits(&key, *algorithm)
                 && alone.is_none_or(|alone| KeyAlgorithm::from(*algorithm) == alone)
         };
         let mut validation = Validation::new(Algorithm::HS256);
@@ -127,6 +137,21 @@ impl TokenClaims {
     }
 }
 
+/// Reports whether a key of the family of an algorithm may be one of it, by its length. Another key verifies no token.
+fn suits(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    let length = match key.kind() {
+        DecodingKeyKind::SecretOrDer(bytes) => bytes.len(),
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+    };
+    match algorithm.family() {
+        // A point without compression (SEC 1 §2.3.3): a byte, and two coordinates of 32 or 48 bytes.
+        AlgorithmFamily::Ec => length == if algorithm == Algorithm::ES384 { 97 } else { 65 },
+        // RFC 7518 §3.3: 2048 bits at least.
+        AlgorithmFamily::Rsa => length >= 256,
+        AlgorithmFamily::Hmac | AlgorithmFamily::Ed => true,
+    }
+}
+
 fn long_enough(secret: &[u8]) -> Result<(), String> {
     match secret.len() < SHORTEST_SECRET {
         true => Err(format!(
@@ -139,6 +164,10 @@ fn long_enough(secret: &[u8]) -> Result<(), String> {
 
 /// Reads a public key in PEM, of the family of the algorithms.
 fn public_key(pem: &[u8], algorithms: &[Algorithm]) -> Result<DecodingKey, String> {
+    if pem.windows(PRIVATE.len()).any(|text| text == PRIVATE) {
+        return Err("a private key: name the file of the public one, as from `openssl pkey -in KEY -pubout`"
+            .to_owned());
+    }
     let families: Vec<AlgorithmFamily> = algorithms.iter().map(|algorithm| algorithm.family()).collect();
     let Some(family) = families.first().filter(|first| families.iter().all(|family| family == *first)) else {
         return Err("one key is for algorithms of one family: RS and PS, ES, or EdDSA".to_owned());

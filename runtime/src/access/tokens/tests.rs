@@ -275,3 +275,25 @@ fn a_key_that_does_not_suit_is_refused() {
     );
     assert!(algorithm("none").is_err() && algorithm("RS256").is_ok());
 }
+
+#[test]
+fn a_key_that_would_verify_no_token_is_refused() {
+    let refused = |source: TokenKeySource<'_>, algorithm: Algorithm| {
+        TokenRules::new(&source, &claims(&[algorithm])).err().unwrap_or_default()
+    };
+    let coordinate = BASE64.encode([7_u8; 32]);
+    let point = json!({"kty": "EC", "crv": "P-256", "kid": "k", "x": coordinate, "y": coordinate});
+    let short = json!({"kty": "RSA", "kid": "k", "n": BASE64.encode([7_u8; 128]), "e": "AQAB"});
+
+    for (key, algorithm, wanted) in [
+        (&point, Algorithm::ES384, "no key for these"),
+        (&short, Algorithm::RS256, "no key for these"),
+        (&point, Algorithm::ES256, ""),
+    ] {
+        let set = json!({"keys": [key]}).to_string();
+        let said = refused(TokenKeySource::KeySet(set.as_bytes()), algorithm);
+        assert!(said.contains(wanted) && said.is_empty() == wanted.is_empty(), "{key}: {said}");
+    }
+    let private = b"-----BEGIN RSA PRIVATE KEY-----\nAA==\n-----END RSA PRIVATE KEY-----\n";
+    assert!(refused(TokenKeySource::Pem(private), Algorithm::RS256).contains("a private key: name the file"));
+}
