@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, HOST, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::reserved_fields::are_twins;
@@ -70,6 +70,10 @@ impl GatePass {
                 self.facts.retain(|(known, _)| known != name);
                 self.facts.push((name.to_owned(), value.to_owned()));
             } else if let Some(name) = name.as_str().strip_prefix(RESPONSE_PREFIX).and_then(changeable) {
+                // A response has one of each (RFC 9110 §8.3, §10.2.2).
+                if matches!(name, CONTENT_TYPE | LOCATION) {
+                    changes.set.remove(&name);
+                }
                 changes.set.append(name, value.clone());
             } else if *name == SET_COOKIE {
                 changes.add.append(SET_COOKIE, value.clone());
@@ -262,12 +266,18 @@ mod tests {
         };
         let mut pass = GatePass::default();
         pass.take("first", &says(&["<a>"]));
-        pass.take("second", &says(&["<b>", "<c>"]));
+        let mut told = says(&["<b>", "<c>"]);
+        for kind in ["text/a", "text/b"] {
+            told.append("response-content-type", value(kind));
+        }
+        pass.take("second", &told);
         let mut response = HeaderMap::from_iter([(LINK, value("<handler>"))]);
 
         tell(pass.into_response().as_deref(), &mut response);
 
         assert_eq!(response.get_all(LINK).iter().collect::<Vec<_>>(), ["<b>", "<c>"]);
+        let kinds: Vec<_> = response.get_all(CONTENT_TYPE).iter().collect();
+        assert_eq!(kinds, ["text/b"], "a response has one type");
     }
 
     #[test]
