@@ -63,12 +63,14 @@ fn a_remembered_password_passes_its_own_gate_alone_and_a_file_in_memory_is_guard
 }
 
 #[test]
-fn check_warns_of_a_gate_in_front_of_no_route_and_of_a_path_that_is_rewritten_twice() {
+fn check_warns_of_gates_that_are_idle_or_closed_and_of_a_path_that_is_rewritten_twice() {
     let settings = "[gate.office]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
                     [gate.idle]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                    [gate.closed]\nkind = \"addresses\"\nallow = [\"192.0.2.1\"]\ndeny = [\"192.0.2.0/24\"]\n\
+                    [gate.named]\nkind = \"client_certificate\"\nnames = [\"ada\"]\n\
                     [[route]]\npath = \"/once\"\nrewrite = \"/last?a=1\"\n\
                     [[route]]\npath = \"/twice\"\nrewrite = \"/once?a=1\"\n\
-                    [[route]]\npath = \"/last\"\nrespond = {}\nbefore = [\"office\"]\n";
+                    [[route]]\npath = \"/last\"\nrespond = {}\nbefore = [\"office\", \"closed\", \"named\"]\n";
     let setup = Setup::new(settings);
 
     let checked = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
@@ -77,6 +79,11 @@ fn check_warns_of_a_gate_in_front_of_no_route_and_of_a_path_that_is_rewritten_tw
     let warned = |text: &str| checked.stderr.contains(&format!("warning: {text}"));
     assert!(warned("gate.idle stands in front of no route: "), "{}", checked.stderr);
     assert!(!warned("gate.office"), "{}", checked.stderr);
+    for closed in
+        ["gate.closed lets nobody pass: all of `allow`", "gate.named lets nobody pass: no client has"]
+    {
+        assert!(warned(closed), "{closed}: {}", checked.stderr);
+    }
     assert!(
         warned("route \"/twice\" is answered with 508: its `rewrite` leads to \"/once\""),
         "{}",

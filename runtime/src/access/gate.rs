@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::address_set::AddressSet;
+use super::address_set::{AddressSet, UnixClients};
 use super::key_set::FetchedKeySet;
 use super::passwords::Passwords;
 use super::tokens::TokenRules;
@@ -96,6 +96,14 @@ impl AddressRules {
     /// Reports whether a client passes. `None` stands for a client of a Unix socket.
     pub fn admit(&self, address: Option<IpAddr>) -> bool {
         !self.deny.contains(address) && (self.allow.is_empty() || self.allow.contains(address))
+    }
+
+    /// Reports whether all that is allowed is denied too.
+    pub fn admit_nobody(&self) -> bool {
+        let AddressRules { allow, deny } = self;
+        !allow.is_empty()
+            && deny.networks.hold(&allow.networks)
+            && (allow.unix == UnixClients::Excluded || deny.unix == UnixClients::Included)
     }
 }
 
@@ -209,6 +217,10 @@ mod tests {
                 && !denied.admit(address("::ffff:10.1.0.1"))
         );
         assert!(!both.admit(None), "a Unix client has no address that is allowed");
+        let closed = AddressRules { allow: set(&["10.1.2.0/24"]), ..both };
+        assert!(closed.admit_nobody() && !denied.admit_nobody());
+        let unix = AddressSet { unix: UnixClients::Included, ..closed.allow.clone() };
+        assert!(!AddressRules { allow: unix, ..closed }.admit_nobody(), "Unix clients");
     }
 
     #[test]

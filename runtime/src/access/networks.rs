@@ -44,6 +44,15 @@ impl Networks {
         behind.checked_sub(1).is_some_and(|last| self.disjoint[last].contains(&address))
     }
 
+    /// Reports whether the set holds all of another set. Networks that are one together count as one.
+    pub fn hold(&self, other: &Networks) -> bool {
+        let is_held = |network: &IpNet| {
+            let behind = self.disjoint.partition_point(|own| own.network() <= network.network());
+            behind.checked_sub(1).is_some_and(|last| self.disjoint[last].contains(network))
+        };
+        other.disjoint.iter().all(is_held)
+    }
+
     /// Reports whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.disjoint.is_empty()
@@ -127,5 +136,17 @@ mod tests {
             networks(&["0.0.0.0/0"]).is_everybody() && networks(&["0.0.0.0/1", "128.0.0.0/1"]).is_everybody()
         );
         assert!(!networks(&["10.0.0.0/8", "::/1"]).is_everybody());
+    }
+
+    #[test]
+    fn a_set_holds_another_if_it_holds_each_network() {
+        let set = networks(&["10.0.0.0/9", "10.128.0.0/9", "2001:db8::/32"]);
+
+        for held in [&["10.0.0.0/8"][..], &["10.1.0.0/16", "2001:db8:1::/48"], &[]] {
+            assert!(set.hold(&networks(held)), "{held:?}");
+        }
+        for other in [&["0.0.0.0/0"][..], &["10.1.0.0/16", "192.0.2.1"], &["2001::/16"], &["::/0"]] {
+            assert!(!set.hold(&networks(other)), "{other:?}");
+        }
     }
 }

@@ -71,6 +71,7 @@ pub fn lacking(config: &Config) -> PreflightFindings {
     warnings.extend(trusts_everybody(config));
     warnings.extend(idle_limits(config));
     warnings.extend(open_tokens(config));
+    warnings.extend(closed_gates(config));
     warnings.extend(idle_gates(config));
     warnings.extend(ways_round_gates(config));
     warnings.extend(config.routes.iter().flat_map(|route| foreign_captures(&route.path)));
@@ -175,6 +176,25 @@ fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
             gate.name
         )
     })
+}
+
+/// Warns of gates that nobody can pass.
+fn closed_gates(config: &Config) -> Vec<String> {
+    let knows_clients = config.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+    let closed = config.gates.iter().filter_map(|gate| {
+        let why = match &gate.check {
+            AccessCheck::Addresses(rules) if rules.admit_nobody() => "all of `allow` is in `deny` too",
+            AccessCheck::ClientCertificate(_) if !knows_clients => {
+                "no client has a certificate without tls.client_ca: name the file of the authorities that issue to clients"
+            }
+            AccessCheck::Addresses(_)
+            | AccessCheck::Basic(_)
+            | AccessCheck::ClientCertificate(_)
+            | AccessCheck::Token(_) => return None,
+        };
+        Some(format!("gate.{} lets nobody pass: {why}", gate.name))
+    });
+    closed.collect()
 }
 
 /// Warns of gates that stand in front of no route. What they were written for is open.
