@@ -73,6 +73,8 @@ fn no_client_chooses_the_host_or_adds_a_field_or_a_parameter() {
     assert_eq!(to("/users/1&admin=1", "h"), "https://h/profile?id=1%26admin%3D1&");
     assert_eq!(to("/users/1%26a%23b", "h"), "https://h/profile?id=1%26a%23b&");
     assert_eq!(location(&daemon, "/users/1%0d%0aSet-Cookie:x=1", "h").0, 400);
+    // `https:///profile` would be read as `https://profile`.
+    assert_eq!([".", ".:80", ".."].map(|host| location(&daemon, "/users/1", host).0), [400; 3]);
     let mut client = daemon.client();
     client.send("GET /users/1 HTTP/1.0\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.0 400 "), "this redirect needs a host");

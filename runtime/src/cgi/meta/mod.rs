@@ -219,7 +219,8 @@ pub fn is_host(text: &str) -> bool {
             _ => return false,
         },
         name => match name.split_at(name.iter().take_while(is_of_name).count()) {
-            ([_, ..], port) => port,
+            // `.` is the root of all names. Without its final dot nothing is left, and the host of a URL would be its path.
+            (name, port) if name.iter().any(|byte| *byte != b'.') => port,
             _ => return false,
         },
     };

@@ -251,7 +251,7 @@ proptest! {
         };
 
         let is_name = address.map_or_else(
-            || is_made_of(name, "afg.-_0123456789"),
+            || is_made_of(name, "afg.-_0123456789") && !is_made_of(name, "."),
             |address| is_made_of(address, "af:.0123456789"),
         );
         let wanted = is_name && (matches!(port, "" | ":") || is_made_of(&port[1..], "0123456789"));
