@@ -101,12 +101,14 @@ impl Template {
     /// The text is neither, names an unknown placeholder, or lets a client choose the host by a capture. The message
     /// says what to write.
     pub fn url(text: &str, captures: &[PathCapture]) -> Result<Template, String> {
-        let is_path = text.starts_with('/') || text.starts_with("{path}") || text.starts_with("{uri}");
+        let begins_path =
+            |text: &str| ["/", "{path}", "{uri}"].iter().any(|beginning| text.starts_with(beginning));
+        let is_path = begins_path(text);
         let after = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         if text.starts_with("//") {
             return Err(format!("{text:?} names a host without a scheme: write https: before it"));
         }
-        if !is_path && after.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+        if !is_path && after.is_none_or(|rest| rest.is_empty() || begins_path(rest)) {
             return Err(format!(
                 "wanted a URL such as \"https://{{host}}{{uri}}\", or a path such as \"/new/{{rest}}\", found {text:?}"
             ));
@@ -330,6 +332,9 @@ mod tests {
         assert!(refused("/x/{nobody}").contains("there is no {nobody} here"));
         assert!(refused("ftp://example.org/").contains("wanted a URL"));
         assert!(refused("https:///x").contains("wanted a URL"));
+        // Clients read `https:///evil.example` as `https://evil.example`.
+        assert!(refused("https://{uri}").contains("wanted a URL"));
+        assert!(refused("https://{path}/x").contains("wanted a URL"));
         assert!(refused("/a b").contains("cannot contain ' '"));
         assert!(refused("/{who").contains("not closed"));
         assert!(refused(&"{path}".repeat(17)).contains("16 placeholders"));
