@@ -16,6 +16,7 @@
 //! | 0 | [`access`] | who a client is, and whether it may pass: trusted proxies, rate limits, gates |
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
 //! | 0 | [`file_place`] | whether a path still leads to the file that is open, or a file could be made at it |
+//! | 0 | [`in_place`] | boxes whose value is made where it stays |
 //! | 0 | [`runtime_context`] | polls a future in the context of another tokio runtime |
 //! | 0 | [`observe`] | the log, the history, traces, the profiler, figures of the process, messages to the service manager |
 //! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
@@ -132,6 +133,7 @@ pub mod budget;
 pub mod confine;
 pub mod dashboard;
 pub mod file_place;
+pub mod in_place;
 pub mod observe;
 pub mod operator_file;
 pub mod runtime_context;

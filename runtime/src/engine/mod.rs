@@ -37,6 +37,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
+use crate::in_place;
 use crate::job::{
     Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Label, Name, Output, Run, Status, Stop,
     StopReason, Tail,
@@ -177,31 +178,27 @@ impl Engine {
         /// taken as it is written.
         const STDERR_TAIL: usize = 16 << 10;
         let stderr_tail = Tail::new(STDERR_TAIL);
-        // The memory comes first, as in `start`.
-        Box::write(
-            Box::new_uninit(),
-            Job {
-                id: JobId(self.next.0.fetch_add(1, Ordering::Relaxed)),
-                args: entry.args.clone(),
-                env: Env::new(),
-                stdin: Input::empty(),
-                stdout: Output::nowhere(),
-                stderr: Output::of(stderr_tail.destination()),
-                proxied: None,
-                stderr_tail,
-                stop: Stop::new(),
-                usage: Arc::default(),
-                parent: None,
-                origin: None,
-                around: Vec::new(),
-                caller: None,
-                allotment: None,
-                capture: entry.recorder.clone().map(Capture::new),
-                trail: None,
-                span: None,
-                entry,
-            },
-        )
+        in_place::boxed(|| Job {
+            id: JobId(self.next.0.fetch_add(1, Ordering::Relaxed)),
+            args: entry.args.clone(),
+            env: Env::new(),
+            stdin: Input::empty(),
+            stdout: Output::nowhere(),
+            stderr: Output::of(stderr_tail.destination()),
+            proxied: None,
+            stderr_tail,
+            stop: Stop::new(),
+            usage: Arc::default(),
+            parent: None,
+            origin: None,
+            around: Vec::new(),
+            caller: None,
+            allotment: None,
+            capture: entry.recorder.clone().map(Capture::new),
+            trail: None,
+            span: None,
+            entry,
+        })
     }
 
     /// Makes a job of a line such as `VERBOSE=1 echo hello`: words with `=` are variables, the first
@@ -234,9 +231,7 @@ impl Engine {
     /// From the run: [`Fault::Busy`], [`Fault::Draining`], and any other fault of the job.
     pub fn start(self: &Arc<Self>, job: Box<Job>) -> Run {
         let engine = self.clone();
-        // The memory comes first. `Box::pin` would make the future on the stack and copy all of its room, though only
-        // two pointers are in use before the first poll.
-        let run = Box::write(Box::new_uninit(), async move {
+        in_place::pinned(|| async move {
             let (stderr_tail, capture) = (job.stderr_tail.clone(), job.capture.clone());
             let outcome = engine.admitted(job, &stderr_tail).await;
             let fault = match &outcome {
@@ -246,8 +241,7 @@ impl Engine {
             };
             capture.iter().for_each(|capture| capture.fail(fault));
             outcome
-        });
-        Box::into_pin(run)
+        })
     }
 
     /// Runs a job within its limits once it has a slot. The span is captured: the parameter of an `async fn` would be

@@ -22,6 +22,7 @@ use super::server::accept::AcceptLoop;
 use super::service::{FinishedRequest, RequestContext, Service};
 use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, RouteTarget, VersionHeader};
 use crate::cgi::path;
+use crate::in_place;
 use crate::net::Remote;
 use crate::observe::history::History;
 use crate::observe::traces::Tracer;
@@ -209,16 +210,14 @@ impl RequestContext<'_, Arc<Catalog>> {
                     passed = pass;
                     RequestContext { pass: &passed, ..*self }
                 }
-                // Boxed, so that requests without a wait stay small. The memory comes first, as in `server::h1`.
-                None => {
-                    let room = Box::new_uninit();
-                    return Box::into_pin(Box::write(room, self.guarded(found, checks, body, log))).await;
-                }
+                // Boxed, so that requests without a wait stay small.
+                None => return in_place::pinned(|| self.guarded(found, checks, body, log)).await,
             },
         };
         match request.answer_now(found) {
             Ok(answer) => answer,
-            Err(work) => request.answer_later(found, work, body, log).await,
+            // The same here.
+            Err(work) => in_place::pinned(|| request.answer_later(found, work, body, log)).await,
         }
     }
 

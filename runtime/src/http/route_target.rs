@@ -95,8 +95,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
                 // Boxed, so that ordinary requests stay small.
                 Some(upgrade) => Box::pin(self.switch(found, (handler, upgrade), body, log)).await,
             },
-            // Boxed, so that requests without a wait stay small.
-            TargetWork::File(file) => Box::pin(file.answer()).await,
+            TargetWork::File(file) => file.answer().await,
         }
     }
 
@@ -121,9 +120,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
     ) -> Result<Response<Body>, Refusal> {
         let (entry, ballot) = self.pinned.pick(handler);
         if entry.kind == Kind::Proxy {
-            // Boxed, so that requests to a CGI program stay small. The memory comes first: the future is not copied.
-            let room = Box::new_uninit();
-            return Box::into_pin(Box::write(room, self.hand_on(found, (entry, ballot), body, log))).await;
+            return self.hand_on(found, (entry, ballot), body, log).await;
         }
         harmless(found, entry)?;
         let mut job = self.server.engine.job_of(entry.clone());

@@ -28,6 +28,7 @@ use super::upgrade::tunnel::PendingUpgrade;
 use super::wire::client_memory::estimate;
 use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
+use crate::in_place;
 use crate::job::HandlerVersion;
 use crate::net::Peer;
 use crate::observe::history::History;
@@ -168,9 +169,7 @@ pub(super) async fn respond<S: Service>(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let Accepted { service, settings, peer, .. } = accepted;
-    // The room first: a value that is moved into a new box is copied whole.
-    let room = Box::new_uninit();
-    let mut log = Box::write(room, RequestLog::new(progress.clone()));
+    let mut log = in_place::boxed(|| RequestLog::new(progress.clone()));
     progress.answering();
     let (mut head, body) = request.into_parts();
     let mut body = DrainBody::new(&head, body, progress);

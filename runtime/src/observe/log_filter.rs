@@ -10,7 +10,7 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 25] = [
+const MODULES: [&str; 26] = [
     "access",
     "acme",
     "budget",
@@ -26,6 +26,7 @@ const MODULES: [&str; 25] = [
     "file_place",
     "files",
     "http",
+    "in_place",
     "job",
     "jobs",
     "net",

@@ -14,6 +14,7 @@ use super::host::tmp::TmpGuard;
 use super::kinds::http::Warm;
 use super::kinds::instance_pool::InstancePool;
 use super::sandbox::Code;
+use crate::in_place;
 use crate::job::{Fault, Grants, Handler, Job, Kind, Limits, Needs, Outbound, Run, Status, Usage};
 
 /// A handler that runs a WebAssembly module.
@@ -111,21 +112,15 @@ const PROOF: Duration = Duration::from_secs(5);
 
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Box<Job>) -> Run {
-        // The memory comes first: `Box::pin` would make the future, which takes several KiB, on the stack and copy it.
-        let run = Box::write(Box::new_uninit(), async move {
+        in_place::pinned(|| async move {
             // A future is as large as its largest branch. The two longer branches are boxed, so that the common one (a
             // core module without files) stays small.
             match (&self.code, &self.files) {
                 (Code::Core(code), None) => code.run(code.prepare(bare(), job)).await,
-                (_, None) => {
-                    // The memory comes first: the future, which takes several KiB, is made in its place and not copied.
-                    let run = Box::write(Box::new_uninit(), self.run_with(bare, job));
-                    Box::into_pin(run).await
-                }
+                (_, None) => in_place::pinned(|| self.run_with(bare, job)).await,
                 (_, Some(files)) => Box::pin(self.run_with_files(files, job)).await,
             }
-        });
-        Box::into_pin(run)
+        })
     }
 
     fn needs(&self, limits: &Limits) -> Needs {

@@ -17,6 +17,7 @@ use crate::http::service::{self, Service};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
 use crate::http::wire::progress::Progress;
+use crate::in_place;
 use crate::net::Stream;
 
 /// Serves an HTTP/1 connection, one request after the other.
@@ -38,12 +39,7 @@ pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Bo
     }
     let pending = PendingUpgrade::default();
     // Boxed: hyper keeps room for it as long as the connection lasts, and an idle one needs none.
-    let respond = |request| {
-        // The memory comes first. `Box::pin` would make the future on the stack and copy all of its room, 8 KiB, though
-        // little of it is in use before the first poll.
-        let room = Box::new_uninit();
-        Box::into_pin(Box::write(room, service::respond(&accepted, &progress, &pending, request)))
-    };
+    let respond = |request| in_place::pinned(|| service::respond(&accepted, &progress, &pending, request));
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     if leaving.has_begun() {
