@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 
@@ -57,8 +58,8 @@ pub(super) struct KeptFiles(RwLock<KeptEntries>);
 
 #[derive(Default, Debug)]
 struct KeptEntries {
-    /// The place of each path in `entries`.
-    places: HashMap<Arc<str>, usize>,
+    /// The place of each path in `entries`. All are paths of files, so no client can choose a collision.
+    places: HashMap<Arc<str>, usize, RandomState>,
     entries: Vec<KeptEntry>,
     /// The entry that is looked at first when room is made.
     hand: usize,
