@@ -1,6 +1,6 @@
 //! URL templates with parts of a request: `https://{host}/{rest}`.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
 use super::host;
 use super::pattern::PathCapture;
@@ -271,6 +271,11 @@ impl UrlPart {
             same => same,
         }
     }
+}
+
+/// Encodes the text of a path that is percent-decoded.
+pub(super) fn encoded(path: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(path, PATH)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::request::response_body::Body;
 use super::request::{acme_challenge, compress, direct_response, error_page, h2_rules, health, rewrite};
 use super::server::accept::AcceptLoop;
 use super::service::{FinishedRequest, RequestContext, Service};
-use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, RouteTarget, VersionHeader};
+use crate::catalog::{Catalog, Cors, Lookup, ReasonHeader, RouteTarget, VersionHeader};
 use crate::cgi::path;
 use crate::in_place;
 use crate::net::Remote;
@@ -154,7 +154,8 @@ impl RequestContext<'_, Arc<Catalog>> {
         {
             let max = self.settings.target_size;
             let mut head = rewrite::apply(to, &found, self.head, max)?;
-            if let Some(version) = self.version_left_out(&found, host, &head)? {
+            let left_out = self.pinned.routes.version_left_out(&found, host, method, &decoded(&head)?);
+            if let Some(version) = left_out {
                 head = rewrite::versioned(&version, &head, max)?;
             }
             let path = decoded(&head)?;
@@ -216,25 +217,9 @@ impl RequestContext<'_, Arc<Catalog>> {
         };
         match request.answer_now(found) {
             Ok(answer) => answer,
-            // The same here.
+            // Boxed for the same reason.
             Err(work) => in_place::pinned(|| request.answer_later(found, work, body, log)).await,
         }
-    }
-
-    /// Returns the version prefix that a rewritten path has left out. Without it, the request would be for the newest version,
-    /// and not for that which the client names.
-    fn version_left_out(
-        self,
-        found: &Match<'_, '_>,
-        host: Option<&str>,
-        rewritten: &Parts,
-    ) -> Result<Option<String>, Refusal> {
-        let path = decoded(rewritten)?;
-        let lookup = self.pinned.routes.lookup(host, &rewritten.method, &path);
-        Ok(match &lookup {
-            Lookup::Found(behind) => found.version_prefix_of(behind),
-            Lookup::MethodNotAllowed { .. } | Lookup::UnsupportedVersion { .. } | Lookup::NotFound => None,
-        })
     }
 
     /// Reports whether the client came over TCP without TLS, to this daemon or to a trusted proxy.

@@ -1,5 +1,6 @@
 //! `explain METHOD URL`: which route a request would match, and why; or why no route matches.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,7 +12,7 @@ use super::describe;
 use super::reply::ReplyJob;
 use crate::access::AddressSet;
 use crate::catalog::{Catalog, Lookup, Match, NoHost, RequestParts, Route, RouteSpec, RouteTarget, Routes};
-use crate::cgi::path;
+use crate::cgi::path::{self, PathError};
 use crate::engine::Engine;
 use crate::job::Job;
 use crate::net::AcmeCertificates;
@@ -90,7 +91,7 @@ impl Request {
                 let handler = found.route.target.handler();
                 trial = handler.and_then(|handler| catalog.trials.get(&handler.name)).map(describe::trial);
                 match &found.route.target {
-                    RouteTarget::Rewrite(_) => self.follow(catalog, explained),
+                    RouteTarget::Rewrite(_) => self.follow(catalog, &found, explained),
                     RouteTarget::Handler(_)
                     | RouteTarget::Redirect(_)
                     | RouteTarget::Respond(_)
@@ -164,13 +165,23 @@ impl Request {
 
     /// Follows the path that a rewrite has made, as a request does: the gates and limits are those of the route behind it.
     /// Returns the status if the daemon answers, and the reason.
-    fn follow(&self, catalog: &Catalog, rewrite: &mut ExplainedRoute) -> (Option<u16>, String) {
-        let location = rewrite.location.as_deref().unwrap_or_default();
-        let Ok(path) = path::decode(location.split(['?', '#']).next().unwrap_or_default()) else {
+    fn follow(
+        &self,
+        catalog: &Catalog,
+        found: &Match<'_, '_>,
+        rewrite: &mut ExplainedRoute,
+    ) -> (Option<u16>, String) {
+        let (routes, host) = (&catalog.routes, self.host.as_deref());
+        let location = rewrite.location.get_or_insert_default();
+        let Ok(mut path) = path_of(location) else {
             return (Some(400), "the rewrite makes no valid path of this request".to_owned());
         };
-        let path = path.into_owned();
-        match catalog.routes.lookup(self.host.as_deref(), &self.method, &path) {
+        if let Some(version) = routes.version_left_out(found, host, &self.method, &path) {
+            location.insert_str(0, &version);
+            // Both are valid.
+            path = path_of(location).unwrap_or(path);
+        }
+        match routes.lookup(host, &self.method, &path) {
             Lookup::Found(found) => {
                 let behind = describe::route(found.route);
                 if matches!(found.route.target, RouteTarget::Rewrite(_)) {
@@ -266,6 +277,12 @@ impl Request {
         let first = |path: &str| path.split('/').nth(1).map(str::to_owned).filter(|first| !first.is_empty());
         first(&self.path).is_some_and(|segment| first(&route.pattern) == Some(segment))
     }
+}
+
+/// Decodes the path of a target.
+fn path_of(target: &str) -> Result<String, PathError> {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    path::decode(path).map(Cow::into_owned)
 }
 
 /// Describes why a version of the API is refused.

@@ -82,6 +82,23 @@ fn a_rewritten_path_of_a_group_is_for_the_version_that_the_client_names() {
     }
     assert_eq!(daemon.get("/v1.24/other").text(), "plain");
     assert_eq!(daemon.get("/v1.23/about").status(), 400);
+    let told = daemon.verb(&["explain", "GET", "/v1.24/about?x=1", "--json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["route"]["location"], &told["status"]), (&json!("/v1.24/info"), &Value::Null));
+}
+
+#[test]
+fn a_rewritten_path_stays_in_a_version_whose_prefix_no_url_can_hold_as_it_is() {
+    let group = "[group.odd]\nprefix = \"/caf\u{e9} {version}\"\n\
+                 [[route]]\npath = \"/new\"\ngroup = \"odd\"\nhandler = \"one\"\n\
+                 [[route]]\npath = \"/old\"\ngroup = \"odd\"\nrewrite = \"/new\"\n";
+    let module = Program::text().environment().wasm();
+    let daemon = Setup::new(GROUPS).add(group).file("one.wasm", &module).start();
+
+    let target = "/caf%C3%A9%201.2/old";
+
+    assert_eq!(variable(&daemon, target, "API_VERSION"), "1.2");
+    assert_eq!(variable(&daemon, target, "REQUEST_URI"), "/caf%C3%A9%201.2/new");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::pattern::{PathCapture, PathPattern};
 use super::prefix_map::PrefixMap;
 use super::response_rules::ResponseRules;
 use super::target::RouteTarget;
-use super::template::{NoHost, RequestParts, Template};
+use super::template::{self, NoHost, RequestParts, Template};
 use super::upgrade::Upgrade;
 use crate::access::RateLimits;
 use crate::job::{HandlerVersion, Kind, Name};
@@ -192,6 +192,22 @@ impl Routes {
         }
     }
 
+    /// Returns the version prefix that a rewritten path has left out, percent-encoded, such as `/v1.14`. Without it, the
+    /// request would be for the newest version, and not for that which the client names. `None` if the client names none,
+    /// or the path names one or leads to other versions. The path must be percent-decoded, once.
+    pub fn version_left_out(
+        &self,
+        rewrite: &Match<'_, '_>,
+        host: Option<&str>,
+        method: &Method,
+        path: &str,
+    ) -> Option<String> {
+        let (range, version) = (rewrite.route.versions.as_ref()?, rewrite.named_version?);
+        let Lookup::Found(behind) = self.lookup(host, method, path) else { return None };
+        let lacks_it = behind.named_version.is_none() && behind.route.versions.as_ref() == Some(range);
+        lacks_it.then(|| format!("{}{version}", template::encoded(&range.before)))
+    }
+
     /// Finds the group of a request that no route answers. The path must be percent-decoded, once.
     pub fn group_of(&self, host: Option<&str>, path: &str) -> Option<&RouteGroup> {
         self.groups.find(host, path)
@@ -330,14 +346,6 @@ impl<'r, 'p> Match<'r, 'p> {
     /// newest.
     pub fn api_version(&self) -> Option<&str> {
         self.named_version.or_else(|| self.route.versions.as_ref().and_then(|range| range.newest()))
-    }
-
-    /// Returns the version prefix that a request for another path of the same versions would have, such as `/v1.14`. `None`
-    /// if this request names no version, or the other path has one or has other versions.
-    pub fn version_prefix_of(&self, other: &Match<'_, '_>) -> Option<String> {
-        let (range, version) = (self.route.versions.as_ref()?, self.named_version?);
-        let lacks_it = other.named_version.is_none() && other.route.versions.as_ref() == Some(range);
-        lacks_it.then(|| format!("{}{version}", range.before))
     }
 
     /// Iterates over the captures and their values, in the order of the path.
