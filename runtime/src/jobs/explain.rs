@@ -100,7 +100,7 @@ impl Request {
             }
             Lookup::MethodNotAllowed { allow: methods, .. } => {
                 allow = Some(methods.iter().map(ToString::to_string).collect());
-                (Some(405), "the most specific path has routes, but none for this method".to_owned())
+                self.not_allowed("the most specific path")
             }
             Lookup::UnsupportedVersion { route, .. } => (Some(400), unsupported(route)),
             Lookup::NotFound if self.path == "/healthz" => {
@@ -192,14 +192,21 @@ impl Request {
                 let (status, why) = self.answered(catalog, &found, &path);
                 (status, format!("the rewritten path leads to {behind}: {why}"))
             }
-            Lookup::MethodNotAllowed { .. } => {
-                (Some(405), "the rewritten path has routes, but none for this method".to_owned())
-            }
+            Lookup::MethodNotAllowed { .. } => self.not_allowed("the rewritten path"),
             Lookup::UnsupportedVersion { route, .. } => (Some(400), unsupported(route)),
             Lookup::NotFound if path == "/healthz" => {
                 (Some(200), "the rewritten path is answered with the state of the gate".to_owned())
             }
             Lookup::NotFound => (Some(404), "no route matches the rewritten path".to_owned()),
+        }
+    }
+
+    /// Returns the status of a request for a path that has no route for the method, and the reason.
+    fn not_allowed(&self, path: &str) -> (Option<u16>, String) {
+        let why = format!("{path} has routes, but none for this method");
+        match self.method == Method::OPTIONS {
+            true => (Some(204), format!("{why}, so the daemon answers with the methods that they have")),
+            false => (Some(405), why),
         }
     }
 

@@ -81,6 +81,18 @@ fn no_client_chooses_the_host_or_adds_a_field_or_a_parameter() {
 }
 
 #[test]
+fn explain_tells_of_the_204_that_answers_options() {
+    let daemon = Setup::new(ROUTES).start();
+
+    for (method, status) in [("OPTIONS", 204), ("POST", 405)] {
+        let told = explain(&daemon, method, "/robots.txt");
+        assert_eq!(told["status"], json!(status), "{told}");
+        assert_eq!(told["allow"], json!(["GET", "HEAD", "OPTIONS"]), "{told}");
+        assert_eq!(daemon.client().ask(method, "/robots.txt", "").status(), status);
+    }
+}
+
+#[test]
 fn a_fixed_response_has_its_status_its_fields_and_its_body() {
     let daemon = Setup::new(ROUTES).start();
     let mut client = daemon.client();
