@@ -147,13 +147,13 @@ impl FieldChanges {
 
 /// Puts fields in the place of those with the same name.
 fn replace(fields: &mut HeaderMap, set: &HeaderMap) {
-    for name in set.keys() {
-        let mut values = set.get_all(name).iter();
-        if let Some(first) = values.next() {
-            fields.insert(name, first.clone());
-        }
-        for value in values {
+    let mut last = None;
+    // The values of a name come one after another.
+    for (name, value) in set {
+        if last.replace(name) == Some(name) {
             fields.append(name, value.clone());
+        } else {
+            fields.insert(name, value.clone());
         }
     }
 }
