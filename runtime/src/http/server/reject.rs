@@ -96,10 +96,13 @@ impl<S: Service> Accepted<S> {
     }
 }
 
-/// Splits what is known of a request, without its query, which may hold a credential. `None` if it is not a request line.
+/// Splits what is known of a request into its method and path. `None` if it is not a request line. The query and the
+/// authority of an absolute target are left out, because they may hold a credential.
 fn method_and_path(asked: &str) -> Option<(Method, &str)> {
     let (method, target) = asked.split_once(' ')?;
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let target = target.split_once('?').map_or(target, |(target, _)| target);
+    let absolute = target.split_once("://").filter(|(scheme, _)| !scheme.contains('/'));
+    let path = absolute.map_or(target, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
     Some((method.parse().ok()?, path))
 }
 
@@ -124,6 +127,13 @@ mod tests {
     fn only_a_request_line_has_a_method_and_a_path() {
         assert_eq!(method_and_path("GET /a?token=s3cret"), Some((Method::GET, "/a")));
         assert_eq!(method_and_path("BREW /pot"), Some((Method::from_bytes(b"BREW").unwrap(), "/pot")));
+        assert_eq!(
+            method_and_path("GET http://u:s3cret@h/a?b"),
+            Some((Method::GET, "/a")),
+            "an absolute target"
+        );
+        assert_eq!(method_and_path("GET http://u:s3cret@h"), Some((Method::GET, "/")));
+        assert_eq!(method_and_path("GET /a/http://h/b"), Some((Method::GET, "/a/http://h/b")));
         for other in ["-", "", "\"nonsense\"", "\"no such line\""] {
             assert_eq!(method_and_path(other), None, "{other}");
         }
