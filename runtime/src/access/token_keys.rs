@@ -12,8 +12,9 @@ use super::verified_lately::VerifiedLately;
 const SHORTEST_SECRET: usize = 32;
 
 /// Why a key of the right family is refused.
-const UNSUITED: &str = "the key suits none of the algorithms: ES256 wants one of the curve P-256, ES384 of P-384, RS and PS \
-                        of 2048 bits at least";
+const UNSUITED: &str = "the key suits none of the algorithms: ES256 wants one of the curve P-256, ES384 of P-384, both with an \
+                        uncompressed point, as from `openssl ec -pubin -conv_form uncompressed`; RS and PS want one of 2048 \
+                        bits at least";
 
 /// The end of the first line of a private key in PEM, of each kind (RFC 7468 §10, §11, and PKCS #1).
 const PRIVATE: &[u8] = b"PRIVATE KEY-----";

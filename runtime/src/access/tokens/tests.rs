@@ -294,6 +294,11 @@ fn a_key_that_would_verify_no_token_is_refused() {
         let said = refused(TokenKeySource::KeySet(set.as_bytes()), algorithm);
         assert!(said.contains(wanted) && said.is_empty() == wanted.is_empty(), "{key}: {said}");
     }
+    // secp256r1, as from `openssl ec -pubin -conv_form compressed`.
+    let compressed = b"-----BEGIN PUBLIC KEY-----\nMDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgADcfJqYeXiHtVM2LMdHutkN0dFM73H\nB9mymAMEzhZIh68=\n-----END PUBLIC KEY-----\n";
+    assert!(
+        refused(TokenKeySource::Pem(compressed), Algorithm::ES256).contains("an uncompressed point, as from")
+    );
     let private = b"-----BEGIN RSA PRIVATE KEY-----\nAA==\n-----END RSA PRIVATE KEY-----\n";
     assert!(refused(TokenKeySource::Pem(private), Algorithm::RS256).contains("a private key: name the file"));
 }
