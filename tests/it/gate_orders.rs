@@ -91,3 +91,16 @@ fn check_warns_of_gates_that_are_idle_or_closed_and_of_a_path_that_is_rewritten_
     );
     assert!(!warned("route \"/once\""), "{}", checked.stderr);
 }
+
+#[test]
+fn a_gate_whose_route_has_a_mistake_is_not_called_idle() {
+    let settings = "[gate.office]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                    [[route]]\npath = \"/\"\nrespond = {}\nmethods = [\"get\"]\nbefore = [\"office\"]\n";
+    let setup = Setup::new(settings);
+
+    let checked = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    assert!(checked.stderr.contains("route[0].methods[0]: "), "{}", checked.stderr);
+    assert!(!checked.stderr.contains("gate.office"), "{}", checked.stderr);
+}

@@ -45,7 +45,11 @@ pub(super) fn check(args: Args) -> Result<()> {
     }
     errors.extend(args.flags.put_over(&mut config).err());
     errors.extend(config.check_whole(&args.config).err().map(Error::from));
+    let is_sound = errors.is_empty();
     let PreflightFindings { errors: lacking, mut warnings } = daemon::lacking(&config);
+    if is_sound {
+        warnings.extend(daemon::doubtful_gates(&config));
+    }
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
     errors.extend(traces(&config).err());
     warnings.extend(untold_secrets(&mut config));
