@@ -104,3 +104,17 @@ fn a_gate_whose_route_has_a_mistake_is_not_called_idle() {
     assert!(checked.stderr.contains("route[0].methods[0]: "), "{}", checked.stderr);
     assert!(!checked.stderr.contains("gate.office"), "{}", checked.stderr);
 }
+
+#[test]
+fn a_gate_in_front_of_rewrites_alone_is_called_idle() {
+    let settings = "[gate.office]\nkind = \"addresses\"\ndeny = [\"192.0.2.1\"]\n\
+                    [group.old]\nprefix = \"/old\"\nbefore = [\"office\"]\n\
+                    [[route]]\npath = \"/a\"\ngroup = \"old\"\nrewrite = \"/b\"\n\
+                    [[route]]\npath = \"/b\"\nrespond = {}\n";
+    let setup = Setup::new(settings);
+
+    let checked = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(checked.stderr.contains("gate.office stands in front of no route: "), "{}", checked.stderr);
+}

@@ -201,9 +201,11 @@ fn closed_gates(config: &Config) -> Vec<String> {
     closed.collect()
 }
 
-/// Warns of gates that stand in front of no route. What they were written for is open.
+/// Warns of gates that stand in front of no route. What they were written for is open. A rewrite has a list of gates from
+/// its group, and asks those of the route that the new path leads to.
 fn idle_gates(config: &Config) -> Vec<String> {
-    let named: HashSet<&String> = config.routes.iter().flat_map(|route| &route.before).collect();
+    let asked = config.routes.iter().filter(|route| !matches!(route.target, TargetConfig::Rewrite(_)));
+    let named: HashSet<&String> = asked.flat_map(|route| &route.before).collect();
     let idle = config.gates.iter().filter(|gate| !named.contains(&gate.name));
     idle.map(|gate| {
         format!("gate.{} stands in front of no route: name it in `before`, or remove it", gate.name)
