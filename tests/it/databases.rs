@@ -303,6 +303,24 @@ fn a_database_is_one_whole_file_when_the_daemon_has_ended() {
 }
 
 #[test]
+fn a_program_that_run_stops_in_a_transaction_gives_its_database_back() {
+    let module = fs::read(guests().join("sql.wasm")).unwrap();
+    // A job that is stopped at its processor limit has yielded already.
+    let limits = "limits = { time = \"2s\", cpu = \"none\" }";
+    let settings = format!("args = [\"spin\"]\ndatabases = {{ main = \"app\" }}\n{limits}");
+    let setup = Setup::new(APP).handler("spin", &settings, &module);
+    let mut command = portcullis();
+    command.args(["run", "spin", "-c"]).arg(setup.path("portcullis.toml"));
+
+    let stopped = finish(&mut command, b"", PATIENCE);
+
+    assert_eq!(stopped.code, Some(124), "{}", stopped.stderr);
+    // The last connection to a file removes the log of changes.
+    let left = fs::read_dir(setup.path("data")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["app.sqlite"]);
+}
+
+#[test]
 fn a_database_that_cannot_be_reached_is_in_status_and_plan_and_its_password_nowhere() {
     let module = fs::read(guests().join("sql.wasm")).unwrap();
     let config = "admin = \"unix://admin.sock\"\n[database.app]\nurl = \"postgres://ada@127.0.0.1:1/app\"\n\

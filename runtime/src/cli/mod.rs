@@ -125,7 +125,6 @@ pub fn main() -> ExitCode {
     }
     // Output of these two is informational, so a failed write does not change their exit status.
     let is_daemon = matches!(verb, Verb::Serve(_) | Verb::Up(_));
-    let is_check = matches!(verb, Verb::Check(_));
     let outcome = match verb {
         Verb::Up(args) => up::up(args),
         Verb::Serve(args) => serve::serve(args),
@@ -163,8 +162,8 @@ pub fn main() -> ExitCode {
     };
     // What a store without fsync has acknowledged is written before the process ends.
     crate::store::wait_until_closed();
-    // A check leaves every file as it was.
-    if !is_check {
+    // `run` waits itself, and no other verb changes a database.
+    if is_daemon {
         crate::database::wait_until_closed();
     }
     let ended = outcome.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, MountConfig, OutboundConfig};
 use crate::confine::{self, Untrusted};
 use crate::daemon;
+use crate::database;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output, Policy, builtin};
 use crate::jobs::{Commands, Loader, TellVersion};
@@ -145,7 +146,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let outcome = runtime.block_on(engine.start(job));
     // The thread that reads our stdin may block forever.
     runtime.shutdown_background();
-    Ok(match outcome {
+    let status = match outcome {
         Ok(status) => ExitCode::from(status.0),
         Err(fault) => {
             // If stdout has no reader any more, the failure of the program is expected. If stdout cannot be written,
@@ -158,7 +159,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             }
             ExitCode::from(fault.status().0)
         }
-    })
+    };
+    // A stopped job returns its connection when it yields, so the ticker is needed here.
+    database::wait_until_closed();
+    Ok(status)
 }
 
 /// The handlers to run, and how to compile them.
