@@ -61,9 +61,10 @@ impl FilePlace {
     }
 }
 
-/// Whether a path may be that of a file. A path that ends with a slash or with dots is that of a directory.
+/// Whether a path may be that of a file. A path that ends with a slash, `.` or `..` is that of a directory.
 pub fn names_file(path: &str) -> bool {
-    !path.ends_with('/') && Path::new(path).file_name().is_some()
+    // `Path::file_name` would pass over a last `.`.
+    !matches!(path.rsplit('/').next(), None | Some("" | "." | ".."))
 }
 
 /// Checks whether this process could make a file, with its directory, at a path where none is. Makes nothing.

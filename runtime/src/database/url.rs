@@ -125,6 +125,7 @@ mod tests {
             "sqlite:a?mode=memory",
             "sqlite:data/",
             "sqlite:.",
+            "sqlite:data/.",
             "mysql://x",
             "data.sqlite",
             "postgres://a/b?nonsense=1",

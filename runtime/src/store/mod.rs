@@ -1,7 +1,7 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `failure_log`, `limits`, `value`; `rows`, `url`; the back ends `memory`,
-//! `redb`, `redis`, `nats`; `counts`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
+//! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `failure_log`, `limits`, `value`; `rows`, `url`; the back
+//! ends `memory`, `redb`, `redis`, `nats`; `counts`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
 //!
 //! | operation | holds on every back end |
 //! |---|---|

@@ -65,8 +65,8 @@ fn redis_server(url: &str) -> Result<String, StoreUrlError> {
     match is_read && !has_late_password {
         true => Ok(url),
         false => Err(StoreUrlError(
-            "not a URL of a Redis server: write redis://HOST:PORT/DATABASE, where DATABASE is a number; in a password, \
-             write @ as %40, / as %2F, ? as %3F and # as %23"
+            "not a URL of a Redis server: write redis://HOST:PORT/DATABASE, where HOST is not 0.0.0.0 and DATABASE is a \
+             number; in a password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
                 .to_owned(),
         )),
     }
@@ -193,7 +193,7 @@ mod tests {
         {
             assert!(url.parse::<StoreUrl>().is_err(), "{url}");
         }
-        for directory in ["redb:data/", "redb:.", "redb:/", "redb:.."] {
+        for directory in ["redb:data/", "redb:.", "redb:/", "redb:..", "redb:data/."] {
             assert!(directory.parse::<StoreUrl>().is_err(), "{directory}");
         }
     }
@@ -210,9 +210,13 @@ mod tests {
             "redis://:se?cret@h",
             "redis://:se#cret@h",
             "redis://h/0?password=se@cret",
+            "redis://0.0.0.0",
         ] {
             let error = url.parse::<StoreUrl>().unwrap_err().to_string();
             assert!(error.contains("write redis://HOST:PORT") && !error.contains("cret"), "{url}: {error}");
         }
+        // A percent sign that is no escape may decode to what is no text.
+        let error = "redis://:se%FFcret@h".parse::<StoreUrl>().unwrap_err().to_string();
+        assert!(error.contains("% as %25"), "{error}");
     }
 }
