@@ -170,7 +170,7 @@ fn address_rules(at: &Keyed<WrittenGate>, report: &Diagnostics<'_>) -> Option<Ac
     if gate.allow.is_none() && gate.deny.is_none() {
         report.add(*line, key, "lets everybody pass: write allow = [\"10.0.0.0/8\"], or deny");
     }
-    // Who writes `allow = []` wants nobody to pass, and without a list of its own the gate lets everybody pass.
+    // `allow = []` reads as if nobody passed, but an empty list restricts nothing.
     let empty = [&gate.allow, &gate.deny].into_iter().flatten().filter(|list| list.value.is_empty());
     for list in empty.filter(|list| !report.blames(&list.key)) {
         report.add(list.line, &list.key, "an empty list: name a network or an address, or leave the key out");
