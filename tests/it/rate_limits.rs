@@ -229,6 +229,13 @@ fn limits_are_explained_and_checked() {
         said.contains("warning: handler.x.limit counts nothing: no route leads to the handler"),
         "{said}"
     );
+    let mistaken = Setup::new(
+        "[handler.x]\nmodule = \"x.wasm\"\nlimit = { rate = \"1/s\" }\n\
+         [[route]]\npath = \"/\"\nhandler = \"x\"\nmethods = [\"get\"]\n",
+    )
+    .file("x.wasm", &Program::text().wasm());
+    let said = finish(portcullis().arg("check").current_dir(mistaken.path("")), b"", PATIENCE).stderr;
+    assert!(said.contains("route[0].methods[0]: ") && !said.contains("counts nothing"), "{said}");
     let misheard = Setup::new(
         "listen = [\"tcp:8080\"]\n[[route]]\npath = \"/\"\nrespond = {}\nlimit = { rate = \"1/s\" }\n",
     );

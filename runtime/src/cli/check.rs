@@ -48,7 +48,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     let is_sound = errors.is_empty();
     let PreflightFindings { errors: lacking, mut warnings } = daemon::lacking(&config);
     if is_sound {
-        warnings.extend(daemon::doubtful_gates(&config));
+        warnings.extend(daemon::doubtful(&config));
     }
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
     errors.extend(traces(&config).err());

@@ -49,7 +49,7 @@ use install::{Operating, install};
 use memory::Total;
 use operators::{Operators, client_options};
 pub use options::Options;
-pub use preflight::{PreflightFindings, doubtful_gates, lacking, open_scratch};
+pub use preflight::{PreflightFindings, doubtful, lacking, open_scratch};
 use signals::{SignalEvent, Signals};
 
 /// A daemon that has bound its sockets and opened its gate.

@@ -69,7 +69,6 @@ pub fn lacking(config: &Config) -> PreflightFindings {
     warnings.extend(total.stores_lack());
     warnings.extend(short_of_room(config));
     warnings.extend(trusts_everybody(config));
-    warnings.extend(idle_limits(config));
     warnings.extend(open_tokens(config));
     warnings.extend(ways_round_gates(config));
     warnings.extend(config.routes.iter().flat_map(|route| foreign_captures(&route.path)));
@@ -176,10 +175,10 @@ fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-/// Warns of gates that nobody can pass, and of those in front of no route. A route or `[tls]` with a mistake is left out
-/// of a configuration, so this is for one without mistakes.
-pub fn doubtful_gates(config: &Config) -> Vec<String> {
-    [closed_gates(config), idle_gates(config)].concat()
+/// Warns of gates that nobody can pass, of those in front of no route, and of rate limits that count nothing. A route or
+/// `[tls]` with a mistake is left out of a configuration, so this is for one without mistakes.
+pub fn doubtful(config: &Config) -> Vec<String> {
+    [idle_limits(config), closed_gates(config), idle_gates(config)].concat()
 }
 
 /// Warns of gates that nobody can pass.

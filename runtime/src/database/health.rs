@@ -2,13 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::error::SqlError;
-use crate::observe::plain;
-
-/// The time between two lines of the log about the same database: each statement of a job may fail.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+use crate::observe::FailureLog;
 
 /// The state of a database, as its users have found it.
 #[derive(Default)]
@@ -16,7 +12,7 @@ pub(super) struct DatabaseHealth {
     /// Whether there is a failure: looked at without the lock.
     has_failed: AtomicBool,
     failure: Mutex<Option<SqlError>>,
-    logged: Mutex<Option<Instant>>,
+    log: FailureLog,
 }
 
 impl DatabaseHealth {
@@ -57,19 +53,9 @@ impl DatabaseHealth {
     /// Logs the failure of a statement of a job, now and then.
     pub(super) fn log<T>(&self, name: &str, outcome: &Result<T, SqlError>) {
         let Err(error @ (SqlError::Unavailable(_) | SqlError::Corrupt(_))) = outcome else { return };
-        if self.is_due() {
-            // A handler may have written the text of the server: `RAISE` of PL/pgSQL.
-            tracing::warn!("database {name:?}: {}", plain(&error.to_string()));
+        if let Some(line) = self.log.line("database", name, error) {
+            tracing::warn!("{line}");
         }
-    }
-
-    fn is_due(&self) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY);
-        if is_due {
-            *logged = Some(Instant::now());
-        }
-        is_due
     }
 }
 
@@ -78,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_known_until_the_database_is_reached_and_logged_once() {
+    fn a_failure_is_known_until_the_database_is_reached() {
         let health = DatabaseHealth::default();
         let failed: Result<(), _> = Err(SqlError::Unavailable("no server".to_owned()));
 
@@ -86,7 +72,6 @@ mod tests {
         health.note::<()>(&Err(SqlError::Timeout("slow".to_owned())));
         health.note::<()>(&Err(SqlError::Invalid("two values for one parameter".to_owned())));
         assert_eq!(health.error(), failed.clone().err());
-        assert!(health.is_due() && !health.is_due());
 
         health.note::<()>(&Err(SqlError::Constraint("unique".to_owned())));
         assert_eq!(health.error(), None);

@@ -1,8 +1,8 @@
 //! What an operator can observe: log, history, traces, profiler, process figures, and messages to the service manager.
 //!
 //! Floors, lowest first: `build_versions`, `byte_count`, `cgroup`, `plural`, `log_filter`, `escape`, `heap`, `profile`,
-//! `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `stripes`, `systemd`, `threads`, `write_failures`;
-//! `history`, `latency`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
+//! `failure_log`, `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `stripes`, `systemd`, `threads`,
+//! `write_failures`; `history`, `latency`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
 
 pub mod access_file;
 pub mod build_versions;
@@ -10,6 +10,7 @@ mod byte_count;
 pub mod cgroup;
 mod escape;
 pub mod exposition;
+mod failure_log;
 pub mod heap;
 pub mod history;
 pub mod latency;
@@ -32,6 +33,7 @@ pub mod write_failures;
 
 pub use byte_count::ByteCount;
 pub use escape::{brief, plain};
+pub use failure_log::FailureLog;
 pub use memory_figures::{available, machine, resident};
 pub use plural::{CountedNoun, counted};
 pub use query_mask::{MaskedUrl, QueryMask};

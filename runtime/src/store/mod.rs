@@ -1,6 +1,6 @@
 //! Key-value stores that handlers are granted: one semantics over memory, redb, Redis and NATS.
 //!
-//! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `failure_log`, `limits`, `value`; `rows`, `url`; the back
+//! Floors, lowest first: `error`, `rate_count`, `room`, `work`; `limits`, `value`; `rows`, `url`; the back
 //! ends `memory`, `redb`, `redis`, `nats`; `counts`; `key_value`; `entries`, `rate_outage`; `shared`; `shared_rate`.
 //!
 //! | operation | holds on every back end |
@@ -15,7 +15,6 @@
 mod counts;
 mod entries;
 mod error;
-mod failure_log;
 mod key_value;
 mod limits;
 mod memory;

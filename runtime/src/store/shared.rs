@@ -12,12 +12,12 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::error::StoreError;
-use super::failure_log::FailureLog;
 use super::key_value::{KeyValue, STORE_WAIT, StoreOptions};
 use super::limits::StoreQuota;
 use super::rate_outage::RateOutage;
 use super::url::StoreUrl;
 use super::value::Durability;
+use crate::observe::FailureLog;
 
 /// The time between attempts to open a store: until then, its users get the last error at once.
 const STORE_REOPEN: Duration = Duration::from_secs(1);
@@ -186,7 +186,11 @@ impl SharedStore {
 
     /// Logs the failure of an operation of a job, now and then: jobs do not learn the cause.
     pub fn log_failure(&self, error: &StoreError) {
-        self.slot.failures.note(&self.options.name, error);
+        if error.is_outage()
+            && let Some(line) = self.slot.failures.line("store", &self.options.name, error)
+        {
+            tracing::warn!("{line}");
+        }
     }
 
     /// Counts the operations that have failed because the store could not be opened.
