@@ -1,8 +1,8 @@
 //! What an operator can observe: log, history, traces, profiler, process figures, and messages to the service manager.
 //!
 //! Floors, lowest first: `build_versions`, `byte_count`, `cgroup`, `plural`, `log_filter`, `escape`, `heap`, `profile`,
-//! `failure_log`, `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `stripes`, `systemd`, `threads`,
-//! `write_failures`; `history`, `latency`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
+//! `query_mask`, `queue`, `reloads`, `memory_figures`, `series`, `stripes`, `systemd`, `threads`, `write_failures`;
+//! `failure_log`, `history`, `latency`; `access_file`, `exposition`, `log_format`, `stacks`, `traces`; `log`.
 
 pub mod access_file;
 pub mod build_versions;

@@ -62,11 +62,12 @@ fn redis_server(url: &str) -> Result<String, StoreUrlError> {
     let is_read = redis::IntoConnectionInfo::into_connection_info(url.as_str()).is_ok();
     #[cfg(not(feature = "redis"))]
     let is_read = true;
-    match is_read && !has_late_password {
+    // The client reads `#insecure`, and then never connects: it is built to check certificates.
+    match is_read && !has_late_password && !rest.contains('#') {
         true => Ok(url),
         false => Err(StoreUrlError(
             "not a URL of a Redis server: write redis://HOST:PORT/DATABASE, where HOST is not 0.0.0.0 and DATABASE is a \
-             number; in a password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
+             number; in a password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25; there is no #insecure"
                 .to_owned(),
         )),
     }
@@ -211,6 +212,7 @@ mod tests {
             "redis://:se#cret@h",
             "redis://h/0?password=se@cret",
             "redis://0.0.0.0",
+            "rediss://h/#insecure",
         ] {
             let error = url.parse::<StoreUrl>().unwrap_err().to_string();
             assert!(error.contains("write redis://HOST:PORT") && !error.contains("cret"), "{url}: {error}");
