@@ -1,7 +1,9 @@
 //! Connects to a server, and finds or makes the bucket of a store.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State as ConnectionState;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
@@ -18,11 +20,68 @@ const NATS_ANSWER: Duration = Duration::from_secs(4);
 /// The most messages that wait to be sent, of up to 1 MiB each. They stay in memory when their job ends.
 const AHEAD: usize = 64;
 
-/// Opens the bucket, or makes it.
+/// The bucket of a store, and the connection to its server.
+pub(super) struct Bucket {
+    name: String,
+    client: Client,
+    pub(super) jetstream: Context,
+    pub(super) stream: Stream<()>,
+    /// How many connections there had been when the bucket was last looked for. 0 if it has to be looked for again.
+    found_at: AtomicU64,
+}
+
+impl Bucket {
+    /// Connects to the server, and makes the bucket if there is none.
+    ///
+    /// # Errors
+    /// The server cannot be reached, refuses the credentials, or has no JetStream, or the bucket keeps a history.
+    pub(super) async fn open(url: &str, name: &str) -> Result<Bucket, StoreError> {
+        let (client, jetstream) = connect(url).await?;
+        let connections = connections(&client);
+        let stream = find_or_make(&jetstream, name).await?;
+        let found_at = AtomicU64::new(connections);
+        Ok(Bucket { name: name.to_owned(), client, jetstream, stream, found_at })
+    }
+
+    /// Fails at once while there is no connection: what is sent then would be delivered later, unasked for. Behind a new
+    /// connection and an error, looks for the bucket, and makes it if there is none: the server may have lost it.
+    ///
+    /// # Errors
+    /// There is no connection, or those of [`open`](Bucket::open).
+    pub(super) async fn ready(&self) -> Result<(), StoreError> {
+        if self.client.connection_state() != ConnectionState::Connected {
+            return Err(StoreError::Unavailable("the connection is down, and is made again".to_owned()));
+        }
+        let connections = connections(&self.client);
+        if self.found_at.load(Ordering::Relaxed) != connections {
+            find_or_make(&self.jetstream, &self.name).await?;
+            self.found_at.store(connections, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Makes the error of a request that changes nothing. The next request looks for the bucket first.
+    pub(super) fn failed(&self, error: &dyn std::error::Error) -> StoreError {
+        self.look_again();
+        unavailable(error)
+    }
+
+    /// Lets the next request look for the bucket first.
+    pub(super) fn look_again(&self) {
+        self.found_at.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Returns how many connections there have been.
+fn connections(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+/// Finds the bucket, or makes it.
 ///
 /// # Errors
 /// The server has no JetStream, or the bucket keeps a history.
-pub(super) async fn open(jetstream: &Context, name: &str) -> Result<Stream<()>, StoreError> {
+async fn find_or_make(jetstream: &Context, name: &str) -> Result<Stream<()>, StoreError> {
     // As NATS's own clients make a bucket, so that `nats kv` reads it.
     let bucket = Config {
         name: format!("KV_{name}"),
@@ -44,7 +103,7 @@ pub(super) async fn open(jetstream: &Context, name: &str) -> Result<Stream<()>, 
 /// Checks whether the bucket can be opened. Makes none.
 ///
 /// # Errors
-/// Those of [`open`].
+/// Those of [`Bucket::open`].
 pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), StoreError> {
     let (_client, jetstream) = connect(url).await?;
     match jetstream.get_stream(format!("KV_{name}")).await {
@@ -62,7 +121,7 @@ pub(in crate::store) async fn examine(url: &str, name: &str) -> Result<(), Store
 ///
 /// # Errors
 /// It cannot be reached, or refuses the credentials.
-pub(super) async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
+async fn connect(url: &str) -> Result<(Client, Context), StoreError> {
     let (scheme, user, hosts) = url::split(url);
     let options =
         ConnectOptions::new().name("portcullis").request_timeout(Some(NATS_ANSWER)).client_capacity(AHEAD);

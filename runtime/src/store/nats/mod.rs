@@ -16,16 +16,15 @@ use std::pin::pin;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use async_nats::connection::State as ConnectionState;
-use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::{Client, HeaderMap, header};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::{HeaderMap, header};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex, MutexGuard};
 
+use self::bucket::Bucket;
 pub(super) use self::bucket::examine;
-use self::refused::{Refused, unavailable};
+use self::refused::Refused;
 use self::room::{BucketRoom, message_bytes};
 use super::error::StoreError;
 use super::limits::{self, StoreQuota};
@@ -51,9 +50,7 @@ const OPERATION: &str = "KV-Operation";
 
 /// A store in a NATS server.
 pub(super) struct Nats {
-    client: Client,
-    jetstream: Context,
-    bucket: Stream<()>,
+    bucket: Bucket,
     /// What all subjects of the store begin with.
     root: String,
     room: BucketRoom,
@@ -79,28 +76,16 @@ impl Nats {
     /// Connects to the server, and makes the bucket if there is none.
     ///
     /// # Errors
-    /// It cannot be reached, refuses the credentials, or has no JetStream.
+    /// Those of [`Bucket::open`].
     pub(super) async fn open(url: &str, name: &str, quota: StoreQuota) -> Result<Nats, StoreError> {
-        let (client, jetstream) = bucket::connect(url).await?;
-        let bucket = bucket::open(&jetstream, name).await?;
         Ok(Nats {
-            client,
-            jetstream,
-            bucket,
+            bucket: Bucket::open(url, name).await?,
             root: format!("$KV.{name}."),
             room: BucketRoom::new(quota),
             rooms: WriteRooms::new(),
             swept: std::sync::Mutex::new(None),
             turns: std::array::from_fn(|_| Mutex::new(())),
         })
-    }
-
-    /// Fails at once while there is no connection: what is sent then would be delivered later, unasked for.
-    fn connected(&self) -> Result<(), StoreError> {
-        match self.client.connection_state() {
-            ConnectionState::Connected => Ok(()),
-            _ => Err(StoreError::Unavailable("the connection is down, and is made again".to_owned())),
-        }
     }
 
     /// Waits until no other writer of this daemon, that looks at the value first, is at the key.
@@ -111,14 +96,14 @@ impl Nats {
 
     /// Reads the last message of a key, from the leader: a replica may be behind.
     async fn last(&self, key: &str) -> Result<Last, StoreError> {
-        self.connected()?;
+        self.bucket.ready().await?;
         let subject = subject::encode(&self.root, key);
-        let message = match self.bucket.get_last_raw_message_by_subject(&subject).await {
+        let message = match self.bucket.stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => message,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 return Ok(Last { value: None, sequence: 0, expires: 0, bytes: 0 });
             }
-            Err(error) => return Err(StoreError::Unavailable(error.to_string())),
+            Err(error) => return Err(self.bucket.failed(&error)),
         };
         let expires = message.headers.get(EXPIRES).and_then(|time| time.as_str().parse().ok()).unwrap_or(0);
         let is_there = message.headers.get(OPERATION).is_none() && is_live(expires, rows::now());
@@ -178,8 +163,8 @@ impl Nats {
 
     /// Returns the bytes of the bucket, as the quota counts them.
     pub(super) async fn used(&self) -> Result<u64, StoreError> {
-        self.connected()?;
-        let info = self.bucket.get_info().await.map_err(|error| unavailable(&error))?;
+        self.bucket.ready().await?;
+        let info = self.bucket.stream.get_info().await.map_err(|error| self.bucket.failed(&error))?;
         Ok(info.state.bytes)
     }
 
@@ -188,15 +173,16 @@ impl Nats {
         &self,
         prefix: impl AsRef<str>,
     ) -> Result<impl futures_util::Stream<Item = Result<String, StoreError>>, StoreError> {
-        self.connected()?;
+        self.bucket.ready().await?;
         let branch = subject::branch(&self.root, prefix.as_ref());
-        let subjects = self.bucket.info_with_subjects(branch).await.map_err(|error| unavailable(&error))?;
+        let subjects = self.bucket.stream.info_with_subjects(branch).await;
+        let subjects = subjects.map_err(|error| self.bucket.failed(&error))?;
         Ok(subjects.filter_map(move |found| {
             let key = match found {
                 Ok((subject, _)) => subject::decode(&self.root, &subject)
                     .filter(|key| key.starts_with(prefix.as_ref()))
                     .map(Ok),
-                Err(error) => Some(Err(unavailable(&error))),
+                Err(error) => Some(Err(self.bucket.failed(&error))),
             };
             std::future::ready(key)
         }))
@@ -291,7 +277,7 @@ impl Nats {
                 Ok(marker) => {
                     // It takes space, but an entry that came after it must stay.
                     let subject = subject::encode(&self.root, key);
-                    let purge = self.bucket.purge().filter(subject).sequence(marker + 1);
+                    let purge = self.bucket.stream.purge().filter(subject).sequence(marker + 1);
                     if let Err(error) = purge.await {
                         tracing::debug!("store: a marker stays: {error}");
                     }
@@ -339,8 +325,8 @@ impl Nats {
         if self.room.take(bytes) {
             return Ok(true);
         }
-        self.connected()?;
-        let info = self.bucket.get_info().await.map_err(|error| unavailable(&error))?;
+        self.bucket.ready().await?;
+        let info = self.bucket.stream.get_info().await.map_err(|error| self.bucket.failed(&error))?;
         let excess = self.room.excess(info.state.bytes);
         if excess == 0 {
             return Ok(true);
@@ -356,17 +342,23 @@ impl Nats {
         value: Bytes,
         expected: Option<u64>,
     ) -> Result<u64, Refused> {
-        self.connected().map_err(Refused::Failed)?;
+        self.bucket.ready().await.map_err(Refused::Failed)?;
         if let Some(expected) = expected {
             headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string().as_str());
         }
         let subject = subject::encode(&self.root, key);
-        let sent = self.jetstream.publish_with_headers(subject, headers, value).await;
+        let sent = self.bucket.jetstream.publish_with_headers(subject, headers, value).await;
         let acknowledged = match sent {
             Ok(acknowledgement) => acknowledgement.await,
             Err(error) => Err(error),
         };
-        acknowledged.map(|stored| stored.sequence).map_err(|error| Refused::from(&error))
+        acknowledged.map(|stored| stored.sequence).map_err(|error| {
+            let refused = Refused::from(&error);
+            if let Refused::Failed(_) = refused {
+                self.bucket.look_again();
+            }
+            refused
+        })
     }
 
     /// Deletes expired entries and returns whether there were any. Does nothing if it was called a moment ago.
@@ -392,7 +384,7 @@ impl Nats {
     /// Purges an entry up to its sequence: what was written since then stays.
     async fn purge_expired(&self, key: &str, sequence: u64) -> Result<bool, StoreError> {
         let subject = subject::encode(&self.root, key);
-        let purged = self.bucket.purge().filter(subject).sequence(sequence + 1).await;
+        let purged = self.bucket.stream.purge().filter(subject).sequence(sequence + 1).await;
         purged.map(|purged| purged.purged > 0).map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 }

@@ -132,6 +132,35 @@ async fn a_full_bucket_refuses_and_keeps_what_was_acknowledged() {
     lower.set("again", Bytes::from_static(b"x"), None, Condition::Always).await.unwrap();
 }
 
+/// Sets until the store is there again.
+#[cfg(feature = "nats")]
+async fn set_again(store: &KeyValue) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = store.set("again", Bytes::from_static(b"x"), None, Condition::Always).await {
+        assert!(error.is_outage() && Instant::now() < deadline, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(feature = "nats")]
+async fn a_bucket_that_its_server_has_lost_is_made_again() {
+    let Some(mut server) = servers::nats() else { return };
+    let store = open(&server.url).await;
+    store.set("before", Bytes::from_static(b"x"), None, Condition::Always).await.unwrap();
+
+    server.lose();
+    server.start();
+    set_again(&store).await;
+
+    let client = async_nats::connect(&server.url).await.unwrap();
+    async_nats::jetstream::new(client).delete_stream("KV_suite").await.unwrap();
+    assert!(store.list("", None, 10).await.unwrap_err().is_outage());
+    assert!(store.list("", None, 10).await.unwrap().keys.is_empty());
+    set_again(&store).await;
+
+    assert_eq!(store.list("", None, 10).await.unwrap().keys, ["again"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(feature = "nats")]
 async fn examining_makes_no_bucket() {

@@ -11,7 +11,7 @@ pub(super) struct ServerProcess {
     command: Box<dyn Fn(u16) -> Command + Send>,
     child: Option<Child>,
     /// What it keeps between two starts.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// Starts a Redis server that writes every command to disk. `None` if there is none on this machine.
@@ -64,7 +64,7 @@ fn start(
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("{scheme}://127.0.0.1:{port}");
     let command = Box::new(move |port| command(port, &path));
-    let mut server = ServerProcess { url, port, command, child: None, _dir: dir };
+    let mut server = ServerProcess { url, port, command, child: None, dir };
     server.start();
     Some(server)
 }
@@ -79,6 +79,15 @@ impl ServerProcess {
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < deadline, "{} does not answer", self.url);
             std::thread::yield_now();
+        }
+    }
+
+    /// Kills the process, and removes what it has kept.
+    #[cfg(feature = "nats")]
+    pub(super) fn lose(&mut self) {
+        self.stop();
+        for kept in std::fs::read_dir(self.dir.path()).unwrap() {
+            std::fs::remove_dir_all(kept.unwrap().path()).unwrap();
         }
     }
 
