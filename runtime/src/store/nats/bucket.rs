@@ -44,7 +44,7 @@ impl Bucket {
     }
 
     /// Fails at once while there is no connection: what is sent then would be delivered later, unasked for. Behind a new
-    /// connection and an error, looks for the bucket, and makes it if there is none: the server may have lost it.
+    /// connection or an error, the server may have lost the bucket, so it is looked for, and made again.
     ///
     /// # Errors
     /// There is no connection, or those of [`open`](Bucket::open).
