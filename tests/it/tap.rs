@@ -32,6 +32,8 @@ fn listener(daemon: &Daemon, args: &[&str]) -> Child {
     command.arg("tap").args(args).arg("--socket").arg(daemon.path("admin.sock"));
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     until("the listener", || (listeners(daemon) > before).then_some(()));
+    // A job is listed a moment before it listens. The daemon answers some times in between.
+    (0..20).for_each(|_| assert!(listeners(daemon) > before, "it has ended"));
     child
 }
 
