@@ -40,17 +40,20 @@ impl Networks {
     /// Reports whether an address lies in one of the networks. An IPv4 address that is mapped to IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let behind = self.disjoint.partition_point(|network| network.network() <= address);
-        behind.checked_sub(1).is_some_and(|last| self.disjoint[last].contains(&address))
+        self.before(address).is_some_and(|network| network.contains(&address))
     }
 
     /// Reports whether the set holds all of another set. Networks that are one together count as one.
     pub fn hold(&self, other: &Networks) -> bool {
-        let is_held = |network: &IpNet| {
-            let behind = self.disjoint.partition_point(|own| own.network() <= network.network());
-            behind.checked_sub(1).is_some_and(|last| self.disjoint[last].contains(network))
-        };
+        let is_held =
+            |network: &IpNet| self.before(network.network()).is_some_and(|own| own.contains(network));
         other.disjoint.iter().all(is_held)
+    }
+
+    /// Finds the last network that begins at this address or before it. No other holds the address.
+    fn before(&self, address: IpAddr) -> Option<&IpNet> {
+        let behind = self.disjoint.partition_point(|network| network.network() <= address);
+        self.disjoint[..behind].last()
     }
 
     /// Reports whether the set is empty.

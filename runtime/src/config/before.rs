@@ -132,7 +132,9 @@ impl<'a> GateNames<'a> {
                 }
                 Some(_) if !listed.insert(&at.value) => Err("is in this list already".to_owned()),
                 Some(_) => Ok(()),
-                None => Err(self.unknown(&at.value)),
+                None => Err(self
+                    .near
+                    .absent("gate", &at.value, || format!("add [gate.{}], or name a handler", at.value))),
             };
             match checked {
                 Ok(()) => names.push(at.value.clone()),
@@ -140,12 +142,5 @@ impl<'a> GateNames<'a> {
             }
         }
         names
-    }
-
-    fn unknown(&self, name: &str) -> String {
-        match self.near.nearest(name) {
-            Some(near) => format!("there is no gate {name:?}; did you mean {near:?}?"),
-            None => format!("there is no gate {name:?}: add [gate.{name}], or name a handler"),
-        }
     }
 }

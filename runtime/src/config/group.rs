@@ -54,10 +54,7 @@ impl<'a> Groups<'a> {
             if let Some(group) = self.by_name.get(wanted.as_str()) {
                 return Ok(Some(group));
             }
-            Err(match self.names.nearest(wanted) {
-                Some(near) => format!("there is no group {wanted:?}; did you mean {near:?}?"),
-                None => format!("there is no group {wanted:?}: add [group.{wanted}]"),
-            })
+            Err(self.names.absent("group", wanted, || format!("add [group.{wanted}]")))
         })
     }
 }

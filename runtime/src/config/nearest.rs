@@ -32,10 +32,15 @@ impl<'k> Names<'k> {
         if self.contains(name) {
             return name.parse().map_err(|error| format!("{error}"));
         }
-        Err(match self.nearest(name) {
-            Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
-            None => format!("there is no handler {name:?}: {}", advice(name)),
-        })
+        Err(self.absent("handler", name, || advice(name)))
+    }
+
+    /// Says that there is no such thing: suggests a near name, or gives the advice.
+    pub(super) fn absent(&self, kind: &str, name: &str, advice: impl FnOnce() -> String) -> String {
+        match self.nearest(name) {
+            Some(near) => format!("there is no {kind} {name:?}; did you mean {near:?}?"),
+            None => format!("there is no {kind} {name:?}: {}", advice()),
+        }
     }
 
     /// Finds the name that was probably meant, if one is near.

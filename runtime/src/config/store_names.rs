@@ -74,10 +74,9 @@ impl<'f, T: Clone> SoundTables<'f, T> {
             return embedded();
         }
         let kind = self.kind;
-        Err(match self.names.nearest(name) {
-            _ if self.names.contains(name) => format!("the table [{kind}.{name}] has a mistake"),
-            Some(near) => format!("there is no {kind} {name:?}; did you mean {near:?}?"),
-            None => format!("there is no {kind} {name:?}: add [{kind}.{name}] with a url"),
+        Err(match self.names.contains(name) {
+            true => format!("the table [{kind}.{name}] has a mistake"),
+            false => self.names.absent(kind, name, || format!("add [{kind}.{name}] with a url")),
         })
     }
 

@@ -6,7 +6,7 @@
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::cgi::meta;
 use crate::http::refusal::Refusal;
@@ -24,6 +24,21 @@ pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
         None => {
             let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
             named.filter(|host| meta::is_host(host))
+        }
+    }
+}
+
+/// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
+pub(super) fn join_crumbs(fields: &mut HeaderMap) {
+    if fields.len() == fields.keys_len() {
+        // No field is there twice.
+        return;
+    }
+    let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        // Valid values joined by a separator are a valid value.
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            fields.insert(COOKIE, cookie);
         }
     }
 }
@@ -104,5 +119,27 @@ fn check_host(head: &Parts) -> Result<(), Refusal> {
         }
         (field, authority) if [field, authority].into_iter().flatten().all(meta::is_host) => Ok(()),
         _ => malformed(host::NONE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    #[test]
+    fn the_crumbs_of_a_cookie_are_joined_and_other_repeated_fields_are_not() {
+        let fields = |given: &[(&'static str, &'static str)]| {
+            let given = given.iter().map(|(name, value)| (*name, *value));
+            let given =
+                given.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut fields: HeaderMap = given.collect();
+            join_crumbs(&mut fields);
+            fields
+        };
+
+        assert_eq!(fields(&[("cookie", "a=1"), ("cookie", "b=2")])[COOKIE], "a=1; b=2");
+        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1"), ("x", "2")]).get_all("x").iter().count(), 2);
+        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1")])[COOKIE], "a=1");
     }
 }

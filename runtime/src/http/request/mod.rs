@@ -5,7 +5,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `date` | the `Date` field |
-//! | `rate_limit` | the rate limits of a route |
 //! | `upgrade_fields` | the fields that name another protocol |
 //! | `reserved_fields` | the fields that only the daemon may set |
 //! | `client_address` | the client behind trusted proxies |
@@ -18,6 +17,7 @@
 //! | `access_line` | the line of a request in the access log, in each format |
 //! | `request_log` | the log line and the counters of a request |
 //! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
+//! | `rate_limit` | the rate limits of a route |
 //! | `arriving_body` | a request body while it arrives |
 //! | `drain_body` | a request body that is drained when dropped |
 //! | `read_ahead` | the beginning of a request body, read before the job starts |

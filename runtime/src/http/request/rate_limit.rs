@@ -6,6 +6,7 @@ use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::h2_rules;
 use crate::access::{RateExceeded, RateKey, RateLimit, Remaining};
 use crate::catalog::RouteLimit;
 use crate::http::refusal::Refusal;
@@ -61,15 +62,12 @@ fn as_in_http1<'h>(limits: &[RouteLimit], head: &'h Parts) -> Cow<'h, HeaderMap>
         return fields;
     }
     if counts_by(&HOST)
-        && let Some(host) = head.uri.authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok())
+        && let Some(host) = h2_rules::host(head).and_then(|host| HeaderValue::try_from(host).ok())
     {
         fields.to_mut().insert(HOST, host);
     }
-    if counts_by(&COOKIE) && head.headers.contains_key(COOKIE) {
-        let cookies: Vec<&[u8]> = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-        if let Ok(all) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-            fields.to_mut().insert(COOKIE, all);
-        }
+    if counts_by(&COOKIE) {
+        h2_rules::join_crumbs(fields.to_mut());
     }
     fields
 }

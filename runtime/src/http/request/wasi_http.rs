@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::COOKIE;
 use http::request::Parts;
 use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -25,21 +24,6 @@ use crate::cgi::CgiHead;
 use crate::engine::Engine;
 use crate::job::{Fault, HandlerVersion, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
 use crate::net::Secured;
-
-/// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
-fn join_crumbs(fields: &mut HeaderMap) {
-    if fields.len() == fields.keys_len() {
-        // No field is there twice.
-        return;
-    }
-    let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1 {
-        // Valid values joined by a separator are a valid value.
-        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-            fields.insert(COOKIE, cookie);
-        }
-    }
-}
 
 /// The number of the job, which is also the number of the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
@@ -91,7 +75,7 @@ impl RoutedRequest<'_> {
         /// Fields that most requests get here: the three constants and a few captures.
         const OWN: usize = 6;
         let mut fields = unforged(self.pass.shown(&self.head.headers).into_owned());
-        join_crumbs(&mut fields);
+        h2_rules::join_crumbs(&mut fields);
         // A copy has no room to grow.
         fields.reserve(OWN);
         let mut add = |name: HeaderName, value: &str| {
@@ -247,21 +231,5 @@ mod tests {
             assert_eq!(uri.authority().map(Authority::as_str), Some(authority));
             assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(path));
         }
-    }
-
-    #[test]
-    fn the_crumbs_of_a_cookie_are_joined_and_other_repeated_fields_are_not() {
-        let fields = |given: &[(&'static str, &'static str)]| {
-            let given = given.iter().map(|(name, value)| (*name, *value));
-            let given =
-                given.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            let mut fields: HeaderMap = given.collect();
-            join_crumbs(&mut fields);
-            fields
-        };
-
-        assert_eq!(fields(&[("cookie", "a=1"), ("cookie", "b=2")])[COOKIE], "a=1; b=2");
-        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1"), ("x", "2")]).get_all("x").iter().count(), 2);
-        assert_eq!(fields(&[("cookie", "a=1"), ("x", "1")])[COOKIE], "a=1");
     }
 }
