@@ -15,6 +15,7 @@
 //! | 0 | [`budget`] | resources that exist once in the process, divided among handlers |
 //! | 0 | [`access`] | who a client is, and whether it may pass: trusted proxies, rate limits, gates |
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
+//! | 0 | [`coarse_clock`] | the clocks of the kernel as of its last tick |
 //! | 0 | [`file_place`] | whether a path still leads to the file that is open, or a file could be made at it |
 //! | 0 | [`in_place`] | boxes whose value is made where it stays |
 //! | 0 | [`runtime_context`] | polls a future in the context of another tokio runtime |
@@ -130,6 +131,7 @@
 
 pub mod access;
 pub mod budget;
+pub mod coarse_clock;
 pub mod confine;
 pub mod dashboard;
 pub mod file_place;

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response};
+use http::header::{ACCEPT_RANGES, CONTENT_TYPE, ETAG, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -82,12 +82,24 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 /// The page of the rows with 4 KiB.
 static PAGE: LazyLock<Bytes> = LazyLock::new(|| features::page().into());
 
+/// The fields that a static file has besides its type.
+const OF_FILE: [(HeaderName, HeaderValue); 4] = [
+    (ETAG, HeaderValue::from_static("\"18a1c2d3e4f50617-1000\"")),
+    (LAST_MODIFIED, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+];
+
+/// The path of the page with the fields that a static file has.
+const FILE: &str = "/file/4k.txt";
+
 /// Greets a GET, or answers with the page if it is asked for. Greets any other request when its body is complete, or sends
 /// the body back as it arrives if that is asked for.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     let greeting = Bytes::from_static(GREETING.as_bytes());
+    let is_file = request.uri().path() == FILE;
     let body = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/4k.txt") => Either::Left(Full::new(PAGE.clone())),
+        (&Method::GET, "/4k.txt" | FILE) => Either::Left(Full::new(PAGE.clone())),
         (&Method::GET, _) => Either::Left(Full::new(greeting)),
         (_, "/echo") => Either::Right(request.into_body()),
         _ => {
@@ -99,5 +111,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes
     let mut response = Response::new(body);
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
+    if is_file {
+        response.headers_mut().extend(OF_FILE);
+    }
     Ok(response)
 }

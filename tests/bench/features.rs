@@ -165,6 +165,10 @@ pub(crate) fn all() -> Vec<Row> {
         ),
         large(row("hyper-4k", "bare hyper, 4 KiB", Serves::Hyper)),
         large(row("respond-4k", "`respond` with 4 KiB", responds_large(""))),
+        Row {
+            exchange: Exchange::get("/file/4k.txt", &page()),
+            ..row("hyper-file", "bare hyper, 4 KiB with the fields of a file", Serves::Hyper)
+        },
         large(row(
             "static",
             "`static`, a file of 4 KiB",

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 
+use super::held_file::HeldFile;
 use super::opened::FileVersion;
+use crate::coarse_clock;
 
 /// No lookup follows a link, mounts anything or asks a server. A file system that was mounted on the path has another
 /// device.
@@ -24,8 +26,13 @@ const WANTED: StatxFlags = StatxFlags::TYPE
 /// directory on the path was moved out of the served one, and a link to the new place took the old one: the path still
 /// leads to the same file in the same state, but out of the walls. So the directory is looked up first, and must be the
 /// same and no link. With more directories, all those lookups would take longer than to open the path.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct DirectPath(Option<DirId>);
+#[derive(Debug)]
+pub(super) struct DirectPath {
+    /// The directory on the path.
+    dir: Option<DirId>,
+    /// The file, if it is held open.
+    held: Option<HeldFile>,
+}
 
 /// The device and the number of a directory.
 #[derive(PartialEq, Eq, Debug)]
@@ -37,13 +44,18 @@ struct DirId {
 impl DirectPath {
     /// Notes the directory on the path of a file that was read. Returns `None` if there are more, if it is a link, or if the
     /// path does not lead to this version of the file: it is a link itself, or was changed since.
-    pub(super) fn of(root: &OwnedFd, path: &str, file: &FileVersion) -> Option<DirectPath> {
+    pub(super) fn of(
+        root: &OwnedFd,
+        path: &str,
+        file: &FileVersion,
+        held: Option<HeldFile>,
+    ) -> Option<DirectPath> {
         let dir = match path.split_once('/') {
             None => None,
             Some((_, name)) if name.contains('/') => return None,
             Some((dir, _)) => Some(DirId::of(root, dir)?),
         };
-        let direct = DirectPath(dir);
+        let direct = DirectPath { dir, held };
         direct.leads_to(root, path, file).then_some(direct)
     }
 
@@ -53,8 +65,17 @@ impl DirectPath {
     ///
     /// Blocks only if the kernel has dropped a name of the path from its cache, and reads it from a local file system again.
     pub(super) fn leads_to(&self, root: &OwnedFd, path: &str, file: &FileVersion) -> bool {
+        let now = coarse_clock::monotonic();
+        if self.held.as_ref().is_some_and(|held| held.tells(file, now)) {
+            return true;
+        }
         let dir = path.split_once('/').and_then(|(dir, _)| DirId::of(root, dir));
-        dir == self.0 && look_up(root, path).is_ok_and(|found| FileVersion::of_statx(&found) == *file)
+        let leads =
+            dir == self.dir && look_up(root, path).is_ok_and(|found| FileVersion::of_statx(&found) == *file);
+        if leads && let Some(held) = &self.held {
+            held.looked_up(now);
+        }
+        leads
     }
 }
 
@@ -92,7 +113,7 @@ mod tests {
         let root = OwnedFd::from(File::open(place.path()).unwrap());
         let is_direct = |path: &str| {
             let version = FileVersion::of(&fstat(File::open(at(path)).unwrap()).unwrap());
-            DirectPath::of(&root, path, &version).is_some()
+            DirectPath::of(&root, path, &version, None).is_some()
         };
 
         for direct in ["x", "a/x"] {
@@ -101,6 +122,6 @@ mod tests {
         for other in ["a/b/x", "link", "to/x", "to/b/x"] {
             assert!(!is_direct(other), "{other}");
         }
-        assert_eq!(DirectPath::of(&root, "x", &FileVersion::default()), None);
+        assert!(DirectPath::of(&root, "x", &FileVersion::default(), None).is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::direct_path::DirectPath;
 use super::opened::FileVersion;
+use crate::coarse_clock;
 
 /// The most bytes of a file that is kept.
 pub(super) const LARGEST: usize = 64 << 10;
@@ -45,8 +46,8 @@ pub struct KeptFile {
     pub fields: HeaderMap,
     /// Its path, to be looked up without opening it. `None` if that does not do for this path.
     pub(super) direct: Option<DirectPath>,
-    /// When it was read.
-    read: Instant,
+    /// When it was read, by the coarse clock.
+    read: Duration,
 }
 
 /// The files of a directory that are kept, by their paths.
@@ -87,7 +88,7 @@ impl KeptFile {
     ) -> KeptFile {
         fields.insert(DATE, HeaderValue::from_static(""));
         // The copy has room for these fields and no more.
-        KeptFile { version, content, fields: fields.clone(), direct, read: Instant::now() }
+        KeptFile { version, content, fields: fields.clone(), direct, read: coarse_clock::monotonic() }
     }
 
     /// Returns `length` bytes of the content from `first` on, as far as they are there.
@@ -103,7 +104,7 @@ impl KeptFiles {
     pub(super) fn find(&self, path: &str) -> Option<Arc<KeptFile>> {
         let kept = self.kept();
         let entry = &kept.entries[*kept.places.get(path)?];
-        if entry.file.read.elapsed() > FRESH {
+        if coarse_clock::monotonic().saturating_sub(entry.file.read) > FRESH {
             return None;
         }
         // Written only where it changes, so that the processors share the line.
@@ -231,7 +232,7 @@ mod tests {
         let files = KeptFiles::default();
         keep(&files, "a", 1);
         let keep_of_age = |age: Duration| {
-            files.keep("a", KeptFile { read: Instant::now().checked_sub(age).unwrap(), ..file(1) });
+            files.keep("a", KeptFile { read: coarse_clock::monotonic() - age, ..file(1) });
         };
 
         keep_of_age(FRESH / 2);

@@ -116,6 +116,11 @@ impl OpenedFile {
         self.distance == FileDistance::Near && self.had_settled
     }
 
+    /// Reports whether the file is in this state still, and has neither got nor lost a name.
+    pub(super) fn is_in(&self, version: &FileVersion) -> bool {
+        fstat(&self.fd).is_ok_and(|stat| FileVersion::of(&stat) == *version)
+    }
+
     /// Reports whether the content has changed since the file was opened.
     pub fn has_changed(&self) -> bool {
         fstat(&self.fd).map_or(true, |stat| {

@@ -16,9 +16,10 @@ use tokio::time::timeout;
 
 use super::dir_listing::{DirListing, ListingCache};
 use super::direct_path::DirectPath;
+use super::held_file::HeldFile;
 use super::kept_files::{self, KeptFile, KeptFiles};
 use super::opened::{FileDistance, FileVersion, OpenedFile};
-use crate::budget::Holder;
+use crate::budget::{Budget, Holder};
 
 /// The most threads that wait for the file system of one directory. A file system that hangs holds up these and no
 /// other directory.
@@ -26,6 +27,9 @@ const THREADS: usize = 16;
 
 /// How long a request waits for one of these threads.
 const THREAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How many files of one directory are held open.
+const HELD: usize = 16;
 
 /// How often an open is tried again if a rename interferes; see openat2(2), `EAGAIN`.
 const TRIES: usize = 8;
@@ -53,12 +57,27 @@ pub struct FileRoot {
     /// Its path, for messages.
     path: PathBuf,
     is_local: bool,
+    /// Whether its files tell what happens to their names.
+    is_telling: bool,
     threads: Arc<Semaphore>,
     holder: Arc<Holder>,
     /// The listing that was made last.
     last: ListingCache,
     /// Small files that were read lately.
     kept: KeptFiles,
+    /// A place for each file that is held open.
+    held: Arc<Semaphore>,
+}
+
+/// A file that was read whole.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeFile<'a> {
+    /// The path at which it was opened.
+    pub path: &'a str,
+    /// The file.
+    pub file: &'a Arc<OpenedFile>,
+    /// Its content.
+    pub content: &'a Bytes,
 }
 
 /// What a name leads to.
@@ -112,10 +131,18 @@ impl FileRoot {
         openat2(&dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), WALLS).with_context(|| {
             format!("{}: openat2(2) does not work here, and without it links could lead out", path.display())
         })?;
-        let is_local = is_local(&dir)?;
-        let threads = Arc::new(Semaphore::new(THREADS));
-        let (holder, last, kept) = (Arc::default(), ListingCache::default(), KeptFiles::default());
-        Ok(FileRoot { dir, path: path.to_owned(), is_local, threads, holder, last, kept })
+        let file_system = file_system(&dir)?;
+        Ok(FileRoot {
+            dir,
+            path: path.to_owned(),
+            is_local: LOCAL.contains(&file_system),
+            is_telling: HeldFile::is_telling(file_system),
+            threads: Arc::new(Semaphore::new(THREADS)),
+            holder: Arc::default(),
+            last: ListingCache::default(),
+            kept: KeptFiles::default(),
+            held: Arc::new(Semaphore::new(HELD)),
+        })
     }
 
     /// Returns its path, for messages.
@@ -123,7 +150,7 @@ impl FileRoot {
         &self.path
     }
 
-    /// Returns the account of the file descriptors that its files hold while they are sent.
+    /// Returns the account of the file descriptors that its files hold.
     pub fn holder(&self) -> &Arc<Holder> {
         &self.holder
     }
@@ -174,9 +201,10 @@ impl FileRoot {
         leads_to_it.then_some(kept)
     }
 
-    /// Keeps the whole content of a file that was opened at this path, and the fields of the response with it, if it is
-    /// small and has not been changed lately.
-    pub fn keep(&self, path: &str, file: &OpenedFile, content: &Bytes, fields: impl FnOnce() -> HeaderMap) {
+    /// Keeps a file that was read, and the fields of the response with it, if it is
+    /// small and has not been changed lately. May hold it open, if a descriptor is left for it.
+    pub fn keep(&self, read: WholeFile<'_>, fields: impl FnOnce() -> HeaderMap, descriptors: &Arc<Budget>) {
+        let WholeFile { path, file, content } = read;
         if !file.may_be_kept() || content.len() > kept_files::LARGEST {
             return;
         }
@@ -185,8 +213,20 @@ impl FileRoot {
         if self.kept.find(path).is_some_and(|kept| kept.version == file.version) {
             return;
         }
-        let direct = DirectPath::of(&self.dir, path, &file.version);
+        let held = self.hold(path, file, descriptors);
+        let direct = DirectPath::of(&self.dir, path, &file.version, held);
         self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
+    }
+
+    /// Holds a file open that lies directly in the directory. `None` if it would not tell what happens to its name, or if
+    /// enough are held.
+    fn hold(&self, path: &str, file: &Arc<OpenedFile>, descriptors: &Arc<Budget>) -> Option<HeldFile> {
+        if !self.is_telling || path.contains('/') {
+            return None;
+        }
+        let place = self.held.clone().try_acquire_owned().ok()?;
+        let descriptor = descriptors.try_take(&self.holder, 1)?;
+        Some(HeldFile::new(file.clone(), place, descriptor))
     }
 
     /// Lists the open directory `dir` at a path, in the order of names, without those that are never served and without
@@ -266,7 +306,12 @@ impl FileRoot {
 /// # Errors
 /// The kernel does not tell the file system.
 pub fn is_local(fd: impl AsFd) -> Result<bool, Errno> {
-    Ok(u64::try_from(fstatfs(fd)?.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+    Ok(LOCAL.contains(&file_system(fd)?))
+}
+
+/// Returns the number of a file system (statfs(2)).
+fn file_system(fd: impl AsFd) -> Result<u64, Errno> {
+    Ok(u64::try_from(fstatfs(fd)?.f_type).unwrap_or_default())
 }
 
 /// Takes an opened file or directory, and refuses anything else.

@@ -60,8 +60,10 @@ async fn keep(root: &Arc<FileRoot>, path: &str) {
         assert!(Instant::now() < deadline, "{path} is not found in the cache of the kernel");
         let FoundEntry::File(file) = root.open(path).await.unwrap() else { panic!("{path} is a file") };
         let version = file.version;
-        let content = root.read(Arc::new(file), 0, 100).await.unwrap();
-        let direct = DirectPath::of(&root.dir, path, &version);
+        let file = Arc::new(file);
+        let content = root.read(file.clone(), 0, 100).await.unwrap();
+        let held = root.hold(path, &file, &Budget::boundless());
+        let direct = DirectPath::of(&root.dir, path, &version, held);
         root.kept.keep(path, KeptFile::new(version, direct, content, HeaderMap::new()));
     }
 }
@@ -205,12 +207,33 @@ async fn a_file_that_was_changed_just_now_is_not_kept() {
     fs::write(place.path().join("a"), "first").unwrap();
     let root = root(place.path());
     let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+    let file = Arc::new(file);
 
     for _ in 0..3 {
-        root.keep("a", &file, &Bytes::from_static(b"first"), HeaderMap::new);
+        let read = WholeFile { path: "a", file: &file, content: &Bytes::from_static(b"first") };
+        root.keep(read, HeaderMap::new, &Budget::boundless());
     }
 
     assert!(root.kept("a").is_none());
+}
+
+#[tokio::test]
+async fn no_more_files_are_held_open_than_places_and_descriptors_are_left() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::create_dir(place.path().join("dir")).unwrap();
+    fs::write(place.path().join("a"), "").unwrap();
+    fs::write(place.path().join("dir/a"), "").unwrap();
+    let root = root(place.path());
+    let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+    let (file, descriptors) = (Arc::new(file), Budget::new(100));
+
+    let held: Vec<_> = std::iter::from_fn(|| root.hold("a", &file, &descriptors)).collect();
+
+    assert_eq!((held.len(), descriptors.used()), (HELD, HELD));
+    drop(held);
+    assert_eq!(descriptors.used(), 0);
+    assert!(root.hold("dir/a", &file, &descriptors).is_none());
+    assert!(root.hold("a", &file, &Budget::new(0)).is_none());
 }
 
 /// Lists the root of a directory: `a`, `d/`, and `...` if it is cut.

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 
+use crate::coarse_clock;
+
 /// A second, and its text.
 type DateCache = (Range<SystemTime>, HeaderValue);
 
@@ -20,7 +22,7 @@ thread_local! {
 /// Adds the time at which a response was made (RFC 9110 §6.6.1). A `Date` from the handler never gets here:
 /// both gateways drop it.
 pub(in crate::http) fn stamp(headers: &mut HeaderMap) {
-    LAST.with_borrow_mut(|last| headers.insert(DATE, at(SystemTime::now(), last)));
+    LAST.with_borrow_mut(|last| headers.insert(DATE, at(coarse_clock::system(), last)));
 }
 
 /// Formats a time. Reuses the text of `last` within the same second.

@@ -21,7 +21,7 @@ use super::range::{self, RequestedRange};
 use crate::budget::Budget;
 use crate::catalog::{Coding, StaticFiles, StaticOptions, Template};
 use crate::cgi::path;
-use crate::files::{FoundEntry, KeptFile, OpenError, OpenedFile, content_type};
+use crate::files::{FoundEntry, KeptFile, OpenError, OpenedFile, WholeFile, content_type};
 use crate::http::refusal::Refusal;
 use crate::http::request::direct_response;
 use crate::http::request::response_body::Body;
@@ -221,7 +221,8 @@ impl FileRequest<'_> {
                     let (root, file) = (&self.files.root, Arc::new(file));
                     let content = self.read(&file, first, short).await?;
                     if length == state.length && coding.is_none() {
-                        root.keep(&path, &file, &content, fields);
+                        let read = WholeFile { path: &path, file: &file, content: &content };
+                        root.keep(read, fields, self.descriptors);
                     }
                     Body::full(content)
                 }

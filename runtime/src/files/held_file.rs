@@ -1,0 +1,142 @@
+//! A file that is held open, so that a look at the file itself does in place of most lookups of its path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::opened::{FileVersion, OpenedFile};
+use crate::budget::Portion;
+
+/// How many milliseconds a look at the file does, after the path was looked up. What the file does not tell shows within this time: that
+/// something was mounted on its path, or that its directory was closed to the daemon.
+const LOOKED_UP: u64 = 10;
+
+/// File systems in which a file tells that its path leads elsewhere: whoever removes, renames or replaces it changes its
+/// `ctime` (statfs(2)): ext4, XFS, Btrfs and tmpfs. In overlayfs, a file of a lower layer never changes.
+const TELLING: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+
+/// A file directly in the served directory.
+#[derive(Debug)]
+pub(super) struct HeldFile {
+    file: Arc<OpenedFile>,
+    /// When its path was looked up, in milliseconds of the coarse clock.
+    looked_up: AtomicU64,
+    /// Its place among those that are held in the directory.
+    _place: OwnedSemaphorePermit,
+    /// The descriptor, as a part of the budget of the process.
+    _descriptor: Portion,
+}
+
+impl HeldFile {
+    /// Reports whether the files of a file system tell what happens to their names, by its number in statfs(2).
+    pub(super) fn is_telling(file_system: u64) -> bool {
+        TELLING.contains(&file_system)
+    }
+
+    /// Holds a file whose path is looked up next.
+    pub(super) fn new(file: Arc<OpenedFile>, place: OwnedSemaphorePermit, descriptor: Portion) -> HeldFile {
+        HeldFile { file, looked_up: 0.into(), _place: place, _descriptor: descriptor }
+    }
+
+    /// Notes that a lookup of its path that began at `now`, by the coarse clock, led to it.
+    pub(super) fn looked_up(&self, now: Duration) {
+        self.looked_up.store(millis(now), Ordering::Relaxed);
+    }
+
+    /// Reports whether its path leads to it in this state, as far as it tells. `false` if the path has to be looked up.
+    pub(super) fn tells(&self, version: &FileVersion, now: Duration) -> bool {
+        let age = millis(now).saturating_sub(self.looked_up.load(Ordering::Relaxed));
+        age <= LOOKED_UP && self.file.is_in(version)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::{Budget, Holder};
+    use crate::files::opened::FileDistance;
+    use rustix::fs::{CWD, RenameFlags, fstat, renameat_with, stat, statfs};
+    use std::fs::{self, File, Permissions};
+    use std::io;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::time::Instant;
+    use tokio::sync::Semaphore;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    /// Holds a file whose path was looked up at `NOW`.
+    fn held(path: &Path) -> HeldFile {
+        let file = File::open(path).unwrap();
+        let stat = fstat(&file).unwrap();
+        let file = Arc::new(OpenedFile::new(file.into(), &stat, FileDistance::Near));
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let descriptor = Budget::boundless().try_take(&Arc::<Holder>::default(), 1).unwrap();
+        let held = HeldFile::new(file, place, descriptor);
+        held.looked_up(NOW);
+        held
+    }
+
+    /// Waits until the clock of the file system has gone on since a file was changed.
+    fn wait_for_tick(place: &Path, held: &HeldFile) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let probe = place.join("probe");
+        let time = || {
+            fs::write(&probe, "").unwrap();
+            FileVersion::of(&stat(&probe).unwrap()).state.changed
+        };
+        while time() <= held.file.version.state.changed {
+            assert!(Instant::now() < deadline, "the clock of the file system stands still");
+        }
+    }
+
+    #[test]
+    fn a_file_tells_whatever_happens_to_it_or_to_its_name() {
+        type Happens = fn(&Path, &Path) -> io::Result<()>;
+        let all: [(&str, Happens); 7] = [
+            ("edited", |path, _| fs::write(path, "other")),
+            ("closed", |path, _| fs::set_permissions(path, Permissions::from_mode(0o0))),
+            ("removed", |path, _| fs::remove_file(path)),
+            ("moved", |path, other| fs::rename(path, other.with_extension("new"))),
+            ("replaced", |path, other| fs::rename(other, path)),
+            ("linked", |path, other| fs::hard_link(path, other.with_extension("new"))),
+            ("exchanged", |path, other| Ok(renameat_with(CWD, path, CWD, other, RenameFlags::EXCHANGE)?)),
+        ];
+        let places = [tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()];
+        let is_telling =
+            |place: &Path| HeldFile::is_telling(u64::try_from(statfs(place).unwrap().f_type).unwrap());
+        assert!(is_telling(places[1].path()), "tmpfs");
+        for place in places.iter().map(|place| place.path()).filter(|place| is_telling(place)) {
+            for (name, happens) in all {
+                let [path, other, untouched] =
+                    ["path", "other", "untouched"].map(|kind| place.join(name).with_extension(kind));
+                for path in [&path, &other, &untouched] {
+                    fs::write(path, "first").unwrap();
+                }
+                let [file, untouched] = [&path, &untouched].map(|path| held(path));
+                wait_for_tick(place, &file);
+
+                happens(&path, &other).unwrap();
+
+                assert!(!file.tells(&file.file.version, NOW), "{name} in {}", place.display());
+                assert!(untouched.tells(&untouched.file.version, NOW), "{name} in {}", place.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_looked_up_again_after_a_moment() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let held = held(place.path());
+        let version = held.file.version;
+
+        assert!(held.tells(&version, NOW + Duration::from_millis(LOOKED_UP)));
+        assert!(!held.tells(&version, NOW + Duration::from_millis(LOOKED_UP + 1)));
+    }
+}
