@@ -1,10 +1,12 @@
 //! A file that is held open, so that a look at the file itself does in place of most lookups of its path.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::opened::{FileVersion, OpenedFile};
 use crate::budget::Portion;
@@ -18,15 +20,16 @@ const LOOKED_UP: u64 = 10;
 const TELLING: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
 /// A file directly in the served directory.
+///
+/// It is closed after a time even if nobody asks for it again. A file that was removed meanwhile takes room on the disk
+/// until then, and its file system cannot be made read-only.
 #[derive(Debug)]
 pub(super) struct HeldFile {
-    file: Arc<OpenedFile>,
+    file: Weak<OpenedFile>,
     /// When its path was looked up, in milliseconds of the coarse clock.
     looked_up: AtomicU64,
-    /// Its place among those that are held in the directory.
-    _place: OwnedSemaphorePermit,
-    /// The descriptor, as a part of the budget of the process.
-    _descriptor: Portion,
+    /// The task that holds the file, its place and its descriptor.
+    holding: JoinHandle<()>,
 }
 
 impl HeldFile {
@@ -35,9 +38,20 @@ impl HeldFile {
         TELLING.contains(&file_system)
     }
 
-    /// Holds a file whose path is looked up next.
-    pub(super) fn new(file: Arc<OpenedFile>, place: OwnedSemaphorePermit, descriptor: Portion) -> HeldFile {
-        HeldFile { file, looked_up: 0.into(), _place: place, _descriptor: descriptor }
+    /// Holds a file for a time. `place` is its place among those that are held in the directory, and `descriptor` is its
+    /// part of the budget of the process. Its path is looked up next.
+    pub(super) fn new(
+        file: Arc<OpenedFile>,
+        place: OwnedSemaphorePermit,
+        descriptor: Portion,
+        time: Duration,
+    ) -> HeldFile {
+        let weak = Arc::downgrade(&file);
+        let holding = tokio::spawn(async move {
+            sleep(time).await;
+            drop((file, place, descriptor));
+        });
+        HeldFile { file: weak, looked_up: 0.into(), holding }
     }
 
     /// Notes that a lookup of its path that began at `now`, by the coarse clock, led to it.
@@ -45,10 +59,17 @@ impl HeldFile {
         self.looked_up.store(millis(now), Ordering::Relaxed);
     }
 
-    /// Reports whether its path leads to it in this state, as far as it tells. `false` if the path has to be looked up.
+    /// Reports whether its path leads to it in this state, as far as it tells. `false` if the path has to be looked up: the
+    /// last lookup is too old, or the file is no longer held.
     pub(super) fn tells(&self, version: &FileVersion, now: Duration) -> bool {
         let age = millis(now).saturating_sub(self.looked_up.load(Ordering::Relaxed));
-        age <= LOOKED_UP && self.file.is_in(version)
+        age <= LOOKED_UP && self.file.upgrade().is_some_and(|file| file.is_in(version))
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        self.holding.abort();
     }
 }
 
@@ -71,33 +92,34 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
-    /// Holds a file whose path was looked up at `NOW`.
-    fn held(path: &Path) -> HeldFile {
+    /// Holds a file whose path was looked up at `NOW`, and returns its state.
+    fn held(path: &Path) -> (HeldFile, FileVersion) {
         let file = File::open(path).unwrap();
         let stat = fstat(&file).unwrap();
         let file = Arc::new(OpenedFile::new(file.into(), &stat, FileDistance::Near));
+        let version = file.version;
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let descriptor = Budget::boundless().try_take(&Arc::<Holder>::default(), 1).unwrap();
-        let held = HeldFile::new(file, place, descriptor);
+        let held = HeldFile::new(file, place, descriptor, Duration::from_secs(100));
         held.looked_up(NOW);
-        held
+        (held, version)
     }
 
     /// Waits until the clock of the file system has gone on since a file was changed.
-    fn wait_for_tick(place: &Path, held: &HeldFile) {
+    fn wait_for_tick(place: &Path, changed: &FileVersion) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let probe = place.join("probe");
         let time = || {
             fs::write(&probe, "").unwrap();
             FileVersion::of(&stat(&probe).unwrap()).state.changed
         };
-        while time() <= held.file.version.state.changed {
+        while time() <= changed.state.changed {
             assert!(Instant::now() < deadline, "the clock of the file system stands still");
         }
     }
 
-    #[test]
-    fn a_file_tells_whatever_happens_to_it_or_to_its_name() {
+    #[tokio::test]
+    async fn a_file_tells_whatever_happens_to_it_or_to_its_name() {
         type Happens = fn(&Path, &Path) -> io::Result<()>;
         let all: [(&str, Happens); 7] = [
             ("edited", |path, _| fs::write(path, "other")),
@@ -119,22 +141,21 @@ mod tests {
                 for path in [&path, &other, &untouched] {
                     fs::write(path, "first").unwrap();
                 }
-                let [file, untouched] = [&path, &untouched].map(|path| held(path));
-                wait_for_tick(place, &file);
+                let [(file, version), (untouched, same)] = [&path, &untouched].map(|path| held(path));
+                wait_for_tick(place, &version);
 
                 happens(&path, &other).unwrap();
 
-                assert!(!file.tells(&file.file.version, NOW), "{name} in {}", place.display());
-                assert!(untouched.tells(&untouched.file.version, NOW), "{name} in {}", place.display());
+                assert!(!file.tells(&version, NOW), "{name} in {}", place.display());
+                assert!(untouched.tells(&same, NOW), "{name} in {}", place.display());
             }
         }
     }
 
-    #[test]
-    fn a_path_is_looked_up_again_after_a_moment() {
+    #[tokio::test]
+    async fn a_path_is_looked_up_again_after_a_moment() {
         let place = tempfile::NamedTempFile::new().unwrap();
-        let held = held(place.path());
-        let version = held.file.version;
+        let (held, version) = held(place.path());
 
         assert!(held.tells(&version, NOW + Duration::from_millis(LOOKED_UP)));
         assert!(!held.tells(&version, NOW + Duration::from_millis(LOOKED_UP + 1)));

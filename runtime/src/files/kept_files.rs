@@ -29,7 +29,7 @@ const BESIDE: usize = 1536;
 /// How long a file is used after it was read. Its times tell of every change but those through a memory mapping whose
 /// pages are dirty already (mmap(2), "Timestamps changes for file-backed mappings"). The names of its path were in the
 /// kernel's cache when it was read, and are hardly dropped within this time.
-const FRESH: Duration = Duration::from_secs(10);
+pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// How many paths are remembered that were read once.
 const READ_ONCE: usize = 256;

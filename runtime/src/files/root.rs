@@ -218,15 +218,15 @@ impl FileRoot {
         self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
     }
 
-    /// Holds a file open that lies directly in the directory. `None` if it would not tell what happens to its name, or if
-    /// enough are held.
+    /// Holds a file open that lies directly in the directory, for as long as it is taken from memory. `None` if it would
+    /// not tell what happens to its name, or if enough are held.
     fn hold(&self, path: &str, file: &Arc<OpenedFile>, descriptors: &Arc<Budget>) -> Option<HeldFile> {
         if !self.is_telling || path.contains('/') {
             return None;
         }
         let place = self.held.clone().try_acquire_owned().ok()?;
         let descriptor = descriptors.try_take(&self.holder, 1)?;
-        Some(HeldFile::new(file.clone(), place, descriptor))
+        Some(HeldFile::new(file.clone(), place, descriptor, kept_files::FRESH))
     }
 
     /// Lists the open directory `dir` at a path, in the order of names, without those that are never served and without
