@@ -201,8 +201,8 @@ impl FileRoot {
         leads_to_it.then_some(kept)
     }
 
-    /// Keeps a file that was read, and the fields of the response with it, if it is
-    /// small and has not been changed lately. May hold it open, if a descriptor is left for it.
+    /// Keeps a file that was read, and the fields of the response with it, if it is small and has not been changed lately.
+    /// May hold it open.
     pub fn keep(&self, read: WholeFile<'_>, fields: impl FnOnce() -> HeaderMap, descriptors: &Arc<Budget>) {
         let WholeFile { path, file, content } = read;
         if !file.may_be_kept() || content.len() > kept_files::LARGEST {
@@ -219,13 +219,14 @@ impl FileRoot {
     }
 
     /// Holds a file open that lies directly in the directory, for as long as it is taken from memory. `None` if it would
-    /// not tell what happens to its name, or if enough are held.
+    /// not tell what happens to its name, if enough are held, or if half of the descriptors are taken.
     fn hold(&self, path: &str, file: &Arc<OpenedFile>, descriptors: &Arc<Budget>) -> Option<HeldFile> {
         if !self.is_telling || path.contains('/') {
             return None;
         }
         let place = self.held.clone().try_acquire_owned().ok()?;
-        let descriptor = descriptors.try_take(&self.holder, 1)?;
+        // Jobs and long files fail without a descriptor. This file is only answered a little later.
+        let descriptor = descriptors.try_take(&self.holder, 1).filter(|taken| !taken.is_scarce())?;
         Some(HeldFile::new(file.clone(), place, descriptor, kept_files::FRESH))
     }
 

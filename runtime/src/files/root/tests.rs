@@ -243,6 +243,22 @@ async fn no_more_files_are_held_open_than_places_and_descriptors_are_left() {
 }
 
 #[tokio::test]
+async fn files_that_are_held_open_leave_half_of_the_descriptors_to_others() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(place.path().join("a"), "").unwrap();
+    let (roots, descriptors) = ([(); 3].map(|()| root(place.path())), Budget::new(64));
+    let mut held = Vec::new();
+
+    for root in &roots {
+        let FoundEntry::File(file) = root.open("a").await.unwrap() else { panic!("a file") };
+        let file = Arc::new(file);
+        held.extend(std::iter::from_fn(|| root.hold("a", &file, &descriptors)));
+    }
+
+    assert_eq!((held.len(), descriptors.used()), (32, 32));
+}
+
+#[tokio::test]
 async fn a_removed_file_that_nobody_asks_for_is_held_open_no_longer_than_it_is_taken_from_memory() {
     let place = tempfile::tempdir_in("/dev/shm").unwrap();
     fs::write(place.path().join("a"), "").unwrap();

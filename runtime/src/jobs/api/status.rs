@@ -70,7 +70,7 @@ pub struct StatusReply {
     pub memory: Option<u64>,
     /// The memory of running jobs, and the limit of all jobs.
     pub jobs_memory: String,
-    /// The file descriptors of running jobs, and the limit of all jobs.
+    /// The file descriptors of running jobs and of static files, and the limit of them all.
     pub jobs_descriptors: String,
     /// How instances get their memory.
     pub sandbox: String,
