@@ -7,10 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use httpdate::{fmt_http_date, parse_http_date};
 
 use crate::catalog::Coding;
+use crate::coarse_clock;
 use crate::files::FileState;
-
-/// The latest time that an HTTP date can express: the end of the year 9999, since 1970.
-const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
 /// Times up to this one, the second day of 1980, are no times of a change: build systems set them for reproducible
 /// archives (zip begins in 1980).
@@ -24,7 +22,8 @@ const RECENT: Duration = Duration::from_secs(2);
 pub(super) struct Validators {
     /// The entity tag, weak if the file may still be changing.
     pub(super) etag: String,
-    /// The time of the last change, if it means one.
+    /// The second of the last change. `None` if the time means no change or lies in the future: it must not be later than
+    /// the `Date` of the response (§8.8.2.1).
     pub(super) modified: Option<SystemTime>,
 }
 
@@ -55,7 +54,9 @@ impl Validators {
         let coded = coding.map(|coding| format!("-{}", coding.name())).unwrap_or_default();
         let etag = format!("{weak}\"{:x}-{:x}{coded}\"", time.as_nanos(), state.length);
         let seconds = Duration::from_secs(state.modified.as_secs());
-        let modified = (is_time && seconds <= LAST_DATE).then(|| SystemTime::UNIX_EPOCH + seconds);
+        // By the clock of `Date`, which may be a tick behind that of the file system.
+        let is_past = |time: &SystemTime| is_time && *time <= coarse_clock::system();
+        let modified = SystemTime::UNIX_EPOCH.checked_add(seconds).filter(is_past);
         Validators { etag, modified }
     }
 
@@ -201,14 +202,26 @@ mod tests {
 
         assert_eq!((one.modified_value(), other.modified_value()), (None, None));
         assert_ne!(one.etag, other.etag);
-        let far = Duration::from_secs(LAST_DATE.as_secs() + 1);
-        let late = Validators::of(&FileState { length: 1, modified: far, changed: far }, None);
-        assert_eq!(late.modified_value(), None);
+    }
+
+    #[test]
+    fn a_change_that_lies_in_the_future_is_not_told_before_its_second() {
+        let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        // The year 10,000, which no HTTP date can express, and the last time of a file.
+        let [far, last] = [253_402_300_800, i64::MAX.cast_unsigned()];
+        let modified = |seconds| {
+            let modified = Duration::from_secs(seconds);
+            Validators::of(&FileState { length: 1, modified, changed: modified }, None).modified_value()
+        };
+
+        assert!(modified(second - 1).is_some());
+        assert_eq!([second + 60, far, last].map(modified), [None, None, None]);
     }
 
     #[test]
     fn each_coding_has_a_tag_of_its_own() {
-        let state = FileState { length: 1, modified: LAST_DATE / 5, changed: LAST_DATE / 5 };
+        let time = Duration::from_secs(784_111_777);
+        let state = FileState { length: 1, modified: time, changed: time };
         let tags =
             [None, Some(Coding::Br), Some(Coding::Gzip)].map(|coding| Validators::of(&state, coding).etag);
         assert!(tags[0] != tags[1] && tags[1] != tags[2]);
