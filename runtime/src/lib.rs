@@ -98,7 +98,7 @@
 //! | a configuration key: as written, checked, applied | `config::schema`, `config::convert`, `config::restart` |
 //! | reload, swap, canary, promotion, binary upgrade | `jobs::reload`, `jobs::swap`, `jobs::canary`, `jobs::promote`, `jobs::upgrade` |
 //! | where a program, a component or a middleware may stand | `jobs::load::placement` |
-//! | the small files that are kept in memory; whether a path still leads to one | `files::kept_files`; `files::direct_path`, `files::root` |
+//! | the small files that are kept in memory; whether a path still leads to one | `files::kept_files`; `files::direct_path`, `files::held_file`, `files::root` |
 //! | secrets and passwords: read, and renewed | `jobs::credential`, `jobs::load::in_use` |
 //! | stores and databases: granted by name, opened at a load, found by a job | `config::store_names`, `jobs::load::databases`, `wasm::host::stores::grants`, `wasm::host::databases::grants` |
 //! | the publication of a new catalog | `jobs::generations`; the pointer: `catalog::serving` |

@@ -28,7 +28,7 @@ const WANTED: StatxFlags = StatxFlags::TYPE
 /// same and no link. With more directories, all those lookups would take longer than to open the path.
 #[derive(Debug)]
 pub(super) struct DirectPath {
-    /// The directory on the path.
+    /// The directory on the path. `None` if the file lies directly in the served one.
     dir: Option<DirId>,
     /// The file, if it is held open.
     held: Option<HeldFile>,
@@ -61,7 +61,8 @@ impl DirectPath {
 
     /// Reports whether the path still leads to this version of the file, through the same directory. A change that is
     /// complete before the call is seen: the lookup checks the permissions of the directories, and the state of the file
-    /// tells of all else.
+    /// tells of all else. The path of a file that is held open is looked up only every few milliseconds: what the state of
+    /// the file does not tell is seen within these.
     ///
     /// Blocks only if the kernel has dropped a name of the path from its cache, and reads it from a local file system again.
     pub(super) fn leads_to(&self, root: &OwnedFd, path: &str, file: &FileVersion) -> bool {

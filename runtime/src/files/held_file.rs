@@ -1,4 +1,4 @@
-//! A file that is held open, so that a look at the file itself does in place of most lookups of its path.
+//! A file that is held open. Its own state shows most changes of its path, so the path is seldom looked up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,12 +11,12 @@ use tokio::time::sleep;
 use super::opened::{FileVersion, OpenedFile};
 use crate::budget::Portion;
 
-/// How many milliseconds a look at the file does, after the path was looked up. What the file does not tell shows within this time: that
-/// something was mounted on its path, or that its directory was closed to the daemon.
-const LOOKED_UP: u64 = 10;
+/// How long the state of the file is enough after a lookup of its path, by the coarse clock. What the state does not show
+/// takes effect within this time: a mount on the path, and a directory that is closed to the daemon.
+const BETWEEN_LOOKUPS: Duration = Duration::from_millis(10);
 
-/// File systems in which a file tells that its path leads elsewhere: to remove, rename or replace it changes its `ctime`.
-/// Their numbers in statfs(2): ext4, Btrfs and tmpfs. In XFS, two files that are exchanged (renameat2(2),
+/// File systems in which the state of a file shows that its path leads elsewhere: to remove, rename or replace it changes
+/// its `ctime`. Their numbers in statfs(2): ext4, Btrfs and tmpfs. In XFS, two files that are exchanged (renameat2(2),
 /// `RENAME_EXCHANGE`) do not change. In overlayfs, a file of a lower layer never changes.
 const TELLING: [u64; 3] = [0xef53, 0x9123_683e, 0x0102_1994];
 
@@ -34,7 +34,7 @@ pub(super) struct HeldFile {
 }
 
 impl HeldFile {
-    /// Reports whether the files of a file system tell what happens to their names, by its number in statfs(2).
+    /// Reports whether the state of a file shows what happens to its name, in a file system by its number in statfs(2).
     pub(super) fn is_telling(file_system: u64) -> bool {
         TELLING.contains(&file_system)
     }
@@ -57,14 +57,16 @@ impl HeldFile {
 
     /// Notes that a lookup of its path that began at `now`, by the coarse clock, led to it.
     pub(super) fn looked_up(&self, now: Duration) {
-        self.looked_up.store(millis(now), Ordering::Relaxed);
+        let millis = u64::try_from(now.as_millis()).unwrap_or_default();
+        self.looked_up.store(millis, Ordering::Relaxed);
     }
 
-    /// Reports whether its path leads to it in this state, as far as it tells. `false` if the path has to be looked up: the
-    /// last lookup is too old, or the file is no longer held.
+    /// Reports whether its path leads to it in this state. `false` if the path has to be looked up: the state has changed,
+    /// the last lookup is too old, or the file is no longer held.
     pub(super) fn tells(&self, version: &FileVersion, now: Duration) -> bool {
-        let age = millis(now).saturating_sub(self.looked_up.load(Ordering::Relaxed));
-        age <= LOOKED_UP && self.file.upgrade().is_some_and(|file| file.is_in(version))
+        let looked_up = Duration::from_millis(self.looked_up.load(Ordering::Relaxed));
+        now.saturating_sub(looked_up) <= BETWEEN_LOOKUPS
+            && self.file.upgrade().is_some_and(|file| file.is_in(version))
     }
 }
 
@@ -72,10 +74,6 @@ impl Drop for HeldFile {
     fn drop(&mut self) {
         self.holding.abort();
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -165,7 +163,7 @@ mod tests {
         let place = tempfile::NamedTempFile::new().unwrap();
         let (held, version) = held(place.path());
 
-        assert!(held.tells(&version, NOW + Duration::from_millis(LOOKED_UP)));
-        assert!(!held.tells(&version, NOW + Duration::from_millis(LOOKED_UP + 1)));
+        assert!(held.tells(&version, NOW + BETWEEN_LOOKUPS));
+        assert!(!held.tells(&version, NOW + BETWEEN_LOOKUPS + Duration::from_nanos(1)));
     }
 }

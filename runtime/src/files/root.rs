@@ -57,7 +57,7 @@ pub struct FileRoot {
     /// Its path, for messages.
     path: PathBuf,
     is_local: bool,
-    /// Whether its files tell what happens to their names.
+    /// Whether the state of a file shows what happens to its name.
     is_telling: bool,
     threads: Arc<Semaphore>,
     holder: Arc<Holder>,
@@ -218,8 +218,8 @@ impl FileRoot {
         self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
     }
 
-    /// Holds a file open that lies directly in the directory, for as long as it is taken from memory. `None` if it would
-    /// not tell what happens to its name, if enough are held, or if half of the descriptors are taken.
+    /// Holds a file open that lies directly in the directory, for as long as it is taken from memory. `None` if its state
+    /// would not show what happens to its name, if enough are held, or if half of the descriptors are taken.
     fn hold(&self, path: &str, file: &Arc<OpenedFile>, descriptors: &Arc<Budget>) -> Option<HeldFile> {
         if !self.is_telling || path.contains('/') {
             return None;
