@@ -26,9 +26,9 @@ const MOST: usize = 4 << 20;
 /// fields. Eight fields take 900 bytes.
 const BESIDE: usize = 1536;
 
-/// How long a file is used after it was read. Its times tell of every change but those through a memory mapping whose
-/// pages are dirty already (mmap(2), "Timestamps changes for file-backed mappings"). The names of its path were in the
-/// kernel's cache when it was read, and are hardly dropped within this time.
+/// How long a file is used after it was read, and held open if at all. Its times tell of every change but those through a
+/// memory mapping whose pages are dirty already (mmap(2), "Timestamps changes for file-backed mappings"). The names of its
+/// path were in the kernel's cache when it was read, and are hardly dropped within this time.
 pub(super) const FRESH: Duration = Duration::from_secs(10);
 
 /// How many paths are remembered that were read once.
@@ -114,13 +114,15 @@ impl KeptFiles {
         Some(entry.file.clone())
     }
 
-    /// Keeps a file that was read at this path, in place of the one before. A path that has none is kept if it was read
-    /// before.
+    /// Notes that a file was read at this path. Reports whether to keep it: the path has one, or was read before.
+    pub(super) fn note_read(&self, path: &str) -> bool {
+        let mut kept = self.kept_mut();
+        kept.places.contains_key(path) || kept.note_read(path)
+    }
+
+    /// Keeps a file that was read at this path, in place of the one before.
     pub(super) fn keep(&self, path: &str, file: KeptFile) {
         let mut kept = self.kept_mut();
-        if !kept.places.contains_key(path) && !kept.note_read(path) {
-            return;
-        }
         kept.remove(path);
         let entry = KeptEntry { path: path.into(), file: Arc::new(file), is_used: AtomicBool::new(false) };
         while kept.bytes + entry.size() > MOST && kept.make_room() {}
@@ -207,22 +209,29 @@ mod tests {
         KeptFile::new(FileVersion::default(), None, content, HeaderMap::new())
     }
 
+    /// Reads a file, and keeps it if it was read before.
+    fn read(files: &KeptFiles, path: &str, length: usize) {
+        if files.note_read(path) {
+            files.keep(path, file(length));
+        }
+    }
+
     /// Keeps a file as a client does that asks for it twice.
     fn keep(files: &KeptFiles, path: &str, length: usize) {
-        files.keep(path, file(length));
-        files.keep(path, file(length));
+        read(files, path, length);
+        read(files, path, length);
     }
 
     #[test]
     fn a_path_is_kept_when_it_is_read_for_the_second_time() {
         let files = KeptFiles::default();
 
-        files.keep("a", file(1));
+        read(&files, "a", 1);
         assert!(files.find("a").is_none());
-        files.keep("a", file(2));
+        read(&files, "a", 2);
 
         assert_eq!(files.find("a").unwrap().content.len(), 2);
-        files.keep("a", file(3));
+        read(&files, "a", 3);
         assert_eq!(files.find("a").unwrap().content.len(), 3, "the latest");
         assert_eq!(files.kept().entries.len(), 1);
     }
@@ -270,7 +279,7 @@ mod tests {
             (0..MOST / (LARGEST + 2 * BESIDE)).map(|number| format!("kept {number}")).collect();
         paths.iter().for_each(|path| keep(&files, path, LARGEST));
 
-        (0..1000).for_each(|number| files.keep(&number.to_string(), file(LARGEST)));
+        (0..1000).for_each(|number| read(&files, &number.to_string(), LARGEST));
 
         assert!(paths.iter().all(|path| files.find(path).is_some()));
     }

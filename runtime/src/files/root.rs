@@ -213,6 +213,10 @@ impl FileRoot {
         if self.kept.find(path).is_some_and(|kept| kept.version == file.version) {
             return;
         }
+        // A file that is read for the first time is neither looked up nor held open.
+        if !self.kept.note_read(path) {
+            return;
+        }
         let held = self.hold(path, file, descriptors);
         let direct = DirectPath::of(&self.dir, path, &file.version, held);
         self.kept.keep(path, KeptFile::new(file.version, direct, content.clone(), fields()));
