@@ -47,7 +47,7 @@ pub(in crate::http) fn engine(
 pub(in crate::http) fn budgets(exposed: &mut Exposition, Budgets { places, memory, descriptors }: &Budgets) {
     let families = [
         ("portcullis_jobs_memory_bytes", "Memory that jobs hold.", memory, Needs::PAGE),
-        ("portcullis_jobs_descriptors", "File descriptors that jobs hold.", descriptors, 1),
+        ("portcullis_jobs_descriptors", "File descriptors that jobs and static files hold.", descriptors, 1),
         ("portcullis_instances", "Instances that run a job or are idle.", places, 1),
     ];
     for (name, help, budget, unit) in families {
@@ -60,7 +60,12 @@ pub(in crate::http) fn budgets(exposed: &mut Exposition, Budgets { places, memor
             memory,
             Needs::PAGE,
         ),
-        ("portcullis_jobs_descriptors_limit", "File descriptors that jobs may hold.", descriptors, 1),
+        (
+            "portcullis_jobs_descriptors_limit",
+            "File descriptors that jobs and static files may hold.",
+            descriptors,
+            1,
+        ),
         ("portcullis_instances_limit", "Instances that there may be (jobs).", places, 1),
     ];
     for (name, help, budget, unit) in limits {
