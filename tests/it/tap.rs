@@ -6,9 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{
-    Client, Daemon, Log, PATIENCE, Program, Setup, output, portcullis, reaped, until, within,
-};
+use crate::harness::{Daemon, Log, PATIENCE, Program, Setup, output, portcullis, reaped, until, within};
 use crate::trace_contexts::{TRUSTING, traceparent};
 use crate::traces::TRACE;
 
@@ -27,13 +25,11 @@ struct Tap {
 
 /// Starts a listener whose stdout is a pipe, and waits until it listens.
 fn listener(daemon: &Daemon, args: &[&str]) -> Child {
-    let before = listeners(daemon);
+    let before = daemon.running("tap");
     let mut command = portcullis();
     command.arg("tap").args(args).arg("--socket").arg(daemon.path("admin.sock"));
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    until("the listener", || (listeners(daemon) > before).then_some(()));
-    // A job is listed a moment before it listens. The daemon answers some times in between.
-    (0..20).for_each(|_| assert!(listeners(daemon) > before, "it has ended"));
+    until("the listener", || (daemon.running("tap") > before).then_some(()));
     child
 }
 
@@ -60,14 +56,6 @@ impl Drop for Tap {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-/// Counts the running jobs `tap`.
-fn listeners(daemon: &Daemon) -> usize {
-    let mut client = Client::unix(&daemon.path("admin.sock"));
-    client.send("POST /jobs/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let jobs: Vec<Value> = serde_json::from_slice(&client.response().body).unwrap();
-    jobs.iter().filter(|job| job["handler"] == "tap").count()
 }
 
 #[test]
@@ -210,5 +198,5 @@ fn a_listener_whose_reader_has_gone_ends_and_costs_nothing_more() {
     drop(child.stdout.take());
 
     assert_eq!(output(child, PATIENCE).code, Some(0));
-    until("the listener to go", || (listeners(&daemon) == 0).then_some(()));
+    until("the listener to go", || (daemon.running("tap") == 0).then_some(()));
 }

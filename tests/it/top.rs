@@ -175,13 +175,11 @@ fn tap_prints_what_it_is_asked_for_until_it_is_interrupted() {
     let mut words = words(&daemon, "tap");
     words.push("status>=500".to_owned());
     let terminal = Terminal::start(200, &words);
+    until("the listener", || (daemon.running("tap") == 1).then_some(()));
 
-    // The first requests may come before the listener.
-    let screen = until("a failure", || {
-        assert_eq!((daemon.get("/").status(), daemon.get("/bad").status()), (200, 502));
-        Some(terminal.screen()).filter(|screen| screen.contains("(trapped)"))
-    });
+    assert_eq!((daemon.get("/").status(), daemon.get("/bad").status()), (200, 502));
 
+    let screen = terminal.shows("a failure", |screen| screen.contains("(trapped)"));
     assert!(screen.contains(" GET /bad -> 502, ") && screen.contains(" by bad@"), "{screen}");
     assert!(!screen.contains("GET / ->"), "{screen}");
     terminal.press("C-c");

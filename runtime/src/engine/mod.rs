@@ -319,7 +319,7 @@ impl Engine {
         job.stdout.add(StderrLog::of(job, &self.journal));
     }
 
-    /// Lists the running jobs, oldest first.
+    /// Lists the running jobs, oldest first. A listener is listed once it listens.
     pub fn snapshots(&self) -> Vec<JobSnapshot> {
         self.running.snapshots()
     }

@@ -68,3 +68,41 @@ pub(crate) mod idle {
         engine
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::poll;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Listens once it is told to.
+    #[derive(Default)]
+    struct LateListener(Notify);
+
+    impl NativeJob for LateListener {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
+            Box::pin(async move {
+                self.0.notified().await;
+                job.usage.listen();
+                pending().await
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_listed_once_it_listens() {
+        let (engine, listener) = (Engine::new(1), Arc::new(LateListener::default()));
+        engine.register("listener", Policy::LISTEN, listener.clone()).unwrap();
+        let mut run = engine.start(Box::new(engine.job("listener").unwrap()));
+        assert!(poll!(&mut run).is_pending());
+        assert_eq!(engine.snapshots().len(), 0, "it runs, and misses events");
+
+        listener.0.notify_one();
+
+        assert!(poll!(&mut run).is_pending());
+        assert_eq!(engine.snapshots().len(), 1);
+    }
+}

@@ -171,10 +171,11 @@ impl Running {
             .collect()
     }
 
-    /// Lists the jobs, oldest first.
+    /// Lists the jobs, oldest first. A listener is listed once it misses no event.
     pub(super) fn snapshots(&self) -> Vec<JobSnapshot> {
+        let is_listed = |runner: &Runner| !runner.entry.policy.is_listener || runner.usage.listens();
         let mut snapshots = self.all(|id, runner| {
-            Some(JobSnapshot {
+            is_listed(runner).then(|| JobSnapshot {
                 id,
                 entry: runner.entry.clone(),
                 age: runner.since.elapsed(),

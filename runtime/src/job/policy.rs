@@ -11,6 +11,9 @@ pub struct Policy {
     pub is_essential: bool,
     /// Whether an operator gives it URLs, in which the values of some query parameters are masked, as in the log.
     pub has_urls: bool,
+    /// Whether its job listens to events: the list of running jobs has it once it misses none, see
+    /// [`Usage::listen`](super::Usage::listen).
+    pub is_listener: bool,
 }
 
 impl Policy {
@@ -20,6 +23,7 @@ impl Policy {
         admin_quota: AdminQuota::LongLived,
         is_essential: false,
         has_urls: false,
+        is_listener: false,
     };
 
     /// The policy of a job that changes what the daemon serves.
@@ -31,7 +35,12 @@ impl Policy {
         admin_quota: AdminQuota::None,
         is_essential: false,
         has_urls: false,
+        is_listener: false,
     };
+
+    /// The policy of a job that shows events as they happen, for as long as its reader stays.
+    pub const LISTEN: Policy =
+        Policy { admin_quota: AdminQuota::LongLived, is_listener: true, ..Policy::LOOK };
 }
 
 /// How a shutdown treats a job.

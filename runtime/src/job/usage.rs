@@ -15,6 +15,8 @@ pub struct Usage {
     memory: AtomicUsize,
     /// Whether it has started.
     begun: AtomicBool,
+    /// Whether it has begun to listen to events.
+    listens: AtomicBool,
     /// The highest count of its handles.
     handles: AtomicUsize,
     /// Bytes of its request body that have arrived.
@@ -54,6 +56,17 @@ impl Usage {
     /// Reports whether the job has started, as opposed to waiting in the queue.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Records that the job misses no event from now on. A listener ([`Policy::is_listener`](super::Policy)) calls it.
+    pub fn listen(&self) {
+        // What the job did to listen happens before.
+        self.listens.store(true, Ordering::Release);
+    }
+
+    /// Reports whether the job has begun to listen to events.
+    pub fn listens(&self) -> bool {
+        self.listens.load(Ordering::Acquire)
     }
 
     /// Records how many handles the job has now.

@@ -32,6 +32,7 @@ impl NativeJob for TellLogs {
             } else {
                 (journal.recent(), None)
             };
+            job.usage.listen();
             let recent: Vec<_> = recent.iter().filter(|line| is_wanted(line)).collect();
             let from = lines.map_or(0, |lines| recent.len().saturating_sub(lines));
             let mut text: String = recent[from..].iter().map(|line| report(line)).collect();

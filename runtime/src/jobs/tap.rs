@@ -21,6 +21,7 @@ impl NativeJob for Tap {
                 Err(error) => return tell(&job, Err(error)).await,
             };
             let mut listener = engine.history().tap(move |entry| filter.selects(entry));
+            job.usage.listen();
             while let Some(TapBatch { dropped, entries }) = listener.next().await {
                 let mut text = match dropped {
                     0 => String::new(),

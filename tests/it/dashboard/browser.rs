@@ -168,15 +168,13 @@ fn live_requests_logs_and_a_flame_graph_are_shown() {
     browser.shows("#connection", "live");
 
     visit(&browser, "requests");
-    until("the request", || {
-        daemon.get("/nowhere");
-        browser.text("#requests-table").contains("no_route").then_some(())
-    });
+    until("the listener", || (daemon.running("tap") == 1).then_some(()));
+    daemon.get("/nowhere");
+    browser.shows("#requests-table", "no_route");
     visit(&browser, "logs");
-    until("the line", || {
-        daemon.get("/bad");
-        browser.text("#logs-lines").contains("why it failed").then_some(())
-    });
+    until("the follower", || (daemon.running("logs") == 1).then_some(()));
+    daemon.get("/bad");
+    browser.shows("#logs-lines", "why it failed");
     let crowd = Crowd::on(daemon.port(), "/spins", 1);
     visit(&browser, "profile");
     browser.run("document.getElementById('profile-seconds').value = '1'", &[]);

@@ -13,21 +13,13 @@ fn setup() -> Setup {
         .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\n")
 }
 
-/// Returns the running jobs of this name.
-fn running(daemon: &Daemon, name: &str) -> usize {
-    let mut client = Client::unix(&daemon.path("admin.sock"));
-    client.send("POST /jobs/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let jobs: Vec<Value> = serde_json::from_slice(&client.response().body).unwrap();
-    jobs.iter().filter(|job| job["handler"] == name).count()
-}
-
 /// Listens to jobs as they end, through the dashboard.
 fn listen(daemon: &Daemon, dashboard: &Dashboard) -> Client {
     let session = dashboard.session();
     let mut client = Client::tcp(dashboard.port);
     let head = format!("POST /jobs/tap HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{session}", dashboard.port);
     client.send(format!("{head}Accept: text/event-stream\r\n\r\n"));
-    until("the listener", || (running(daemon, "tap") == 1).then_some(()));
+    until("the listener", || (daemon.running("tap") == 1).then_some(()));
     client
 }
 
@@ -148,7 +140,7 @@ fn a_stream_ends_when_its_reader_goes() {
     drop(client);
     until("the listener to end", || {
         daemon.get("/");
-        (running(&daemon, "tap") == 0).then_some(())
+        (daemon.running("tap") == 0).then_some(())
     });
 }
 
@@ -160,7 +152,7 @@ fn a_listener_that_has_heard_nothing_ends_with_its_reader_too() {
 
     drop(client);
 
-    until("the listener to end", || (running(&daemon, "tap") == 0).then_some(()));
+    until("the listener to end", || (daemon.running("tap") == 0).then_some(()));
 }
 
 #[test]

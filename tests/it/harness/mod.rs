@@ -1,7 +1,7 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 //!
 //! Floors, lowest first: `bomb`, `certificates`, `deadline`, `port`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
-//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `landlock`, `metrics`.
+//! `origin`, `store_server`; `daemon`, `frames`, `load`, `secure`; `database_server`, `jobs`, `landlock`, `metrics`.
 
 mod bomb;
 mod certificates;
@@ -11,6 +11,7 @@ mod database_server;
 mod deadline;
 pub(crate) mod frames;
 mod guest;
+mod jobs;
 mod landlock;
 mod load;
 mod log;

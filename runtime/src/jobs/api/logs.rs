@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, call};
 use crate::http::client::JobCall;
-use crate::job::{AdminQuota, Policy, builtin};
+use crate::job::{Policy, builtin};
 
 /// Reads the journal.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -45,7 +45,7 @@ impl LogsCommand {
 
 impl Command for LogsCommand {
     const NAME: &'static str = builtin::LOGS;
-    const POLICY: Policy = Policy { admin_quota: AdminQuota::LongLived, ..Policy::LOOK };
+    const POLICY: Policy = Policy::LISTEN;
     type Reply = ();
 
     fn encode(&self) -> JobCall {

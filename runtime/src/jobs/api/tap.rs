@@ -2,7 +2,7 @@
 
 use super::command::{Command, call};
 use crate::http::client::JobCall;
-use crate::job::{AdminQuota, Policy, builtin};
+use crate::job::{Policy, builtin};
 
 /// Reports jobs and requests as they end.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,7 +20,7 @@ impl TapCommand {
 
 impl Command for TapCommand {
     const NAME: &'static str = builtin::TAP;
-    const POLICY: Policy = Policy { admin_quota: AdminQuota::LongLived, ..Policy::LOOK };
+    const POLICY: Policy = Policy::LISTEN;
     type Reply = ();
 
     fn encode(&self) -> JobCall {
