@@ -17,6 +17,7 @@ mod load;
 mod log;
 mod metrics;
 pub(crate) mod origin;
+#[path = "../../../runtime/src/free_port.rs"]
 mod port;
 mod random;
 mod secure;

@@ -1,7 +1,6 @@
 //! A PostgreSQL server for the tests, on a port of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::free_port::free_port;
 
 /// The user that runs the server if the tests are run by root, for whom it does not start: nobody.
 const NOBODY: u32 = 65534;
@@ -57,7 +57,7 @@ fn made() -> Option<PostgresServer> {
     if rustix::process::geteuid().is_root() {
         chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let server = PostgresServer { programs, port, child: None, ca: None, dir };
     let initialized = server
         .command("initdb")

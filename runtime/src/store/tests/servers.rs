@@ -1,8 +1,10 @@
 //! Servers for the suite, on ports of their own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::free_port::free_port;
 
 /// A server that ends with the test.
 pub(super) struct ServerProcess {
@@ -61,7 +63,7 @@ fn start(
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap().to_owned();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let url = format!("{scheme}://127.0.0.1:{port}");
     let command = Box::new(move |port| command(port, &path));
     let mut server = ServerProcess { url, port, command, child: None, dir };

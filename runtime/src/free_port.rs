@@ -1,4 +1,4 @@
-//! Ports for servers that have to be told theirs.
+//! Ports for servers of tests that have to be told theirs.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ pub(crate) fn free_port() -> u16 {
     let own = std::process::id().wrapping_mul(97);
     let next = |_| {
         let number = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS);
-        FIRST + u16::try_from(number).unwrap()
+        FIRST + u16::try_from(number).expect("less than PORTS")
     };
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (0..PORTS).map(next).find(is_free).expect("one of the ports is free")
