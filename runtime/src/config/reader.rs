@@ -117,8 +117,8 @@ impl<'d> Section<'d> {
     fn explain(&self, name: &str) -> String {
         let names = || self.shape.names();
         let meant = |near: &str| format!("did you mean {near:?}?");
-        slip(name, names())
-            .map(meant)
+        instead(name)
+            .or_else(|| slip(name, names()).map(meant))
             .or_else(|| self.report.advice(name, self.shape))
             .or_else(|| nearest(name, names()).map(meant))
             .unwrap_or_else(|| format!("the keys here are {}", names().collect::<Vec<_>>().join(", ")))
@@ -210,6 +210,13 @@ impl<T: FromToml> FromToml for NamedTable<T> {
         };
         Some(NamedTable(entries(table, report).into_iter().filter_map(named).collect()))
     }
+}
+
+/// Says what to do instead of a key that other servers have and this daemon lacks on purpose.
+fn instead(name: &str) -> Option<String> {
+    const HTTP3: &str =
+        "the daemon does not speak HTTP/3: remove the key, and put a proxy in front that does";
+    (name == "http3").then(|| HTTP3.to_owned())
 }
 
 /// Returns the entries of a table in the order of the file.

@@ -340,6 +340,19 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
 }
 
 #[test]
+fn http3_is_no_slip_of_http_and_is_told_to_use_a_proxy() {
+    for (text, at) in [
+        ("http3 = true\n", "1: http3"),
+        ("[tls]\ncert = \"a.pem\"\nkey = \"a.key\"\nhttp3 = false\n", "4: tls.http3"),
+        ("[http]\nhttp3 = true\n", "2: http.http3"),
+    ] {
+        let told = "unknown key; the daemon does not speak HTTP/3: \
+            remove the key, and put a proxy in front that does";
+        assert_eq!(mistakes(text), [format!("p.toml:{at}: {told}")]);
+    }
+}
+
+#[test]
 fn the_wrong_number_of_brackets_is_told_the_right_one() {
     for (line, told) in [
         ("[route]", "route: wanted a list of tables such as [[route]], found a table"),
