@@ -16,7 +16,7 @@
 //! | 0 | [`access`] | who a client is, and whether it may pass: trusted proxies, rate limits, gates |
 //! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
 //! | 0 | [`coarse_clock`] | the clocks of the kernel as of its last tick |
-//! | 0 | [`free_port`] | ports for the servers of tests; not in the program |
+//! | 0 | `free_port` | ports for the servers of tests; not in the program |
 //! | 0 | [`file_place`] | whether a path still leads to the file that is open, or a file could be made at it |
 //! | 0 | [`in_place`] | boxes whose value is made where it stays |
 //! | 0 | [`runtime_context`] | polls a future in the context of another tokio runtime |
@@ -136,9 +136,8 @@ pub mod coarse_clock;
 pub mod confine;
 pub mod dashboard;
 pub mod file_place;
-// Documented, since the map names it.
-#[cfg(any(doc, all(test, any(feature = "nats", feature = "postgres", feature = "redis"))))]
-pub mod free_port;
+#[cfg(all(test, any(feature = "nats", feature = "postgres", feature = "redis")))]
+pub(crate) mod free_port;
 pub mod in_place;
 pub mod observe;
 pub mod operator_file;

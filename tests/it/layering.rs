@@ -140,7 +140,7 @@ fn layers() -> BTreeMap<String, u8> {
     let row = |line: &str| {
         let mut cells = line.strip_prefix("//! |")?.split('|').map(str::trim);
         let layer = cells.next()?.parse().ok()?;
-        let module = cells.next()?.strip_prefix("[`")?.strip_suffix("`]")?;
+        let module = cells.next()?.trim_matches(['[', '`', ']']);
         Some((module.to_owned(), layer))
     };
     map.lines().filter_map(row).collect()

@@ -137,9 +137,7 @@ mod tests {
             for (name, happens) in all {
                 let [path, other, untouched] =
                     ["path", "other", "untouched"].map(|kind| place.join(name).with_extension(kind));
-                for path in [&path, &other, &untouched] {
-                    fs::write(path, "first").unwrap();
-                }
+                [&path, &other, &untouched].iter().for_each(|path| fs::write(path, "first").unwrap());
                 let [(file, version), (untouched, same)] = [&path, &untouched].map(|path| held(path));
                 wait_for_tick(place, &version);
 

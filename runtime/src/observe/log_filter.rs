@@ -10,13 +10,14 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// The modules of this crate, which may follow the prefix.
-const MODULES: [&str; 26] = [
+const MODULES: [&str; 27] = [
     "access",
     "acme",
     "budget",
     "catalog",
     "cgi",
     "cli",
+    "coarse_clock",
     "config",
     "confine",
     "daemon",
