@@ -112,7 +112,10 @@ async fn obtain(
 ) -> Result<()> {
     let opened = match account.take() {
         Some(account) => account,
-        None => account::open(certificates, client).await?,
+        None => match account::open(certificates, client).await {
+            Err(error) if order::is_account_unknown(&error) => account::create(certificates, client).await?,
+            outcome => outcome?,
+        },
     };
     let kind = challenge(certificates, *failures);
     let (opened, issued) = match order::issue(&opened, certificates, domain, kind).await {

@@ -129,6 +129,27 @@ fn a_certificate_is_renewed_while_it_is_served_even_by_a_server_that_forgot_the_
 }
 
 #[test]
+fn a_changed_address_is_told_even_to_a_server_that_forgot_the_account() {
+    let Some(mut pebble) = Pebble::start_new(YEAR) else { return };
+    let state = tempfile::tempdir().unwrap();
+    let daemon = served_by(&pebble, "tls-alpn-01", state.path()).start();
+    daemon.log.line("obtained a certificate");
+    pebble.stop();
+    pebble.start();
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("ops@a.test", "new@a.test")).unwrap();
+    // So that a certificate is asked for.
+    fs::remove_file(place(state.path(), &pebble.directory()).join("a.test.pem")).unwrap();
+
+    daemon.signal(Signal::HUP);
+
+    let config = trusting_roots(&pebble.root(), None);
+    until("a certificate for a new account", || certificate(pebble.tls_port, &config));
+    daemon.log.lines(2, "made an account");
+}
+
+#[test]
 fn without_a_server_the_gate_opens_and_handshakes_are_refused_until_it_is_there() {
     let Some(mut pebble) = Pebble::start_new(YEAR) else { return };
     pebble.stop();
