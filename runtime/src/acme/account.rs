@@ -6,12 +6,13 @@ use anyhow::{Context as _, Result};
 use instant_acme::{Account, AccountCredentials, NewAccount};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::client::AcmeClient;
 use crate::net::{AcmeCertificates, AcmeOptions};
 
-/// Returns the account that is kept, or makes one. Tells the server of a changed address.
+/// Returns the account that is kept, or makes one, as for an account that is damaged. Tells the server of a changed
+/// address.
 ///
 /// # Errors
 /// The server refuses, cannot be reached, or the account cannot be kept.
@@ -20,10 +21,13 @@ pub(super) async fn open(certificates: &Arc<AcmeCertificates>, client: &AcmeClie
     let of = certificates.clone();
     let kept = spawn_blocking(move || of.account()).await??;
     let Some(kept) = kept else { return create(certificates, client).await };
-    let mut kept: Value =
-        serde_json::from_str(&kept).context("the account is damaged: remove account.json")?;
-    let credentials: AccountCredentials = serde_json::from_value(kept["credentials"].clone())
-        .context("the account is damaged: remove account.json")?;
+    let (mut kept, credentials) = match read(&kept) {
+        Ok(read) => read,
+        Err(error) => {
+            warn!("tls.acme: account.json is damaged: {error}: a new account is made");
+            return create(certificates, client).await;
+        }
+    };
     let account = Account::builder_with_http(Box::new(client.clone())).from_credentials(credentials).await;
     let account = account.with_context(|| directory.clone())?;
     if kept["email"].as_str() != email.as_deref() {
@@ -51,6 +55,13 @@ pub(super) async fn create(certificates: &Arc<AcmeCertificates>, client: &AcmeCl
     keep(certificates, json!({ "email": email, "credentials": credentials })).await?;
     info!("tls.acme: made an account at {directory}");
     Ok(account)
+}
+
+/// Reads the file of an account: what is kept, and the credentials in it.
+fn read(text: &str) -> serde_json::Result<(Value, AccountCredentials)> {
+    let kept: Value = serde_json::from_str(text)?;
+    let credentials = serde_json::from_value(kept["credentials"].clone())?;
+    Ok((kept, credentials))
 }
 
 async fn keep(certificates: &Arc<AcmeCertificates>, account: Value) -> Result<()> {

@@ -150,6 +150,24 @@ fn a_changed_address_is_told_even_to_a_server_that_forgot_the_account() {
 }
 
 #[test]
+fn an_account_that_is_damaged_is_replaced() {
+    let Some(pebble) = Pebble::start_new(YEAR) else { return };
+    let state = tempfile::tempdir().unwrap();
+    let place = place(state.path(), &pebble.directory());
+    fs::create_dir_all(&place).unwrap();
+    let account = place.join("account.json");
+    fs::write(&account, "{}").unwrap();
+    fs::set_permissions(&account, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let daemon = served_by(&pebble, "tls-alpn-01", state.path()).start();
+
+    let config = trusting_roots(&pebble.root(), None);
+    until("a certificate", || certificate(pebble.tls_port, &config));
+    daemon.log.line("account.json is damaged");
+    assert!(fs::read_to_string(&account).unwrap().contains("credentials"));
+}
+
+#[test]
 fn without_a_server_the_gate_opens_and_handshakes_are_refused_until_it_is_there() {
     let Some(mut pebble) = Pebble::start_new(YEAR) else { return };
     pebble.stop();
