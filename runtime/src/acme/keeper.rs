@@ -110,6 +110,9 @@ async fn obtain(
     account: &mut Option<Account>,
     DomainReport { domain, failures, .. }: &DomainReport,
 ) -> Result<()> {
+    let (of, host) = (certificates.clone(), domain.clone());
+    // The server issues a limited number of certificates, and one that cannot be kept is lost.
+    spawn_blocking(move || of.check_room(&host)).await??;
     let opened = match account.take() {
         Some(account) => account,
         None => match account::open(certificates, client).await {

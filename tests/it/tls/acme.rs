@@ -168,6 +168,20 @@ fn an_account_that_is_damaged_is_replaced() {
 }
 
 #[test]
+fn a_certificate_that_could_not_be_kept_is_not_ordered() {
+    let state = tempfile::tempdir().unwrap();
+    // Nothing listens on port 1.
+    let directory = "https://127.0.0.1:1/dir";
+    // In the place of the file that is written first.
+    fs::create_dir_all(place(state.path(), directory).join("a.test.new")).unwrap();
+
+    let daemon = site((free_port(), free_port()), directory, "http-01", state.path()).start();
+
+    daemon.log.line("no certificate by http-01: write ");
+    assert_eq!(daemon.log.count("cannot connect"), 0, "{}", daemon.log.text());
+}
+
+#[test]
 fn without_a_server_the_gate_opens_and_handshakes_are_refused_until_it_is_there() {
     let Some(mut pebble) = Pebble::start_new(YEAR) else { return };
     pebble.stop();

@@ -167,6 +167,15 @@ impl AcmeCertificates {
         Ok(())
     }
 
+    /// Checks that a certificate of a host could be kept now. Blocks.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn check_room(&self, domain: &str) -> Result<()> {
+        let path = kept::file(&self.options.dir, domain);
+        kept::try_write(&path).with_context(|| format!("write {}", path.display()))
+    }
+
     /// Keeps a new certificate of a host, with its issuers and its key in PEM, and serves it. Blocks.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use x509_parser::parse_x509_certificate;
 
+/// As much as a certificate, its issuers and its key take, in bytes, and more.
+const ROOM: usize = 16 << 10;
+
 /// The mode bits of users other than the owner.
 const OTHERS: u32 = 0o077;
 
@@ -114,8 +117,23 @@ fn is_private(path: &Path) -> Result<bool> {
 
 /// Writes a file that only the owner may read, whole or not at all. Makes its directory. Blocks.
 pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    make(dir)?;
+    let new = write_new(path, content)?;
+    fs::rename(&new, path)?;
+    File::open(parent(path))?.sync_all()
+}
+
+/// Writes as much as a certificate takes beside a file, and removes it again. Blocks.
+///
+/// # Errors
+/// The file could not be written.
+pub(super) fn try_write(path: &Path) -> io::Result<()> {
+    let new = write_new(path, &[0; ROOM])?;
+    fs::remove_file(new)
+}
+
+/// Writes the file that is to replace one, and returns its path. Makes its directory.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    make(parent(path))?;
     let new = path.with_extension("new");
     // The rest of a write that broke off, which may have another mode.
     if let Err(error) = fs::remove_file(&new)
@@ -126,8 +144,11 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    Ok(new)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Locks the directory for this process. `None` while another process has the lock. The lock ends with the file. Blocks.
@@ -181,6 +202,7 @@ mod tests {
 
         write(&path, pem(&["a.test"]).as_bytes()).unwrap();
         write(&path, pem(&["a.test"]).as_bytes()).unwrap();
+        try_write(&path).unwrap();
 
         assert!(certificate(&dir, "a.test").is_ok());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
