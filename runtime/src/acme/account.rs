@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use instant_acme::{Account, AccountCredentials, NewAccount};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -29,7 +29,7 @@ pub(super) async fn open(certificates: &Arc<AcmeCertificates>, client: &AcmeClie
         }
     };
     let account = Account::builder_with_http(Box::new(client.clone())).from_credentials(credentials).await;
-    let account = account.with_context(|| directory.clone())?;
+    let account = account.map_err(|error| refused(directory, error))?;
     if kept["email"].as_str() != email.as_deref() {
         let contact = contact(email.as_deref());
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
@@ -51,10 +51,21 @@ pub(super) async fn create(certificates: &Arc<AcmeCertificates>, client: &AcmeCl
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let builder = Account::builder_with_http(Box::new(client.clone()));
     let made = builder.create(&new, directory.clone(), None).await;
-    let (account, credentials) = made.with_context(|| directory.clone())?;
+    let (account, credentials) = made.map_err(|error| refused(directory, error))?;
     keep(certificates, json!({ "email": email, "credentials": credentials })).await?;
     info!("tls.acme: made an account at {directory}");
     Ok(account)
+}
+
+/// Adds the directory to an error of its server. A response that is no JSON comes from another place than a directory.
+fn refused(directory: &str, error: instant_acme::Error) -> Error {
+    let at = match error {
+        instant_acme::Error::Json(_) => format!(
+            "{directory}: wanted the directory of an ACME server, found something else: check tls.acme.directory"
+        ),
+        _ => directory.to_owned(),
+    };
+    Error::new(error).context(at)
 }
 
 /// Reads the file of an account: what is kept, and the credentials in it.

@@ -94,7 +94,7 @@ async fn attempt(
             *account = None;
             let wait = FailedAt::of(&error).wait(failures.saturating_add(1), client.asked_to_wait());
             let challenge = challenge(certificates, *failures).name();
-            let told = format!("{error:#}");
+            let told = described(&error);
             let seconds = wait.as_secs();
             warn!(
                 "tls.acme: {domain}: no certificate by {challenge}: {told}; the next attempt is in {seconds} s"
@@ -140,4 +140,35 @@ fn challenge(certificates: &AcmeCertificates, failures: u32) -> ChallengeKind {
     let kinds = &certificates.options().challenges;
     let at = usize::try_from(failures).unwrap_or_default() % kinds.len().max(1);
     kinds.get(at).copied().unwrap_or(ChallengeKind::TlsAlpn01)
+}
+
+/// Describes an error with its causes, and leaves out a cause that the text before it ends with: errors of instant-acme
+/// name theirs themselves.
+fn described(error: &Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.ends_with(&cause) {
+            continue;
+        }
+        let joint = if told.is_empty() { "" } else { ": " };
+        told = [&told, joint, &cause].concat();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let json = serde_json::from_str::<u8>("<html>").unwrap_err();
+        let why = json.to_string();
+
+        let error = Error::new(instant_acme::Error::Json(json)).context("https://ca.test/");
+
+        let told = described(&error);
+        assert_eq!(told, format!("https://ca.test/: failed to (de)serialize JSON: {why}"));
+        assert_eq!(described(&anyhow!("inner").context("outer")), "outer: inner");
+    }
 }
