@@ -153,6 +153,7 @@ fn a_part_of_a_file_is_sent() {
     assert_eq!(part(&format!("Range: bytes=0-0\r\nIf-Range: {etag}\r\n")), within("0-0", "0"));
     assert_eq!(part("Range: bytes=0-0\r\nIf-Range: \"other\"\r\n"), whole);
     assert_eq!(part("Range: bytes=0-1,3-4\r\n"), whole);
+    assert_eq!(part("Range: bytes=0-1\r\nRange: bytes=3-4\r\n"), whole);
     let (status, range, text) = part("Range: bytes=10-\r\n");
     assert_eq!((status, range.as_deref()), (416, Some("bytes */10")));
     assert_eq!(text, "the range is beyond the end of the file, which has 10 bytes\n");

@@ -102,9 +102,10 @@ impl Validators {
         is_strong && self.modified.is_some() && parse_http_date(value).ok() == self.modified
     }
 
-    /// Reports whether the file is newer than the date in a field. `None` without a valid date on either side.
+    /// Reports whether the file is newer than the date in a field. `None` without one valid date on either side: several
+    /// are ignored (§13.1.3).
     fn is_newer(&self, request: &HeaderMap, name: &HeaderName) -> Option<bool> {
-        let date = parse_http_date(request.get(name)?.to_str().ok()?).ok()?;
+        let date = parse_http_date(single(request, name)?).ok()?;
         Some(self.modified? > date)
     }
 
@@ -120,6 +121,13 @@ impl Validators {
     }
 }
 
+/// Returns the value of a field that is no list. `None` if it is absent, repeated, or no text.
+pub(super) fn single<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = request.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    value.to_str().ok()
+}
+
 /// Joins the values of a list field. `None` if it is absent.
 fn list(request: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = request.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -129,6 +137,7 @@ fn list(request: &HeaderMap, name: &HeaderName) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::RANGE;
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -154,6 +163,27 @@ mod tests {
         assert_eq!(judged(&[(IF_MODIFIED_SINCE, DATE)]), Precondition::Unchanged);
         assert_eq!(judged(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")]), Precondition::Proceed);
         assert_eq!(judged(&[(IF_MODIFIED_SINCE, "yesterday")]), Precondition::Proceed);
+    }
+
+    #[test]
+    fn a_date_that_is_repeated_is_ignored() {
+        let earlier = "Sun, 06 Nov 1994 08:49:36 GMT";
+        for name in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+            let mut request = HeaderMap::new();
+            for date in [DATE, earlier] {
+                request.append(&name, HeaderValue::from_static(date));
+            }
+            assert_eq!(validators().judge(&request), Precondition::Proceed, "{name}");
+
+            request.insert(&name, HeaderValue::from_static(earlier));
+            let is_refused = validators().judge(&request) == Precondition::Failed;
+            assert_eq!(is_refused, name == IF_UNMODIFIED_SINCE);
+        }
+        let mut ranges = HeaderMap::new();
+        for range in ["bytes=0-1", "bytes=2-3"] {
+            ranges.append(RANGE, HeaderValue::from_static(range));
+        }
+        assert_eq!(single(&ranges, &RANGE), None);
     }
 
     #[test]

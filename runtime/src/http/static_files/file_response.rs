@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use rustix::io::Errno;
 use tracing::error;
 
-use super::condition::{Precondition, Validators};
+use super::condition::{self, Precondition, Validators};
 use super::file_body::{CHUNK, FileBody};
 use super::file_path::FilePath;
 use super::listing;
@@ -282,8 +282,7 @@ impl FileRequest<'_> {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
             return Ok(FileHead { status: StatusCode::OK, fields, part: None });
         }
-        let range = request.get(RANGE).and_then(|value| value.to_str().ok());
-        let range = range.filter(|_| validators.range_applies(request));
+        let range = condition::single(request, &RANGE).filter(|_| validators.range_applies(request));
         let (status, part) = match range.map_or(RequestedRange::Whole, |range| range::parse(range, length)) {
             RequestedRange::Whole => (StatusCode::OK, FilePart { first: 0, length }),
             RequestedRange::Outside => return Err(Refusal::Range(length)),
