@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::client::AcmeClient;
 use crate::net::{AcmeCertificates, AcmeOptions};
 
-/// Returns the account that is kept, or makes one, as for an account that is damaged. Tells the server of a changed
+/// Returns the account that is kept. Makes an account if there is none, or it is damaged. Tells the server of a changed
 /// address.
 ///
 /// # Errors

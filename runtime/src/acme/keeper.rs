@@ -111,7 +111,7 @@ async fn obtain(
     DomainReport { domain, failures, .. }: &DomainReport,
 ) -> Result<()> {
     let (of, host) = (certificates.clone(), domain.clone());
-    // The server issues a limited number of certificates, and one that cannot be kept is lost.
+    // The server issues a limited number of certificates, and a certificate that cannot be kept is lost.
     spawn_blocking(move || of.check_room(&host)).await??;
     let opened = match account.take() {
         Some(account) => account,
