@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -173,7 +173,7 @@ impl AcmeCertificates {
     /// It could not be written.
     pub fn check_room(&self, domain: &str) -> Result<()> {
         let path = kept::file(&self.options.dir, domain);
-        kept::try_write(&path).with_context(|| format!("write {}", path.display()))
+        kept::try_write(&path).map_err(|error| unwritable(&path, error))
     }
 
     /// Keeps a new certificate of a host, with its issuers and its key in PEM, and serves it. Blocks.
@@ -306,6 +306,16 @@ impl AcmeCertificates {
     }
 }
 
+/// Describes a file that cannot be written. With `hardening.files`, a directory that was made after the start is out of
+/// reach.
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => " (restart if its directory was removed or replaced)",
+        _ => "",
+    };
+    Error::new(error).context(format!("write {}{remedy}", path.display()))
+}
+
 /// Returns the file of the account.
 fn account(options: &AcmeOptions) -> PathBuf {
     options.dir.join("account.json")
@@ -314,7 +324,6 @@ fn account(options: &AcmeOptions) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn load(dir: &Path) -> AcmeCertificates {
         let options = AcmeOptions {
@@ -360,6 +369,19 @@ mod tests {
         other.goes_on_from(&same);
         assert!(!is_due(&again) && is_due(&other));
         assert!(again.reports()[0].error.is_some() && other.reports()[0].error.is_none());
+    }
+
+    #[test]
+    fn a_directory_that_is_out_of_reach_needs_a_restart() {
+        let told = |kind: io::ErrorKind| format!("{:#}", unwritable(Path::new("/a.pem"), kind.into()));
+
+        let denied = told(io::ErrorKind::PermissionDenied);
+
+        assert!(
+            denied.starts_with("write /a.pem (restart if its directory was removed or replaced): "),
+            "{denied}"
+        );
+        assert!(told(io::ErrorKind::StorageFull).starts_with("write /a.pem: "));
     }
 
     #[test]
