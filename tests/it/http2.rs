@@ -53,7 +53,24 @@ fn curl_that_knows_beforehand_gets_and_posts() {
     assert_eq!(curl(&["-o", "/dev/null", "-w", "%{response_code}"], "/nowhere"), "404");
     assert!(curl(&[], "/env").contains("SERVER_PROTOCOL=HTTP/2.0"), "{}", curl(&[], "/env"));
     assert!(curl(&["-I"], "/hello").starts_with("HTTP/2 200"), "a head alone");
+    let refused = curl(&["-I"], "/nowhere");
+    assert!(refused.starts_with("HTTP/2 404") && refused.contains("content-length: "), "{refused}");
     assert_eq!(curl(&["-o", "/dev/null", "-w", "%{size_download}"], "/pour"), (1024 << 16).to_string());
+}
+
+#[test]
+fn a_response_to_head_has_no_body_whatever_gives_it() {
+    let daemon = daemon("[[route]]\npath = \"/fixed\"\nrespond = { body = \"fixed\" }\n");
+    let mut client = begin(&daemon);
+
+    let asked = [("/nowhere", 404), ("/healthz", 200), ("/fixed", 200), ("/hello", 200)];
+    for (stream, (path, status)) in (1..).step_by(2).zip(asked) {
+        client.send(head(stream, "HEAD", path, &[], flag::END_STREAM));
+
+        let answer = client.next();
+        assert!(answer.kind == kind::HEADERS && answer.ends(), "{path}: {answer:?}");
+        assert_eq!((answer.stream, answer.status()), (stream, status), "{path}");
+    }
 }
 
 #[test]

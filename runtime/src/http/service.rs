@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -242,6 +242,7 @@ pub(super) async fn respond<S: Service>(
         pending.keep(log);
         return Ok(response);
     }
+    withhold_body(&head, &mut response);
     // hyper does not ask for an empty body, though the job behind it may go on.
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
         log.complete();
@@ -249,6 +250,19 @@ pub(super) async fn respond<S: Service>(
     announce_close(&head, progress, &mut response);
     response.body_mut().answer(log, progress);
     Ok(response)
+}
+
+/// Takes the body out of a response to HEAD over HTTP/2, and announces its length. hyper does this over HTTP/1 alone, and a
+/// body would be a stream error for the client (RFC 9113 §8.1.1).
+fn withhold_body(head: &Parts, response: &mut Response<Body>) {
+    let is_sent = head.method != Method::HEAD || head.version != Version::HTTP_2;
+    if is_sent || response.body().is_end_stream() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// Tells the client if the connection closes after the response: because that ends the body, or because connections leave.
