@@ -65,6 +65,18 @@ impl Validators {
         HeaderValue::try_from(&self.etag).expect("hexadecimal digits and quotes are a value")
     }
 
+    /// Returns the value of `ETag` for a 304: weak if the client names the weak tag alone. Its copy was compressed on the way,
+    /// and a strong tag would promise the bytes of the file (RFC 9110 §15.4.5).
+    pub(super) fn etag_of_copy(&self, request: &HeaderMap) -> HeaderValue {
+        let tags = list(request, &IF_NONE_MATCH).unwrap_or_default();
+        let names = |tag: &str| tags.split(',').any(|named| named.trim() == tag);
+        let weak = format!("W/{}", self.etag);
+        match HeaderValue::try_from(&weak) {
+            Ok(value) if names(&weak) && !names(&self.etag) => value,
+            _ => self.etag_value(),
+        }
+    }
+
     /// Returns the value of `Last-Modified`.
     pub(super) fn modified_value(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(fmt_http_date(self.modified?)).ok()
@@ -184,6 +196,20 @@ mod tests {
             ranges.append(RANGE, HeaderValue::from_static(range));
         }
         assert_eq!(single(&ranges, &RANGE), None);
+    }
+
+    #[test]
+    fn a_client_with_a_compressed_copy_is_told_its_tag() {
+        let strong = validators().etag;
+        let weak = format!("W/{strong}");
+        let told = |tags: &str| validators().etag_of_copy(&request(&[(IF_NONE_MATCH, tags)]));
+
+        assert_eq!(told(&weak), weak);
+        assert_eq!(told(&format!("\"x\", {weak}")), weak);
+        for tags in [strong.as_str(), &format!("{weak}, {strong}"), "*"] {
+            assert_eq!(told(tags), strong, "{tags}");
+        }
+        assert_eq!(validators().etag_of_copy(&HeaderMap::new()), strong);
     }
 
     #[test]

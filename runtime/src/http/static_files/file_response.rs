@@ -274,6 +274,7 @@ impl FileRequest<'_> {
                 for name in &OF_CONTENT {
                     fields.remove(name);
                 }
+                fields.insert(ETAG, validators.etag_of_copy(request));
                 return Ok(FileHead { status: StatusCode::NOT_MODIFIED, fields, part: None });
             }
             Precondition::Proceed => {}
