@@ -49,7 +49,7 @@ const ALIKE: [(&str, &str, &str); 33] = [
 ];
 
 /// Requests that are answered differently: the status here, that of nginx, and the reason.
-const DIFFERENT: [(&str, &str, &str, u16, u16, &str); 12] = [
+const DIFFERENT: [(&str, &str, &str, u16, u16, &str); 13] = [
     ("GET", "/f/assets/", "", 404, 403, "a directory without a page is not shown to exist"),
     ("GET", "/f/.env", "", 404, 200, "hidden files hold secrets"),
     ("GET", "/f/out", "", 404, 200, "links do not lead out"),
@@ -57,6 +57,7 @@ const DIFFERENT: [(&str, &str, &str, u16, u16, &str); 12] = [
     ("GET", "/f/sub/../a%20b.txt", "", 400, 200, "a path with `..` is refused for every route"),
     ("OPTIONS", "/f/a%20b.txt", "", 204, 405, "OPTIONS is answered with Allow for every route"),
     ("GET", "/f/a%20b.txt", "Range: bytes=0-1,3-4", 200, 206, "several ranges are ignored (RFC 9110 §14.2)"),
+    ("GET", "/f/a%20b.txt", "Range: bytes=0-1\r\nRange: bytes=3-4", 200, 206, "a repeated range is ignored"),
     ("GET", "/f/a%20b.txt", "Range: bytes=5-2", 200, 416, "an invalid range is ignored (RFC 9110 §14.1.1)"),
     ("GET", "/f/a%20b.txt", "Range: bytes=a-b", 200, 416, "an invalid range is ignored (RFC 9110 §14.1.1)"),
     ("HEAD", "/f/a%20b.txt", "Range: bytes=2-4", 200, 206, "a range is for GET (RFC 9110 §14.2)"),
