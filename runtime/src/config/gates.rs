@@ -1,5 +1,6 @@
 //! Reads `[gate.NAME]`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::operator_file;
 
 /// The largest file of users or keys, in bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// What some editors write at the beginning of UTF-8 text. It is no part of the first user name.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The default of `leeway`, in seconds.
 const LEEWAY: u64 = 60;
@@ -210,11 +214,20 @@ fn basic(
     if let Some(bytes) = files.read(gate.users_file.as_ref(), report)
         && let Some(file) = &gate.users_file
     {
-        let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().map(str::trim).zip(1..);
-        for (entry, number) in lines.filter(|(text, _)| !text.is_empty() && !text.starts_with('#')) {
-            let (name, hash) = entry.split_once(':').unwrap_or((entry, ""));
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        let lines = bytes.split(|byte| *byte == b'\n').map(String::from_utf8_lossy).zip(1..);
+        for (text, number) in lines {
+            let entry = text.trim();
+            if entry.is_empty() || entry.starts_with('#') {
+                continue;
+            }
             let found_in = format!("{}:{number}: ", files.base.join(&file.value).display());
+            if matches!(text, Cow::Owned(_)) {
+                // Something stands in place of the invalid bytes. Clients send names as they are.
+                report.add(file.line, &file.key, format!("{found_in}is no UTF-8: save the file as UTF-8"));
+                continue;
+            }
+            let (name, hash) = entry.split_once(':').unwrap_or((entry, ""));
             add(name, hash, (file.line, &file.key, &found_in));
         }
     }

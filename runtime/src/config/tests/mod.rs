@@ -1,9 +1,10 @@
 //! Tests of reading a configuration.
 //!
-//! Floors, lowest first: the helpers in this file; `any_text`, `compile`, `page`, `refusals`, which do not use one another.
+//! Floors, lowest first: the helpers in this file; `any_text`, `compile`, `gates`, `page`, `refusals`, which do not use one another.
 
 mod any_text;
 mod compile;
+mod gates;
 mod page;
 mod refusals;
 

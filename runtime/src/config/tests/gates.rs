@@ -1,0 +1,36 @@
+//! Files of gates, as editors and generators write them.
+
+use super::{parse, place};
+
+/// A hash of bcrypt.
+const HASH: &str = "$2b$04$8YFZtW0E9Sl3oeTXPMuOceZD3YxDAW7Yegue8PtSjYfliYfiIpXC.";
+
+/// Reads a configuration with this gate, and with a file `given` of this content. Returns what is wrong with it.
+fn wrong_with(gate: &str, content: &[u8]) -> String {
+    let place = place();
+    std::fs::write(place.path().join("given"), content).unwrap();
+    let read = parse(&format!("[gate.g]\n{gate}\n"), place.path(), "p.toml");
+    read.err().map(|errors| errors.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_user_in_a_file_with_a_byte_order_mark_has_a_name_without_it() {
+    let twice = format!("\u{feff}ada:{HASH}\nada:{HASH}\n");
+
+    let wrong = wrong_with("kind = \"basic\"\nusers_file = \"given\"", twice.as_bytes());
+
+    assert!(wrong.contains("given:2: the user \"ada\" is listed already"), "{wrong}");
+}
+
+#[test]
+fn a_user_whose_name_is_no_utf_8_is_refused_with_the_line() {
+    let users = |name: &[u8]| {
+        let content =
+            [&b"# caf\xe9\n\nbob:"[..], HASH.as_bytes(), b"\r\n", name, b":", HASH.as_bytes()].concat();
+        wrong_with("kind = \"basic\"\nusers_file = \"given\"", &content)
+    };
+
+    let wrong = users(b"zo\xeb");
+    assert!(wrong.contains("given:4: is no UTF-8: save the file as UTF-8"), "{wrong}");
+    assert_eq!(users("zo\u{eb}".as_bytes()), "");
+}
