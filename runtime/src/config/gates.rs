@@ -292,7 +292,7 @@ fn tokens(
     }
     let source = match (&pem, &secret, &set, url) {
         (Some(pem), None, None, None) => TokenKeySource::Pem(pem),
-        (None, Some(secret), None, None) => TokenKeySource::Secret(secret.trim_ascii_end()),
+        (None, Some(secret), None, None) => TokenKeySource::Secret(secret_of(secret)),
         (None, None, Some(set), None) => TokenKeySource::KeySet(set),
         _ => {
             if !report.blames(key) {
@@ -307,6 +307,17 @@ fn tokens(
     };
     let rules = TokenRules::new(&source, &claims);
     rules.map_err(|message| report.add(*line, key, message)).ok().map(AccessCheck::Token)
+}
+
+/// Returns the secret in a file. White space behind a text is left out, such as the line break of an editor. Random bytes
+/// may end with such a byte, and are taken whole.
+fn secret_of(content: &[u8]) -> &[u8] {
+    let text = content.trim_ascii_end();
+    let is_foreign = |letter: char| letter.is_control() && !letter.is_ascii_whitespace();
+    match std::str::from_utf8(text).is_ok_and(|text| !text.contains(is_foreign)) {
+        true => text,
+        false => content,
+    }
 }
 
 fn is_url(text: &str) -> bool {

@@ -34,3 +34,17 @@ fn a_user_whose_name_is_no_utf_8_is_refused_with_the_line() {
     assert!(wrong.contains("given:4: is no UTF-8: save the file as UTF-8"), "{wrong}");
     assert_eq!(users("zo\u{eb}".as_bytes()), "");
 }
+
+#[test]
+fn a_secret_of_random_bytes_keeps_a_last_byte_that_is_white_space() {
+    let secret =
+        |content: &[u8]| wrong_with("kind = \"jwt\"\nalgorithms = [\"HS256\"]\nsecret = \"given\"", content);
+    let random = |last: u8| [&[0xe7; 31][..], &[last]].concat();
+
+    for last in [b'\t', b'\n', 0x0c, b'\r', b' '] {
+        assert_eq!(secret(&random(last)), "", "{last}");
+    }
+    let text = secret(b"0123456789abcdef0123456789abcde\r\n");
+    assert!(text.contains("a secret of 31 bytes: wanted 32 at least"), "{text}");
+    assert_eq!(secret(b"0123456789abcdef0123456789abcdef\n"), "");
+}
