@@ -19,6 +19,9 @@ const UNSUITED: &str = "the key suits none of the algorithms: ES256 wants one of
 /// The end of the first line of a private key in PEM, of each kind (RFC 7468 §10, §11, and PKCS #1).
 const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
+/// The first line of a public key in PEM, of each kind.
+const PUBLIC: [&[u8]; 2] = [b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN RSA PUBLIC KEY-----"];
+
 /// The most keys of a set. A token is tried with each key of its name.
 const MOST_KEYS: usize = 100;
 
@@ -167,6 +170,12 @@ fn long_enough(secret: &[u8]) -> Result<(), String> {
 fn public_key(pem: &[u8], algorithms: &[Algorithm]) -> Result<DecodingKey, String> {
     if pem.windows(PRIVATE.len()).any(|text| text == PRIVATE) {
         return Err("a private key: name the file of the public one, as from `openssl pkey -in KEY -pubout`"
+            .to_owned());
+    }
+    let count = |first: &[u8]| pem.windows(first.len()).filter(|text| *text == first).count();
+    if PUBLIC.into_iter().map(count).sum::<usize>() > 1 {
+        return Err("several public keys, of which the first alone would be used: leave one in the file, or name a set of \
+                    keys in `jwks`"
             .to_owned());
     }
     let families: Vec<AlgorithmFamily> = algorithms.iter().map(|algorithm| algorithm.family()).collect();

@@ -302,3 +302,22 @@ fn a_key_that_would_verify_no_token_is_refused() {
     let private = b"-----BEGIN RSA PRIVATE KEY-----\nAA==\n-----END RSA PRIVATE KEY-----\n";
     assert!(refused(TokenKeySource::Pem(private), Algorithm::RS256).contains("a private key: name the file"));
 }
+
+#[test]
+fn a_second_public_key_in_a_file_is_refused_and_not_passed_over() {
+    let pem = |seed: u8| {
+        // RFC 8410 §4: a key of Ed25519 behind its algorithm.
+        let mut der = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00".to_vec();
+        der.extend_from_slice(
+            Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap().public_key().as_ref(),
+        );
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+    };
+    let read =
+        |pem: &str| TokenRules::new(&TokenKeySource::Pem(pem.as_bytes()), &claims(&[Algorithm::EdDSA])).err();
+
+    assert_eq!(read(&format!("the key of 2026\n{}", pem(1))), None);
+    let refused = read(&(pem(1) + &pem(2))).unwrap_or_default();
+    assert!(refused.contains("several public keys") && refused.contains("in `jwks`"), "{refused}");
+}
