@@ -264,3 +264,18 @@ fn the_host_and_the_cookies_of_http2_count_as_the_fields_of_http1() {
     let joined = daemon.client().ask("GET", "/cookie", "Cookie: a=1; b=3\r\n");
     assert_eq!(joined.status(), 429, "the same cookies over HTTP/1");
 }
+
+#[test]
+fn another_spelling_of_the_host_is_the_same_client() {
+    let routes = "[[route]]\npath = \"/\"\nrespond = {}\nlimit = { rate = \"1/h\", burst = 2, by = \"header:host\" }\n";
+    let daemon = Setup::new(routes).start();
+    let ask = |host: &str| {
+        let mut client = daemon.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.response().status()
+    };
+
+    assert_eq!(["a.example", "A.Example"].map(ask), [200, 200]);
+    assert_eq!(["a.EXAMPLE", "a.example.", "a.example:80", "A.example.:8080"].map(ask), [429; 4]);
+    assert_eq!(ask("b.example"), 200);
+}

@@ -46,7 +46,7 @@ pub(super) fn written(text: &str) -> Result<RouteHost, String> {
 
 /// Normalizes the host of a request (RFC 9110 §7.2) to the form of a route's host. Allocates only if it contains
 /// upper-case letters.
-pub(super) fn asked(host: &str) -> Cow<'_, str> {
+pub fn asked(host: &str) -> Cow<'_, str> {
     let without_port = match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
         // `find` counts from after the opening bracket.
         Some(end) => &host[..end + 2],

@@ -34,6 +34,7 @@ pub use entry_checks::{EntryChecks, RouteGate, RouteLimit};
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use generation_count::Alive;
 pub use group::RouteGroup;
+pub use host::asked as asked_host;
 pub use pattern::{PathCapture, captures};
 pub use response_rules::{ErrorPage, ErrorPages, FieldChanges, ResponseRules};
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, conflicts};

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::h2_rules;
 use crate::access::{RateExceeded, RateKey, RateLimit, Remaining};
-use crate::catalog::RouteLimit;
+use crate::catalog::{RouteLimit, asked_host};
 use crate::http::refusal::Refusal;
 use crate::net::Peer;
 use crate::store::RateCount;
@@ -33,7 +33,7 @@ pub(in crate::http) async fn admit<'a>(
     head: &Parts,
     user: Option<&str>,
 ) -> Result<RemainingQuota<'a>, Refusal> {
-    let (address, fields) = (peer.origin(), as_in_http1(limits, head));
+    let (address, fields) = (peer.origin(), counted_fields(limits, head));
     let mut left = Vec::with_capacity(limits.len());
     for RouteLimit { limit, shared } in limits {
         let count = match shared {
@@ -51,22 +51,20 @@ pub(in crate::http) async fn admit<'a>(
     Ok(RemainingQuota(left))
 }
 
-/// Returns the fields by which limits count, as a client of HTTP/1 sends them. In HTTP/2 the host is in `:authority`, and each
-/// cookie may be a field (RFC 9113 §8.3.1, §8.2.3).
-fn as_in_http1<'h>(limits: &[RouteLimit], head: &'h Parts) -> Cow<'h, HeaderMap> {
+/// Returns the fields by which limits count. One host has many spellings, and counts as routes find it. In HTTP/2 it is in
+/// `:authority`, and each cookie may be a field (RFC 9113 §8.3.1, §8.2.3).
+fn counted_fields<'h>(limits: &[RouteLimit], head: &'h Parts) -> Cow<'h, HeaderMap> {
     let counts_by = |name: &HeaderName| {
         limits.iter().any(|limit| matches!(&limit.limit.rule.by, RateKey::Header(key) if key == name))
     };
     let mut fields = Cow::Borrowed(&head.headers);
-    if head.version != Version::HTTP_2 {
-        return fields;
-    }
     if counts_by(&HOST)
-        && let Some(host) = h2_rules::host(head).and_then(|host| HeaderValue::try_from(host).ok())
+        && let Some(host) =
+            h2_rules::host(head).and_then(|host| HeaderValue::try_from(&*asked_host(host)).ok())
     {
         fields.to_mut().insert(HOST, host);
     }
-    if counts_by(&COOKIE) {
+    if head.version == Version::HTTP_2 && counts_by(&COOKIE) {
         h2_rules::join_crumbs(fields.to_mut());
     }
     fields
