@@ -118,3 +118,28 @@ fn a_gate_in_front_of_rewrites_alone_is_called_idle() {
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     assert!(checked.stderr.contains("gate.office stands in front of no route: "), "{}", checked.stderr);
 }
+
+#[test]
+fn check_warns_of_a_password_and_a_token_that_no_request_can_have_both() {
+    let hash = bcrypt::hash("x", 4).unwrap();
+    let settings = format!(
+        "before = [\"staff\"]\n[gate.staff]\nkind = \"basic\"\nusers = {{ ada = \"{hash}\" }}\n\
+         [gate.api]\nkind = \"jwt\"\nalgorithms = [\"HS256\"]\nsecret = \"secret\"\nissuer = \"us\"\n\
+         [[route]]\npath = \"/a\"\nrespond = {{}}\n\
+         [[route]]\npath = \"/b\"\nrespond = {{}}\nbefore = [\"between\", \"api\"]\n"
+    );
+    let setup = Setup::new(&settings)
+        .handler("between", "", &Program::text().wasm())
+        .file("secret", b"0123456789abcdef0123456789abcdef");
+    let check = || finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
+    assert!(!check().stderr.contains("nobody passes"), "a middleware may stand between: {}", check().stderr);
+    let text = fs::read_to_string(setup.path("portcullis.toml")).unwrap();
+    fs::write(setup.path("portcullis.toml"), text.replace("\"between\", ", "")).unwrap();
+
+    let checked = check();
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let warning =
+        "warning: nobody passes gate.staff and gate.api, which both stand in front of the route \"/b\": ";
+    assert_eq!(checked.stderr.matches(warning).count(), 1, "{}", checked.stderr);
+}

@@ -1,6 +1,6 @@
 //! Checks whether a daemon could start on this host: its sockets, directories, mounts, groups and limits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result};
@@ -178,7 +178,7 @@ fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
 /// Warns of gates that nobody can pass, of those in front of no route, and of rate limits that count nothing. A route or
 /// `[tls]` with a mistake is left out of a configuration, so this is for one without mistakes.
 pub fn doubtful(config: &Config) -> Vec<String> {
-    [idle_limits(config), closed_gates(config), idle_gates(config)].concat()
+    [idle_limits(config), closed_gates(config), crossed_gates(config), idle_gates(config)].concat()
 }
 
 /// Warns of gates that nobody can pass.
@@ -198,6 +198,33 @@ fn closed_gates(config: &Config) -> Vec<String> {
         Some(format!("gate.{} lets nobody pass: {why}", gate.name))
     });
     closed.collect()
+}
+
+/// Warns of routes behind a gate of passwords and one of tokens: a request has one `Authorization` field. A handler between
+/// the two may be a middleware, which passes on other fields.
+fn crossed_gates(config: &Config) -> Vec<String> {
+    let built_in: HashMap<&String, &AccessCheck> =
+        config.gates.iter().map(|gate| (&gate.name, &gate.check)).collect();
+    let is_basic = |check: &AccessCheck| matches!(check, AccessCheck::Basic(_));
+    let is_token = |check: &AccessCheck| matches!(check, AccessCheck::Token(_));
+    let mut warned = HashSet::new();
+    let mut warnings = Vec::new();
+    for route in config.routes.iter().filter(|route| !matches!(route.target, TargetConfig::Rewrite(_))) {
+        for row in route.before.split(|name| !built_in.contains_key(name)) {
+            let basic = row.iter().find(|name| built_in.get(name).is_some_and(|check| is_basic(check)));
+            let token = row.iter().find(|name| built_in.get(name).is_some_and(|check| is_token(check)));
+            if let (Some(basic), Some(token)) = (basic, token)
+                && warned.insert((basic, token))
+            {
+                warnings.push(format!(
+                    "nobody passes gate.{basic} and gate.{token}, which both stand in front of the route {:?}: a request has \
+                     one Authorization field, with a password or with a token. Name one of them in `before`",
+                    route.path
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// Warns of gates that stand in front of no route. What they were written for is open. A rewrite has a list of gates from
