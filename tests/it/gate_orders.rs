@@ -143,3 +143,18 @@ fn check_warns_of_a_password_and_a_token_that_no_request_can_have_both() {
         "warning: nobody passes gate.staff and gate.api, which both stand in front of the route \"/b\": ";
     assert_eq!(checked.stderr.matches(warning).count(), 1, "{}", checked.stderr);
 }
+
+#[test]
+fn check_warns_of_a_group_that_no_route_names() {
+    let settings = "[group.team]\nprefix = \"/team\"\nbefore = [\"login\"]\n[group.open]\nprefix = \"/open\"\n\
+                    [[route]]\npath = \"/team/plans\"\nrespond = {}\n\
+                    [[route]]\npath = \"/a\"\ngroup = \"open\"\nrespond = {}\n";
+    let setup = Setup::new(settings).handler("login", "", &Program::text().wasm());
+
+    let checked = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let warning = "warning: group.team has no route: write group = \"team\" at its routes, or remove it";
+    assert!(checked.stderr.contains(warning), "{}", checked.stderr);
+    assert!(!checked.stderr.contains("group.open"), "{}", checked.stderr);
+}

@@ -103,6 +103,7 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     places.check_limits(&routes, &handlers, report);
     Config {
         routes,
+        groups: file.group.iter().flat_map(|table| &table.value.0).map(|(name, _)| name.clone()).collect(),
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
         trusted_proxies: proxies::trusted(file.trusted_proxies.as_ref(), report),

@@ -118,6 +118,8 @@ pub struct Config {
     pub outbound_ca: Option<Ca>,
     /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
+    /// The names of the groups of routes, in the order of the file, those without routes too.
+    pub groups: Vec<String>,
     /// The routes, in the order of the file. Their handlers exist, and none conflicts with another.
     pub routes: Vec<RouteConfig>,
 }

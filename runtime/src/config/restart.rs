@@ -63,6 +63,7 @@ impl Config {
             databases: _,
             outbound_ca: _,
             handlers: _,
+            groups: _,
             routes: _,
         } = self;
         let HttpLimits {

@@ -175,10 +175,11 @@ fn open_tokens(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-/// Warns of gates that nobody can pass, of those in front of no route, and of rate limits that count nothing. A route or
-/// `[tls]` with a mistake is left out of a configuration, so this is for one without mistakes.
+/// Warns of gates that nobody can pass, of what has no route, and of rate limits that count nothing. A route or `[tls]` with a
+/// mistake is left out of a configuration, so this is for one without mistakes.
 pub fn doubtful(config: &Config) -> Vec<String> {
-    [idle_limits(config), closed_gates(config), crossed_gates(config), idle_gates(config)].concat()
+    let gates = [closed_gates(config), crossed_gates(config), idle_gates(config)].concat();
+    [idle_limits(config), gates, idle_groups(config)].concat()
 }
 
 /// Warns of gates that nobody can pass.
@@ -237,6 +238,15 @@ fn idle_gates(config: &Config) -> Vec<String> {
         format!("gate.{} stands in front of no route: name it in `before`, or remove it", gate.name)
     })
     .collect()
+}
+
+/// Warns of groups without routes. What they were written for passes none of their gates.
+fn idle_groups(config: &Config) -> Vec<String> {
+    let of_routes = config.routes.iter().filter_map(|route| route.group.as_ref());
+    let named: HashSet<&String> = of_routes.map(|group| &group.name).collect();
+    let idle = config.groups.iter().filter(|name| !named.contains(name));
+    idle.map(|name| format!("group.{name} has no route: write group = {name:?} at its routes, or remove it"))
+        .collect()
 }
 
 /// Warns of handlers that answer a path with gates, and all that is around it without. What the handler takes for the
