@@ -234,3 +234,25 @@ fn an_endpoint_must_be_listened_on_and_someone_must_be_trusted() {
     assert!(said.contains("proxy_protocol: needs trusted_proxies: "), "{said}");
     assert!(said.contains("proxy_protocol[0]: \"tcp://127.0.0.1:1\" is not in listen"), "{said}");
 }
+
+#[test]
+fn an_endpoint_that_no_trusted_proxy_can_reach_is_refused() {
+    for (listen, trusted, lacking) in [
+        ("tcp://127.0.0.1:0", "unix", Some("the address or the network of the proxy")),
+        ("unix://web.sock", "10.0.0.0/8", Some("\"unix\"")),
+        ("tcp://127.0.0.1:0", "10.0.0.0/8", None),
+        ("unix://web.sock", "unix", None),
+        ("tcp://127.0.0.1:0", "nonsense", None),
+    ] {
+        let setup = Setup::new(&format!(
+            "listen = [\"{listen}\"]\nproxy_protocol = [\"{listen}\"]\ntrusted_proxies = [\"{trusted}\"]\n"
+        ));
+
+        let said = finish(portcullis().arg("check").current_dir(setup.path("")), b"", PATIENCE).stderr;
+
+        let wanted = "would be closed, as no client there is trusted: add ";
+        let told = said.split_once(wanted).map(|(_, rest)| rest);
+        assert_eq!(told.is_some(), lacking.is_some(), "{listen} {trusted}: {said}");
+        assert!(told.is_none_or(|rest| rest.starts_with(lacking.unwrap_or_default())), "{said}");
+    }
+}

@@ -101,13 +101,14 @@ pub(super) fn config(file: &File, base: &Path, directories: Directories, report:
     };
     let routes = route::read(routes, context, report);
     places.check_limits(&routes, &handlers, report);
+    let trusted_proxies = proxies::trusted(file.trusted_proxies.as_ref(), report);
     Config {
         routes,
         groups: file.group.iter().flat_map(|table| &table.value.0).map(|(name, _)| name.clone()).collect(),
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
-        trusted_proxies: proxies::trusted(file.trusted_proxies.as_ref(), report),
-        proxy_protocol: proxies::endpoints(file, &listen, base, report),
+        proxy_protocol: proxies::endpoints(file, &trusted_proxies, (&listen, base), report),
+        trusted_proxies,
         listen,
         admin: admin_path,
         admin_access: UnixOptions {

@@ -38,8 +38,8 @@ pub(super) fn addresses(written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Di
 /// Reads the endpoints whose connections begin with a header of the PROXY protocol.
 pub(super) fn endpoints(
     file: &File,
-    listen: &[Endpoint],
-    base: &Path,
+    trusted: &AddressSet,
+    (listen, base): (&[Endpoint], &Path),
     report: &Diagnostics<'_>,
 ) -> Vec<Endpoint> {
     let Some(list) = &file.proxy_protocol else { return Vec::new() };
@@ -51,16 +51,34 @@ pub(super) fn endpoints(
             "needs trusted_proxies: only those may say who a client is; everybody else is refused there";
         report.add(list.line, &list.key, message);
     }
+    let names_proxies = file.trusted_proxies.as_ref().is_some_and(|list| !report.blames(&list.key));
     let listen: HashSet<&Endpoint> = listen.iter().collect();
     let endpoint = |text: &String| {
         let endpoint = match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
             Endpoint::Unix(path) => Endpoint::Unix(base.join(path)),
             other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other,
         };
-        match listen.contains(&endpoint) {
-            true => Ok(Some(endpoint)),
-            false => Err(format!("{text:?} is not in listen: write it as it is written there")),
+        if !listen.contains(&endpoint) {
+            return Err(format!("{text:?} is not in listen: write it as it is written there"));
+        }
+        match lacking_proxy(&endpoint, trusted).filter(|_| names_proxies) {
+            None => Ok(Some(endpoint)),
+            Some(lacking) => Err(format!(
+                "every connection of {text:?} would be closed, as no client there is trusted: {lacking}"
+            )),
         }
     };
     list.value.iter().filter_map(|at| report.settle(Some(at), None, endpoint)).collect()
+}
+
+/// Returns what `trusted_proxies` lacks, if it holds no client that an endpoint can have. What systemd passes on may be of
+/// either kind.
+fn lacking_proxy(endpoint: &Endpoint, trusted: &AddressSet) -> Option<&'static str> {
+    match endpoint {
+        Endpoint::Tcp(_) if trusted.networks.is_empty() => {
+            Some("add the address or the network of the proxy to trusted_proxies")
+        }
+        Endpoint::Unix(_) if trusted.unix == UnixClients::Excluded => Some("add \"unix\" to trusted_proxies"),
+        Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Fd(_) => None,
+    }
 }
