@@ -272,7 +272,8 @@ fn tokens(
     let [pem, secret, set] = [gate.key.as_ref(), gate.secret.as_ref(), file].map(|at| files.read(at, report));
     let leeway =
         report.settle(gate.leeway.as_ref(), LEEWAY, |scalar| Ok(values::duration(scalar)?.as_secs()));
-    let [issuer, audience] = [&gate.issuer, &gate.audience].map(|at| at.as_ref().map(|at| at.value.clone()));
+    let [issuer, audience] =
+        [&gate.issuer, &gate.audience].map(|at| report.settle(at.as_ref(), None, |text| wanted_claim(text)));
     let claims = TokenClaims { algorithms, issuer, audience, leeway };
     let refresh = report.settle(gate.refresh.as_ref(), REFRESH, |scalar| {
         let time = values::deadline(scalar)?;
@@ -307,6 +308,16 @@ fn tokens(
     };
     let rules = TokenRules::new(&source, &claims);
     rules.map_err(|message| report.add(*line, key, message)).ok().map(AccessCheck::Token)
+}
+
+/// Reads the issuer or the audience that tokens must name.
+fn wanted_claim(text: &str) -> Result<Option<String>, String> {
+    match text.is_empty() {
+        true => {
+            Err("an empty text, which is in no token: write what yours say, or leave the key out".to_owned())
+        }
+        false => Ok(Some(text.to_owned())),
+    }
 }
 
 /// Returns the secret in a file. White space behind a text is left out, such as the line break of an editor. Random bytes

@@ -48,3 +48,14 @@ fn a_secret_of_random_bytes_keeps_a_last_byte_that_is_white_space() {
     assert!(text.contains("a secret of 31 bytes: wanted 32 at least"), "{text}");
     assert_eq!(secret(b"0123456789abcdef0123456789abcdef\n"), "");
 }
+
+#[test]
+fn an_empty_issuer_or_audience_is_refused() {
+    for key in ["issuer", "audience"] {
+        let gate = format!("kind = \"jwt\"\nalgorithms = [\"HS256\"]\nsecret = \"given\"\n{key} = \"\"");
+
+        let wrong = wrong_with(&gate, b"0123456789abcdef0123456789abcdef");
+
+        assert!(wrong.contains(&format!("gate.g.{key}: an empty text, which is in no token")), "{wrong}");
+    }
+}
