@@ -14,7 +14,7 @@ const SHORTEST_SECRET: usize = 32;
 /// Why a key of the right family is refused.
 const UNSUITED: &str = "the key suits none of the algorithms: ES256 wants one of the curve P-256, ES384 of P-384, both with an \
                         uncompressed point, as from `openssl ec -pubin -conv_form uncompressed`; RS and PS want one of 2048 \
-                        bits at least";
+                        bits at least, EdDSA one of 32 bytes";
 
 /// The end of the first line of a private key in PEM, of each kind (RFC 7468 §10, §11, and PKCS #1).
 const PRIVATE: &[u8] = b"PRIVATE KEY-----";
@@ -152,7 +152,9 @@ fn suits(key: &DecodingKey, algorithm: Algorithm) -> bool {
         AlgorithmFamily::Ec => length == if algorithm == Algorithm::ES384 { 97 } else { 65 },
         // RFC 7518 §3.3: 2048 bits at least.
         AlgorithmFamily::Rsa => length >= 256,
-        AlgorithmFamily::Hmac | AlgorithmFamily::Ed => true,
+        // RFC 8032 §5.1.5.
+        AlgorithmFamily::Ed => length == 32,
+        AlgorithmFamily::Hmac => true,
     }
 }
 

@@ -284,8 +284,10 @@ fn a_key_that_would_verify_no_token_is_refused() {
     let coordinate = BASE64.encode([7_u8; 32]);
     let point = json!({"kty": "EC", "crv": "P-256", "kid": "k", "x": coordinate, "y": coordinate});
     let short = json!({"kty": "RSA", "kid": "k", "n": BASE64.encode([7_u8; 128]), "e": "AQAB"});
+    let cut = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": BASE64.encode([7_u8; 31])});
 
     for (key, algorithm, wanted) in [
+        (&cut, Algorithm::EdDSA, "no key for these"),
         (&point, Algorithm::ES384, "no key for these"),
         (&short, Algorithm::RS256, "no key for these"),
         (&point, Algorithm::ES256, ""),
