@@ -270,8 +270,10 @@ fn tokens(
     let url = gate.jwks.as_ref().filter(|at| is_url(&at.value));
     let file = gate.jwks.as_ref().filter(|at| !is_url(&at.value));
     let [pem, secret, set] = [gate.key.as_ref(), gate.secret.as_ref(), file].map(|at| files.read(at, report));
-    let leeway =
-        report.settle(gate.leeway.as_ref(), LEEWAY, |scalar| Ok(values::duration(scalar)?.as_secs()));
+    let leeway = report.settle(gate.leeway.as_ref(), LEEWAY, |scalar| match values::duration(scalar)? {
+        time if time.subsec_nanos() == 0 => Ok(time.as_secs()),
+        _ => Err("wanted whole seconds, such as \"2s\", by which tokens are compared".to_owned()),
+    });
     let [issuer, audience] =
         [&gate.issuer, &gate.audience].map(|at| report.settle(at.as_ref(), None, |text| wanted_claim(text)));
     let claims = TokenClaims { algorithms, issuer, audience, leeway };

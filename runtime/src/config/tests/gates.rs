@@ -59,3 +59,15 @@ fn an_empty_issuer_or_audience_is_refused() {
         assert!(wrong.contains(&format!("gate.g.{key}: an empty text, which is in no token")), "{wrong}");
     }
 }
+
+#[test]
+fn a_leeway_of_less_than_a_second_is_refused_and_not_taken_for_none() {
+    for (leeway, is_refused) in [("500ms", true), ("1500ms", true), ("0s", false), ("2000ms", false)] {
+        let gate =
+            format!("kind = \"jwt\"\nalgorithms = [\"HS256\"]\nsecret = \"given\"\nleeway = \"{leeway}\"");
+
+        let wrong = wrong_with(&gate, b"0123456789abcdef0123456789abcdef");
+
+        assert_eq!(wrong.contains("gate.g.leeway: wanted whole seconds"), is_refused, "{leeway}: {wrong}");
+    }
+}
