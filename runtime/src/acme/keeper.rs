@@ -113,24 +113,24 @@ async fn obtain(
     let (of, host) = (certificates.clone(), domain.clone());
     // The server issues a limited number of certificates, and a certificate that cannot be kept is lost.
     spawn_blocking(move || of.check_room(&host)).await??;
-    let opened = match account.take() {
-        Some(account) => account,
-        None => match account::open(certificates, client).await {
-            Err(error) if order::is_account_unknown(&error) => account::create(certificates, client).await?,
-            outcome => outcome?,
-        },
+    let (kind, known) = (challenge(certificates, *failures), account.take());
+    let order_by_known = async {
+        let known = match known {
+            Some(known) => known,
+            None => account::open(certificates, client).await?,
+        };
+        let issued = order::issue(&known, certificates, domain, kind).await?;
+        anyhow::Ok((known, issued))
     };
-    let kind = challenge(certificates, *failures);
-    let (opened, issued) = match order::issue(&opened, certificates, domain, kind).await {
+    let (used, IssuedCertificate { chain, key }) = match order_by_known.await {
         Err(error) if order::is_account_unknown(&error) => {
             let made = account::create(certificates, client).await?;
-            let issued = order::issue(&made, certificates, domain, kind).await;
+            let issued = order::issue(&made, certificates, domain, kind).await?;
             (made, issued)
         }
-        outcome => (opened, outcome),
+        outcome => outcome?,
     };
-    let IssuedCertificate { chain, key } = issued?;
-    *account = Some(opened);
+    *account = Some(used);
     let (of, domain) = (certificates.clone(), domain.clone());
     spawn_blocking(move || of.keep(&domain, &chain, &key)).await?
 }

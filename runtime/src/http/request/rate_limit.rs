@@ -59,8 +59,9 @@ fn counted_fields<'h>(limits: &[RouteLimit], head: &'h Parts) -> Cow<'h, HeaderM
     };
     let mut fields = Cow::Borrowed(&head.headers);
     if counts_by(&HOST)
-        && let Some(host) =
-            h2_rules::host(head).and_then(|host| HeaderValue::try_from(&*asked_host(host)).ok())
+        && let Some(asked) = h2_rules::host(head).map(asked_host)
+        && !head.headers.get_all(HOST).iter().eq([&*asked])
+        && let Ok(host) = HeaderValue::try_from(&*asked)
     {
         fields.to_mut().insert(HOST, host);
     }
